@@ -1,0 +1,18 @@
+//! Weights, training state and run directories on disk.
+//!
+//! `durable` puts whole files in place; [`weights`] reads and writes safetensors files;
+//! [`run`] is the layout of a run directory; [`state`] the content of one of its checkpoints.
+//!
+//! ```text
+//! RUN/config.json                     settings of model and training, crate version
+//! RUN/model.safetensors               the weights after the last step
+//! RUN/metrics.jsonl                   a line an epoch
+//! RUN/checkpoints/step-00001830/      model.safetensors, training_state.safetensors,
+//!                                     trainer_state.json; the last two of them are kept
+//! RUN/checkpoints/best/               the same, of the epoch with the best validation accuracy
+//! ```
+
+pub(crate) mod durable;
+pub mod run;
+pub mod state;
+pub mod weights;

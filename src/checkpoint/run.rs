@@ -1,0 +1,359 @@
+//! The run directory: what a training run leaves behind, in the Hugging Face hub's layout.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::state::Checkpoint;
+use super::{durable, weights};
+use crate::data::mnist::Dataset;
+use crate::model::ClassifierConfig;
+use crate::train::{EpochMetrics, TrainConfig, TrainerState};
+use crate::{Error, Result};
+
+const CONFIG: &str = "config.json";
+const MODEL: &str = "model.safetensors";
+const METRICS: &str = "metrics.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const BEST: &str = "best";
+const STEP: &str = "step-";
+const LOCK: &str = ".lock";
+/// How many checkpoints are kept, besides the best.
+const KEPT: usize = 2;
+
+/// `config.json`: everything needed to load the model, and to train it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// `candle-rnn`.
+    pub model_type: String,
+    /// The version of this crate that wrote the run.
+    pub candle_rnn_version: String,
+    /// The model's sizes.
+    pub model: ClassifierConfig,
+    /// What it was trained on.
+    pub data: DataConfig,
+    /// How it was trained.
+    pub training: TrainConfig,
+}
+
+/// The data that a run was trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The name of the data set.
+    pub dataset: Dataset,
+    /// `sample` or a folder, as given with `--data`; the user's cache folder if `None`.
+    pub source: Option<PathBuf>,
+    /// SHA-256 over all pixels and labels.
+    pub sha256: String,
+}
+
+impl RunConfig {
+    /// The configuration of a new run.
+    pub fn new(training: TrainConfig, data: DataConfig) -> Self {
+        Self {
+            model_type: "candle-rnn".into(),
+            candle_rnn_version: env!("CARGO_PKG_VERSION").into(),
+            model: training.model(),
+            data,
+            training,
+        }
+    }
+
+    fn parse(path: &Path) -> Result<Self> {
+        let fail = |reason: String| Error::checkpoint(path, reason);
+        let json = fs::read(path).map_err(Error::io(path, "read the file"))?;
+        let config: Self = serde_json::from_slice(&json)
+            .map_err(|error| fail(format!("not a run's configuration: {error}")))?;
+        if config.model_type != "candle-rnn" {
+            return Err(fail(format!("model_type is {}, not candle-rnn", config.model_type)));
+        }
+        config.training.check().map_err(|error| fail(error.to_string()))?;
+        config.model.check().map_err(|error| fail(error.to_string()))?;
+        let (model, expected) = (&config.model, config.training.model());
+        if *model != expected {
+            return Err(fail(format!(
+                "it disagrees with itself: {}",
+                differences(&json_of(model), &json_of(&expected), ("model says", "training says"))
+            )));
+        }
+        Ok(config)
+    }
+
+    /// What keeps a run with this configuration from being resumed with `other`'s, if anything.
+    fn differences(&self, other: &Self) -> String {
+        let relevant = |config: &Self| {
+            // Where the data lie and which version wrote them makes no other model.
+            serde_json::json!({
+                "data": { "dataset": config.data.dataset, "sha256": config.data.sha256 },
+                "training": config.training,
+            })
+        };
+        differences(&relevant(self), &relevant(other), ("the run has", "this command"))
+    }
+}
+
+fn json_of(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The leaves in which two JSON values of the same structure differ, in words; empty if none.
+fn differences(a: &Value, b: &Value, names: (&str, &str)) -> String {
+    fn collect(path: &str, a: &Value, b: &Value, names: (&str, &str), found: &mut Vec<String>) {
+        match (a, b) {
+            (Value::Object(a), Value::Object(b)) => {
+                for (key, a) in a {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    collect(&path, a, b.get(key).unwrap_or(&Value::Null), names, found);
+                }
+            }
+            _ if a != b => found.push(format!("{path}: {} {a}, {} {b}", names.0, names.1)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect("", a, b, names, &mut found);
+    found.join("; ")
+}
+
+/// What is to happen when the folder already holds a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// An error.
+    Refuse,
+    /// The run is removed and a new one begun.
+    Overwrite,
+    /// The run continues from its newest complete checkpoint.
+    Resume,
+}
+
+/// A run directory that this process writes: no other process may, until it is dropped.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    config: RunConfig,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Creates the next free folder of `parent`: `0001`, `0002`, ...
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be created.
+    pub fn next_free(parent: &Path) -> Result<PathBuf> {
+        fs::create_dir_all(parent).map_err(Error::io(parent, "create the folder"))?;
+        let entries = fs::read_dir(parent).map_err(Error::io(parent, "read the folder"))?;
+        let highest = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+            .max();
+        let mut number = highest.unwrap_or(0);
+        loop {
+            number = number.saturating_add(1);
+            let path = parent.join(format!("{number:04}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                // Another process was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(&path, "create the folder")(error)),
+            }
+        }
+    }
+
+    /// Opens the folder for a run with this configuration; it is created if it does not exist.
+    /// Returns the checkpoint to continue from, if there is one and it was asked for, and why newer
+    /// ones were passed over.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the folder holds a run and `if_exists` refuses it, when that run
+    /// has another configuration, or when another process is writing it; [`Error::Io`] when the
+    /// folder cannot be written.
+    pub fn open(
+        path: &Path,
+        config: RunConfig,
+        if_exists: IfExists,
+    ) -> Result<(Self, Option<Checkpoint>, Vec<Error>)> {
+        fs::create_dir_all(path).map_err(Error::io(path, "create the folder"))?;
+        let holds_run = [CONFIG, MODEL, METRICS, CHECKPOINTS].iter().any(|f| path.join(f).exists());
+        if holds_run && if_exists == IfExists::Refuse {
+            let reason = "already holds a run: name another folder, or pass --resume or --overwrite";
+            return Err(Error::checkpoint(path, reason));
+        }
+        let run = Self { path: path.to_path_buf(), _lock: lock(path)?, config };
+        durable::remove_leftovers(path)?;
+        let (mut checkpoint, mut damaged) = (None, Vec::new());
+        if holds_run && if_exists == IfExists::Resume {
+            let differences = RunConfig::parse(&path.join(CONFIG))?.differences(&run.config);
+            if !differences.is_empty() {
+                let reason = format!("cannot be resumed with other settings or data: {differences}");
+                return Err(Error::checkpoint(path, reason));
+            }
+            (checkpoint, damaged) = run.newest_checkpoint()?;
+        }
+        if checkpoint.is_none() {
+            run.begin()?;
+        }
+        Ok((run, checkpoint, damaged))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes what an earlier run left, and writes the configuration.
+    fn begin(&self) -> Result<()> {
+        for name in [METRICS, MODEL, CONFIG] {
+            let path = self.path.join(name);
+            if path.exists() {
+                fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
+            }
+        }
+        let checkpoints = self.path.join(CHECKPOINTS);
+        if checkpoints.exists() {
+            durable::remove_folder(&checkpoints)?;
+        }
+        fs::create_dir(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
+        let path = self.path.join(CONFIG);
+        let mut json = serde_json::to_vec_pretty(&self.config)
+            .map_err(|error| Error::checkpoint(&path, error.to_string()))?;
+        json.push(b'\n');
+        durable::write(&path, &json)?;
+        self.write_metrics(&[])
+    }
+
+    /// Replaces `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_metrics(&self, history: &[EpochMetrics]) -> Result<()> {
+        let path = self.path.join(METRICS);
+        let mut lines = Vec::new();
+        for metrics in history {
+            serde_json::to_writer(&mut lines, metrics)
+                .map_err(|error| Error::checkpoint(&path, error.to_string()))?;
+            lines.push(b'\n');
+        }
+        durable::write(&path, &lines)
+    }
+
+    /// Replaces `model.safetensors`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_model(&self, state: &TrainerState) -> Result<()> {
+        durable::write(&self.path.join(MODEL), &weights::serialize(&state.weights)?)
+    }
+
+    /// Saves a checkpoint under its step, and removes those that are too many.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
+        let name = format!("{STEP}{:08}", checkpoint.state.adam.step);
+        let path = self.path.join(CHECKPOINTS).join(name);
+        checkpoint.save(&path)?;
+        for old in self.checkpoints()?.into_iter().skip(KEPT) {
+            durable::remove_folder(&old)?;
+        }
+        Ok(path)
+    }
+
+    /// Saves a checkpoint as the best.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.save(&self.path.join(CHECKPOINTS).join(BEST))
+    }
+
+    /// The folders of checkpoints under their steps, newest first.
+    fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.path.join(CHECKPOINTS);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&folder).map_err(Error::io(&folder, "read the folder"))?;
+        let mut found: Vec<(u64, PathBuf)> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let step = entry.file_name().to_str()?.strip_prefix(STEP)?.parse().ok()?;
+                Some((step, entry.path()))
+            })
+            .collect();
+        found.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
+        Ok(found.into_iter().map(|(_, path)| path).collect())
+    }
+
+    fn newest_checkpoint(&self) -> Result<(Option<Checkpoint>, Vec<Error>)> {
+        let folder = self.path.join(CHECKPOINTS);
+        if folder.exists() {
+            durable::remove_leftovers(&folder)?;
+        }
+        let mut damaged = Vec::new();
+        for path in self.checkpoints()? {
+            match Checkpoint::load(&path, &self.config.model, &self.config.training) {
+                Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
+                Err(error) => damaged.push(error),
+            }
+        }
+        Ok((None, damaged))
+    }
+
+    /// Whether `model.safetensors` is there.
+    pub fn has_model(&self) -> bool {
+        self.path.join(MODEL).exists()
+    }
+}
+
+/// Keeps other processes from writing the same run; they may read it.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io(&path, "write the file"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::checkpoint(folder, "another process is writing this run"))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::io(&path, "lock the file")(error)),
+    }
+}
+
+/// Reads the configuration of a run.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when `run` is not a run directory or its configuration is wrong.
+pub fn read_config(run: &Path) -> Result<RunConfig> {
+    let path = run.join(CONFIG);
+    if !path.exists() {
+        return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
+    }
+    RunConfig::parse(&path)
+}
+
+/// Reads the metrics of a run's epochs.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
+pub fn read_metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
+    let path = run.join(METRICS);
+    let text = fs::read_to_string(&path).map_err(Error::io(&path, "read the file"))?;
+    let parse = |(index, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|error| Error::checkpoint(&path, format!("line {}: {error}", index + 1)))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
+
+/// Where a run keeps its weights.
+pub fn model_path(run: &Path) -> PathBuf {
+    run.join(MODEL)
+}

@@ -1,0 +1,109 @@
+//! Safetensors files of weights, under PyTorch's names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+
+use crate::model::ClassifierConfig;
+use crate::{Error, Result};
+
+/// The bytes of a safetensors file with these tensors. Equal tensors are equal bytes: names are
+/// sorted, and the metadata is `format: pt` alone.
+///
+/// # Errors
+/// [`Error::Candle`] when a tensor cannot be read.
+pub fn serialize(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize(tensors, Some(metadata))
+        .map_err(|error| Error::Candle(candle_core::Error::wrap(error)))
+}
+
+/// All tensors of a safetensors file, on the CPU.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let content = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+    let damaged = |error: &dyn std::fmt::Display| {
+        Error::checkpoint(path, format!("not a whole safetensors file: {error}"))
+    };
+    let tensors = SafeTensors::deserialize(&content).map_err(|error| damaged(&error))?;
+    tensors
+        .iter()
+        .map(|(name, view)| {
+            let tensor = view.load(&Device::Cpu).map_err(|error| damaged(&error))?;
+            Ok((name.to_string(), tensor))
+        })
+        .collect()
+}
+
+/// The weights of a model: exactly those that `config` asks for.
+///
+/// `rnn.bias_hh_l0`, which PyTorch keeps and this crate does not, is added to `rnn.bias_ih_l0`.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read; [`Error::Checkpoint`] when it is damaged, lacks a
+/// tensor, holds one too many, or one with another shape, another dtype or a value that is NaN or
+/// infinite.
+pub fn load(
+    path: &Path,
+    config: &ClassifierConfig,
+    dtype: DType,
+) -> Result<BTreeMap<String, Tensor>> {
+    const EXTRA_BIAS: &str = "rnn.bias_hh_l0";
+    let fail = |reason: String| Error::checkpoint(path, reason);
+    let mut tensors = read(path)?;
+    let mut parameters = config.parameters();
+    if tensors.contains_key(EXTRA_BIAS) {
+        parameters.push((EXTRA_BIAS.to_string(), vec![config.hidden_size]));
+    }
+    let missing: Vec<&str> = parameters
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !tensors.contains_key(*name))
+        .collect();
+    let extra: Vec<&str> = tensors
+        .keys()
+        .map(String::as_str)
+        .filter(|name| parameters.iter().all(|(expected, _)| expected != name))
+        .collect();
+    match (missing.as_slice(), extra.as_slice()) {
+        ([], []) => {}
+        (missing, []) => return Err(fail(format!("lacks {}", missing.join(", ")))),
+        ([], extra) => return Err(fail(format!("holds {}, which the model does not have", extra.join(", ")))),
+        (missing, extra) => {
+            let (missing, extra) = (missing.join(", "), extra.join(", "));
+            return Err(fail(format!("lacks {missing} and holds {extra} instead")));
+        }
+    }
+    for (name, shape) in &parameters {
+        let tensor = &tensors[name];
+        if tensor.dims() != shape {
+            return Err(fail(format!(
+                "{name} has shape {:?}, the configuration says {shape:?}",
+                tensor.dims()
+            )));
+        }
+        if tensor.dtype() != dtype {
+            let (found, expected) = (tensor.dtype().as_str(), dtype.as_str());
+            return Err(fail(format!("{name} is {found}, the configuration says {expected}")));
+        }
+        if !is_finite(tensor)? {
+            return Err(fail(format!("{name} holds a value that is NaN or infinite")));
+        }
+    }
+    if let (Some(b), Some(bias)) = (tensors.remove(EXTRA_BIAS), tensors.get_mut("rnn.bias_ih_l0")) {
+        *bias = (&*bias + b)?;
+    }
+    Ok(tensors)
+}
+
+/// Whether all values of a tensor are finite.
+pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
+    // A sum would hide an overflow of its own; the largest magnitude would lose a NaN.
+    let values = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    Ok(values.iter().all(|value| value.is_finite()))
+}

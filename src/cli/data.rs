@@ -1,0 +1,41 @@
+//! `candle-rnn data`.
+
+use candle_rnn::data::mnist::{Dataset, Split};
+
+use super::{screen, DataSource};
+
+/// Look at the images, fetching them first if need be
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  candle-rnn data --show 3              shapes of the splits, and three training digits
+  candle-rnn data --data sample --show 1")]
+pub(super) struct DataArgs {
+    #[command(flatten)]
+    source: DataSource,
+    /// Which data set
+    #[arg(long, value_enum, default_value_t)]
+    dataset: Dataset,
+    /// Draw the first N training images, with their 28 rows as steps
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    show: usize,
+    /// No progress on stderr
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(super) fn run(args: DataArgs) -> anyhow::Result<()> {
+    let data = args.source.load(args.dataset, args.quiet)?;
+    for (name, split) in [("train", &data.train), ("valid", &data.valid), ("test", &data.test)] {
+        let count = split.len();
+        screen::line(&format!("{name:<6} images ({count}, 28, 28) u8  labels ({count},) u8"))?;
+    }
+    show(&data.train, args.show)
+}
+
+fn show(split: &Split, count: usize) -> anyhow::Result<()> {
+    for index in 0..count.min(split.len()) {
+        let drawing = screen::draw(split.image(index));
+        screen::line(&format!("\ntrain:{index}, label {}\n{drawing}", split.labels()[index]))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `--device` and `--threads`.
+
+use candle_core::Device;
+use candle_rnn::train::Precision;
+use clap::Args;
+
+/// What computes.
+#[derive(Args, Clone)]
+pub(super) struct Compute {
+    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes the first device that this build
+    /// supports and this machine has
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = parse)]
+    device: Choice,
+    /// Threads on the CPU [default: RAYON_NUM_THREADS, or one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Auto,
+    Cpu,
+    Cuda(usize),
+    Metal,
+}
+
+fn parse(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        "cpu" => Ok(Choice::Cpu),
+        "cuda" => Ok(Choice::Cuda(0)),
+        "metal" => Ok(Choice::Metal),
+        other => other
+            .strip_prefix("cuda:")
+            .and_then(|ordinal| ordinal.parse().ok())
+            .map(Choice::Cuda)
+            .ok_or_else(|| "one of auto, cpu, cuda, cuda:N, metal".to_string()),
+    }
+}
+
+impl Compute {
+    /// Sets the number of threads and opens the device. Comes before the first tensor.
+    pub(super) fn open(&self) -> anyhow::Result<Device> {
+        if let Some(threads) = self.threads {
+            // Candle and rayon both read this variable, once, when they are first used; the
+            // program has no other thread yet.
+            std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+        }
+        match self.device {
+            Choice::Cpu => Ok(Device::Cpu),
+            Choice::Cuda(ordinal) => cuda(ordinal),
+            Choice::Metal => metal(),
+            Choice::Auto if cfg!(feature = "cuda") => Ok(cuda(0).unwrap_or(Device::Cpu)),
+            Choice::Auto if cfg!(feature = "metal") => Ok(metal().unwrap_or(Device::Cpu)),
+            Choice::Auto => Ok(Device::Cpu),
+        }
+    }
+}
+
+/// Refuses what a device cannot compute.
+pub(super) fn check_precision(device: &Device, precision: Precision) {
+    if device.is_metal() && precision == Precision::F64 {
+        super::wrong_usage("Metal has no f64: use --dtype f32 or --device cpu");
+    }
+}
+
+/// What a device is called on screen.
+pub(super) fn name(device: &Device) -> &'static str {
+    match device {
+        Device::Cpu => "cpu",
+        Device::Cuda(_) => "cuda",
+        Device::Metal(_) => "metal",
+    }
+}
+
+fn cuda(ordinal: usize) -> anyhow::Result<Device> {
+    anyhow::ensure!(
+        cfg!(feature = "cuda"),
+        "this build has no CUDA: run `just train-cuda`, or build with --features cuda"
+    );
+    Device::new_cuda(ordinal).map_err(|error| {
+        anyhow::anyhow!("no CUDA device {ordinal} ({}): is the driver installed?", first_line(&error))
+    })
+}
+
+fn metal() -> anyhow::Result<Device> {
+    anyhow::ensure!(
+        cfg!(feature = "metal"),
+        "this build has no Metal: on a Mac run `just train-metal`, or build with --features metal"
+    );
+    Device::new_metal(0)
+        .map_err(|error| anyhow::anyhow!("no Metal device: {}", first_line(&error)))
+}
+
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_as_written() {
+        assert_eq!(parse("cuda:3"), Ok(Choice::Cuda(3)));
+        assert_eq!(parse("cuda"), Ok(Choice::Cuda(0)));
+        assert_eq!(parse("auto"), Ok(Choice::Auto));
+        for wrong in ["", "cuda:", "cuda:x", "gpu", "CPU"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The command line: arguments, device choice, screen. The only code that prints.
+//!
+//! One file per subcommand; [`device`] chooses device and threads, [`screen`] writes.
+
+mod data;
+mod device;
+mod eval;
+mod info;
+mod predict;
+mod screen;
+mod train;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use candle_rnn::data::mnist::{Dataset, Mnist, Source};
+use clap::{Args, Parser, Subcommand};
+
+/// Train recurrent networks on MNIST digits read row by row, and use them.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+#[command(after_help = "Example:
+  candle-rnn train                      the reference job: 5 epochs, saved under runs/
+  candle-rnn eval runs/0001
+  candle-rnn predict runs/0001 digit.png")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Data(data::DataArgs),
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+    Info(info::InfoArgs),
+}
+
+/// Where the images come from.
+#[derive(Args, Clone)]
+struct DataSource {
+    /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
+    /// not [default: the user's cache folder, filled from the network if need be]
+    #[arg(long, value_name = "DIR|sample")]
+    data: Option<PathBuf>,
+}
+
+impl DataSource {
+    fn load(&self, dataset: Dataset, quiet: bool) -> anyhow::Result<Mnist> {
+        let source = self.data.as_deref().map(Source::from_arg).unwrap_or_default();
+        let mut progress = screen::FetchProgress::new(dataset, quiet);
+        Ok(Mnist::load(dataset, &source, &mut |event| progress.show(event))?)
+    }
+
+    /// This source or, where none was named, the one that a run was trained on.
+    fn or(self, config: &candle_rnn::checkpoint::run::DataConfig) -> Self {
+        Self { data: self.data.or_else(|| config.source.clone()) }
+    }
+}
+
+/// Parses the arguments, runs the command, and says how it ended.
+pub(crate) fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Data(args) => data::run(args),
+        Command::Train(args) => return train::run(args).unwrap_or_else(|error| fail(&error)),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Info(args) => info::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // One line, whatever a library put into its text.
+    let text = format!("{error:#}");
+    let line = text.lines().next().unwrap_or_default();
+    if !screen::is_closed_pipe(error) {
+        screen::note(&format!("error: {line}"));
+    }
+    ExitCode::FAILURE
+}
+
+/// Ends the program as clap does for wrong usage: exit code 2.
+fn wrong_usage(message: impl std::fmt::Display) -> ! {
+    use clap::CommandFactory;
+    Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+}

@@ -1,0 +1,132 @@
+//! `candle-rnn predict`.
+
+use std::path::{Path, PathBuf};
+
+use candle_rnn::data::mnist::{Mnist, Split};
+use candle_rnn::data::picture;
+use candle_rnn::predict::{Prediction, Predictor};
+use serde_json::json;
+
+use super::device::Compute;
+use super::{screen, DataSource};
+
+/// Tell which digits images show
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  candle-rnn predict runs/0001 digit.png photo.jpg
+  candle-rnn predict runs/0001 test:17 --steps      an image of the test set, row by row")]
+pub(super) struct PredictArgs {
+    /// The run directory
+    run: PathBuf,
+    /// PNG or JPEG files of any size, or `test:N` for image N of the test set, from 0
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Also what the model thinks after each step
+    #[arg(long)]
+    steps: bool,
+    #[command(flatten)]
+    source: DataSource,
+    #[command(flatten)]
+    compute: Compute,
+    /// Print one JSON object an image
+    #[arg(long)]
+    json: bool,
+}
+
+/// An image to be told.
+struct Input {
+    name: String,
+    pixels: Vec<u8>,
+    /// Its label, if it is known.
+    truth: Option<u8>,
+}
+
+pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
+    let device = args.compute.open()?;
+    let predictor = Predictor::load_on(&args.run, &device)?;
+    // All images are read before the first is told: one bad file leaves no half of an output.
+    let inputs = read_inputs(&args, &predictor)?;
+    let pixels: Vec<&[u8]> = inputs.iter().map(|input| input.pixels.as_slice()).collect();
+    let predictions = predictor.predict(&pixels)?;
+    let mut steps = match args.steps {
+        true => predictor.predict_steps(&pixels)?.into_iter().map(Some).collect(),
+        false => vec![None; pixels.len()],
+    };
+    for ((input, prediction), steps) in inputs.iter().zip(&predictions).zip(&mut steps) {
+        if args.json {
+            screen::json(&as_json(input, prediction, steps.as_deref()))?;
+        } else {
+            screen::line(&as_text(input, prediction, steps.as_deref()))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<Input>> {
+    let config = &predictor.config().data;
+    let mut data: Option<Mnist> = None;
+    let mut read = |image: &Path| -> anyhow::Result<Input> {
+        let name = image.display().to_string();
+        let Some(index) = name.strip_prefix("test:").filter(|_| !image.exists()) else {
+            return Ok(Input { pixels: picture::read_digit(image)?, name, truth: None });
+        };
+        let Ok(index) = index.parse::<usize>() else {
+            super::wrong_usage(format!("{name}: what follows test: must be a number from 0"));
+        };
+        let data = match &mut data {
+            Some(data) => data,
+            none => none.insert(args.source.clone().or(config).load(config.dataset, args.json)?),
+        };
+        test_image(&data.test, index, name)
+    };
+    args.images.iter().map(|image| read(image)).collect()
+}
+
+fn test_image(test: &Split, index: usize, name: String) -> anyhow::Result<Input> {
+    anyhow::ensure!(
+        index < test.len(),
+        "{name}: the test set has images test:0 to test:{}",
+        test.len() - 1
+    );
+    Ok(Input { name, pixels: test.image(index).to_vec(), truth: Some(test.labels()[index]) })
+}
+
+fn as_json(
+    input: &Input,
+    prediction: &Prediction,
+    steps: Option<&[Prediction]>,
+) -> serde_json::Value {
+    let mut object = json!({
+        "input": input.name,
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+    });
+    if let Some(steps) = steps {
+        object["steps"] = steps.iter().map(|step| json!(step.probabilities)).collect();
+    }
+    object
+}
+
+fn as_text(input: &Input, prediction: &Prediction, steps: Option<&[Prediction]>) -> String {
+    let mut order: Vec<usize> = (0..prediction.probabilities.len()).collect();
+    order.sort_by(|a, b| prediction.probabilities[*b].total_cmp(&prediction.probabilities[*a]));
+    let percent = |class: usize| format!("{class} ({:.1} %)", 100. * prediction.probabilities[class]);
+    let mut text = format!("{}: {}", input.name, percent(order[0]));
+    for class in order.iter().skip(1).take(2) {
+        text.push_str(&format!(", {}", percent(*class)));
+    }
+    if let Some(truth) = input.truth {
+        text.push_str(&format!("; its label is {truth}"));
+    }
+    for (index, step) in steps.unwrap_or_default().iter().enumerate() {
+        let probability = step.probabilities[step.label];
+        text.push_str(&format!(
+            "\n  step {:>3}  {}  {:>5.1} %  {}",
+            index + 1,
+            step.label,
+            100. * probability,
+            screen::bar(probability, 40)
+        ));
+    }
+    text
+}

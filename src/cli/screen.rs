@@ -1,0 +1,219 @@
+//! What people see: results on stdout, progress on stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use candle_rnn::data::fetch::Event;
+use candle_rnn::data::mnist::{Dataset, COLUMNS, ROWS};
+use candle_rnn::train::EpochMetrics;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// Between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Writes a line of results to stdout.
+pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    Ok(stdout.flush()?)
+}
+
+/// Writes one JSON object as a line to stdout.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string(value)?)
+}
+
+/// Writes a line to stderr. Where that is closed there is nobody to tell.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Whether an error is that whoever read our output has gone.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A number with commas between thousands.
+pub(super) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// An epoch's metrics as a line.
+pub(super) fn epoch_line(metrics: &EpochMetrics, epochs: usize) -> String {
+    format!(
+        "epoch {}/{epochs}  acc_batch {:.4}  loss_batch {:.4}  acc_valid {:.4}  loss_valid {:.4}  \
+         {:.2} s  {} examples/s",
+        metrics.epoch,
+        metrics.acc_batch,
+        metrics.loss_batch,
+        metrics.valid_accuracy,
+        metrics.valid_loss,
+        metrics.seconds,
+        thousands(metrics.examples_per_second as usize),
+    )
+}
+
+/// Draws an image, a line a row; the first column numbers the steps at which a row is read.
+pub(super) fn draw(pixels: &[u8]) -> String {
+    const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+    let mut text = String::new();
+    for (row, pixels) in pixels.chunks(COLUMNS).enumerate().take(ROWS) {
+        let shades = pixels.iter().map(|pixel| SHADES[(usize::from(*pixel) * 5) / 256]);
+        // A character is twice as high as wide.
+        let line: String = shades.flat_map(|shade| [shade, shade]).collect();
+        text.push_str(&format!("step {:>2} |{line}|\n", row + 1));
+    }
+    text
+}
+
+/// A bar of a probability.
+pub(super) fn bar(probability: f64, width: usize) -> String {
+    "█".repeat((probability * width as f64).round() as usize)
+}
+
+/// Progress of training: a bar on a terminal, a line now and then elsewhere.
+pub(super) struct TrainProgress {
+    bar: ProgressBar,
+    plain: bool,
+    epochs: usize,
+    last_line: Instant,
+    /// Images seen since `since`, for the rate.
+    examples: usize,
+    since: Instant,
+    /// The rate and, next to it, the loss are smoothed over some steps.
+    loss: f64,
+}
+
+impl TrainProgress {
+    /// Shows nothing if `quiet`.
+    pub(super) fn new(epochs: usize, batches: usize, done: usize, quiet: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let target = if terminal && !quiet {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some((epochs * batches) as u64), target);
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix} [{wide_bar}] batch {pos}/{len}  {msg}  {elapsed} elapsed, {eta} to go",
+        ) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        let now = Instant::now();
+        Self { bar, plain: !terminal && !quiet, epochs, last_line: now, examples: 0, since: now, loss: f64::NAN }
+    }
+
+    /// Shows an optimizer step.
+    pub(super) fn step(&mut self, epoch: usize, batch: usize, batches: usize, examples: usize, loss: f64) {
+        self.loss = if self.loss.is_nan() { loss } else { 0.95 * self.loss + 0.05 * loss };
+        self.examples += examples;
+        let rate = self.examples as f64 / self.since.elapsed().as_secs_f64();
+        let message = format!("loss {:.4}  {} examples/s", self.loss, thousands(rate as usize));
+        if self.plain && self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            note(&format!("epoch {epoch}/{}  batch {batch}/{batches}  {message}", self.epochs));
+        }
+        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.bar.set_message(message);
+        self.bar.inc(1);
+    }
+
+    /// Runs `print` with the bar out of the way, and starts a new count of images.
+    pub(super) fn pause<T>(&mut self, print: impl FnOnce() -> T) -> T {
+        let result = self.bar.suspend(print);
+        (self.examples, self.since) = (0, Instant::now());
+        result
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Progress of fetching a data set.
+pub(super) struct FetchProgress {
+    bar: ProgressBar,
+    dataset: &'static str,
+    quiet: bool,
+}
+
+impl FetchProgress {
+    /// Shows nothing if `quiet`, nor as long as there is nothing to fetch.
+    pub(super) fn new(dataset: Dataset, quiet: bool) -> Self {
+        Self { bar: ProgressBar::hidden(), dataset: dataset.name(), quiet }
+    }
+
+    /// Shows an event.
+    pub(super) fn show(&mut self, event: Event) {
+        if self.quiet {
+            return;
+        }
+        let text = match event {
+            Event::Progress { source, bytes } => {
+                let received = match bytes {
+                    0 => String::new(),
+                    bytes => format!(", {:.1} MB", bytes as f64 / 1e6),
+                };
+                self.bar.set_message(format!(
+                    "{} from {source}: {} s{received}",
+                    self.dataset,
+                    self.bar.elapsed().as_secs()
+                ));
+                self.bar.tick();
+                return;
+            }
+            Event::Damaged { reason } => format!("the cached files are damaged ({reason})"),
+            Event::Trying { source } => format!("fetching {} from {source}", self.dataset),
+            Event::Failed { source, reason } => format!("{source} did not have it: {reason}"),
+            Event::Done { folder } => format!("{} is in {}", self.dataset, folder.display()),
+            _ => return,
+        };
+        self.bar.finish_and_clear();
+        note(&text);
+        // Hidden by itself where stderr is no terminal.
+        self.bar = ProgressBar::new_spinner();
+    }
+}
+
+impl Drop for FetchProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_parted_by_commas() {
+        let numbers = [0, 12, 123, 1234, 55_000, 1_234_567];
+        let expected = ["0", "12", "123", "1,234", "55,000", "1,234,567"];
+        assert_eq!(numbers.map(thousands), expected);
+    }
+
+    #[test]
+    fn a_drawing_has_a_line_a_row() {
+        let mut pixels = vec![0; 784];
+        pixels[28] = 255;
+        let drawing = draw(&pixels);
+        let lines: Vec<&str> = drawing.lines().collect();
+        assert_eq!(lines.len(), 28);
+        assert_eq!(lines[0], format!("step  1 |{}|", " ".repeat(56)));
+        assert_eq!(lines[1], format!("step  2 |██{}|", " ".repeat(54)));
+    }
+}

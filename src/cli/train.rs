@@ -1,0 +1,242 @@
+//! `candle-rnn train`.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use anyhow::Context;
+use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig, RunDir};
+use candle_rnn::data::mnist::Dataset;
+use candle_rnn::data::view::View;
+use candle_rnn::nn::Init;
+use candle_rnn::recurrence::Cell;
+use candle_rnn::train::{Event, Outcome, Precision, Session, Start, TrainConfig};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::device::{self, Compute};
+use super::{screen, DataSource};
+
+/// Train a model; with no flags, the reference job
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  candle-rnn train                                the reference job: 150 tanh units, 5 epochs
+  candle-rnn train --data sample --epochs 20      a quick look, with no network
+  candle-rnn train --out runs/relu --cell relu --init identity
+  candle-rnn train --out runs/relu --cell relu --init identity --resume")]
+pub(super) struct TrainArgs {
+    #[command(flatten)]
+    source: DataSource,
+    /// Which data set
+    #[arg(long, value_enum, default_value_t)]
+    dataset: Dataset,
+    /// How an image is read, step by step
+    #[arg(long, value_enum, default_value_t)]
+    view: View,
+    /// The activation of the recurrent cell
+    #[arg(long, value_enum, default_value_t)]
+    cell: Cell,
+    /// Recurrent units
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = at_least_one)]
+    hidden: usize,
+    /// How initial weights are drawn
+    #[arg(long, value_enum, default_value_t)]
+    init: Init,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    epochs: usize,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = at_least_one)]
+    batch_size: usize,
+    /// Adam's step size
+    #[arg(long, value_name = "F", default_value_t = 1e-3, value_parser = positive)]
+    lr: f64,
+    /// Seed of all random numbers
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// The float type
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
+    #[command(flatten)]
+    compute: Compute,
+    /// The run directory [default: the next free of runs/0001, runs/0002, ...]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the run in --out
+    #[arg(long, requires = "out", conflicts_with = "resume")]
+    overwrite: bool,
+    /// Continue the run in --out from its newest checkpoint, or begin it
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Save a checkpoint every N optimizer steps [default: each epoch]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    save_every: Option<u64>,
+    /// Print the lines of metrics.jsonl, and nothing else, on stdout
+    #[arg(long)]
+    json: bool,
+    /// No progress and no notes on stderr, no epochs on stdout
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0. && number.is_finite() => Ok(number),
+        Ok(_) => Err("must be a number above 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl TrainArgs {
+    fn config(&self) -> TrainConfig {
+        TrainConfig {
+            view: self.view,
+            cell: self.cell,
+            hidden_size: self.hidden,
+            init: self.init,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.lr,
+            seed: self.seed,
+            dtype: self.dtype,
+        }
+    }
+
+    fn if_exists(&self) -> IfExists {
+        match (self.overwrite, self.resume) {
+            (true, _) => IfExists::Overwrite,
+            (_, true) => IfExists::Resume,
+            _ => IfExists::Refuse,
+        }
+    }
+
+    /// A line for people: on stdout, unless that is for JSON or nothing is to be said.
+    fn say(&self, text: &str) -> anyhow::Result<()> {
+        match (self.quiet, self.json) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                screen::note(text);
+                Ok(())
+            }
+            (false, false) => screen::line(text),
+        }
+    }
+}
+
+pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config();
+    if let Err(error) = config.check() {
+        super::wrong_usage(error);
+    }
+    let device = args.compute.open()?;
+    device::check_precision(&device, config.dtype);
+    // All files are read and checked before anything is written.
+    let data = args.source.load(args.dataset, args.quiet)?;
+    let source = match &args.source.data {
+        Some(folder) if folder.as_os_str() != "sample" => {
+            Some(std::path::absolute(folder).context("cannot resolve --data")?)
+        }
+        other => other.clone(),
+    };
+    let data_config = DataConfig { dataset: args.dataset, source, sha256: data.fingerprint() };
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => RunDir::next_free(Path::new("runs"))?,
+    };
+    let run = RunConfig::new(config, data_config);
+    let (mut session, start) =
+        Session::open(&out, run, data, &device, args.if_exists(), args.save_every)?;
+    args.say(&format!("run {}", out.display()))?;
+    match start {
+        Start::Finished => {
+            args.say("this run is finished: there is nothing to resume")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Start::Resumed { step, damaged } => {
+            damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            args.say(&format!("resuming after step {step}"))?;
+        }
+        Start::New { damaged } => {
+            damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+        }
+    }
+    train(&args, &mut session, device::name(&device))
+}
+
+fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Result<ExitCode> {
+    let signals = Signals::register().context("cannot listen to signals")?;
+    let (epochs, batches) = (args.epochs, session.trainer().batches());
+    args.say(&format!("training on {device}: {epochs} epochs of {batches} batches"))?;
+    let done = session.trainer().step_count() as usize;
+    let mut progress = screen::TrainProgress::new(epochs, batches, done, args.quiet);
+    let mut closed = None;
+    let outcome = session.run(&mut |event| {
+        let shown = match event {
+            Event::Step { epoch, batch, batches, examples, loss } => {
+                progress.step(*epoch, *batch, *batches, *examples, *loss);
+                Ok(())
+            }
+            Event::Epoch(metrics) => progress.pause(|| {
+                if args.json {
+                    screen::json(metrics)
+                } else {
+                    args.say(&screen::epoch_line(metrics, epochs))
+                }
+            }),
+            Event::Done => Ok(()),
+        };
+        match shown {
+            Ok(()) if signals.pending().is_none() => ControlFlow::Continue(()),
+            Ok(()) => ControlFlow::Break(()),
+            Err(error) => {
+                closed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    progress.finish();
+    let run = session.path().display();
+    if let Some(error) = closed {
+        screen::note(&format!("stopped and saved: continue with --resume --out {run}"));
+        return Err(error.context("cannot write to stdout"));
+    }
+    match (outcome?, signals.pending()) {
+        (Outcome::Interrupted, Some(signal)) => {
+            screen::note(&format!("interrupted and saved: continue with --resume --out {run}"));
+            Ok(ExitCode::from(128 + signal))
+        }
+        _ => {
+            args.say(&format!("saved; next: candle-rnn eval {run}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// SIGINT and SIGTERM: the first is remembered, the second ends the program at once.
+struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        let (first, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag still down.
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, first.clone())?;
+            signal_hook::flag::register(signal, first.clone())?;
+            signal_hook::flag::register_usize(signal, received.clone(), signal as usize)?;
+        }
+        Ok(Self(received))
+    }
+
+    fn pending(&self) -> Option<u8> {
+        u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+    }
+}

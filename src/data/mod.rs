@@ -1,0 +1,15 @@
+//! Pixels on disk to batches of sequences.
+//!
+//! The data's way: an IDX file ([`idx`]) becomes one of the splits of a data set ([`mnist`]),
+//! which may have to be fetched first (`fetch`, feature `datasets`); an image is looked at as a
+//! sequence ([`view`]); shuffled images are gathered into tensors ([`batches`]). `picture`
+//! (feature `image`) turns any PNG or JPEG file into a digit as MNIST holds it.
+
+pub mod batches;
+#[cfg(feature = "datasets")]
+pub mod fetch;
+pub mod idx;
+pub mod mnist;
+#[cfg(feature = "image")]
+pub mod picture;
+pub mod view;

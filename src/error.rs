@@ -1,0 +1,104 @@
+//! The library's one error type.
+//!
+//! Texts are lower case and say the rule, what was expected and what came. Anything that concerns a
+//! file begins with its path.
+
+use std::path::{Path, PathBuf};
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor has another shape than the operation needs.
+    #[error("{op}: {tensor} must have shape {expected}, got {actual:?}")]
+    Shape {
+        /// The operation that refused the tensor.
+        op: &'static str,
+        /// The tensor's name in that operation.
+        tensor: &'static str,
+        /// The shape it must have, with letters where any size will do.
+        expected: String,
+        /// The shape it has.
+        actual: Vec<usize>,
+    },
+    /// A tensor has another element type than the operation needs.
+    #[error("{op}: {tensor} must be {expected}, got {actual}")]
+    DType {
+        /// The operation that refused the tensor.
+        op: &'static str,
+        /// The tensor's name in that operation.
+        tensor: String,
+        /// The element types that will do.
+        expected: &'static str,
+        /// The element type it has.
+        actual: String,
+    },
+    /// A setting is out of range, or settings do not go together.
+    #[error("{0}")]
+    Config(String),
+    /// A data or image file does not hold what it must.
+    #[error("{}: {reason}", path.display())]
+    DataFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A data set could not be fetched from any of its sources.
+    #[error("{0}")]
+    Fetch(String),
+    /// A weight file, a configuration or a whole run directory does not hold what it must.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The operating system refused a read or a write.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, such as `create the folder`.
+        action: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A loss, a gradient or a weight became NaN or infinite.
+    #[error("{what} is not finite at step {step} (epoch {epoch}, batch {batch}): lower the learning rate or clip the gradients")]
+    NotFinite {
+        /// What is not finite.
+        what: String,
+        /// Optimizer steps done before this one.
+        step: u64,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The batch within the epoch, from 1.
+        batch: usize,
+    },
+    /// Candle refused an operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    pub(crate) fn data_file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::DataFile { path: path.as_ref().to_path_buf(), reason: reason.into() }
+    }
+
+    pub(crate) fn checkpoint(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.as_ref().to_path_buf(), reason: reason.into() }
+    }
+
+    /// For `map_err`: says which file the operating system's error concerns, and what was tried.
+    pub(crate) fn io<'a>(
+        path: &'a Path,
+        action: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::Io { path: path.to_path_buf(), action, source }
+    }
+}

@@ -1,0 +1,162 @@
+//! The classifier: a recurrent layer and a dense head on its last state.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Linear, Module, VarBuilder, VarMap};
+use serde::{Deserialize, Serialize};
+
+use crate::nn::init::{init_linear, init_rnn, VarSink};
+use crate::nn::{Init, Rnn, RnnConfig};
+use crate::recurrence::Cell;
+use crate::rng::Stream;
+use crate::{Error, Result};
+
+/// The sizes of a [`SequenceClassifier`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifierConfig {
+    /// The recurrent cell's activation.
+    pub cell: Cell,
+    /// I, features of the input at each step.
+    pub input_size: usize,
+    /// H, recurrent units.
+    pub hidden_size: usize,
+    /// C, classes.
+    pub num_classes: usize,
+}
+
+impl ClassifierConfig {
+    /// The largest size of any dimension: far beyond any use, and small enough that the number of
+    /// weights cannot overflow.
+    const MAX_SIZE: usize = 1 << 20;
+
+    /// The recurrent layer's part of this configuration.
+    pub fn rnn(&self) -> RnnConfig {
+        RnnConfig { input_size: self.input_size, hidden_size: self.hidden_size, cell: self.cell }
+    }
+
+    /// Checks that every size is from 1 to 2^20.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the size that is not.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [
+            ("input_size", self.input_size),
+            ("hidden_size", self.hidden_size),
+            ("num_classes", self.num_classes),
+        ];
+        for (name, size) in sizes {
+            if size == 0 || size > Self::MAX_SIZE {
+                let max = Self::MAX_SIZE;
+                return Err(Error::Config(format!("{name} must be from 1 to {max}, got {size}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Names and shapes of all weights, sorted by name.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (inputs, units) = (self.input_size, self.hidden_size);
+        [
+            ("head.bias", vec![self.num_classes]),
+            ("head.weight", vec![self.num_classes, units]),
+            ("rnn.bias_ih_l0", vec![units]),
+            ("rnn.weight_hh_l0", vec![units, units]),
+            ("rnn.weight_ih_l0", vec![units, inputs]),
+        ]
+        .map(|(name, shape)| (name.to_string(), shape))
+        .to_vec()
+    }
+}
+
+/// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the last state of an
+/// [`Rnn`].
+#[derive(Clone, Debug)]
+pub struct SequenceClassifier {
+    rnn: Rnn,
+    head: Linear,
+}
+
+impl SequenceClassifier {
+    /// Takes the weights from `vb`: the recurrent layer's under `rnn`, the head's under `head`
+    /// (`weight` `(C, H)`, `bias` `(C,)`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor is missing or has
+    /// another shape.
+    pub fn new(config: &ClassifierConfig, vb: VarBuilder) -> Result<Self> {
+        config.check()?;
+        let (units, classes) = (config.hidden_size, config.num_classes);
+        let rnn = Rnn::new(config.rnn(), vb.pp("rnn"))?;
+        let head = vb.pp("head");
+        let head = Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
+        Ok(Self { rnn, head })
+    }
+
+    /// Puts initial weights into `vars`, replacing any of the same names, and builds on them: an
+    /// optimizer that changes the variables changes this model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor cannot be made.
+    pub fn init(
+        config: &ClassifierConfig,
+        init: Init,
+        rng: &mut Stream,
+        vars: &VarMap,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        config.check()?;
+        let mut sink = VarSink::new(vars, dtype, device);
+        init_rnn(config.rnn(), init, rng, &mut sink, "rnn")?;
+        init_linear(config.hidden_size, config.num_classes, init, rng, &mut sink, "head")?;
+        Self::new(config, VarBuilder::from_varmap(vars, dtype, device))
+    }
+
+    /// Logits after the last step.
+    ///
+    /// - `x`: `(B, T, I)`
+    /// - returns `(B, C)`
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self.rnn.outputs(x, None)?.last() {
+            Some(h_n) => self.logits(h_n),
+            None => Err(Error::Config("a sequence has at least one step".into())),
+        }
+    }
+
+    /// Logits after every step.
+    ///
+    /// - `x`: `(B, T, I)`
+    /// - returns T times `(B, C)`
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_steps(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        self.rnn.outputs(x, None)?.iter().map(|h_t| self.logits(h_t)).collect()
+    }
+
+    /// Logits of a state.
+    ///
+    /// - `h`: `(B, H)`
+    /// - returns `(B, C)`
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when the sizes do not fit.
+    pub fn logits(&self, h: &Tensor) -> Result<Tensor> {
+        Ok(self.head.forward(h)?)
+    }
+
+    /// The same model for inference: it shares the weights, and follows them when they change, but
+    /// keeps no graph for a backward pass.
+    pub fn detach(&self) -> Self {
+        let head = Linear::new(self.head.weight().detach(), self.head.bias().map(Tensor::detach));
+        Self { rnn: self.rnn.detach(), head }
+    }
+
+    /// The recurrent layer.
+    pub fn rnn(&self) -> &Rnn {
+        &self.rnn
+    }
+}

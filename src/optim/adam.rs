@@ -1,0 +1,423 @@
+//! Adam (Kingma & Ba, 2015), as PyTorch computes it.
+//!
+//! `m ← β1 m + (1 - β1) g`, `v ← β2 v + (1 - β2) g²`,
+//! `θ ← θ - lr / (1 - β1^t) · m / (√v / √(1 - β2^t) + ε)`.
+//!
+//! On the CPU that is one pass over parameter, gradient and both moments; on other devices it is
+//! composed from Candle's ops.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
+
+use crate::{Error, Result};
+
+/// The settings of [`Adam`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamConfig {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay of the gradient's mean.
+    pub beta1: f64,
+    /// Decay of the squared gradient's mean.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+    }
+}
+
+/// The Adam optimizer, with its moments by parameter name.
+#[derive(Debug)]
+pub struct Adam {
+    /// The settings; the learning rate may be changed between steps.
+    pub config: AdamConfig,
+    step: u64,
+    /// Sorted by name.
+    parameters: BTreeMap<String, Parameter>,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    var: Var,
+    moments: Moments,
+}
+
+/// Running means of the gradient and of its square, as many values as the parameter has.
+#[derive(Debug)]
+enum Moments {
+    F32 { m: Vec<f32>, v: Vec<f32> },
+    F64 { m: Vec<f64>, v: Vec<f64> },
+    Device { m: Tensor, v: Tensor },
+}
+
+/// What has to be saved to continue: [`Adam::state`].
+#[derive(Clone, Debug)]
+pub struct AdamState {
+    /// Steps done.
+    pub step: u64,
+    /// Names `m.PARAMETER` and `v.PARAMETER`, shapes and dtypes of the parameters.
+    pub moments: BTreeMap<String, Tensor>,
+}
+
+impl Adam {
+    /// An optimizer of these named variables that has done no step.
+    ///
+    /// # Errors
+    /// [`Error::DType`] unless each variable is `f32` or `f64`.
+    pub fn new(
+        vars: impl IntoIterator<Item = (String, Var)>,
+        config: AdamConfig,
+    ) -> Result<Self> {
+        let parameter = |(name, var): (String, Var)| -> Result<(String, Parameter)> {
+            let count = var.elem_count();
+            let moments = match (var.device(), var.dtype()) {
+                (Device::Cpu, DType::F32) => Moments::F32 { m: vec![0.; count], v: vec![0.; count] },
+                (Device::Cpu, DType::F64) => Moments::F64 { m: vec![0.; count], v: vec![0.; count] },
+                (_, DType::F32 | DType::F64) => {
+                    Moments::Device { m: var.zeros_like()?, v: var.zeros_like()? }
+                }
+                (_, dtype) => {
+                    return Err(Error::DType {
+                        op: "adam",
+                        tensor: name,
+                        expected: "f32 or f64",
+                        actual: dtype.as_str().into(),
+                    })
+                }
+            };
+            Ok((name, Parameter { var, moments }))
+        };
+        let parameters = vars.into_iter().map(parameter).collect::<Result<_>>()?;
+        Ok(Self { config, step: 0, parameters })
+    }
+
+    /// Steps done.
+    pub fn step_count(&self) -> u64 {
+        self.step
+    }
+
+    /// Moves every variable against its gradient.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `grads` lacks the gradient of a variable; nothing has moved then.
+    pub fn step(&mut self, grads: &GradStore) -> Result<()> {
+        let missing = self.parameters.iter().find(|(_, p)| grads.get(&p.var).is_none());
+        if let Some((name, _)) = missing {
+            return Err(Error::Config(format!("adam: the loss has no gradient for {name}")));
+        }
+        self.step += 1;
+        let coefficients = Coefficients::new(&self.config, self.step);
+        for parameter in self.parameters.values_mut() {
+            if let Some(grad) = grads.get(&parameter.var) {
+                parameter.update(&grad.contiguous()?, &coefficients)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state to be saved.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when a tensor cannot be made.
+    pub fn state(&self) -> Result<AdamState> {
+        let mut moments = BTreeMap::new();
+        for (name, parameter) in &self.parameters {
+            let shape = parameter.var.shape();
+            let (m, v) = match &parameter.moments {
+                Moments::F32 { m, v } => (
+                    Tensor::from_slice(m, shape, &Device::Cpu)?,
+                    Tensor::from_slice(v, shape, &Device::Cpu)?,
+                ),
+                Moments::F64 { m, v } => (
+                    Tensor::from_slice(m, shape, &Device::Cpu)?,
+                    Tensor::from_slice(v, shape, &Device::Cpu)?,
+                ),
+                Moments::Device { m, v } => (m.clone(), v.clone()),
+            };
+            moments.insert(format!("m.{name}"), m);
+            moments.insert(format!("v.{name}"), v);
+        }
+        Ok(AdamState { step: self.step, moments })
+    }
+
+    /// Continues from a saved state; on an error nothing has changed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a moment is missing, [`Error::Shape`] or [`Error::DType`] when it
+    /// does not fit its parameter.
+    pub fn restore(&mut self, state: &AdamState) -> Result<()> {
+        let mut restored = Vec::with_capacity(self.parameters.len());
+        for (name, parameter) in &self.parameters {
+            let moment = |kind: &str| -> Result<Tensor> {
+                let var = &parameter.var;
+                let key = format!("{kind}.{name}");
+                let moment = state.moments.get(&key).ok_or_else(|| {
+                    Error::Config(format!("adam: the saved state lacks {key}"))
+                })?;
+                if moment.shape() != var.shape() {
+                    return Err(Error::Shape {
+                        op: "adam",
+                        tensor: "a saved moment",
+                        expected: format!("{:?}, as {name}", var.dims()),
+                        actual: moment.dims().to_vec(),
+                    });
+                }
+                if moment.dtype() != var.dtype() {
+                    return Err(Error::DType {
+                        op: "adam",
+                        tensor: key,
+                        expected: "of its parameter's dtype",
+                        actual: moment.dtype().as_str().into(),
+                    });
+                }
+                Ok(moment.to_device(var.device())?)
+            };
+            let (m, v) = (moment("m")?, moment("v")?);
+            restored.push(match &parameter.moments {
+                Moments::F32 { .. } => Moments::F32 {
+                    m: m.flatten_all()?.to_vec1()?,
+                    v: v.flatten_all()?.to_vec1()?,
+                },
+                Moments::F64 { .. } => Moments::F64 {
+                    m: m.flatten_all()?.to_vec1()?,
+                    v: v.flatten_all()?.to_vec1()?,
+                },
+                Moments::Device { .. } => Moments::Device { m, v },
+            });
+        }
+        for (parameter, moments) in self.parameters.values_mut().zip(restored) {
+            parameter.moments = moments;
+        }
+        self.step = state.step;
+        Ok(())
+    }
+}
+
+/// What the formula needs at one step, in `f64` as PyTorch computes it.
+struct Coefficients {
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    /// `lr / (1 - β1^t)`.
+    step_size: f64,
+    /// `√(1 - β2^t)`.
+    bias_correction2_sqrt: f64,
+}
+
+impl Coefficients {
+    fn new(config: &AdamConfig, step: u64) -> Self {
+        let AdamConfig { learning_rate, beta1, beta2, eps } = *config;
+        let t = step as f64;
+        Self {
+            beta1,
+            beta2,
+            eps,
+            step_size: learning_rate / (1. - beta1.powf(t)),
+            bias_correction2_sqrt: (1. - beta2.powf(t)).sqrt(),
+        }
+    }
+}
+
+impl Parameter {
+    fn update(&mut self, grad: &Tensor, c: &Coefficients) -> Result<()> {
+        let var = &self.var;
+        match &mut self.moments {
+            Moments::F32 { m, v } => {
+                var.inplace_op2(grad, &FusedStep { moments: RefCell::new(Pair::F32(m, v)), c })?;
+            }
+            Moments::F64 { m, v } => {
+                var.inplace_op2(grad, &FusedStep { moments: RefCell::new(Pair::F64(m, v)), c })?;
+            }
+            Moments::Device { m, v } => {
+                // A gradient is part of the graph: without detaching, the moments would keep the
+                // graphs of all earlier steps.
+                let grad = grad.detach();
+                *m = ((&*m * c.beta1)? + (&grad * (1. - c.beta1))?)?;
+                *v = ((&*v * c.beta2)? + (grad.sqr()? * (1. - c.beta2))?)?;
+                let denominator = ((v.sqrt()? / c.bias_correction2_sqrt)? + c.eps)?;
+                let change = (&*m / denominator)?;
+                var.set(&(var.as_detached_tensor() - (change * c.step_size)?)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One pass over a parameter, its gradient and its moments.
+struct FusedStep<'a> {
+    moments: RefCell<Pair<'a>>,
+    c: &'a Coefficients,
+}
+
+enum Pair<'a> {
+    F32(&'a mut [f32], &'a mut [f32]),
+    F64(&'a mut [f64], &'a mut [f64]),
+}
+
+impl InplaceOp2 for FusedStep<'_> {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn cpu_fwd(
+        &self,
+        var: &mut CpuStorage,
+        var_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (Some(at), Some(grad_at)) =
+            (var_layout.contiguous_offsets(), grad_layout.contiguous_offsets())
+        else {
+            candle_core::bail!("adam: parameter and gradient must be contiguous");
+        };
+        // The same pass for both dtypes.
+        macro_rules! pass {
+            ($type:ty, $var:ident, $grad:ident, $m:ident, $v:ident) => {{
+                let (var, grad) = (&mut $var[at.0..at.1], &$grad[grad_at.0..grad_at.1]);
+                if [grad.len(), $m.len(), $v.len()] != [var.len(); 3] {
+                    candle_core::bail!("adam: the gradient has another size than its parameter");
+                }
+                let (beta1, beta2) = (self.c.beta1 as $type, self.c.beta2 as $type);
+                let (rest1, rest2) = ((1. - self.c.beta1) as $type, (1. - self.c.beta2) as $type);
+                let step_size = self.c.step_size as $type;
+                let correction = self.c.bias_correction2_sqrt as $type;
+                let eps = self.c.eps as $type;
+                for (((x, g), m), v) in var.iter_mut().zip(grad).zip($m.iter_mut()).zip($v.iter_mut()) {
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *x -= step_size * *m / (v.sqrt() / correction + eps);
+                }
+            }};
+        }
+        match (&mut *self.moments.borrow_mut(), var, grad) {
+            (Pair::F32(m, v), CpuStorage::F32(var), CpuStorage::F32(grad)) => {
+                pass!(f32, var, grad, m, v)
+            }
+            (Pair::F64(m, v), CpuStorage::F64(var), CpuStorage::F64(grad)) => {
+                pass!(f64, var, grad, m, v)
+            }
+            _ => candle_core::bail!("adam: parameter and gradient must have the same dtype"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn var(values: &[f64], dtype: DType) -> Var {
+        let tensor = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        Var::from_tensor(&tensor).unwrap()
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f64> {
+        tensor.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+    }
+
+    /// The gradient of Σ scale·x²/2 is scale·x.
+    fn grads(x: &Var, scale: f64) -> GradStore {
+        (x.sqr().unwrap().sum_all().unwrap() * (scale / 2.)).unwrap().backward().unwrap()
+    }
+
+    #[test]
+    fn three_steps_are_those_of_the_formula() {
+        for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F64, 1e-14)] {
+            let start = [1.0, -0.5, 3.0, 0.0];
+            let x = var(&start, dtype);
+            let config = AdamConfig { learning_rate: 0.1, ..AdamConfig::default() };
+            let mut adam = Adam::new([("x".to_string(), x.clone())], config).unwrap();
+            let (mut expected, mut m, mut v) = (start, [0.; 4], [0.; 4]);
+            for t in 1..=3 {
+                adam.step(&grads(&x, 2.)).unwrap();
+                for i in 0..4 {
+                    let g = 2. * expected[i];
+                    m[i] = 0.9 * m[i] + 0.1 * g;
+                    v[i] = 0.999 * v[i] + 0.001 * g * g;
+                    let m_hat = m[i] / (1. - 0.9f64.powi(t));
+                    let v_hat = v[i] / (1. - 0.999f64.powi(t));
+                    expected[i] -= 0.1 * m_hat / (v_hat.sqrt() + 1e-8);
+                }
+            }
+            for (found, expected) in values(&x).iter().zip(expected) {
+                assert!((found - expected).abs() <= tolerance * 3., "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_composition_for_devices_makes_the_same_steps_as_the_fused_pass() {
+        let (fused, composed) = (var(&[1., -2., 3.], DType::F64), var(&[1., -2., 3.], DType::F64));
+        let config = AdamConfig::default();
+        let mut adam = Adam::new([("x".to_string(), fused.clone())], config).unwrap();
+        let zeros = composed.zeros_like().unwrap();
+        let moments = Moments::Device { m: zeros.clone(), v: zeros };
+        let mut parameter = Parameter { var: composed.clone(), moments };
+        for t in 1..=5 {
+            adam.step(&grads(&fused, 1.)).unwrap();
+            let grads = grads(&composed, 1.);
+            let grad = grads.get(&composed).unwrap();
+            parameter.update(grad, &Coefficients::new(&config, t)).unwrap();
+        }
+        for (a, b) in values(&fused).iter().zip(values(&composed)) {
+            assert!((a - b).abs() <= 1e-14, "{a} {b}");
+        }
+        assert_ne!(values(&fused), [1., -2., 3.]);
+    }
+
+    #[test]
+    fn a_saved_state_continues_with_the_same_bits() {
+        let (x, y) = (var(&[1., -2.], DType::F32), var(&[1., -2.], DType::F32));
+        let config = AdamConfig::default();
+        let mut adam = Adam::new([("x".to_string(), x.clone())], config).unwrap();
+        for _ in 0..4 {
+            adam.step(&grads(&x, 1.)).unwrap();
+        }
+        let state = adam.state().unwrap();
+        y.set(&x.as_tensor().copy().unwrap()).unwrap();
+        let mut other = Adam::new([("x".to_string(), y.clone())], config).unwrap();
+        other.restore(&state).unwrap();
+        assert_eq!(other.step_count(), 4);
+        for _ in 0..4 {
+            adam.step(&grads(&x, 1.)).unwrap();
+            other.step(&grads(&y, 1.)).unwrap();
+        }
+        assert_eq!(values(&x), values(&y));
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
+        let x = var(&[1., -2.], DType::F32);
+        let mut adam = Adam::new([("x".to_string(), x)], AdamConfig::default()).unwrap();
+        let state = |name: &str, values: &[f64], dtype| AdamState {
+            step: 9,
+            moments: [format!("m.{name}"), format!("v.{name}")]
+                .map(|key| (key, var(values, dtype).as_tensor().clone()))
+                .into(),
+        };
+        assert!(adam.restore(&state("y", &[1., 2.], DType::F32)).is_err());
+        assert!(adam.restore(&state("x", &[1.], DType::F32)).is_err());
+        assert!(adam.restore(&state("x", &[1., 2.], DType::F64)).is_err());
+        assert_eq!(adam.step_count(), 0);
+        adam.restore(&state("x", &[1., 2.], DType::F32)).unwrap();
+        assert_eq!(adam.step_count(), 9);
+    }
+
+    #[test]
+    fn a_variable_without_a_gradient_is_an_error() {
+        let (x, y) = (var(&[1.], DType::F32), var(&[1.], DType::F32));
+        let vars = [("x".to_string(), x.clone()), ("y".to_string(), y)];
+        let mut adam = Adam::new(vars, AdamConfig::default()).unwrap();
+        let error = adam.step(&grads(&x, 1.)).unwrap_err().to_string();
+        assert!(error.contains("no gradient for y"), "{error}");
+        assert_eq!(values(&x), [1.]);
+    }
+}

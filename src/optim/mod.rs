@@ -1,0 +1,5 @@
+//! Optimizers whose state can be saved.
+
+pub mod adam;
+
+pub use adam::{Adam, AdamConfig};

@@ -1,0 +1,196 @@
+//! Trained models put to use: [`Predictor`] for images, [`Stream`] for one row at a time.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use serde::Serialize;
+
+use crate::checkpoint::run::{self, RunConfig};
+use crate::checkpoint::weights;
+use crate::data::batches::Gather;
+use crate::data::mnist::Split;
+use crate::model::SequenceClassifier;
+use crate::train::{evaluate, Evaluation};
+use crate::{Error, Result};
+
+/// A trained model, ready for images.
+///
+/// ```
+/// # fn main() -> candle_rnn::Result<()> {
+/// use candle_rnn::{data::mnist::Mnist, predict::Predictor};
+/// # use candle_core::Device;
+/// # use candle_rnn::{checkpoint::run::*, data::mnist::Dataset, train::*};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let run = folder.path();
+/// # let training = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
+/// # let data = DataConfig { dataset: Dataset::Mnist, source: None, sha256: String::new() };
+/// # let config = RunConfig::new(training, data);
+/// # let data = Mnist::sample()?;
+/// # Session::open(run, config, data, &Device::Cpu, IfExists::Refuse, None)?
+/// #     .0
+/// #     .run(&mut |_| std::ops::ControlFlow::Continue(()))?;
+///
+/// let model = Predictor::load(run)?; // such as "runs/0001"
+/// let digits = Mnist::sample()?.test;
+/// let prediction = &model.predict(&[digits.image(0)])?[0];
+/// println!("a {}, with probability {:.2}", prediction.label, prediction.probabilities[7]);
+/// # assert_eq!(prediction.probabilities.len(), 10);
+/// # assert!((prediction.probabilities.iter().sum::<f64>() - 1.).abs() < 1e-6);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Predictor {
+    config: RunConfig,
+    model: SequenceClassifier,
+    gather: Gather,
+}
+
+/// What a model says of an image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The most probable class.
+    pub label: usize,
+    /// The probability of each class; they sum to 1.
+    pub probabilities: Vec<f64>,
+}
+
+impl Predictor {
+    /// Loads the model of a run directory, on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] and [`Error::Io`] when the directory is not that of a whole run.
+    pub fn load(run: impl AsRef<Path>) -> Result<Self> {
+        Self::load_on(run, &Device::Cpu)
+    }
+
+    /// Loads the model of a run directory, on a device.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let run = run.as_ref();
+        let config = run::read_config(run)?;
+        let dtype = config.training.dtype.dtype();
+        let weights = weights::load(&run::model_path(run), &config.model, dtype)?;
+        let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
+        let model = SequenceClassifier::new(&config.model, vb)?;
+        let gather = Gather::new(config.training.view, dtype, device)?;
+        Ok(Self { config, model, gather })
+    }
+
+    /// The run's configuration.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// What the model says of each image.
+    ///
+    /// - `images`: each `(28, 28)`, row by row, 0 (background) to 255 (ink)
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when an image has not 784 pixels.
+    pub fn predict(&self, images: &[&[u8]]) -> Result<Vec<Prediction>> {
+        Ok(match self.sequences(images)? {
+            Some(x) => predictions(&self.model.forward(&x)?)?,
+            None => Vec::new(),
+        })
+    }
+
+    /// What the model says of each image after each step: for each image, T predictions.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
+        let mut of_images = vec![Vec::new(); images.len()];
+        if let Some(x) = self.sequences(images)? {
+            for logits in self.model.forward_steps(&x)? {
+                for (steps, prediction) in of_images.iter_mut().zip(predictions(&logits)?) {
+                    steps.push(prediction);
+                }
+            }
+        }
+        Ok(of_images)
+    }
+
+    /// Accuracy and loss on a split.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when Candle fails.
+    pub fn evaluate(&self, split: &Split) -> Result<Evaluation> {
+        evaluate(&self.model, &self.gather, split)
+    }
+
+    /// A stream that has seen nothing yet.
+    pub fn stream(&self) -> Stream<'_> {
+        Stream { predictor: self, state: None }
+    }
+
+    fn sequences(&self, images: &[&[u8]]) -> Result<Option<Tensor>> {
+        let wrong = images.iter().find(|image| image.len() != crate::data::mnist::PIXELS);
+        if let Some(image) = wrong {
+            return Err(Error::Shape {
+                op: "predict",
+                tensor: "an image",
+                expected: "(784,)".into(),
+                actual: vec![image.len()],
+            });
+        }
+        if images.is_empty() {
+            return Ok(None);
+        }
+        self.gather.sequences(images.iter().copied()).map(Some)
+    }
+}
+
+/// One sequence, read step by step as its inputs arrive.
+#[derive(Clone, Debug)]
+pub struct Stream<'a> {
+    predictor: &'a Predictor,
+    /// `(1, H)`, once there was a step.
+    state: Option<Tensor>,
+}
+
+impl Stream<'_> {
+    /// Takes one step and says what the model thinks now.
+    ///
+    /// - `x_t`: `(I,)`, such as a row of pixels in `[0, 1]`
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the input has another size than the model's.
+    pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
+        let Predictor { config, model, .. } = self.predictor;
+        if x_t.len() != config.model.input_size {
+            return Err(Error::Shape {
+                op: "stream",
+                tensor: "x_t",
+                expected: format!("({},)", config.model.input_size),
+                actual: vec![x_t.len()],
+            });
+        }
+        let weights = model.rnn().weights();
+        let x_t = Tensor::from_slice(x_t, (1, x_t.len()), &Device::Cpu)?
+            .to_dtype(weights.b.dtype())?
+            .to_device(weights.b.device())?;
+        let h_t = model.rnn().step(&x_t, self.state.as_ref())?;
+        let mut found = predictions(&model.logits(&h_t)?)?;
+        self.state = Some(h_t);
+        found.pop().ok_or_else(|| Error::Config("a step of one sequence gives one prediction".into()))
+    }
+}
+
+/// Softmax over `(B, C)` logits.
+fn predictions(logits: &Tensor) -> Result<Vec<Prediction>> {
+    let prediction = |logits: Vec<f64>| {
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let exps: Vec<f64> = logits.iter().map(|logit| (logit - max).exp()).collect();
+        let sum: f64 = exps.iter().sum();
+        Prediction {
+            label: crate::train::most_likely(&logits),
+            probabilities: exps.into_iter().map(|exp| exp / sum).collect(),
+        }
+    };
+    let logits = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+    Ok(logits.into_iter().map(prediction).collect())
+}

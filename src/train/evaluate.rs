@@ -1,0 +1,118 @@
+//! Accuracy and loss of a model on a split.
+
+use candle_core::{DType, Tensor};
+use serde::Serialize;
+
+use crate::data::batches::Gather;
+use crate::data::mnist::Split;
+use crate::model::SequenceClassifier;
+use crate::Result;
+
+/// How well a model does on a split.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The part of the images whose most probable class is their label, in `[0, 1]`.
+    pub accuracy: f64,
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Number of images.
+    pub examples: usize,
+}
+
+/// Images looked at together. A constant, because the last bits of a logit may depend on it.
+const BATCH_SIZE: usize = 500;
+
+/// Measures `model` on all images of `split`.
+///
+/// The result depends on weights and images alone, to the last bit: measured again after saving
+/// and loading, it is the same.
+///
+/// # Errors
+/// [`Error::Candle`](crate::Error::Candle) when Candle fails; [`Error::Shape`](crate::Error::Shape)
+/// when the model is not one for these images.
+pub fn evaluate(model: &SequenceClassifier, gather: &Gather, split: &Split) -> Result<Evaluation> {
+    // Detached weights make no graph: every intermediate result is freed at once.
+    let model = model.detach();
+    let mut tally = Tally::default();
+    for start in (0..split.len()).step_by(BATCH_SIZE) {
+        let range = start..split.len().min(start + BATCH_SIZE);
+        let labels = &split.labels()[range.clone()];
+        let batch = gather.batch(split, range)?;
+        tally.add(&model.forward(&batch.x)?, labels.iter().map(|label| usize::from(*label)))?;
+    }
+    Ok(tally.evaluation())
+}
+
+/// Sums over batches.
+#[derive(Default)]
+pub(crate) struct Tally {
+    correct: usize,
+    loss: f64,
+    examples: usize,
+}
+
+impl Tally {
+    /// Adds a batch: `logits` are `(B, C)`.
+    pub(crate) fn add(
+        &mut self,
+        logits: &Tensor,
+        labels: impl Iterator<Item = usize>,
+    ) -> Result<()> {
+        for (logits, label) in logits.to_dtype(DType::F64)?.to_vec2::<f64>()?.iter().zip(labels) {
+            self.examples += 1;
+            self.correct += usize::from(most_likely(logits) == label);
+            let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = logits.iter().map(|logit| (logit - max).exp()).sum();
+            self.loss += max + sum.ln() - logits[label];
+        }
+        Ok(())
+    }
+
+    pub(crate) fn evaluation(&self) -> Evaluation {
+        let examples = self.examples as f64;
+        Evaluation {
+            accuracy: self.correct as f64 / examples,
+            loss: self.loss / examples,
+            examples: self.examples,
+        }
+    }
+}
+
+/// The index of the largest value; the first of equals.
+pub(crate) fn most_likely(values: &[f64]) -> usize {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn accuracy_and_loss_are_those_computed_by_hand() {
+        let logits = Tensor::new(&[[2f64, 0., 0.], [0., 1., 0.], [5., 5., 5.]], &Device::Cpu).unwrap();
+        let mut tally = Tally::default();
+        tally.add(&logits, [0usize, 2, 1].into_iter()).unwrap();
+        let found = tally.evaluation();
+        assert_eq!((found.accuracy, found.examples), (1. / 3., 3));
+        let e = std::f64::consts::E;
+        let expected = ((1. + 2. / (e * e)).ln() + (e + 2.).ln() + 3f64.ln()) / 3.;
+        assert!((found.loss - expected).abs() < 1e-12, "{} {expected}", found.loss);
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_make_the_loss_so() {
+        for bad in [f64::NAN, f64::INFINITY] {
+            let mut tally = Tally::default();
+            let logits = Tensor::new(&[[0., bad]], &Device::Cpu).unwrap();
+            tally.add(&logits, [0usize].into_iter()).unwrap();
+            assert!(!tally.evaluation().loss.is_finite());
+        }
+    }
+}

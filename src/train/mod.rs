@@ -1,0 +1,139 @@
+//! Training: events out, no printing.
+//!
+//! [`Trainer`] makes one optimizer step after the other and hands out an [`Event`] for each;
+//! [`evaluate`] measures a model on a split; [`Session`] drives a trainer and keeps its run
+//! directory, so that a run can be interrupted and resumed.
+
+mod evaluate;
+mod session;
+mod trainer;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use evaluate::most_likely;
+pub use evaluate::{evaluate, Evaluation};
+pub use session::{Outcome, Session, Start};
+pub use trainer::{Event, Position, Trainer, TrainerState};
+
+use crate::data::mnist::CLASSES;
+use crate::data::view::View;
+use crate::model::ClassifierConfig;
+use crate::nn::Init;
+use crate::recurrence::Cell;
+use crate::{Error, Result};
+
+/// The float type of weights and activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Double precision.
+    F64,
+}
+
+impl Precision {
+    /// Candle's name for it.
+    pub fn dtype(self) -> candle_core::DType {
+        match self {
+            Self::F32 => candle_core::DType::F32,
+            Self::F64 => candle_core::DType::F64,
+        }
+    }
+}
+
+/// All settings that decide which model comes out. The default is the reference job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// How an image is read as a sequence.
+    pub view: View,
+    /// The recurrent cell's activation.
+    pub cell: Cell,
+    /// H, recurrent units.
+    pub hidden_size: usize,
+    /// How initial weights are drawn.
+    pub init: Init,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images in a batch, B; a few batches may be one larger, so that none is dropped.
+    pub batch_size: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// The float type.
+    pub dtype: Precision,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            view: View::Rows,
+            cell: Cell::Tanh,
+            hidden_size: 150,
+            init: Init::Glorot,
+            epochs: 5,
+            batch_size: 150,
+            learning_rate: 1e-3,
+            seed: 42,
+            dtype: Precision::F32,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The model that is trained.
+    pub fn model(&self) -> ClassifierConfig {
+        ClassifierConfig {
+            cell: self.cell,
+            input_size: self.view.input_size(),
+            hidden_size: self.hidden_size,
+            num_classes: CLASSES,
+        }
+    }
+
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is not.
+    pub fn check(&self) -> Result<()> {
+        self.model().check()?;
+        for (name, value) in [("epochs", self.epochs), ("batch_size", self.batch_size)] {
+            if value == 0 {
+                return Err(Error::Config(format!("{name} must be at least 1, got 0")));
+            }
+        }
+        if !(self.learning_rate > 0. && self.learning_rate.is_finite()) {
+            let rate = self.learning_rate;
+            return Err(Error::Config(format!("learning_rate must be above 0, got {rate}")));
+        }
+        Ok(())
+    }
+}
+
+/// What is measured in an epoch: a line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochMetrics {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Mean loss of the last batch, after the epoch.
+    pub loss_batch: f64,
+    /// Accuracy on the last batch, after the epoch, in `[0, 1]`.
+    pub acc_batch: f64,
+    /// Mean of the losses of the epoch's batches, each before its optimizer step.
+    pub train_loss: f64,
+    /// Mean loss on the validation split.
+    pub valid_loss: f64,
+    /// Accuracy on the validation split, in `[0, 1]`.
+    pub valid_accuracy: f64,
+    /// Seconds of training alone, without validation.
+    pub seconds: f64,
+    /// Training images per second of training.
+    pub examples_per_second: f64,
+    /// Adam's step size in the epoch's last step.
+    pub learning_rate: f64,
+}

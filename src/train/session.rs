@@ -1,0 +1,152 @@
+//! A trainer with its run directory.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use candle_core::Device;
+
+use super::{EpochMetrics, Event, Trainer};
+use crate::checkpoint::run::{IfExists, RunConfig, RunDir};
+use crate::checkpoint::state::Checkpoint;
+use crate::data::mnist::Mnist;
+use crate::{Error, Result};
+
+/// Trains, and saves so that nothing but the steps since the last save can be lost.
+pub struct Session {
+    trainer: Trainer,
+    run: RunDir,
+    history: Vec<EpochMetrics>,
+    save_every: Option<u64>,
+}
+
+/// How a session began.
+#[derive(Debug)]
+pub enum Start {
+    /// From the beginning.
+    New {
+        /// Checkpoints that could not be read, if it was to be resumed.
+        damaged: Vec<Error>,
+    },
+    /// From a checkpoint.
+    Resumed {
+        /// Optimizer steps done.
+        step: u64,
+        /// Newer checkpoints that could not be read.
+        damaged: Vec<Error>,
+    },
+    /// The run was finished already.
+    Finished,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// It was told to stop, and saved.
+    Interrupted,
+}
+
+impl Session {
+    /// Opens `path` for a run. Nothing is written before settings and data proved right.
+    ///
+    /// - `save_every`: optimizer steps between checkpoints; `None` saves one an epoch
+    ///
+    /// # Errors
+    /// As [`RunDir::open`] and [`Trainer::new`].
+    pub fn open(
+        path: &Path,
+        config: RunConfig,
+        data: Mnist,
+        device: &Device,
+        if_exists: IfExists,
+        save_every: Option<u64>,
+    ) -> Result<(Self, Start)> {
+        let mut trainer = Trainer::new(&config.training, data, device)?;
+        let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists)?;
+        let (history, start) = match checkpoint {
+            None => (Vec::new(), Start::New { damaged }),
+            Some(Checkpoint { state, history }) => {
+                trainer.restore(&state)?;
+                if trainer.is_done() && run.has_model() {
+                    (history, Start::Finished)
+                } else {
+                    // Epochs that ended after this checkpoint was saved will be run again.
+                    run.write_metrics(&history)?;
+                    run.write_model(&state)?;
+                    (history, Start::Resumed { step: state.adam.step, damaged })
+                }
+            }
+        };
+        Ok((Self { trainer, run, history, save_every }, start))
+    }
+
+    /// Trains to the end, or until `on_event` breaks, which saves a checkpoint first.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when the training diverges: the last checkpoint stays as it was;
+    /// [`Error::Io`] when a file cannot be written.
+    pub fn run(&mut self, on_event: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> Result<Outcome> {
+        loop {
+            let event = self.trainer.next_event()?;
+            let saved = match &event {
+                Event::Step { .. } => {
+                    let due = |every| self.trainer.step_count().is_multiple_of(every);
+                    let due = self.save_every.is_some_and(due);
+                    if due {
+                        self.run.save_checkpoint(&self.checkpoint()?)?;
+                    }
+                    due
+                }
+                Event::Epoch(metrics) => {
+                    self.history.push(metrics.clone());
+                    self.save_epoch(metrics)?
+                }
+                Event::Done => return Ok(Outcome::Finished),
+            };
+            if on_event(&event).is_break() {
+                let checkpoint = self.checkpoint()?;
+                self.run.write_model(&checkpoint.state)?;
+                if !saved {
+                    self.run.save_checkpoint(&checkpoint)?;
+                }
+                return Ok(if self.trainer.is_done() { Outcome::Finished } else { Outcome::Interrupted });
+            }
+        }
+    }
+
+    /// The trainer.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// The metrics of all epochs so far.
+    pub fn history(&self) -> &[EpochMetrics] {
+        &self.history
+    }
+
+    /// The run directory.
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Writes what an epoch's end changes, the checkpoint last: where it is, so is the rest.
+    fn save_epoch(&self, metrics: &EpochMetrics) -> Result<bool> {
+        let checkpoint = self.checkpoint()?;
+        self.run.write_metrics(&self.history)?;
+        self.run.write_model(&checkpoint.state)?;
+        let earlier = &self.history[..self.history.len() - 1];
+        if earlier.iter().all(|m| m.valid_accuracy < metrics.valid_accuracy) {
+            self.run.save_best(&checkpoint)?;
+        }
+        let due = self.save_every.is_none() || self.trainer.is_done();
+        if due {
+            self.run.save_checkpoint(&checkpoint)?;
+        }
+        Ok(due)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint { state: self.trainer.state()?, history: self.history.clone() })
+    }
+}

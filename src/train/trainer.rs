@@ -1,0 +1,291 @@
+//! The training loop, one optimizer step at a time.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use candle_nn::VarMap;
+use serde::{Deserialize, Serialize};
+
+use super::evaluate::Tally;
+use super::{evaluate, EpochMetrics, TrainConfig};
+use crate::data::batches::{array_split, batch_count, Batch, Gather};
+use crate::data::mnist::Mnist;
+use crate::model::SequenceClassifier;
+use crate::optim::adam::AdamState;
+use crate::optim::{Adam, AdamConfig};
+use crate::rng::{Purpose, Stream};
+use crate::{Error, Result};
+
+/// What a trainer did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// One optimizer step.
+    Step {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The batch within the epoch, from 1.
+        batch: usize,
+        /// Batches in an epoch.
+        batches: usize,
+        /// Images in this batch.
+        examples: usize,
+        /// Mean loss of the batch before the step.
+        loss: f64,
+    },
+    /// The end of an epoch, with validation.
+    Epoch(EpochMetrics),
+    /// All epochs are done.
+    Done,
+}
+
+/// Trains a [`SequenceClassifier`] on [`Mnist`].
+///
+/// Call [`next_event`](Self::next_event) until it returns [`Event::Done`].
+pub struct Trainer {
+    config: TrainConfig,
+    data: Mnist,
+    gather: Gather,
+    vars: BTreeMap<String, Var>,
+    model: SequenceClassifier,
+    adam: Adam,
+    shuffle: Stream,
+    position: Position,
+    /// The order of the training images in this epoch; empty between epochs.
+    order: Vec<u32>,
+}
+
+/// Where a trainer is; with weights and optimizer state, all that is needed to continue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Batches done of the epoch that has begun.
+    pub batch: usize,
+    /// Sum of these batches' losses.
+    pub loss_sum: f64,
+    /// Seconds that they took.
+    pub seconds: f64,
+    /// Position of the shuffling stream before it drew this epoch's order.
+    pub shuffle: u64,
+}
+
+/// A trainer's state: what [`Trainer::restore`] continues from.
+#[derive(Clone, Debug)]
+pub struct TrainerState {
+    /// Where the trainer is.
+    pub position: Position,
+    /// The weights, by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// The optimizer's state.
+    pub adam: AdamState,
+}
+
+impl Trainer {
+    /// A trainer with initial weights, before its first step.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range, [`Error::Candle`] when the device fails.
+    pub fn new(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
+        config.check()?;
+        let dtype = config.dtype.dtype();
+        let var_map = VarMap::new();
+        let mut init = Stream::new(config.seed, Purpose::Init);
+        let model = SequenceClassifier::init(
+            &config.model(),
+            config.init,
+            &mut init,
+            &var_map,
+            dtype,
+            device,
+        )?;
+        // A hash map has no order: sorted names do.
+        let vars: BTreeMap<String, Var> = match var_map.data().lock() {
+            Ok(vars) => vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect(),
+            Err(_) => return Err(Error::Config("the variables are lost".into())),
+        };
+        let adam = AdamConfig { learning_rate: config.learning_rate, ..AdamConfig::default() };
+        Ok(Self {
+            gather: Gather::new(config.view, dtype, device)?,
+            adam: Adam::new(vars.clone(), adam)?,
+            shuffle: Stream::new(config.seed, Purpose::Shuffle),
+            config: config.clone(),
+            position: Position::default(),
+            order: Vec::new(),
+            data,
+            vars,
+            model,
+        })
+    }
+
+    /// Trains on the next batch, or ends the epoch whose batches are all done.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when a loss is NaN or infinite, [`Error::Candle`] when Candle fails.
+    pub fn next_event(&mut self) -> Result<Event> {
+        if self.position.epoch >= self.config.epochs {
+            return Ok(Event::Done);
+        }
+        let start = Instant::now();
+        if self.order.is_empty() {
+            self.begin_epoch();
+        }
+        if self.position.batch == self.batches() {
+            return self.end_epoch();
+        }
+        let batch = self.batch(self.position.batch)?;
+        let logits = self.model.forward(&batch.x)?;
+        let loss = candle_nn::loss::cross_entropy(&logits, &batch.labels)?;
+        let grads = loss.backward()?;
+        let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        if !loss.is_finite() {
+            return Err(self.not_finite("the loss", self.position.batch + 1));
+        }
+        self.adam.step(&grads)?;
+        self.position.batch += 1;
+        self.position.loss_sum += loss;
+        self.position.seconds += start.elapsed().as_secs_f64();
+        Ok(Event::Step {
+            epoch: self.position.epoch + 1,
+            batch: self.position.batch,
+            batches: self.batches(),
+            examples: batch.labels.elem_count(),
+            loss,
+        })
+    }
+
+    /// Batches in an epoch.
+    pub fn batches(&self) -> usize {
+        batch_count(self.data.train.len(), self.config.batch_size)
+    }
+
+    /// Optimizer steps done.
+    pub fn step_count(&self) -> u64 {
+        self.adam.step_count()
+    }
+
+    /// Whether all epochs are done.
+    pub fn is_done(&self) -> bool {
+        self.position.epoch >= self.config.epochs
+    }
+
+    /// Where the trainer is.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The model; it changes with every step.
+    pub fn model(&self) -> &SequenceClassifier {
+        &self.model
+    }
+
+    /// The weights by name, sorted; they are copies.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when a weight is NaN or infinite: such weights are not to be kept.
+    pub fn weights(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut weights = BTreeMap::new();
+        for (name, var) in &self.vars {
+            let weight = var.as_detached_tensor().to_device(&Device::Cpu)?.copy()?;
+            if !crate::checkpoint::weights::is_finite(&weight)? {
+                return Err(self.not_finite(name, self.position.batch));
+            }
+            weights.insert(name.clone(), weight);
+        }
+        Ok(weights)
+    }
+
+    /// Everything that is needed to continue from here with the same bits.
+    ///
+    /// # Errors
+    /// As [`weights`](Self::weights).
+    pub fn state(&self) -> Result<TrainerState> {
+        Ok(TrainerState {
+            position: self.position.clone(),
+            weights: self.weights()?,
+            adam: self.adam.state()?,
+        })
+    }
+
+    /// Continues from a state of a trainer with the same settings and data.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Shape`] or [`Error::DType`] when the state does not fit.
+    pub fn restore(&mut self, state: &TrainerState) -> Result<()> {
+        for (name, var) in &self.vars {
+            let weight = state.weights.get(name).ok_or_else(|| {
+                Error::Config(format!("the saved state lacks the weight {name}"))
+            })?;
+            if weight.shape() != var.shape() || weight.dtype() != var.dtype() {
+                return Err(Error::Config(format!("the saved weight {name} does not fit")));
+            }
+        }
+        if state.position.batch > self.batches() || state.position.epoch > self.config.epochs {
+            return Err(Error::Config("the saved position lies behind the end".into()));
+        }
+        self.adam.restore(&state.adam)?;
+        for (name, var) in &self.vars {
+            var.set(&state.weights[name].to_device(var.device())?)?;
+        }
+        self.position = state.position.clone();
+        self.shuffle.set_position(u128::from(self.position.shuffle));
+        self.order.clear();
+        Ok(())
+    }
+
+    /// Draws the epoch's order. The same position gives the same order, so that an epoch that was
+    /// interrupted continues with the batches that it lacks.
+    fn begin_epoch(&mut self) {
+        self.position.shuffle = self.shuffle.position() as u64;
+        self.order = self.shuffle.permutation(self.data.train.len() as u32);
+    }
+
+    fn batch(&self, index: usize) -> Result<Batch> {
+        let range = array_split(self.order.len(), self.batches(), index);
+        self.gather.batch(&self.data.train, self.order[range].iter().map(|i| *i as usize))
+    }
+
+    fn end_epoch(&mut self) -> Result<Event> {
+        let batches = self.batches();
+        let last = self.batch(batches - 1)?;
+        let mut tally = Tally::default();
+        let labels = last.labels.to_vec1::<u32>()?;
+        tally.add(
+            &self.model.detach().forward(&last.x)?,
+            labels.into_iter().map(|label| label as usize),
+        )?;
+        let last = tally.evaluation();
+        let valid = evaluate(&self.model, &self.gather, &self.data.valid)?;
+        if !valid.loss.is_finite() {
+            return Err(self.not_finite("the validation loss", batches));
+        }
+        let metrics = EpochMetrics {
+            epoch: self.position.epoch + 1,
+            loss_batch: last.loss,
+            acc_batch: last.accuracy,
+            train_loss: self.position.loss_sum / batches as f64,
+            valid_loss: valid.loss,
+            valid_accuracy: valid.accuracy,
+            seconds: self.position.seconds,
+            examples_per_second: self.data.train.len() as f64 / self.position.seconds,
+            learning_rate: self.adam.config.learning_rate,
+        };
+        self.order.clear();
+        self.position = Position {
+            epoch: self.position.epoch + 1,
+            shuffle: self.shuffle.position() as u64,
+            ..Position::default()
+        };
+        Ok(Event::Epoch(metrics))
+    }
+
+    fn not_finite(&self, what: &str, batch: usize) -> Error {
+        Error::NotFinite {
+            what: what.to_string(),
+            step: self.adam.step_count(),
+            epoch: self.position.epoch + 1,
+            batch,
+        }
+    }
+}
