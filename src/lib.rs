@@ -1,6 +1,40 @@
-//! Trainable recurrent networks for Candle.
+//! Trainable recurrent networks for Candle, and the MNIST row-by-row classifier that shows them at
+//! work.
+//!
+//! A digit is read as a sequence, 28 rows of 28 pixels; a layer of recurrent units takes one row
+//! after the other; a dense layer tells the digit from its last state. Gradients of all steps are
+//! summed into one set of weights: backpropagation through time.
+//!
+//! A trained run is loaded in one line, see [`predict::Predictor`]:
+//!
+//! ```no_run
+//! # fn main() -> candle_rnn::Result<()> {
+//! let model = candle_rnn::predict::Predictor::load("runs/0001")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
 //!
 //! The modules stand in the order in which data flows through them.
+//!
+//! - [`data`]: pixels on disk to batches of sequences
+//! - [`recurrence`]: `h_t = f(W_ih x_t + b + W_hh h_{t-1})` over whole sequences
+//! - [`nn`]: layers made of it, and their initial weights
+//! - [`model`]: the classifier, a recurrent layer and a head
+//! - [`optim`]: optimizers whose state can be saved
+//! - [`train`]: the training loop; it hands out events and prints nothing
+//! - [`checkpoint`]: weights, training state and run directories on disk
+//! - [`predict`]: trained models put to use
+//!
+//! [`rng`] gives all of them their seeded random numbers; [`Error`] is what all of them return.
+//!
+//! # Features
+//!
+//! - `cli` (default): the program `candle-rnn`; a library user turns it off
+//! - `datasets`: MNIST fetched and cached, candle-datasets' `Dataset` handed out
+//! - `image`: PNG and JPEG files read as digits
+//! - `cuda`, `metal`, `mkl`, `accelerate`: passed on to Candle
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -18,3 +52,8 @@ pub mod checkpoint;
 pub mod predict;
 
 pub use error::{Error, Result};
+
+/// README's example, compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

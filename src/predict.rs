@@ -176,7 +176,9 @@ impl Stream<'_> {
         let h_t = model.rnn().step(&x_t, self.state.as_ref())?;
         let mut found = predictions(&model.logits(&h_t)?)?;
         self.state = Some(h_t);
-        found.pop().ok_or_else(|| Error::Config("a step of one sequence gives one prediction".into()))
+        found
+            .pop()
+            .ok_or_else(|| Error::Config("a step of one sequence gives one prediction".into()))
     }
 }
 

@@ -31,7 +31,9 @@ pub(crate) fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     let written = fs::create_dir(&temporary)
         .map_err(Error::io(&temporary, "create the folder"))
         .and_then(|()| {
-            files.iter().try_for_each(|(name, content)| write_synced(&temporary.join(name), content))
+            files
+                .iter()
+                .try_for_each(|(name, content)| write_synced(&temporary.join(name), content))
         })
         .and_then(|()| sync_folder(&temporary))
         .and_then(|()| replace_folder(&temporary, path));
@@ -54,7 +56,7 @@ pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
     for entry in entries {
         let entry = entry.map_err(Error::io(folder, "read the folder"))?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        if is_temporary(&entry.file_name().to_string_lossy()) {
             let path = entry.path();
             let removed =
                 if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -67,6 +69,13 @@ pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
 fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{TEMPORARY}{}-{name}", std::process::id()))
+}
+
+/// Whether a name is one that [`temporary`] makes: nothing else is ever removed.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY)
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(process, _)| process.parse::<u32>().is_ok())
 }
 
 fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
@@ -154,10 +163,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".tmp-1-step-2")).unwrap();
         fs::write(folder.path().join(".tmp-1-file"), b"").unwrap();
-        fs::write(folder.path().join("file"), b"").unwrap();
+        for name in ["file", ".tmp-notes", ".tmp-mine-file"] {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
         remove_leftovers(folder.path()).unwrap();
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
-        assert_eq!(left.len(), 1);
-        assert_eq!(left[0].file_name(), "file");
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".tmp-mine-file", ".tmp-notes", "file"]);
     }
 }

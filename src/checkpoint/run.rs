@@ -179,16 +179,21 @@ impl RunDir {
         fs::create_dir_all(path).map_err(Error::io(path, "create the folder"))?;
         let holds_run = [CONFIG, MODEL, METRICS, CHECKPOINTS].iter().any(|f| path.join(f).exists());
         if holds_run && if_exists == IfExists::Refuse {
-            let reason = "already holds a run: name another folder, or pass --resume or --overwrite";
+            let reason =
+                "already holds a run: name another folder, or pass --resume or --overwrite";
             return Err(Error::checkpoint(path, reason));
         }
         let run = Self { path: path.to_path_buf(), _lock: lock(path)?, config };
         durable::remove_leftovers(path)?;
         let (mut checkpoint, mut damaged) = (None, Vec::new());
-        if holds_run && if_exists == IfExists::Resume {
+        // A process that was killed while it began a run leaves no configuration and no checkpoint:
+        // there is nothing to continue, nor to disagree with.
+        let begun = path.join(CONFIG).exists() || !run.checkpoints()?.is_empty();
+        if begun && if_exists == IfExists::Resume {
             let differences = RunConfig::parse(&path.join(CONFIG))?.differences(&run.config);
             if !differences.is_empty() {
-                let reason = format!("cannot be resumed with other settings or data: {differences}");
+                let reason =
+                    format!("cannot be resumed with other settings or data: {differences}");
                 return Err(Error::checkpoint(path, reason));
             }
             (checkpoint, damaged) = run.newest_checkpoint()?;

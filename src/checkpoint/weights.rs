@@ -73,7 +73,9 @@ pub fn load(
     match (missing.as_slice(), extra.as_slice()) {
         ([], []) => {}
         (missing, []) => return Err(fail(format!("lacks {}", missing.join(", ")))),
-        ([], extra) => return Err(fail(format!("holds {}, which the model does not have", extra.join(", ")))),
+        ([], extra) => {
+            return Err(fail(format!("holds {}, which the model does not have", extra.join(", "))))
+        }
         (missing, extra) => {
             let (missing, extra) = (missing.join(", "), extra.join(", "));
             return Err(fail(format!("lacks {missing} and holds {extra} instead")));

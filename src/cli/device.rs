@@ -79,7 +79,10 @@ fn cuda(ordinal: usize) -> anyhow::Result<Device> {
         "this build has no CUDA: run `just train-cuda`, or build with --features cuda"
     );
     Device::new_cuda(ordinal).map_err(|error| {
-        anyhow::anyhow!("no CUDA device {ordinal} ({}): is the driver installed?", first_line(&error))
+        anyhow::anyhow!(
+            "no CUDA device {ordinal} ({}): is the driver installed?",
+            first_line(&error)
+        )
     })
 }
 
@@ -88,8 +91,7 @@ fn metal() -> anyhow::Result<Device> {
         cfg!(feature = "metal"),
         "this build has no Metal: on a Mac run `just train-metal`, or build with --features metal"
     );
-    Device::new_metal(0)
-        .map_err(|error| anyhow::anyhow!("no Metal device: {}", first_line(&error)))
+    Device::new_metal(0).map_err(|error| anyhow::anyhow!("no Metal device: {}", first_line(&error)))
 }
 
 fn first_line(error: &candle_core::Error) -> String {

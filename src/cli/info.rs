@@ -64,9 +64,7 @@ fn of_file(tensors: Vec<(String, Tensor)>, json: bool) -> anyhow::Result<()> {
 }
 
 fn parameters(tensors: &[(String, Tensor)]) -> Vec<Value> {
-    let parameter = |(name, tensor): &(String, Tensor)| {
-        json!({ "name": name, "shape": tensor.dims(), "dtype": tensor.dtype().as_str() })
-    };
+    let parameter = |(name, tensor): &(String, Tensor)| json!({ "name": name, "shape": tensor.dims(), "dtype": tensor.dtype().as_str() });
     tensors.iter().map(parameter).collect()
 }
 
@@ -85,7 +83,8 @@ fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
         Value::Object(fields) => fields
             .iter()
             .flat_map(|(name, value)| {
-                let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                let name =
+                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 flatten(&name, value)
             })
             .collect(),

@@ -110,7 +110,8 @@ fn as_json(
 fn as_text(input: &Input, prediction: &Prediction, steps: Option<&[Prediction]>) -> String {
     let mut order: Vec<usize> = (0..prediction.probabilities.len()).collect();
     order.sort_by(|a, b| prediction.probabilities[*b].total_cmp(&prediction.probabilities[*a]));
-    let percent = |class: usize| format!("{class} ({:.1} %)", 100. * prediction.probabilities[class]);
+    let percent =
+        |class: usize| format!("{class} ({:.1} %)", 100. * prediction.probabilities[class]);
     let mut text = format!("{}: {}", input.name, percent(order[0]));
     for class in order.iter().skip(1).take(2) {
         text.push_str(&format!(", {}", percent(*class)));

@@ -31,9 +31,7 @@ pub(super) fn note(text: &str) {
 
 /// Whether an error is that whoever read our output has gone.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// A number with commas between thousands.
@@ -104,7 +102,8 @@ impl TrainProgress {
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(Some((epochs * batches) as u64), target);
+        let bar =
+            ProgressBar::with_draw_target(Some(epochs.saturating_mul(batches) as u64), target);
         if let Ok(style) = ProgressStyle::with_template(
             "{prefix} [{wide_bar}] batch {pos}/{len}  {msg}  {elapsed} elapsed, {eta} to go",
         ) {
@@ -113,11 +112,26 @@ impl TrainProgress {
         bar.set_position(done as u64);
         bar.reset_eta();
         let now = Instant::now();
-        Self { bar, plain: !terminal && !quiet, epochs, last_line: now, examples: 0, since: now, loss: f64::NAN }
+        Self {
+            bar,
+            plain: !terminal && !quiet,
+            epochs,
+            last_line: now,
+            examples: 0,
+            since: now,
+            loss: f64::NAN,
+        }
     }
 
     /// Shows an optimizer step.
-    pub(super) fn step(&mut self, epoch: usize, batch: usize, batches: usize, examples: usize, loss: f64) {
+    pub(super) fn step(
+        &mut self,
+        epoch: usize,
+        batch: usize,
+        batches: usize,
+        examples: usize,
+        loss: f64,
+    ) {
         self.loss = if self.loss.is_nan() { loss } else { 0.95 * self.loss + 0.05 * loss };
         self.examples += examples;
         let rate = self.examples as f64 / self.since.elapsed().as_secs_f64();

@@ -68,7 +68,11 @@ impl Gather {
     ///
     /// # Panics
     /// When an index is not below the split's length.
-    pub fn batch(&self, split: &Split, indices: impl ExactSizeIterator<Item = usize> + Clone) -> Result<Batch> {
+    pub fn batch(
+        &self,
+        split: &Split,
+        indices: impl ExactSizeIterator<Item = usize> + Clone,
+    ) -> Result<Batch> {
         let labels: Vec<u32> = indices.clone().map(|i| u32::from(split.labels()[i])).collect();
         let count = labels.len();
         let x = self.sequences(indices.map(|i| split.image(i)))?;

