@@ -1,0 +1,240 @@
+//! Runs that were interrupted, killed, finished, or are being written by another process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::{Outcome, Place};
+
+/// A training that saves often, long enough to be interrupted.
+const LONG: &str =
+    "train --data sample --hidden 12 --epochs 25 --batch-size 40 --save-every 20 --json";
+
+/// A running training.
+struct Running(Child);
+
+impl Running {
+    fn start(place: &Place, args: &str) -> Self {
+        let mut command = place.command();
+        command.args(args.split_whitespace());
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits for the line of an epoch.
+    fn wait_for_an_epoch(&mut self) {
+        // Byte by byte: what comes after the line stays in the pipe.
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        let stdout = self.0.stdout.as_mut().unwrap();
+        while byte != *b"\n" {
+            stdout.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        assert!(line.starts_with(b"{"), "{}", String::from_utf8_lossy(&line));
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        let status = std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn finish(self) -> Outcome {
+        self.0.wait_with_output().unwrap().into()
+    }
+}
+
+impl Place {
+    /// A run of [`LONG`] that nothing disturbed.
+    fn undisturbed(&self) -> Vec<u8> {
+        self.run(&format!("{LONG} --out undisturbed")).succeeded();
+        self.read("undisturbed/model.safetensors")
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_a_run_after_saving_and_the_resumed_run_ends_with_the_same_bits() {
+    let place = Place::new();
+    let undisturbed = place.undisturbed();
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut running = Running::start(&place, &format!("{LONG} --out {signal}"));
+        running.wait_for_an_epoch();
+        running.signal(signal);
+        let outcome = running.finish();
+        assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
+        let last = outcome.stderr.lines().last().unwrap();
+        assert_eq!(last, format!("interrupted and saved: continue with --resume --out {signal}"));
+        place.run(&format!("eval {signal}")).succeeded();
+        assert_ne!(place.read(&format!("{signal}/model.safetensors")), undisturbed);
+        let resumed = place.run(&format!("{LONG} --out {signal} --resume")).succeeded();
+        assert!(resumed.stderr.contains("resuming after step "), "{}", resumed.stderr);
+        assert_eq!(place.read(&format!("{signal}/model.safetensors")), undisturbed);
+        let epochs: Vec<_> = place.metrics(signal).iter().map(|m| m["epoch"].clone()).collect();
+        assert_eq!(epochs, (1..=25).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_process_killed_at_any_moment_leaves_whole_files_and_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let undisturbed = place.undisturbed();
+    // Whenever it comes, the kill must do no harm.
+    for milliseconds in [0, 20, 60, 110, 170, 240] {
+        let mut running = Running::start(&place, &format!("{LONG} --out run --resume"));
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        running.0.kill().unwrap();
+        running.finish();
+        let weights = place.files_if_any("run").into_iter().filter(|(name, _)| {
+            let temporary = name
+                .components()
+                .any(|part| part.as_os_str().to_string_lossy().starts_with(".tmp-"));
+            !temporary && name.extension().is_some_and(|extension| extension == "safetensors")
+        });
+        for (name, content) in weights {
+            let whole = safetensors::SafeTensors::deserialize(&content);
+            assert!(whole.is_ok(), "{}", name.display());
+        }
+    }
+    place.run(&format!("{LONG} --out run --resume")).succeeded();
+    assert_eq!(place.read("run/model.safetensors"), undisturbed);
+    let leftovers =
+        place.files("run").into_keys().filter(|name| name.to_string_lossy().contains(".tmp-"));
+    assert_eq!(leftovers.count(), 0);
+}
+
+impl Place {
+    fn files_if_any(&self, name: &str) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+        if self.exists(name) {
+            self.files(name)
+        } else {
+            Default::default()
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_process_on_the_same_run_is_refused() {
+    let place = Place::new();
+    let endless = format!("train {} --json --out run", crate::small("--epochs 1000000"));
+    let mut running = Running::start(&place, &endless);
+    running.wait_for_an_epoch();
+    for how in ["--resume", "--overwrite"] {
+        place
+            .run(&format!("{endless} {how}"))
+            .failed_saying(&["run", "another process is writing this run"]);
+    }
+    // Reading is allowed meanwhile.
+    place.run("eval run").succeeded();
+    place.run("info run").succeeded();
+    running.signal("TERM");
+    assert_eq!(running.finish().code, Some(143));
+}
+
+#[test]
+fn an_existing_run_is_refused_and_left_as_it_was() {
+    let place = Place::new();
+    place.train("run", "");
+    let before = place.files("run");
+    place.run("train --data sample --out run").failed_saying(&[
+        "run: already holds a run",
+        "--resume",
+        "--overwrite",
+    ]);
+    assert_eq!(place.files("run"), before);
+}
+
+#[test]
+fn overwriting_replaces_the_whole_run_and_nothing_else_in_its_folder() {
+    let place = Place::new();
+    place.train("run", "--epochs 4 --seed 1");
+    place.write("run/notes.txt", "mine");
+    place.train("run", "--overwrite");
+    place.train("fresh", "");
+    assert_eq!(place.text("run/notes.txt"), "mine");
+    std::fs::remove_file(place.path("run/notes.txt")).unwrap();
+    let names = |run: &str| place.files(run).into_keys().collect::<Vec<_>>();
+    assert_eq!(names("run"), names("fresh"));
+    assert_eq!(place.read("run/model.safetensors"), place.read("fresh/model.safetensors"));
+}
+
+#[test]
+fn resuming_what_was_never_begun_begins_it() {
+    let place = Place::new();
+    place.train("plain", "");
+    std::fs::create_dir(place.path("empty")).unwrap();
+    // As a process leaves it that was killed while it began a run, and one before its first save.
+    std::fs::create_dir_all(place.path("barely/checkpoints")).unwrap();
+    place.copy("plain", "unsaved");
+    std::fs::remove_dir_all(place.path("unsaved/checkpoints")).unwrap();
+    std::fs::remove_file(place.path("unsaved/model.safetensors")).unwrap();
+    for run in ["missing", "empty", "barely", "unsaved"] {
+        place.train(run, "--resume");
+        let model = place.read(&format!("{run}/model.safetensors"));
+        assert_eq!(model, place.read("plain/model.safetensors"), "{run}");
+    }
+}
+
+#[test]
+fn resuming_a_finished_run_changes_nothing() {
+    let place = Place::new();
+    place.train("run", "");
+    let before = place.files("run");
+    let outcome = place.train("run", "--resume --json");
+    assert_eq!(outcome.stdout, "");
+    assert!(outcome.stderr.contains("finished"), "{}", outcome.stderr);
+    assert_eq!(place.files("run"), before);
+}
+
+#[test]
+fn resuming_with_other_settings_or_data_is_refused_and_says_which() {
+    let place = Place::new();
+    place.train("run", "");
+    let before = place.files("run");
+    for (other, named) in [
+        ("--hidden 13", "training.hidden_size: the run has 12, this command 13"),
+        ("--seed 1", "training.seed"),
+        ("--epochs 3", "training.epochs"),
+        ("--lr 0.01", "training.learning_rate"),
+        ("--cell relu", "training.cell"),
+    ] {
+        let args = format!("train {} --out run --resume", crate::small(other));
+        place.run(&args).failed_saying(&["run: cannot be resumed", named]);
+    }
+    assert_eq!(place.files("run"), before);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_it_taken() {
+    let place = Place::new();
+    let small = "--epochs 4 --save-every 10";
+    place.train("whole", small);
+    place.train("run", small);
+    // As if it had stopped after step 40 and lost the end of a file to the disk.
+    std::fs::remove_file(place.path("run/model.safetensors")).unwrap();
+    let state = place.read("run/checkpoints/step-00000040/training_state.safetensors");
+    place.write(
+        "run/checkpoints/step-00000040/training_state.safetensors",
+        &state[..state.len() - 1],
+    );
+    let outcome = place.train("run", &format!("{small} --resume"));
+    assert!(outcome.stderr.contains("passed over: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("step-00000040"), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
+    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_ends_the_run_quietly_and_saved() {
+    let place = Place::new();
+    let mut running = Running::start(&place, &format!("{LONG} --out run"));
+    let mut line = String::new();
+    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("error"), "{}", outcome.stderr);
+    let resumed = place.run(&format!("{LONG} --out run --resume")).succeeded();
+    assert!(resumed.stderr.contains("resuming after step "), "{}", resumed.stderr);
+}
