@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::init::{init_linear, init_rnn, VarSink};
 use crate::nn::{Init, Rnn, RnnConfig};
-use crate::recurrence::Cell;
+use crate::recurrence::{Cell, Outputs};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -88,7 +88,8 @@ impl SequenceClassifier {
         let (units, classes) = (config.hidden_size, config.num_classes);
         let rnn = Rnn::new(config.rnn(), vb.pp("rnn"))?;
         let head = vb.pp("head");
-        let head = Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
+        let head =
+            Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
         Ok(Self { rnn, head })
     }
 
@@ -120,27 +121,24 @@ impl SequenceClassifier {
     /// # Errors
     /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match self.rnn.outputs(x, None)?.last() {
-            Some(h_n) => self.logits(h_n),
-            None => Err(Error::Config("a sequence has at least one step".into())),
-        }
+        self.logits(&self.rnn.forward(x, None, Outputs::Last)?)
     }
 
     /// Logits after every step.
     ///
     /// - `x`: `(B, T, I)`
-    /// - returns T times `(B, C)`
+    /// - returns `(B, T, C)`
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_steps(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        self.rnn.outputs(x, None)?.iter().map(|h_t| self.logits(h_t)).collect()
+    pub fn forward_steps(&self, x: &Tensor) -> Result<Tensor> {
+        self.logits(&self.rnn.forward(x, None, Outputs::All)?)
     }
 
-    /// Logits of a state.
+    /// Logits of states.
     ///
-    /// - `h`: `(B, H)`
-    /// - returns `(B, C)`
+    /// - `h`: `(B, H)` or `(B, T, H)`
+    /// - returns `(B, C)` or `(B, T, C)`
     ///
     /// # Errors
     /// [`Error::Candle`] when the sizes do not fit.
@@ -153,6 +151,17 @@ impl SequenceClassifier {
     pub fn detach(&self) -> Self {
         let head = Linear::new(self.head.weight().detach(), self.head.bias().map(Tensor::detach));
         Self { rnn: self.rnn.detach(), head }
+    }
+
+    /// The model as it is now, for inference: it has weights of its own, laid out once for the
+    /// kernels.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when the weights cannot be copied.
+    pub fn freeze(&self) -> Result<Self> {
+        let weight = self.head.weight().detach().copy()?;
+        let bias = self.head.bias().map(|bias| bias.detach().copy()).transpose()?;
+        Ok(Self { rnn: self.rnn.freeze()?, head: Linear::new(weight, bias) })
     }
 
     /// The recurrent layer.

@@ -75,7 +75,7 @@ impl Predictor {
         let dtype = config.training.dtype.dtype();
         let weights = weights::load(&run::model_path(run), &config.model, dtype)?;
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
-        let model = SequenceClassifier::new(&config.model, vb)?;
+        let model = SequenceClassifier::new(&config.model, vb)?.freeze()?;
         let gather = Gather::new(config.training.view, dtype, device)?;
         Ok(Self { config, model, gather })
     }
@@ -103,15 +103,9 @@ impl Predictor {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
-        let mut of_images = vec![Vec::new(); images.len()];
-        if let Some(x) = self.sequences(images)? {
-            for logits in self.model.forward_steps(&x)? {
-                for (steps, prediction) in of_images.iter_mut().zip(predictions(&logits)?) {
-                    steps.push(prediction);
-                }
-            }
-        }
-        Ok(of_images)
+        let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
+        let logits = self.model.forward_steps(&x)?;
+        (0..images.len()).map(|image| predictions(&logits.get(image)?)).collect()
     }
 
     /// Accuracy and loss on a split.
@@ -182,7 +176,7 @@ impl Stream<'_> {
     }
 }
 
-/// Softmax over `(B, C)` logits.
+/// Softmax over `(N, C)` logits.
 fn predictions(logits: &Tensor) -> Result<Vec<Prediction>> {
     let prediction = |logits: Vec<f64>| {
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -129,8 +129,9 @@ impl Job {
 type Forward = fn(&SequenceClassifier, &Tensor) -> Result<Tensor>;
 
 fn last_of_every_step(model: &SequenceClassifier, x: &Tensor) -> Result<Tensor> {
-    let mut logits = model.forward_steps(x)?;
-    logits.pop().ok_or_else(|| Error::Config("there is no step".into()))
+    let logits = model.forward_steps(x)?;
+    let last = logits.dim(1)? - 1;
+    Ok(logits.narrow(1, last, 1)?.squeeze(1)?)
 }
 
 /// How far the first batch's results are off: [`difference`] of `logits`, `loss` and `grad.NAME`

@@ -186,7 +186,8 @@ mod tests {
     fn check_uniform(values: &[f32], limit: f64) {
         let max = values.iter().fold(0f64, |max, x| max.max(f64::from(x.abs())));
         assert!(max <= limit && max > 0.97 * limit, "{max} of {limit}");
-        let variance = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / values.len() as f64;
+        let variance =
+            values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / values.len() as f64;
         // Uniform in ±limit has variance limit²/3; the smallest tensor here has 150 values.
         assert!((variance / (limit * limit / 3.) - 1.).abs() < 0.25, "{variance}");
     }

@@ -1,10 +1,12 @@
 //! The recurrent layer: one set of weights, used at every step.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use crate::recurrence::{unrolled, Cell, Weights};
+use crate::recurrence::{rnn_sequence, rnn_step, unrolled, Cell, Outputs, PackedWeights, Weights};
 use crate::Result;
 
 /// The sizes and the activation of an [`Rnn`].
@@ -21,10 +23,15 @@ pub struct RnnConfig {
 /// A layer of recurrent units.
 ///
 /// `h_t = f(W_ih x_t + b + W_hh h_{t-1})`; `f` is the cell's activation.
+///
+/// On the CPU it is the fused op of [`recurrence`](crate::recurrence). Elsewhere it is composed
+/// from Candle's own ops, step by step.
 #[derive(Clone, Debug)]
 pub struct Rnn {
     weights: Weights,
     cell: Cell,
+    /// Of weights that do not change any more.
+    packed: Option<PackedWeights>,
 }
 
 impl Rnn {
@@ -44,20 +51,28 @@ impl Rnn {
             w_hh: vb.get((hidden_size, hidden_size), "weight_hh_l0")?,
             b,
         };
-        Ok(Self { weights, cell })
+        Ok(Self { weights, cell, packed: None })
     }
 
-    /// The outputs of all steps.
+    /// Runs the layer over whole sequences.
     ///
     /// - `x`: `(B, T, I)`
     /// - `h_0`: `(B, H)`, zeros if `None`
-    /// - returns `h_1` to `h_T`, each `(B, H)`; the last is also the final state
+    /// - `read`: [`Outputs::All`] returns `h`, `(B, T, H)`; [`Outputs::Last`] returns `h_T`,
+    ///   `(B, H)`, the final state
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when sizes disagree,
     /// [`Error::DType`](crate::Error::DType) when dtypes do.
-    pub fn outputs(&self, x: &Tensor, h_0: Option<&Tensor>) -> Result<Vec<Tensor>> {
-        unrolled::static_rnn(x, &self.weights, h_0, self.cell)
+    pub fn forward(&self, x: &Tensor, h_0: Option<&Tensor>, read: Outputs) -> Result<Tensor> {
+        if self.weights.b.device().is_cpu() {
+            return rnn_sequence(x, self.packed()?.as_ref(), h_0, self.cell, read);
+        }
+        let outputs = unrolled::static_rnn(x, &self.weights, h_0, self.cell)?;
+        Ok(match read {
+            Outputs::All => Tensor::stack(&outputs, 1)?,
+            Outputs::Last => outputs[outputs.len() - 1].clone(),
+        })
     }
 
     /// One step.
@@ -67,16 +82,38 @@ impl Rnn {
     /// - returns the state after the step, `(B, H)`
     ///
     /// # Errors
-    /// [`Error::Candle`](crate::Error::Candle) when the sizes do not fit.
+    /// As [`forward`](Self::forward).
     pub fn step(&self, x_t: &Tensor, h: Option<&Tensor>) -> Result<Tensor> {
+        if self.weights.b.device().is_cpu() {
+            return rnn_step(x_t, self.packed()?.as_ref(), h, self.cell);
+        }
         unrolled::step(x_t, &self.weights, h, self.cell)
     }
 
-    /// The same layer for inference: it shares the weights, but keeps no graph for a backward pass.
+    /// The weights as the kernels read them: made anew for each call, unless they are frozen.
+    fn packed(&self) -> Result<Cow<'_, PackedWeights>> {
+        Ok(match &self.packed {
+            Some(packed) => Cow::Borrowed(packed),
+            None => Cow::Owned(PackedWeights::new(&self.weights)?),
+        })
+    }
+
+    /// The same layer for inference: it shares the weights, and follows them when they change, but
+    /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
-        let Weights { w_ih, w_hh, b } = &self.weights;
-        let weights = Weights { w_ih: w_ih.detach(), w_hh: w_hh.detach(), b: b.detach() };
-        Self { weights, cell: self.cell }
+        Self { weights: self.weights.detach(), cell: self.cell, packed: None }
+    }
+
+    /// The layer as it is now, for inference: it has weights of its own, which are packed once.
+    ///
+    /// # Errors
+    /// [`Error::Candle`](crate::Error::Candle) when the weights cannot be copied.
+    pub fn freeze(&self) -> Result<Self> {
+        let Weights { w_ih, w_hh, b } = self.weights.detach();
+        let weights = Weights { w_ih: w_ih.copy()?, w_hh: w_hh.copy()?, b: b.copy()? };
+        let on_cpu = weights.b.device().is_cpu();
+        let packed = on_cpu.then(|| PackedWeights::new(&weights)).transpose()?;
+        Ok(Self { weights, cell: self.cell, packed })
     }
 
     /// The weights.

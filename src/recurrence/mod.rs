@@ -12,9 +12,22 @@
 //! | `h_0` | `(B, H)` | state before the first step |
 //! | `h_t` | `(B, H)` | state, and output, of step `t` |
 //!
-//! [`unrolled`] composes it from Candle's own tensor ops, on any device.
+//! The same recurrence stands here in three forms:
+//!
+//! - `op`: [`rnn_sequence`] and [`rnn_step`], one differentiable Candle op for a whole sequence, on
+//!   the kernels of `cpu`
+//! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
+//! - [`mod@reference`]: plain loops, the definition that the others are tested against
 
+mod cpu;
+mod op;
+pub mod reference;
 pub mod unrolled;
+
+#[cfg(test)]
+mod tests;
+
+pub use op::{rnn_sequence, rnn_step, PackedWeights};
 
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -42,6 +55,24 @@ impl Cell {
         }
     }
 
+    /// `f(z)`.
+    pub fn of(self, z: f64) -> f64 {
+        match self {
+            Self::Tanh => z.tanh(),
+            // Not `max`, which loses NaN.
+            Self::Relu if z <= 0. => 0.,
+            Self::Relu => z,
+        }
+    }
+
+    /// `f'(z)` where `f(z) = h`; of `relu` at 0, where there is none, 0.
+    pub fn derivative(self, h: f64) -> f64 {
+        match self {
+            Self::Tanh => 1. - h * h,
+            Self::Relu => f64::from(u8::from(h != 0.)),
+        }
+    }
+
     /// `f(z)`, elementwise.
     ///
     /// # Errors
@@ -52,6 +83,16 @@ impl Cell {
             Self::Relu => z.relu()?,
         })
     }
+}
+
+/// Which states a sequence's reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// Those of all steps: `(B, T, H)`.
+    All,
+    /// That of the last step: `(B, H)`. The others are kept where only the backward pass sees
+    /// them, which saves reading and writing gradients of zero.
+    Last,
 }
 
 /// The weights of one layer, the same at every step.
@@ -65,7 +106,59 @@ pub struct Weights {
     pub b: Tensor,
 }
 
-/// The sizes of a recurrence, checked against each other.
+impl Weights {
+    /// Checks that shapes and dtypes fit together, and returns I and H, both at least 1.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when sizes disagree or are 0; [`Error::DType`] unless all tensors are `f32`
+    /// or all are `f64`.
+    pub fn check(&self) -> Result<(usize, usize)> {
+        let Self { w_ih, w_hh, b } = self;
+        let (hidden_size, input_size) = match *w_ih.dims() {
+            [hidden_size, input_size] if hidden_size > 0 && input_size > 0 => {
+                (hidden_size, input_size)
+            }
+            _ => return Err(wrong_shape("w_ih", "(H, I), both at least 1".into(), w_ih)),
+        };
+        if w_hh.dims() != [hidden_size, hidden_size] {
+            return Err(wrong_shape("w_hh", format!("({hidden_size}, {hidden_size})"), w_hh));
+        }
+        if b.dims() != [hidden_size] {
+            return Err(wrong_shape("b", format!("({hidden_size},)"), b));
+        }
+        for (name, tensor) in [("w_ih", w_ih), ("w_hh", w_hh), ("b", b)] {
+            check_dtype(name, tensor, w_ih.dtype())?;
+        }
+        Ok((input_size, hidden_size))
+    }
+
+    /// The same weights without the graph that made them.
+    pub fn detach(&self) -> Self {
+        Self { w_ih: self.w_ih.detach(), w_hh: self.w_hh.detach(), b: self.b.detach() }
+    }
+}
+
+fn wrong_shape(tensor: &'static str, expected: String, actual: &Tensor) -> Error {
+    Error::Shape { op: OP, tensor, expected, actual: actual.dims().to_vec() }
+}
+
+fn check_dtype(tensor: &str, actual: &Tensor, wanted: DType) -> Result<()> {
+    let dtype = actual.dtype();
+    if dtype == wanted && matches!(dtype, DType::F32 | DType::F64) {
+        return Ok(());
+    }
+    Err(Error::DType {
+        op: OP,
+        tensor: tensor.into(),
+        expected: "f32 or f64, as all other tensors",
+        actual: dtype.as_str().into(),
+    })
+}
+
+/// The name of the operation in errors.
+const OP: &str = "recurrence";
+
+/// The sizes of a recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceDims {
     /// B.
@@ -79,52 +172,38 @@ pub struct SequenceDims {
 }
 
 impl SequenceDims {
-    /// Checks that shapes and dtypes fit together.
+    /// Checks that shapes and dtypes of all arguments fit together.
     ///
     /// # Errors
     /// [`Error::Shape`] when sizes disagree or T is 0; [`Error::DType`] unless all tensors are
     /// `f32` or all are `f64`.
     pub fn check(x: &Tensor, weights: &Weights, h_0: Option<&Tensor>) -> Result<Self> {
-        const OP: &str = "recurrence";
-        let shape = |tensor, expected: String, actual: &Tensor| Error::Shape {
-            op: OP,
-            tensor,
-            expected,
-            actual: actual.dims().to_vec(),
+        let (input_size, hidden_size) = weights.check()?;
+        Self::of((input_size, hidden_size), weights.w_ih.dtype(), x, h_0)
+    }
+
+    /// As [`check`](Self::check), for weights that were checked: their sizes and their dtype.
+    fn of(
+        (input_size, hidden_size): (usize, usize),
+        dtype: DType,
+        x: &Tensor,
+        h_0: Option<&Tensor>,
+    ) -> Result<Self> {
+        let (batch_size, seq_len) = match *x.dims() {
+            [batch_size, seq_len, inputs] if seq_len > 0 && inputs == input_size => {
+                (batch_size, seq_len)
+            }
+            _ => {
+                let expected = format!("(B, T, {input_size}) with T at least 1");
+                return Err(wrong_shape("x", expected, x));
+            }
         };
-        let (batch_size, seq_len, input_size) = match *x.dims() {
-            [batch_size, seq_len, input_size] if seq_len > 0 => (batch_size, seq_len, input_size),
-            _ => return Err(shape("x", "(B, T, I) with T at least 1".into(), x)),
-        };
-        let Weights { w_ih, w_hh, b } = weights;
-        let &[hidden_size, expected_input] = w_ih.dims() else {
-            return Err(shape("w_ih", "(H, I)".into(), w_ih));
-        };
-        if expected_input != input_size {
-            return Err(shape("x", format!("(B, T, {expected_input})"), x));
-        }
-        if w_hh.dims() != [hidden_size, hidden_size] {
-            return Err(shape("w_hh", format!("({hidden_size}, {hidden_size})"), w_hh));
-        }
-        if b.dims() != [hidden_size] {
-            return Err(shape("b", format!("({hidden_size},)"), b));
-        }
+        check_dtype("x", x, dtype)?;
         if let Some(h_0) = h_0 {
             if h_0.dims() != [batch_size, hidden_size] {
-                return Err(shape("h_0", format!("({batch_size}, {hidden_size})"), h_0));
+                return Err(wrong_shape("h_0", format!("({batch_size}, {hidden_size})"), h_0));
             }
-        }
-        let tensors = [("x", x), ("w_ih", w_ih), ("w_hh", w_hh), ("b", b)];
-        for (tensor, actual) in tensors.into_iter().chain(h_0.map(|h_0| ("h_0", h_0))) {
-            let dtype = actual.dtype();
-            if dtype != x.dtype() || !matches!(dtype, DType::F32 | DType::F64) {
-                return Err(Error::DType {
-                    op: OP,
-                    tensor: tensor.into(),
-                    expected: "f32 or f64, as all other tensors",
-                    actual: dtype.as_str().into(),
-                });
-            }
+            check_dtype("h_0", h_0, dtype)?;
         }
         Ok(Self { batch_size, seq_len, input_size, hidden_size })
     }

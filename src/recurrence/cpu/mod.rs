@@ -1,0 +1,440 @@
+//! The recurrence on the CPU: chunks of batch rows over threads, and a kernel for each
+//! instruction set.
+//!
+//! Entry points are [`forward`], [`backward`], [`pack_weights`] and [`unpack_weights`]. They check
+//! all lengths, cut the batch into chunks of rows, and call the kernels through the table
+//! [`Kernels`] of the chosen instruction set.
+//!
+//! - `isa`: the instruction set, chosen once
+//! - `vector`: what a kernel needs of a register; `avx512 avx2 neon portable`: the registers
+//! - `activation`: tanh and relu over registers
+//! - `tile`: the innermost loops
+//! - `panels`: packed weights
+//! - `forward`, `backward`: whole sequences for some rows, on one thread
+//! - `workspace`: memory that is used again
+//!
+//! Limits: sums over steps and rows run in the order of their index, in the precision of the
+//! tensors.
+
+// The kernels work on pointers and CPU features; every other module denies unsafe code.
+#![allow(unsafe_code)]
+
+mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod backward;
+mod forward;
+mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod panels;
+mod portable;
+mod tile;
+mod vector;
+mod workspace;
+
+use rayon::prelude::*;
+
+use super::{Cell, SequenceDims};
+use activation::{Activation, Relu, Tanh};
+use backward::{Backward, Scratch};
+use forward::{sections, Forward};
+use panels::{pack_columns, pack_rows, split, unpack_columns, Panels};
+use vector::Vector;
+
+pub(crate) use isa::Isa;
+pub(crate) use vector::Element;
+pub(crate) use workspace::Buffer;
+
+/// A float that has kernels.
+pub(crate) trait Float: Element {
+    /// The kernels of an instruction set.
+    fn kernels(isa: Isa, cell: Cell) -> Kernels<Self>;
+}
+
+macro_rules! float {
+    ($elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $portable:ident) => {
+        impl Float for $elem {
+            fn kernels(isa: Isa, cell: Cell) -> Kernels<Self> {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512(_) => Kernels::of::<avx512::$avx512>(cell),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2Fma(_) => Kernels::of::<avx2::$avx2>(cell),
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => Kernels::of::<neon::$neon>(cell),
+                    Isa::Portable => Kernels::of::<portable::$portable>(cell),
+                }
+            }
+        }
+    };
+}
+
+float!(f32, F32x16, F32x8, F32x4, F32x4);
+float!(f64, F64x8, F64x4, F64x2, F64x2);
+
+/// The kernels of one instruction set and one activation. Exists only where the CPU has the
+/// instruction set, as [`Isa`] proves.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels<E> {
+    /// Elements of a row with its padding.
+    padded: fn(usize) -> usize,
+    pack_columns: fn(&[E], usize, usize, usize, &mut [E]),
+    unpack_columns: fn(&[E], usize, usize, usize, &mut [E]),
+    pack_rows: fn(&[E], usize, &mut [E]),
+    forward_rows: unsafe fn(&Forward<E>, usize, usize),
+    backward_rows: unsafe fn(&Backward<E>, usize, usize, Scratch<E>),
+    scratch_len: fn(&SequenceDims, usize) -> usize,
+}
+
+impl<E: Element> Kernels<E> {
+    fn of<V: Vector<Elem = E>>(cell: Cell) -> Self {
+        match cell {
+            Cell::Tanh => Self::with::<V, Tanh>(),
+            Cell::Relu => Self::with::<V, Relu>(),
+        }
+    }
+
+    fn with<V: Vector<Elem = E>, A: Activation>() -> Self {
+        Self {
+            padded: |len| Panels::<V>::new(len).padded(),
+            pack_columns: pack_columns::<V>,
+            unpack_columns: unpack_columns::<V>,
+            pack_rows: pack_rows::<V>,
+            forward_rows: forward::forward_rows::<V, A>,
+            backward_rows: backward::backward_rows::<V, A>,
+            scratch_len: backward::scratch_len::<V>,
+        }
+    }
+
+    /// Elements of the packed weights.
+    pub(crate) fn packed_len(&self, input_size: usize, hidden_size: usize) -> usize {
+        (self.padded)(hidden_size) * (1 + input_size + hidden_size)
+    }
+}
+
+/// The weights of a layer, or their gradients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WeightSlices<'a, E> {
+    /// `(H, I)`.
+    pub(crate) w_ih: &'a [E],
+    /// `(H, H)`.
+    pub(crate) w_hh: &'a [E],
+    /// `(H,)`.
+    pub(crate) b: &'a [E],
+}
+
+/// Packs the weights for [`forward`]: [`Kernels::packed_len`] elements.
+pub(crate) fn pack_weights<E: Element>(kernels: &Kernels<E>, weights: WeightSlices<E>) -> Vec<E> {
+    let hidden_size = weights.b.len();
+    let input_size = weights.w_ih.len() / hidden_size;
+    let depth = 1 + input_size + hidden_size;
+    let mut packed = vec![E::ZERO; kernels.packed_len(input_size, hidden_size)];
+    let matrices = [weights.b, weights.w_ih, weights.w_hh];
+    for (matrix, (first, columns)) in matrices.into_iter().zip(sections(input_size, hidden_size)) {
+        (kernels.pack_columns)(matrix, columns, depth, first, &mut packed);
+    }
+    packed
+}
+
+/// Takes packed gradients apart: those of `W_ih`, `W_hh` and `b`.
+pub(crate) fn unpack_weights<E: Element>(
+    kernels: &Kernels<E>,
+    packed: &[E],
+    input_size: usize,
+    hidden_size: usize,
+) -> [Vec<E>; 3] {
+    let [b, w_ih, w_hh] = sections(input_size, hidden_size).map(|(first, columns)| {
+        let mut matrix = vec![E::ZERO; columns * hidden_size];
+        let depth = 1 + input_size + hidden_size;
+        (kernels.unpack_columns)(packed, columns, depth, first, &mut matrix);
+        matrix
+    });
+    [w_ih, w_hh, b]
+}
+
+/// Below so many floating-point operations threads cost more than they bring.
+const MIN_PARALLEL_FLOPS: usize = 1_000_000;
+
+/// Runs `work` for the parts of `0..n`, in any order, on as many threads as are free.
+fn for_each_part(
+    n: usize,
+    parts: usize,
+    parallel: bool,
+    work: impl Fn(usize, usize, usize) + Sync,
+) {
+    let part = |index| {
+        let (first, size) = split(n, parts, index);
+        work(index, first, size);
+    };
+    if parallel && parts > 1 {
+        (0..parts).into_par_iter().with_max_len(1).for_each(part);
+    } else {
+        (0..parts).for_each(part);
+    }
+}
+
+fn is_large(dims: &SequenceDims) -> bool {
+    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = *dims;
+    2 * batch_size * seq_len * hidden_size * (input_size + hidden_size) > MIN_PARALLEL_FLOPS
+}
+
+/// Rows that a thread should have together, so that a tile is full and weights are read seldom.
+const MIN_ROWS: usize = 5;
+/// Above this, weights do not stay in the second-level cache: a thread takes all its rows at once.
+const MAX_SHARED_WEIGHTS: usize = 512 << 10;
+
+/// Runs the recurrence: fills `states` `(B, slots, H)`, the state of step t in slot `t % slots`.
+///
+/// - `x`: `(B, T, I)`
+/// - `h_0`: `(B, H)`, zeros if `None`
+/// - `weights`: from [`pack_weights`]
+///
+/// # Panics
+/// When a slice's length does not fit.
+pub(crate) fn forward<E: Element>(
+    kernels: &Kernels<E>,
+    dims: SequenceDims,
+    x: &[E],
+    h_0: Option<&[E]>,
+    weights: &[E],
+    states: &mut [E],
+) {
+    let states_of_slot = dims.batch_size * dims.hidden_size;
+    if states_of_slot == 0 {
+        return;
+    }
+    let slots = states.len() / states_of_slot;
+    assert!(slots == dims.seq_len || slots >= 2, "a state must outlive the next step");
+    assert_eq!(states.len(), slots * states_of_slot);
+    // SAFETY: `states` has as many elements as `slots` says.
+    unsafe { forward_into(kernels, dims, x, h_0, weights, states.as_mut_ptr(), slots) }
+}
+
+/// As [`forward`], and returns the states of all steps, `(B, T, H)`.
+///
+/// # Panics
+/// When a slice's length does not fit.
+pub(crate) fn forward_all<E: Element>(
+    kernels: &Kernels<E>,
+    dims: SequenceDims,
+    x: &[E],
+    h_0: Option<&[E]>,
+    weights: &[E],
+) -> Vec<E> {
+    let len = dims.batch_size * dims.seq_len * dims.hidden_size;
+    let mut states = Vec::with_capacity(len);
+    // SAFETY: the capacity is `len`, and the forward pass writes every state before it returns.
+    unsafe {
+        forward_into(kernels, dims, x, h_0, weights, states.as_mut_ptr(), dims.seq_len);
+        states.set_len(len);
+    }
+    states
+}
+
+/// # Safety
+/// `states` must be valid for writing `B * slots * H` elements, of which the state before the
+/// current step has to stay: with less than T slots there must be at least 2.
+unsafe fn forward_into<E: Element>(
+    kernels: &Kernels<E>,
+    dims: SequenceDims,
+    x: &[E],
+    h_0: Option<&[E]>,
+    weights: &[E],
+    states: *mut E,
+    slots: usize,
+) {
+    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = dims;
+    if batch_size == 0 {
+        return;
+    }
+    assert_eq!(x.len(), batch_size * seq_len * input_size);
+    assert_eq!(weights.len(), kernels.packed_len(input_size, hidden_size));
+    assert!(h_0.is_none_or(|h_0| h_0.len() == batch_size * hidden_size));
+    let args = Forward {
+        dims,
+        x: x.as_ptr(),
+        h_0: h_0.map_or(std::ptr::null(), <[E]>::as_ptr),
+        weights: weights.as_ptr(),
+        states,
+        slots,
+    };
+    // Rows do not depend on each other, so how they are cut changes no bit.
+    let per_thread = if size_of_val(weights) > MAX_SHARED_WEIGHTS { 1 } else { 4 };
+    let chunks = (per_thread * rayon::current_num_threads()).min(batch_size.div_ceil(MIN_ROWS));
+    for_each_part(batch_size, chunks, is_large(&dims), |_, first, rows| {
+        // SAFETY: `kernels` exist only for instruction sets that the CPU has; lengths were checked
+        // above; the parts are disjoint rows.
+        unsafe { (kernels.forward_rows)(&args, first, rows) }
+    });
+}
+
+/// Gradients that reach the outputs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GradOutputs<'a, E> {
+    /// `(B, T, H)`: of all states.
+    All(&'a [E]),
+    /// `(B, H)`: of the last state.
+    Last(&'a [E]),
+}
+
+/// What a backward pass needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackwardInput<'a, E> {
+    pub(crate) dims: SequenceDims,
+    /// `(B, T, I)`.
+    pub(crate) x: &'a [E],
+    /// `(B, H)`, zeros if `None`.
+    pub(crate) h_0: Option<&'a [E]>,
+    /// `(B, T, H)`, from [`forward`].
+    pub(crate) states: &'a [E],
+    /// `(H, I)`.
+    pub(crate) w_ih: &'a [E],
+    /// `(H, H)`.
+    pub(crate) w_hh: &'a [E],
+    pub(crate) grad: GradOutputs<'a, E>,
+}
+
+/// Which gradients are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) weights: bool,
+    pub(crate) x: bool,
+    pub(crate) h_0: bool,
+}
+
+/// The gradients of a loss.
+#[derive(Clone, Debug)]
+pub(crate) struct Gradients<E> {
+    /// Of the weights, packed: for [`unpack_weights`]; if wanted.
+    pub(crate) weights: Option<Vec<E>>,
+    /// `(B, T, I)`, if wanted.
+    pub(crate) x: Option<Vec<E>>,
+    /// `(B, H)`, if wanted.
+    pub(crate) h_0: Option<Vec<E>>,
+}
+
+/// Bytes that the groups' parts of the weight gradients may take together, beyond two groups.
+const MAX_SUMS: usize = 4 << 20;
+/// Rows of a group, if there are enough.
+const GROUP_ROWS: usize = 25;
+
+/// How many groups of rows sum their weight gradients apart. Part of the result, as it fixes the
+/// order of summation: it depends on the sizes alone.
+fn group_count(batch_size: usize, sums_bytes: usize) -> usize {
+    let most = (MAX_SUMS / sums_bytes).max(2);
+    // Even, so that two or four threads get the same share.
+    let wanted = batch_size.div_ceil(GROUP_ROWS).next_multiple_of(2);
+    wanted.min(most).min(batch_size.div_ceil(MIN_ROWS))
+}
+
+/// Computes the gradients that are wanted.
+///
+/// # Panics
+/// When a slice's length does not fit.
+pub(crate) fn backward<E: Element>(
+    kernels: &Kernels<E>,
+    input: BackwardInput<E>,
+    wanted: Wanted,
+) -> Gradients<E> {
+    let BackwardInput { dims, x, h_0, states, w_ih, w_hh, grad } = input;
+    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = dims;
+    let (outputs, state) = (batch_size * seq_len * hidden_size, batch_size * hidden_size);
+    let packed_len = kernels.packed_len(input_size, hidden_size);
+    let mut grad_x = wanted.x.then(|| vec![E::ZERO; batch_size * seq_len * input_size]);
+    let mut grad_h_0 = wanted.h_0.then(|| vec![E::ZERO; state]);
+    let mut grad_weights = wanted.weights.then(|| vec![E::ZERO; packed_len]);
+    if batch_size == 0 {
+        return Gradients { weights: grad_weights, x: grad_x, h_0: grad_h_0 };
+    }
+    assert_eq!(x.len(), batch_size * seq_len * input_size);
+    assert_eq!(states.len(), outputs);
+    assert!(h_0.is_none_or(|h_0| h_0.len() == state));
+    assert_eq!(w_ih.len(), hidden_size * input_size);
+    assert_eq!(w_hh.len(), hidden_size * hidden_size);
+    let (grad_states, grad_last) = match grad {
+        GradOutputs::All(grad) => (grad.as_ptr(), std::ptr::null()),
+        GradOutputs::Last(grad) => (std::ptr::null(), grad.as_ptr()),
+    };
+    match grad {
+        GradOutputs::All(grad) => assert_eq!(grad.len(), outputs),
+        GradOutputs::Last(grad) => assert_eq!(grad.len(), state),
+    }
+    let pack_rows = |matrix: &[E], columns: usize| {
+        let mut packed = Buffer::new((kernels.padded)(columns) * hidden_size);
+        (kernels.pack_rows)(matrix, hidden_size, &mut packed);
+        packed
+    };
+    let w_hh = pack_rows(w_hh, hidden_size);
+    let w_ih = wanted.x.then(|| pack_rows(w_ih, input_size));
+    let args = Backward {
+        dims,
+        x: x.as_ptr(),
+        h_0: h_0.map_or(std::ptr::null(), <[E]>::as_ptr),
+        states: states.as_ptr(),
+        w_hh: w_hh.as_ptr(),
+        w_ih: w_ih.as_ref().map_or(std::ptr::null(), |w_ih| w_ih.as_ptr()),
+        grad_states,
+        grad_last,
+        grad_x: grad_x.as_mut().map_or(std::ptr::null_mut(), |grad| grad.as_mut_ptr()),
+        grad_h_0: grad_h_0.as_mut().map_or(std::ptr::null_mut(), |grad| grad.as_mut_ptr()),
+    };
+    let groups = group_count(batch_size, packed_len * size_of::<E>());
+    let mut sums = wanted.weights.then(|| Buffer::<E>::new(groups * packed_len));
+    let sums_of_groups = sums.as_mut().map(|sums| Shared(sums.as_mut_ptr()));
+    for_each_part(batch_size, groups, is_large(&dims), |index, first, rows| {
+        let mut deltas = Buffer::new((kernels.scratch_len)(&dims, rows));
+        // SAFETY: `kernels` exist only for instruction sets that the CPU has; lengths were checked
+        // above; the parts are disjoint rows, each with sums and scratch of its own.
+        unsafe {
+            let sums = match &sums_of_groups {
+                Some(sums) => sums.at(index * packed_len),
+                None => std::ptr::null_mut(),
+            };
+            (kernels.backward_rows)(
+                &args,
+                first,
+                rows,
+                Scratch { sums, deltas: deltas.as_mut_ptr() },
+            );
+        }
+    });
+    if let (Some(sums), Some(grad_weights)) = (&sums, &mut grad_weights) {
+        add_up(sums, grad_weights, is_large(&dims));
+    }
+    Gradients { weights: grad_weights, x: grad_x, h_0: grad_h_0 }
+}
+
+/// A pointer that threads share, for disjoint parts.
+struct Shared<E>(*mut E);
+
+// SAFETY: whoever uses it keeps to a part of its own.
+unsafe impl<E: Send> Sync for Shared<E> {}
+
+impl<E> Shared<E> {
+    /// # Safety
+    /// `offset` must be within the memory behind the pointer.
+    unsafe fn at(&self, offset: usize) -> *mut E {
+        self.0.add(offset)
+    }
+}
+
+/// `total[i] = Σ terms[group][i]`, the groups in order.
+fn add_up<E: Element>(terms: &[E], total: &mut [E], parallel: bool) {
+    const PIECE: usize = 4096;
+    let len = total.len();
+    let piece = |(index, total): (usize, &mut [E])| {
+        for group in terms.chunks_exact(len) {
+            for (sum, term) in total.iter_mut().zip(&group[index * PIECE..]) {
+                *sum = *sum + *term;
+            }
+        }
+    };
+    if parallel && terms.len() > len {
+        total.par_chunks_mut(PIECE).enumerate().for_each(piece);
+    } else {
+        total.chunks_mut(PIECE).enumerate().for_each(piece);
+    }
+}

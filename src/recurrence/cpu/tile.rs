@@ -1,0 +1,244 @@
+//! The innermost loops: tiles of accumulators that stay in registers.
+//!
+//! A tile is `ROWS` rows of `WIDTH` vector registers. All three jobs add products to it,
+//!
+//! ```text
+//! acc[r][v] += a[r * row_stride + k * k_stride] * panel[k * WIDTH + v]      for k in 0..count
+//! ```
+//!
+//! and differ in what they begin and end with:
+//!
+//! - [`Affine`]: `out = f(bias + products)`: a step of the recurrence; without `f`, the gradients
+//!   of the inputs and of the initial state
+//! - [`Delta`]: `δ = f'(h) · (grad_h + product)`: a step of the reverse sweep
+//! - [`Outer`]: sums of `z δ` over samples: the gradients of the weights
+//!
+//! Each sum runs over `k` in order, in one accumulator, whatever the tile's height: a row's result
+//! does not depend on the rows beside it.
+
+use super::activation::Activation;
+use super::vector::{Element, Job, Vector};
+use std::marker::PhantomData;
+
+/// A factor of products: rows of numbers to be broadcast, and a panel of packed weights.
+#[derive(Clone, Copy)]
+pub(super) struct Product<E> {
+    /// The number for row 0 and `k = 0`.
+    pub(super) a: *const E,
+    /// From a row to the next.
+    pub(super) row_stride: usize,
+    /// From `k` to `k + 1`.
+    pub(super) k_stride: usize,
+    /// How many `k`.
+    pub(super) count: usize,
+    /// `(count, WIDTH)` registers.
+    pub(super) panel: *const E,
+}
+
+type Tile<V, const ROWS: usize, const WIDTH: usize> = [[V; WIDTH]; ROWS];
+
+impl<E: super::vector::Element> Product<E> {
+    /// Adds the product to a tile.
+    ///
+    /// # Safety
+    /// `a` and `panel` must be valid for all elements that the formula names.
+    #[inline(always)]
+    unsafe fn add_to<V: Vector<Elem = E>, const ROWS: usize, const WIDTH: usize>(
+        &self,
+        acc: &mut Tile<V, ROWS, WIDTH>,
+    ) {
+        let (mut a, mut panel) = (self.a, self.panel);
+        for _ in 0..self.count {
+            let mut weights = [V::splat(V::Elem::ZERO); WIDTH];
+            for v in 0..WIDTH {
+                weights[v] = V::load(panel.add(v * V::LANES));
+            }
+            for r in 0..ROWS {
+                let factor = V::splat(*a.add(r * self.row_stride));
+                for v in 0..WIDTH {
+                    acc[r][v] = factor.mul_add(weights[v], acc[r][v]);
+                }
+            }
+            // Both may end up just behind the last element, or, with a stride, further: only
+            // computed then, never read.
+            a = a.wrapping_add(self.k_stride);
+            panel = panel.wrapping_add(WIDTH * V::LANES);
+        }
+    }
+}
+
+/// A tile in memory: rows of `valid` elements, of which only the last register may be partial.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<P> {
+    /// The first element of row 0.
+    pub(super) at: P,
+    /// From a row to the next.
+    pub(super) stride: usize,
+}
+
+#[inline(always)]
+unsafe fn load_register<V: Vector>(from: *const V::Elem, v: usize, width: usize, last: usize) -> V {
+    if v + 1 < width || last == V::LANES {
+        V::load(from.add(v * V::LANES))
+    } else {
+        V::load_partial(from.add(v * V::LANES), last)
+    }
+}
+
+#[inline(always)]
+unsafe fn store_register<V: Vector>(
+    value: V,
+    to: *mut V::Elem,
+    v: usize,
+    width: usize,
+    last: usize,
+) {
+    if v + 1 < width || last == V::LANES {
+        value.store(to.add(v * V::LANES));
+    } else {
+        value.store_partial(to.add(v * V::LANES), last);
+    }
+}
+
+/// `out = f(bias + Σ products)`.
+pub(super) struct Affine<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
+    /// `WIDTH` registers; zero if null.
+    pub(super) bias: *const V::Elem,
+    pub(super) products: [Product<V::Elem>; 2],
+    pub(super) out: Rows<*mut V::Elem>,
+    /// Elements of the last register that exist in `out`.
+    pub(super) last: usize,
+    pub(super) activation: PhantomData<A>,
+}
+
+impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
+    for Affine<V, A, ROWS, WIDTH>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        let zero = V::splat(V::Elem::ZERO);
+        let mut acc = [[zero; WIDTH]; ROWS];
+        if !self.bias.is_null() {
+            for v in 0..WIDTH {
+                let bias = V::load(self.bias.add(v * V::LANES));
+                for r in 0..ROWS {
+                    acc[r][v] = bias;
+                }
+            }
+        }
+        self.products[0].add_to(&mut acc);
+        self.products[1].add_to(&mut acc);
+        for r in 0..ROWS {
+            let out = self.out.at.add(r * self.out.stride);
+            for v in 0..WIDTH {
+                store_register(A::apply(acc[r][v]), out, v, WIDTH, self.last);
+            }
+        }
+    }
+}
+
+/// `δ = f'(h) · (grad_h + product)`.
+pub(super) struct Delta<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
+    /// δ of the step after this one, times the recurrent weights.
+    pub(super) product: Product<V::Elem>,
+    /// The gradient that reaches this step's output from outside; none if null.
+    pub(super) grad_h: Rows<*const V::Elem>,
+    pub(super) h: Rows<*const V::Elem>,
+    /// Where δ goes, row after row, whole registers.
+    pub(super) delta: Rows<*mut V::Elem>,
+    /// Where δ goes a second time, as panels for [`Outer`].
+    pub(super) samples: Rows<*mut V::Elem>,
+    /// Elements of the last register that exist in `h` and `grad_h`.
+    pub(super) last: usize,
+    pub(super) activation: PhantomData<A>,
+}
+
+impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
+    for Delta<V, A, ROWS, WIDTH>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        let mut acc = [[V::splat(V::Elem::ZERO); WIDTH]; ROWS];
+        self.product.add_to(&mut acc);
+        for r in 0..ROWS {
+            for v in 0..WIDTH {
+                let mut grad = acc[r][v];
+                if !self.grad_h.at.is_null() {
+                    let grad_h = self.grad_h.at.add(r * self.grad_h.stride);
+                    grad = grad.add(load_register(grad_h, v, WIDTH, self.last));
+                }
+                let h = load_register::<V>(self.h.at.add(r * self.h.stride), v, WIDTH, self.last);
+                let delta = A::backward(h, grad);
+                delta.store(self.delta.at.add(r * self.delta.stride + v * V::LANES));
+                delta.store(self.samples.at.add(r * self.samples.stride + v * V::LANES));
+            }
+        }
+    }
+}
+
+/// `sums += Σ z δ` over runs of samples, one run a batch row.
+pub(super) struct Outer<V: Vector, const ROWS: usize, const WIDTH: usize> {
+    /// The first run: `a` is the first of `ROWS` neighbouring columns of z, `panel` the first δ.
+    pub(super) run: Product<V::Elem>,
+    pub(super) runs: usize,
+    /// From a run's z to the next run's.
+    pub(super) a_stride: usize,
+    /// From a run's δ to the next run's.
+    pub(super) panel_stride: usize,
+    /// `(ROWS, WIDTH)` registers.
+    pub(super) sums: *mut V::Elem,
+    /// Whether `sums` holds nothing yet.
+    pub(super) is_first: bool,
+}
+
+impl<V: Vector, const ROWS: usize, const WIDTH: usize> Job<V> for Outer<V, ROWS, WIDTH> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let mut acc = [[V::splat(V::Elem::ZERO); WIDTH]; ROWS];
+        if !self.is_first {
+            for r in 0..ROWS {
+                for v in 0..WIDTH {
+                    acc[r][v] = V::load(self.sums.add((r * WIDTH + v) * V::LANES));
+                }
+            }
+        }
+        let mut run = self.run;
+        for _ in 0..self.runs {
+            run.add_to(&mut acc);
+            run.a = run.a.wrapping_add(self.a_stride);
+            run.panel = run.panel.wrapping_add(self.panel_stride);
+        }
+        for r in 0..ROWS {
+            for v in 0..WIDTH {
+                acc[r][v].store(self.sums.add((r * WIDTH + v) * V::LANES));
+            }
+        }
+    }
+}
+
+/// Calls `$job::<V, .., ROWS, WIDTH>` for sizes known at run time; tiles that are too large for
+/// the registers are not compiled.
+macro_rules! dispatch {
+    ($v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $job:expr) => {
+        dispatch!(@width $v, $rows, $width, |$r, $w| $job, 1 2 3 4 5)
+    };
+    (@width $v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $job:expr, $($n:literal)*) => {
+        match $width {
+            $($n if $n <= <$v as Vector>::TILE_WIDTH => {
+                const $w: usize = $n;
+                dispatch!(@rows $v, $rows, |$r, $w| $job, 1 2 3 4 5 6)
+            })*
+            width => unreachable!("a tile is {width} registers wide"),
+        }
+    };
+    (@rows $v:ty, $rows:expr, |$r:ident, $w:ident| $job:expr, $($n:literal)*) => {
+        match $rows {
+            $($n if $n <= <$v as Vector>::tile_height($w) => {
+                const $r: usize = $n;
+                <$v>::call($job)
+            })*
+            rows => unreachable!("a tile is {rows} rows high"),
+        }
+    };
+}
+pub(super) use dispatch;

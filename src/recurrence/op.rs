@@ -1,0 +1,496 @@
+//! The fused recurrence as a differentiable Candle op.
+//!
+//! Two custom ops follow each other in the graph, since Candle allows three arguments at most:
+//! `PackWeights(W_ih, W_hh, b)` lays the weights out as the kernels read them, and
+//! `RnnSequence(x, packed, h_0)` runs the sequence. Backward, the latter gives the gradients of
+//! its three arguments and the former takes those of the packed weights apart.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType,
+};
+
+use super::cpu::{
+    self, BackwardInput, Buffer, Float, GradOutputs, Gradients, Isa, Wanted, WeightSlices,
+};
+use super::{Cell, Outputs, SequenceDims, Weights};
+use crate::{Error, Result};
+
+/// The weights of a layer, laid out as the kernels of this CPU read them.
+///
+/// They are a copy: after a change of the weights they are made anew. Where the weights are
+/// variables or depend on some, gradients flow through to them.
+#[derive(Clone, Debug)]
+pub struct PackedWeights {
+    /// `[b | W_ih | W_hh]`, in panels of registers.
+    packed: Tensor,
+    /// What the backward pass packs in another order; without their graph.
+    w_ih: Tensor,
+    w_hh: Tensor,
+    isa: Isa,
+}
+
+impl PackedWeights {
+    /// Packs weights for the instruction set of this CPU, or the one that the environment
+    /// variable `CANDLE_RNN_ISA` names (`avx512`, `avx2`, `neon` or `portable`).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::DType`] when the weights do not fit together,
+    /// [`Error::Config`] when they are not on the CPU or `CANDLE_RNN_ISA` names an instruction set
+    /// that is not there.
+    pub fn new(weights: &Weights) -> Result<Self> {
+        Self::for_isa(weights, Isa::chosen().map_err(|text| Error::Config(text.to_string()))?)
+    }
+
+    pub(super) fn for_isa(weights: &Weights, isa: Isa) -> Result<Self> {
+        let (input_size, hidden_size) = weights.check()?;
+        let Weights { w_ih, w_hh, b } = weights;
+        if !(w_ih.device().is_cpu() && w_hh.device().is_cpu() && b.device().is_cpu()) {
+            return Err(not_on_cpu());
+        }
+        let [w_ih, w_hh] = [w_ih.contiguous()?, w_hh.contiguous()?];
+        let op = PackWeights { input_size, hidden_size, isa };
+        let packed = w_ih.apply_op3(&w_hh, &b.contiguous()?, op)?;
+        Ok(Self { packed, w_ih: w_ih.detach(), w_hh: w_hh.detach(), isa })
+    }
+
+    fn dims(&self, x: &Tensor, h_0: Option<&Tensor>) -> Result<SequenceDims> {
+        SequenceDims::of((self.input_size(), self.hidden_size()), self.dtype(), x, h_0)
+    }
+
+    /// I.
+    pub fn input_size(&self) -> usize {
+        self.w_ih.dims()[1]
+    }
+
+    /// H.
+    pub fn hidden_size(&self) -> usize {
+        self.w_ih.dims()[0]
+    }
+
+    /// The float type.
+    pub fn dtype(&self) -> DType {
+        self.packed.dtype()
+    }
+}
+
+/// Runs a recurrence over whole sequences as one differentiable op, on the CPU.
+///
+/// `h_t = f(W_ih x_t + b + W_hh h_{t-1})` for `t = 1..=T`, from `h_0`.
+///
+/// - `x`: `(B, T, I)`, the inputs, batch-first
+/// - `weights`: the same at every step
+/// - `h_0`: `(B, H)`, the state before the first step; zeros if `None`
+/// - `read`: [`Outputs::All`] returns `h`, `(B, T, H)`; [`Outputs::Last`] returns `h_T`, `(B, H)`
+///
+/// Keeps only `h` for backward: `4·B·T·H` bytes in `f32`, and with [`Outputs::Last`] nothing when
+/// no argument needs a gradient. A batch without rows gives an output without rows, and gradients
+/// of zero for the weights.
+///
+/// The result and all gradients have the same bits for any number of threads.
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree or `T == 0`; [`Error::DType`] unless all are `f32` or all
+/// `f64`; [`Error::Config`] when a tensor is not on the CPU.
+///
+/// # Source
+/// Elman (1990), "Finding Structure in Time"; Werbos (1990), "Backpropagation Through Time: What
+/// It Does and How to Do It".
+pub fn rnn_sequence(
+    x: &Tensor,
+    weights: &PackedWeights,
+    h_0: Option<&Tensor>,
+    cell: Cell,
+    read: Outputs,
+) -> Result<Tensor> {
+    let dims = weights.dims(x, h_0)?;
+    let x = x.contiguous()?;
+    let h_0 = h_0.map(Tensor::contiguous).transpose()?;
+    for tensor in std::iter::once(&x).chain(&h_0) {
+        if !tensor.device().is_cpu() {
+            return Err(not_on_cpu());
+        }
+    }
+    let keep_states = [&x, &weights.packed].into_iter().chain(&h_0).any(Tensor::track_op);
+    let op = RnnSequence {
+        dims,
+        cell,
+        read,
+        isa: weights.isa,
+        keep_states,
+        w_ih: weights.w_ih.clone(),
+        w_hh: weights.w_hh.clone(),
+        states: OnceLock::new(),
+    };
+    Ok(match &h_0 {
+        None => x.apply_op2(&weights.packed, op)?,
+        Some(h_0) => x.apply_op3(&weights.packed, h_0, op)?,
+    })
+}
+
+/// One step of a recurrence, on the CPU: `f(W_ih x_t + b + W_hh h)`.
+///
+/// - `x_t`: `(B, I)`
+/// - `weights`: as for [`rnn_sequence`]
+/// - `h`: `(B, H)`, the state before the step; zeros if `None`
+/// - returns the state after the step, `(B, H)`, the only numbers that memory is allocated for
+///
+/// # Errors
+/// As [`rnn_sequence`].
+pub fn rnn_step(
+    x_t: &Tensor,
+    weights: &PackedWeights,
+    h: Option<&Tensor>,
+    cell: Cell,
+) -> Result<Tensor> {
+    if x_t.rank() != 2 {
+        return Err(super::wrong_shape("x_t", format!("(B, {})", weights.input_size()), x_t));
+    }
+    // Of one step, all outputs are the last.
+    let h_t = rnn_sequence(&x_t.unsqueeze(1)?, weights, h, cell, Outputs::All)?;
+    Ok(h_t.squeeze(1)?)
+}
+
+fn not_on_cpu() -> Error {
+    Error::Config("the fused recurrence runs on the CPU: here is a tensor on another device".into())
+}
+
+/// `(W_ih, W_hh, b)` to packed weights.
+struct PackWeights {
+    input_size: usize,
+    hidden_size: usize,
+    isa: Isa,
+}
+
+impl PackWeights {
+    const NAME: &str = "rnn-pack-weights";
+
+    fn forward<E: Float + WithDType>(
+        &self,
+        storages: [(&CpuStorage, &Layout); 3],
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let [w_ih, w_hh, b] = storages;
+        let weights =
+            WeightSlices { w_ih: slice::<E>(w_ih)?, w_hh: slice::<E>(w_hh)?, b: slice::<E>(b)? };
+        // How weights are packed does not depend on the activation.
+        let packed = cpu::pack_weights(&E::kernels(self.isa, Cell::Tanh), weights);
+        let shape = Shape::from(packed.len());
+        Ok((E::to_cpu_storage_owned(packed), shape))
+    }
+
+    fn backward<E: Float + WithDType>(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
+        let (input_size, hidden_size) = (self.input_size, self.hidden_size);
+        let grad = grad.contiguous()?;
+        let (storage, layout) = grad.storage_and_layout();
+        let kernels = E::kernels(self.isa, Cell::Tanh);
+        let [w_ih, w_hh, b] = cpu::unpack_weights(
+            &kernels,
+            slice::<E>(on_cpu(&storage, layout)?)?,
+            input_size,
+            hidden_size,
+        );
+        Ok([
+            Tensor::from_vec(w_ih, (hidden_size, input_size), grad.device())?,
+            Tensor::from_vec(w_hh, (hidden_size, hidden_size), grad.device())?,
+            Tensor::from_vec(b, hidden_size, grad.device())?,
+        ])
+    }
+}
+
+impl CustomOp3 for PackWeights {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        w_ih: &CpuStorage,
+        w_ih_layout: &Layout,
+        w_hh: &CpuStorage,
+        w_hh_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let storages = [(w_ih, w_ih_layout), (w_hh, w_hh_layout), (b, b_layout)];
+        match w_ih {
+            CpuStorage::F32(_) => self.forward::<f32>(storages),
+            CpuStorage::F64(_) => self.forward::<f64>(storages),
+            other => candle_core::bail!(
+                "{}: no kernel for {:?}",
+                Self::NAME,
+                BackendStorage::dtype(other)
+            ),
+        }
+    }
+
+    fn bwd(
+        &self,
+        _w_ih: &Tensor,
+        _w_hh: &Tensor,
+        _b: &Tensor,
+        _packed: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [w_ih, w_hh, b] = match grad.dtype() {
+            DType::F32 => self.backward::<f32>(grad)?,
+            DType::F64 => self.backward::<f64>(grad)?,
+            other => candle_core::bail!("{}: no kernel for {other:?}", Self::NAME),
+        };
+        Ok((Some(w_ih), Some(w_hh), Some(b)))
+    }
+}
+
+/// `(x, packed weights, h_0)` to outputs; without `h_0`, from zeros.
+struct RnnSequence {
+    dims: SequenceDims,
+    cell: Cell,
+    read: Outputs,
+    isa: Isa,
+    /// Whether backward may follow.
+    keep_states: bool,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    /// `(B, T, H)`, where the output does not hold them.
+    states: OnceLock<States>,
+}
+
+/// States that the backward pass needs and nobody else sees.
+enum States {
+    F32(Buffer<f32>),
+    F64(Buffer<f64>),
+}
+
+/// The dtypes that states are kept in.
+trait Kept: Float + WithDType {
+    fn wrap(buffer: Buffer<Self>) -> States;
+    fn unwrap(states: &States) -> Option<&[Self]>;
+}
+
+impl Kept for f32 {
+    fn wrap(buffer: Buffer<Self>) -> States {
+        States::F32(buffer)
+    }
+    fn unwrap(states: &States) -> Option<&[Self]> {
+        match states {
+            States::F32(buffer) => Some(buffer),
+            States::F64(_) => None,
+        }
+    }
+}
+
+impl Kept for f64 {
+    fn wrap(buffer: Buffer<Self>) -> States {
+        States::F64(buffer)
+    }
+    fn unwrap(states: &States) -> Option<&[Self]> {
+        match states {
+            States::F64(buffer) => Some(buffer),
+            States::F32(_) => None,
+        }
+    }
+}
+
+impl RnnSequence {
+    const NAME: &str = "rnn-sequence";
+
+    fn forward<E: Kept>(
+        &self,
+        x: (&CpuStorage, &Layout),
+        weights: (&CpuStorage, &Layout),
+        h_0: Option<(&CpuStorage, &Layout)>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.dims;
+        let kernels = E::kernels(self.isa, self.cell);
+        let (x, weights, h_0) =
+            (slice::<E>(x)?, slice::<E>(weights)?, h_0.map(slice::<E>).transpose()?);
+        let (output, shape) = match self.read {
+            Outputs::All => {
+                let states = cpu::forward_all(&kernels, self.dims, x, h_0, weights);
+                (states, Shape::from((batch_size, seq_len, hidden_size)))
+            }
+            Outputs::Last => {
+                let slots = if self.keep_states { seq_len } else { 2.min(seq_len) };
+                let mut states = Buffer::new(batch_size * slots * hidden_size);
+                cpu::forward(&kernels, self.dims, x, h_0, weights, &mut states);
+                let mut last = Vec::with_capacity(batch_size * hidden_size);
+                let slot = (seq_len - 1) % slots;
+                for of_row in states.chunks_exact(slots * hidden_size) {
+                    last.extend_from_slice(&of_row[slot * hidden_size..][..hidden_size]);
+                }
+                if self.keep_states {
+                    // An op runs forward once; a second time would give the same.
+                    let _ = self.states.set(E::wrap(states));
+                }
+                (last, Shape::from((batch_size, hidden_size)))
+            }
+        };
+        Ok((E::to_cpu_storage_owned(output), shape))
+    }
+
+    fn dispatch_forward(
+        &self,
+        x: (&CpuStorage, &Layout),
+        weights: (&CpuStorage, &Layout),
+        h_0: Option<(&CpuStorage, &Layout)>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        match x.0 {
+            CpuStorage::F32(_) => self.forward::<f32>(x, weights, h_0),
+            CpuStorage::F64(_) => self.forward::<f64>(x, weights, h_0),
+            other => candle_core::bail!(
+                "{}: no kernel for {:?}",
+                Self::NAME,
+                BackendStorage::dtype(other)
+            ),
+        }
+    }
+
+    fn backward<E: Kept>(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        h_0: Option<&Tensor>,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let SequenceDims { batch_size, hidden_size, .. } = self.dims;
+        let grad = grad.contiguous()?;
+        let tensors = [x, &self.w_ih, &self.w_hh, output, &grad];
+        let guards = tensors.map(Tensor::storage_and_layout);
+        let mut slices = [&[][..]; 5];
+        for (slice_of, (storage, layout)) in slices.iter_mut().zip(&guards) {
+            *slice_of = slice::<E>(on_cpu(storage, layout)?)?;
+        }
+        let [x_slice, w_ih, w_hh, output, grad_output] = slices;
+        let h_0_guard = h_0.map(Tensor::storage_and_layout);
+        let h_0_slice = match &h_0_guard {
+            Some((storage, layout)) => Some(slice::<E>(on_cpu(storage, layout)?)?),
+            None => None,
+        };
+        let (states, grad_outputs) = match self.read {
+            Outputs::All => (output, GradOutputs::All(grad_output)),
+            Outputs::Last => match self.states.get().and_then(E::unwrap) {
+                Some(states) => (states, GradOutputs::Last(grad_output)),
+                None => candle_core::bail!("{}: backward without states from forward", Self::NAME),
+            },
+        };
+        let input = BackwardInput {
+            dims: self.dims,
+            x: x_slice,
+            h_0: h_0_slice,
+            states,
+            w_ih,
+            w_hh,
+            grad: grad_outputs,
+        };
+        let wanted = Wanted {
+            weights: weights.track_op(),
+            x: x.track_op(),
+            h_0: h_0.is_some_and(Tensor::track_op),
+        };
+        let Gradients { weights: grad_weights, x: grad_x, h_0: grad_h_0 } =
+            cpu::backward(&E::kernels(self.isa, self.cell), input, wanted);
+        let tensor = |grad: Option<Vec<E>>, shape: Shape| -> candle_core::Result<Option<Tensor>> {
+            grad.map(|grad| Tensor::from_vec(grad, shape, x.device())).transpose()
+        };
+        let packed_len = weights.elem_count();
+        Ok((
+            tensor(grad_x, x.shape().clone())?,
+            tensor(grad_weights, packed_len.into())?,
+            tensor(grad_h_0, (batch_size, hidden_size).into())?,
+        ))
+    }
+
+    fn dispatch_backward(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        h_0: Option<&Tensor>,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        match x.dtype() {
+            DType::F32 => self.backward::<f32>(x, weights, h_0, output, grad),
+            DType::F64 => self.backward::<f64>(x, weights, h_0, output, grad),
+            other => candle_core::bail!("{}: no kernel for {other:?}", Self::NAME),
+        }
+    }
+}
+
+impl CustomOp2 for RnnSequence {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.dispatch_forward((x, x_layout), (weights, weights_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let (grad_x, grad_weights, _) = self.dispatch_backward(x, weights, None, output, grad)?;
+        Ok((grad_x, grad_weights))
+    }
+}
+
+impl CustomOp3 for RnnSequence {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+        h_0: &CpuStorage,
+        h_0_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.dispatch_forward((x, x_layout), (weights, weights_layout), Some((h_0, h_0_layout)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        h_0: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.dispatch_backward(x, weights, Some(h_0), output, grad)
+    }
+}
+
+/// The storage of a tensor on the CPU.
+fn on_cpu<'a>(
+    storage: &'a Storage,
+    layout: &'a Layout,
+) -> candle_core::Result<(&'a CpuStorage, &'a Layout)> {
+    match storage {
+        Storage::Cpu(storage) => Ok((storage, layout)),
+        _ => candle_core::bail!("the fused recurrence runs on the CPU only"),
+    }
+}
+
+/// The elements of a contiguous tensor.
+fn slice<'a, E: WithDType>(
+    (storage, layout): (&'a CpuStorage, &'a Layout),
+) -> candle_core::Result<&'a [E]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<E>()?[start..end]),
+        None => candle_core::bail!("the fused recurrence needs contiguous tensors"),
+    }
+}

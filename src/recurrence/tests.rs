@@ -1,0 +1,495 @@
+//! The fused op against its definition, on every instruction set that this machine has.
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::cpu::Isa;
+use super::op::PackedWeights;
+use super::reference::{Sequence, SequenceGradients};
+use super::{rnn_sequence, rnn_step, unrolled, Cell, Outputs, SequenceDims, Weights};
+use crate::rng::{Purpose, Stream};
+
+/// Sizes at the edges of vectors (2, 4, 8 and 16 lanes), tiles (4, 5 and 6 rows; 2 and 5
+/// registers) and groups of rows (25): `(B, T, I, H)`.
+const SIZES: [(usize, usize, usize, usize); 24] = [
+    (1, 1, 1, 1),
+    (1, 2, 1, 2),
+    (2, 1, 3, 4),
+    (3, 5, 2, 3),
+    (4, 3, 5, 5),
+    (5, 4, 1, 7),
+    (6, 3, 7, 8),
+    (7, 2, 9, 9),
+    (1, 28, 28, 15),
+    (2, 6, 16, 16),
+    (3, 7, 17, 17),
+    (11, 3, 15, 31),
+    (13, 2, 2, 32),
+    (4, 5, 31, 33),
+    (25, 2, 3, 13),
+    (26, 3, 4, 11),
+    (51, 4, 3, 10),
+    (9, 3, 6, 79),
+    (5, 3, 2, 80),
+    (6, 2, 5, 81),
+    (3, 300, 2, 6),
+    (2, 3, 160, 97),
+    (10, 28, 28, 150),
+    (30, 70, 1, 40),
+];
+
+fn sequence((b, t, i, h): (usize, usize, usize, usize), cell: Cell, seed: u64) -> Sequence {
+    let mut rng = Stream::new(seed, Purpose::Init);
+    let mut draw = |count: usize, limit: f64| -> Vec<f64> {
+        (0..count).map(|_| rng.symmetric(limit)).collect()
+    };
+    // Contractive: a recurrence that amplifies makes every tolerance meaningless.
+    let limit = 1. / (h as f64).sqrt();
+    Sequence {
+        dims: SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h },
+        cell,
+        x: draw(b * t * i, 1.),
+        w_ih: draw(h * i, 1. / (i as f64).sqrt()),
+        w_hh: draw(h * h, limit),
+        b: draw(h, 0.5),
+        h_0: draw(b * h, 1.),
+    }
+}
+
+/// Rounds every number to `f32`, so that the oracle computes from what the kernel sees.
+fn rounded(sequence: &Sequence) -> Sequence {
+    let round = |values: &[f64]| values.iter().map(|v| f64::from(*v as f32)).collect();
+    Sequence {
+        x: round(&sequence.x),
+        w_ih: round(&sequence.w_ih),
+        w_hh: round(&sequence.w_hh),
+        b: round(&sequence.b),
+        h_0: round(&sequence.h_0),
+        ..*sequence
+    }
+}
+
+/// The arguments as variables, so that every gradient is asked for.
+struct Arguments {
+    x: Var,
+    weights: [Var; 3],
+    h_0: Var,
+}
+
+impl Arguments {
+    fn new(sequence: &Sequence, dtype: DType) -> Self {
+        let SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h } =
+            sequence.dims;
+        let var = |values: &[f64], shape: &[usize]| {
+            let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+            Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
+        };
+        Self {
+            x: var(&sequence.x, &[b, t, i]),
+            weights: [
+                var(&sequence.w_ih, &[h, i]),
+                var(&sequence.w_hh, &[h, h]),
+                var(&sequence.b, &[h]),
+            ],
+            h_0: var(&sequence.h_0, &[b, h]),
+        }
+    }
+
+    fn weights(&self) -> Weights {
+        let [w_ih, w_hh, b] = &self.weights;
+        Weights {
+            w_ih: w_ih.as_tensor().clone(),
+            w_hh: w_hh.as_tensor().clone(),
+            b: b.as_tensor().clone(),
+        }
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The output of the op, and the gradients of `Σ output · grad`.
+fn run(
+    sequence: &Sequence,
+    isa: Isa,
+    dtype: DType,
+    read: Outputs,
+    grad: &[f64],
+    with_h_0: bool,
+) -> (Vec<f64>, SequenceGradients) {
+    let args = Arguments::new(sequence, dtype);
+    let packed = PackedWeights::for_isa(&args.weights(), isa).unwrap();
+    let h_0 = with_h_0.then(|| args.h_0.as_tensor());
+    let output = rnn_sequence(args.x.as_tensor(), &packed, h_0, sequence.cell, read).unwrap();
+    let grad = Tensor::from_slice(grad, output.shape(), &Device::Cpu).unwrap();
+    let loss = (&output * grad.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
+    let grads = loss.backward().unwrap();
+    let of = |var: &Var| values(grads.get(var).expect("a gradient is missing"));
+    let [w_ih, w_hh, b] = &args.weights;
+    let h_0 = if with_h_0 { of(&args.h_0) } else { vec![0.; sequence.h_0.len()] };
+    let gradients =
+        SequenceGradients { x: of(&args.x), w_ih: of(w_ih), w_hh: of(w_hh), b: of(b), h_0 };
+    (values(&output), gradients)
+}
+
+/// `max|a - b| <= tolerance · max|b|`; NaN fails. What vanished below the smallest normal `f32` on
+/// its way through the steps counts as zero.
+fn assert_close(what: &str, a: &[f64], b: &[f64], tolerance: f64) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let scale = b.iter().fold(0f64, |scale, value| scale.max(value.abs()));
+    for (index, (a, b)) in a.iter().zip(b).enumerate() {
+        let holds = (a - b).abs() <= tolerance * scale + f64::from(f32::MIN_POSITIVE);
+        assert!(holds, "{what}[{index}]: {a} instead of {b}, scale {scale}");
+    }
+}
+
+fn assert_gradients(
+    what: &str,
+    found: &SequenceGradients,
+    expected: &SequenceGradients,
+    tolerance: f64,
+) {
+    let pairs = [
+        ("x", &found.x, &expected.x),
+        ("w_ih", &found.w_ih, &expected.w_ih),
+        ("w_hh", &found.w_hh, &expected.w_hh),
+        ("b", &found.b, &expected.b),
+        ("h_0", &found.h_0, &expected.h_0),
+    ];
+    for (name, found, expected) in pairs {
+        assert_close(&format!("{what} grad {name}"), found, expected, tolerance);
+    }
+}
+
+/// Compares values and all gradients for one instruction set and size.
+fn check_against_the_reference(
+    isa: Isa,
+    size: (usize, usize, usize, usize),
+    cell: Cell,
+    seed: u64,
+) {
+    // In f64 a few hundred roundings of 1e-16; in f32 of 6e-8, over up to 300 contractive steps.
+    for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
+        let mut sequence = sequence(size, cell, seed);
+        if dtype == DType::F32 {
+            sequence = rounded(&sequence);
+        }
+        let (b, t, _, h) = size;
+        let mut rng = Stream::new(seed + 1, Purpose::Init);
+        for read in [Outputs::All, Outputs::Last] {
+            for with_h_0 in [true, false] {
+                if !with_h_0 {
+                    sequence.h_0.fill(0.);
+                }
+                let mut grad_h = vec![0.; b * t * h];
+                let outputs = if read == Outputs::All { t } else { 1 };
+                let grad: Vec<f64> =
+                    (0..b * outputs * h).map(|_| f64::from(rng.symmetric(1.) as f32)).collect();
+                for row in 0..b {
+                    for step in 0..outputs {
+                        let to = (row * t + t - outputs + step) * h;
+                        grad_h[to..to + h]
+                            .copy_from_slice(&grad[(row * outputs + step) * h..][..h]);
+                    }
+                }
+                let states = sequence.forward();
+                let mut expected = sequence.backward(&grad_h);
+                if !with_h_0 {
+                    expected.h_0.fill(0.);
+                }
+                let expected_output: Vec<f64> = match read {
+                    Outputs::All => states,
+                    Outputs::Last => {
+                        (0..b).flat_map(|r| states[(r * t + t - 1) * h..][..h].to_vec()).collect()
+                    }
+                };
+                let what =
+                    format!("{} {dtype:?} {size:?} {cell:?} {read:?} h_0 {with_h_0}", isa.name());
+                let (output, gradients) = run(&sequence, isa, dtype, read, &grad, with_h_0);
+                assert_close(&what, &output, &expected_output, tolerance);
+                assert_gradients(&what, &gradients, &expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn tanh_on_every_instruction_set_gives_the_values_and_gradients_of_the_reference() {
+    for isa in Isa::available() {
+        for (seed, size) in SIZES.into_iter().enumerate() {
+            check_against_the_reference(isa, size, Cell::Tanh, seed as u64);
+        }
+    }
+}
+
+#[test]
+fn relu_on_every_instruction_set_gives_the_values_and_gradients_of_the_reference() {
+    for isa in Isa::available() {
+        for (seed, size) in SIZES.into_iter().enumerate().filter(|(seed, _)| seed % 3 == 0) {
+            check_against_the_reference(isa, size, Cell::Relu, seed as u64);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_size_gives_the_values_and_gradients_of_the_reference(
+        b in 1usize..40, t in 1usize..12, i in 1usize..40, h in 1usize..60, seed in 0u64..1000,
+    ) {
+        for isa in Isa::available() {
+            check_against_the_reference(isa, (b, t, i, h), Cell::Tanh, seed);
+        }
+    }
+}
+
+/// Central differences in f64, for every argument: the reference itself is tested here too.
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    const EPS: f64 = 1e-5;
+    let sequence = sequence((3, 4, 3, 5), Cell::Tanh, 7);
+    let weight_of = |index: usize| ((index * 37 % 11) as f64 - 5.) / 5.;
+    let loss = |sequence: &Sequence| -> f64 {
+        sequence.forward().iter().enumerate().map(|(index, h)| weight_of(index) * h).sum()
+    };
+    let grad: Vec<f64> = (0..3 * 4 * 5).map(weight_of).collect();
+    type Field = fn(&mut Sequence) -> &mut Vec<f64>;
+    let fields: [(&str, Field); 5] = [
+        ("x", |s| &mut s.x),
+        ("w_ih", |s| &mut s.w_ih),
+        ("w_hh", |s| &mut s.w_hh),
+        ("b", |s| &mut s.b),
+        ("h_0", |s| &mut s.h_0),
+    ];
+    for isa in Isa::available() {
+        let (_, found) = run(&sequence, isa, DType::F64, Outputs::All, &grad, true);
+        let found = [found.x, found.w_ih, found.w_hh, found.b, found.h_0];
+        for ((name, field), found) in fields.iter().zip(&found) {
+            let differences: Vec<f64> = (0..found.len())
+                .map(|index| {
+                    let shifted = |by: f64| {
+                        let mut sequence = sequence.clone();
+                        field(&mut sequence)[index] += by;
+                        loss(&sequence)
+                    };
+                    (shifted(EPS) - shifted(-EPS)) / (2. * EPS)
+                })
+                .collect();
+            assert_close(&format!("{} {name}", isa.name()), found, &differences, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn the_unrolled_form_gives_the_same_values_and_gradients() {
+    for cell in [Cell::Tanh, Cell::Relu] {
+        let sequence = sequence((4, 6, 5, 9), cell, 3);
+        let args = Arguments::new(&sequence, DType::F64);
+        let h_0 = Some(args.h_0.as_tensor());
+        let outputs = unrolled::static_rnn(args.x.as_tensor(), &args.weights(), h_0, cell).unwrap();
+        let output = Tensor::stack(&outputs, 1).unwrap();
+        assert_close("unrolled", &values(&output), &sequence.forward(), 1e-12);
+        let grads = output.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        let grad_h: Vec<f64> = sequence.forward().iter().map(|h| 2. * h).collect();
+        let expected = sequence.backward(&grad_h);
+        let [w_ih, w_hh, b] = &args.weights;
+        let of = |var: &Var| values(grads.get(var).unwrap());
+        let found = SequenceGradients {
+            x: of(&args.x),
+            w_ih: of(w_ih),
+            w_hh: of(w_hh),
+            b: of(b),
+            h_0: of(&args.h_0),
+        };
+        assert_gradients("unrolled", &found, &expected, 1e-12);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let size = (151, 9, 28, 150);
+    let sequence = rounded(&sequence(size, Cell::Tanh, 5));
+    let grad: Vec<f64> = (0..151 * 150).map(|index| (index % 17) as f64 - 8.).collect();
+    for isa in Isa::available() {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(&sequence, isa, DType::F32, Outputs::Last, &grad, true))
+        };
+        let (output, grads) = with(1);
+        for threads in [2, 3, 4, 7] {
+            let (other_output, other) = with(threads);
+            assert_eq!(output, other_output, "{threads} threads");
+            for (a, b) in [
+                (&grads.x, &other.x),
+                (&grads.w_ih, &other.w_ih),
+                (&grads.w_hh, &other.w_hh),
+                (&grads.b, &other.b),
+                (&grads.h_0, &other.h_0),
+            ] {
+                assert_eq!(a, b, "{threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_on_a_carried_state_give_the_bits_of_the_whole_sequence() {
+    for isa in Isa::available() {
+        let sequence = sequence((3, 7, 4, 21), Cell::Tanh, 9);
+        let args = Arguments::new(&sequence, DType::F32);
+        let packed = PackedWeights::for_isa(&args.weights().detach(), isa).unwrap();
+        let x = args.x.as_detached_tensor();
+        let all = rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::All).unwrap();
+        let mut h = None;
+        for t in 0..7 {
+            let x_t = x.narrow(1, t, 1).unwrap().squeeze(1).unwrap();
+            let h_t = rnn_step(&x_t, &packed, h.as_ref(), Cell::Tanh).unwrap();
+            assert_eq!(values(&h_t), values(&all.narrow(1, t, 1).unwrap()), "{} {t}", isa.name());
+            h = Some(h_t);
+        }
+        let last = rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::Last).unwrap();
+        assert_eq!(values(&last), values(&h.unwrap()));
+    }
+}
+
+#[test]
+fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
+    let sequence = sequence((4, 3, 5, 6), Cell::Tanh, 2);
+    let args = Arguments::new(&sequence, DType::F64);
+    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let expected =
+        rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    let time_major = args.x.transpose(0, 1).unwrap().contiguous().unwrap();
+    let view = time_major.transpose(0, 1).unwrap();
+    assert!(!view.is_contiguous());
+    let found = rnn_sequence(&view, &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    assert_eq!(values(&found), values(&expected));
+    // One row broadcast over the batch; its gradient is the sum over the rows.
+    let row = Var::from_tensor(&args.x.narrow(0, 0, 1).unwrap().contiguous().unwrap()).unwrap();
+    let broadcast = row.broadcast_as((4, 3, 5)).unwrap();
+    let h_0 =
+        Tensor::zeros((1, 6), DType::F64, &Device::Cpu).unwrap().broadcast_as((4, 6)).unwrap();
+    let found = rnn_sequence(&broadcast, &packed, Some(&h_0), Cell::Tanh, Outputs::All).unwrap();
+    assert_eq!(values(&found)[..18], values(&expected)[..18]);
+    assert_eq!(values(&found)[18..36], values(&expected)[..18]);
+    let grads = found.sum_all().unwrap().backward().unwrap();
+    let one = rnn_sequence(row.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    let single = one.sum_all().unwrap().backward().unwrap();
+    let expected: Vec<f64> = values(single.get(&row).unwrap()).iter().map(|g| 4. * g).collect();
+    assert_close("broadcast", &values(grads.get(&row).unwrap()), &expected, 1e-12);
+    // Transposed weights.
+    let [w_ih, w_hh, b] = &args.weights;
+    let transposed = |var: &Var| var.t().unwrap().contiguous().unwrap().t().unwrap();
+    let weights =
+        Weights { w_ih: transposed(w_ih), w_hh: transposed(w_hh), b: b.as_tensor().clone() };
+    let packed = PackedWeights::new(&weights).unwrap();
+    let found = rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    assert_eq!(values(&found).len(), 4 * 3 * 6);
+    assert_close(
+        "transposed",
+        &values(&found),
+        &values(
+            &rnn_sequence(
+                args.x.as_tensor(),
+                &PackedWeights::new(&args.weights()).unwrap(),
+                None,
+                Cell::Tanh,
+                Outputs::All,
+            )
+            .unwrap(),
+        ),
+        0.,
+    );
+}
+
+#[test]
+fn a_batch_without_rows_gives_no_rows_and_gradients_of_zero() {
+    let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
+    let args = Arguments::new(&sequence, DType::F32);
+    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let x = Var::from_tensor(&Tensor::zeros((0, 3, 4), DType::F32, &Device::Cpu).unwrap()).unwrap();
+    for (read, shape) in [(Outputs::All, vec![0, 3, 5]), (Outputs::Last, vec![0, 5])] {
+        let output = rnn_sequence(x.as_tensor(), &packed, None, Cell::Tanh, read).unwrap();
+        assert_eq!(output.dims(), shape);
+        let grads = output.sum_all().unwrap().backward().unwrap();
+        for var in &args.weights {
+            assert!(values(grads.get(var).unwrap()).iter().all(|g| *g == 0.));
+        }
+        assert_eq!(grads.get(&x).unwrap().dims(), [0, 3, 4]);
+    }
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_errors_that_name_them() {
+    let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
+    let args = Arguments::new(&sequence, DType::F32);
+    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
+    let error = |x: &[usize], h_0: Option<&[usize]>, dtype| {
+        let h_0 = h_0.map(|shape| zeros(shape, DType::F32));
+        rnn_sequence(&zeros(x, dtype), &packed, h_0.as_ref(), Cell::Tanh, Outputs::All)
+            .unwrap_err()
+            .to_string()
+    };
+    let f32 = DType::F32;
+    assert!(error(&[2, 0, 4], None, f32).contains("x must have shape (B, T, 4) with T at least 1"));
+    assert!(error(&[2, 3, 5], None, f32).contains("got [2, 3, 5]"));
+    assert!(error(&[2, 12], None, f32).contains("x must"));
+    assert!(error(&[2, 3, 4], Some(&[2, 4]), f32).contains("h_0 must have shape (2, 5)"));
+    assert!(error(&[2, 3, 4], None, DType::F64).contains("got f64"));
+    assert!(error(&[2, 3, 4], None, DType::U32).contains("got u32"));
+    let x_t = zeros(&[2, 3, 4], f32);
+    assert!(rnn_step(&x_t, &packed, None, Cell::Tanh).unwrap_err().to_string().contains("x_t"));
+    for (wrong, name) in [(0, "w_ih"), (1, "w_hh"), (2, "b must")] {
+        let mut tensors = args.weights.clone().map(|var| var.as_tensor().clone());
+        tensors[wrong] = zeros(&[7], f32);
+        let [w_ih, w_hh, b] = tensors;
+        let error = PackedWeights::new(&Weights { w_ih, w_hh, b }).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    let half = args.weights.clone().map(|var| var.to_dtype(DType::F16).unwrap());
+    let [w_ih, w_hh, b] = half;
+    let error = PackedWeights::new(&Weights { w_ih, w_hh, b }).unwrap_err().to_string();
+    assert!(error.contains("f16"), "{error}");
+}
+
+#[test]
+fn only_the_gradients_that_something_needs_are_there() {
+    let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
+    let args = Arguments::new(&sequence, DType::F32);
+    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let x = args.x.as_detached_tensor();
+    let h = rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::Last).unwrap();
+    let grads = h.sum_all().unwrap().backward().unwrap();
+    assert!(grads.get(&x).is_none() && grads.get(args.weights[0].as_tensor()).is_some());
+    // Frozen weights: the gradient of the inputs alone.
+    let packed = PackedWeights::new(&args.weights().detach()).unwrap();
+    let h = rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::Last).unwrap();
+    let grads = h.sum_all().unwrap().backward().unwrap();
+    assert!(grads.get(args.weights[0].as_tensor()).is_none());
+    let frozen = values(grads.get(&args.x).unwrap());
+    let all = run(&sequence, Isa::available()[0], DType::F32, Outputs::Last, &[1.; 10], false).1.x;
+    assert_eq!(frozen, all);
+}
+
+#[test]
+fn nan_in_the_inputs_or_weights_reaches_the_output() {
+    for isa in Isa::available() {
+        for cell in [Cell::Tanh, Cell::Relu] {
+            for dtype in [DType::F32, DType::F64] {
+                let mut sequence = sequence((2, 3, 4, 19), cell, 1);
+                sequence.x[4] = f64::NAN;
+                let args = Arguments::new(&sequence, dtype);
+                let packed = PackedWeights::for_isa(&args.weights(), isa).unwrap();
+                let h =
+                    rnn_sequence(args.x.as_tensor(), &packed, None, cell, Outputs::All).unwrap();
+                let h = values(&h);
+                // Row 0, from step 1 on; row 1 has nothing to do with it.
+                assert!(h[..19].iter().all(|h| h.is_finite()), "{}", isa.name());
+                assert!(h[19..57].iter().all(|h| h.is_nan()), "{} {cell:?} {dtype:?}", isa.name());
+                assert!(h[57..].iter().all(|h| h.is_finite()), "{}", isa.name());
+            }
+        }
+    }
+}
