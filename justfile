@@ -94,6 +94,15 @@ fmt-check: (component "fmt")
 doc *ARGS:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib "$@"
 
+# Make the golden values of tests/golden anew, with PyTorch in .venv-golden (about 1 GB)
+[group('work')]
+golden:
+    @command -v python3 >/dev/null || { echo "error: no python3, which runs PyTorch: install Python 3" >&2; exit 1; }
+    @echo "installing PyTorch into .venv-golden"
+    python3 -m venv .venv-golden
+    .venv-golden/bin/pip install --quiet --disable-pip-version-check -r tests/golden/requirements.txt
+    .venv-golden/bin/python tests/golden/make.py
+
 # Install NVIDIA's CUDA compiler from PyPI into .venv-cuda (about 0.5 GB), for `just train-cuda`
 [group('work')]
 [no-exit-message]

@@ -213,7 +213,8 @@ fn from_hub(
             Dataset::Mnist => mnist::load(),
             Dataset::FashionMnist => fashion_mnist::load(),
         };
-        let _ = sender.send(loaded.map_err(|error| first_line(&error.to_string())));
+        let _ =
+            sender.send(loaded.map_err(|error| without_address(&first_line(&error.to_string()))));
     });
     let folder = hub_folder(dataset);
     let before = folder_size(&folder);
@@ -414,6 +415,11 @@ fn run(
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_string()
+}
+
+/// What the hub's client says, without the address of the file that it ends with, twice.
+fn without_address(text: &str) -> String {
+    text.split(" for url (").next().unwrap_or_default().to_string()
 }
 
 #[cfg(test)]
