@@ -38,7 +38,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_enum, default_value_t)]
     cell: Cell,
     /// Recurrent units
-    #[arg(long, value_name = "N", default_value_t = 150, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = units)]
     hidden: usize,
     /// How initial weights are drawn
     #[arg(long, value_enum, default_value_t)]
@@ -85,6 +85,16 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".into()),
         Ok(number) => Ok(number),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// More units than this are a slip of the finger: W_hh alone would take gigabytes.
+const MAX_UNITS: usize = 1 << 14;
+
+fn units(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        number if number > MAX_UNITS => Err(format!("must be at most {MAX_UNITS}")),
+        number => Ok(number),
     }
 }
 

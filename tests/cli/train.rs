@@ -187,6 +187,7 @@ fn wrong_flags_are_wrong_usage_and_write_nothing() {
         "train --batch-size 0",
         "train --batch-size -1",
         "train --hidden 0",
+        "train --hidden 1000000",
         "train --lr 0",
         "train --lr -1",
         "train --lr nan",
