@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn accuracy_and_loss_are_those_computed_by_hand() {
-        let logits = Tensor::new(&[[2f64, 0., 0.], [0., 1., 0.], [5., 5., 5.]], &Device::Cpu).unwrap();
+        let logits =
+            Tensor::new(&[[2f64, 0., 0.], [0., 1., 0.], [5., 5., 5.]], &Device::Cpu).unwrap();
         let mut tally = Tally::default();
         tally.add(&logits, [0usize, 2, 1].into_iter()).unwrap();
         let found = tally.evaluation();

@@ -110,7 +110,11 @@ impl Session {
                 if !saved {
                     self.run.save_checkpoint(&checkpoint)?;
                 }
-                return Ok(if self.trainer.is_done() { Outcome::Finished } else { Outcome::Interrupted });
+                return Ok(if self.trainer.is_done() {
+                    Outcome::Finished
+                } else {
+                    Outcome::Interrupted
+                });
             }
         }
     }

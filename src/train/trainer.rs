@@ -214,9 +214,10 @@ impl Trainer {
     /// [`Error::Config`], [`Error::Shape`] or [`Error::DType`] when the state does not fit.
     pub fn restore(&mut self, state: &TrainerState) -> Result<()> {
         for (name, var) in &self.vars {
-            let weight = state.weights.get(name).ok_or_else(|| {
-                Error::Config(format!("the saved state lacks the weight {name}"))
-            })?;
+            let weight = state
+                .weights
+                .get(name)
+                .ok_or_else(|| Error::Config(format!("the saved state lacks the weight {name}")))?;
             if weight.shape() != var.shape() || weight.dtype() != var.dtype() {
                 return Err(Error::Config(format!("the saved weight {name} does not fit")));
             }

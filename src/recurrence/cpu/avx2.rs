@@ -2,7 +2,6 @@
 
 use std::arch::x86_64::*;
 
-use super::activation::{tanh_f32, tanh_f64, Pow2};
 use super::vector::{binary_ops, partial_by_copy, Job, Vector};
 
 /// 8 `f32`.
@@ -15,10 +14,11 @@ pub(crate) struct F64x4(__m256d);
 
 macro_rules! vector {
     (
-        $name:ident: $lanes:literal x $elem:ty, tanh $tanh:ident,
+        $name:ident: $lanes:literal x $elem:ty, exponent at $exponent:literal,
         $set1:ident $loadu:ident $storeu:ident,
         $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $fnmadd:ident $min:ident $max:ident,
-        $and:ident $andnot:ident $or:ident $cmp:ident
+        $and:ident $andnot:ident $or:ident $cmp:ident,
+        $from_bits:ident $shift_left:ident $to_bits:ident
     ) => {
         impl Vector for $name {
             type Elem = $elem;
@@ -82,32 +82,27 @@ macro_rules! vector {
                 Self($and(self.0, $cmp::<_CMP_NLE_UQ>(of.0, $set1(0.))))
             }
             #[inline(always)]
-            unsafe fn tanh(self) -> Self {
-                $tanh(self)
+            unsafe fn pow2_of_biased(self) -> Self {
+                Self($from_bits($shift_left::<$exponent>($to_bits(self.0))))
             }
         }
     };
 }
 
 vector! {
-    F32x8: 8 x f32, tanh tanh_f32,
+    F32x8: 8 x f32, exponent at 23,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps,
     _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_fnmadd_ps
     _mm256_min_ps _mm256_max_ps,
-    _mm256_and_ps _mm256_andnot_ps _mm256_or_ps _mm256_cmp_ps
+    _mm256_and_ps _mm256_andnot_ps _mm256_or_ps _mm256_cmp_ps,
+    _mm256_castsi256_ps _mm256_slli_epi32 _mm256_castps_si256
 }
 
 vector! {
-    F64x4: 4 x f64, tanh tanh_f64,
+    F64x4: 4 x f64, exponent at 52,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd,
     _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_fmadd_pd _mm256_fnmadd_pd
     _mm256_min_pd _mm256_max_pd,
-    _mm256_and_pd _mm256_andnot_pd _mm256_or_pd _mm256_cmp_pd
-}
-
-impl Pow2 for F64x4 {
-    #[inline(always)]
-    unsafe fn pow2(biased: Self) -> Self {
-        Self(_mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(biased.0))))
-    }
+    _mm256_and_pd _mm256_andnot_pd _mm256_or_pd _mm256_cmp_pd,
+    _mm256_castsi256_pd _mm256_slli_epi64 _mm256_castpd_si256
 }

@@ -2,7 +2,6 @@
 
 use std::arch::x86_64::*;
 
-use super::activation::{tanh_f32, tanh_f64, Pow2};
 use super::vector::{binary_ops, Job, Vector};
 
 /// 16 `f32`.
@@ -15,10 +14,11 @@ pub(crate) struct F64x8(__m512d);
 
 macro_rules! vector {
     (
-        $name:ident: $lanes:literal x $elem:ty, mask $mask:ty, tanh $tanh:ident,
+        $name:ident: $lanes:literal x $elem:ty, mask $mask:ty, exponent at $exponent:literal,
         $set1:ident $loadu:ident $storeu:ident $maskz_loadu:ident $mask_storeu:ident,
         $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $fnmadd:ident $min:ident $max:ident,
-        $abs:ident $and:ident $or:ident $cmp_mask:ident $maskz_mov:ident
+        $abs:ident $and:ident $or:ident $cmp_mask:ident $maskz_mov:ident,
+        $from_bits:ident $shift_left:ident $to_bits:ident
     ) => {
         impl Vector for $name {
             type Elem = $elem;
@@ -89,32 +89,27 @@ macro_rules! vector {
                 Self($maskz_mov($cmp_mask::<_CMP_NLE_UQ>(of.0, $set1(0.)), self.0))
             }
             #[inline(always)]
-            unsafe fn tanh(self) -> Self {
-                $tanh(self)
+            unsafe fn pow2_of_biased(self) -> Self {
+                Self($from_bits($shift_left::<$exponent>($to_bits(self.0))))
             }
         }
     };
 }
 
 vector! {
-    F32x16: 16 x f32, mask __mmask16, tanh tanh_f32,
+    F32x16: 16 x f32, mask __mmask16, exponent at 23,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_maskz_loadu_ps _mm512_mask_storeu_ps,
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_fnmadd_ps
     _mm512_min_ps _mm512_max_ps,
-    _mm512_abs_ps _mm512_and_ps _mm512_or_ps _mm512_cmp_ps_mask _mm512_maskz_mov_ps
+    _mm512_abs_ps _mm512_and_ps _mm512_or_ps _mm512_cmp_ps_mask _mm512_maskz_mov_ps,
+    _mm512_castsi512_ps _mm512_slli_epi32 _mm512_castps_si512
 }
 
 vector! {
-    F64x8: 8 x f64, mask __mmask8, tanh tanh_f64,
+    F64x8: 8 x f64, mask __mmask8, exponent at 52,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_maskz_loadu_pd _mm512_mask_storeu_pd,
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_fnmadd_pd
     _mm512_min_pd _mm512_max_pd,
-    _mm512_abs_pd _mm512_and_pd _mm512_or_pd _mm512_cmp_pd_mask _mm512_maskz_mov_pd
-}
-
-impl Pow2 for F64x8 {
-    #[inline(always)]
-    unsafe fn pow2(biased: Self) -> Self {
-        Self(_mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(biased.0))))
-    }
+    _mm512_abs_pd _mm512_and_pd _mm512_or_pd _mm512_cmp_pd_mask _mm512_maskz_mov_pd,
+    _mm512_castsi512_pd _mm512_slli_epi64 _mm512_castpd_si512
 }

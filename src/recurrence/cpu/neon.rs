@@ -2,7 +2,6 @@
 
 use std::arch::aarch64::*;
 
-use super::activation::{tanh_f32, tanh_f64, Pow2};
 use super::vector::{binary_ops, partial_by_copy, Job, Vector};
 
 /// 4 `f32`.
@@ -15,10 +14,11 @@ pub(crate) struct F64x2(float64x2_t);
 
 macro_rules! vector {
     (
-        $name:ident: $lanes:literal x $elem:ty, tanh $tanh:ident,
+        $name:ident: $lanes:literal x $elem:ty, exponent at $exponent:literal,
         $dup:ident $ld1:ident $st1:ident,
         $add:ident $sub:ident $mul:ident $div:ident $fma:ident $fms:ident $abs:ident,
-        $bsl:ident $clt:ident $cgt:ident $cle:ident $sign_bit:expr
+        $bsl:ident $clt:ident $cgt:ident $cle:ident $sign_bit:expr,
+        $from_bits:ident $shift_left:ident $to_bits:ident
     ) => {
         impl Vector for $name {
             type Elem = $elem;
@@ -81,30 +81,25 @@ macro_rules! vector {
                 Self($bsl($cle(of.0, $dup(0.)), $dup(0.), self.0))
             }
             #[inline(always)]
-            unsafe fn tanh(self) -> Self {
-                $tanh(self)
+            unsafe fn pow2_of_biased(self) -> Self {
+                Self($from_bits($shift_left::<$exponent>($to_bits(self.0))))
             }
         }
     };
 }
 
 vector! {
-    F32x4: 4 x f32, tanh tanh_f32,
+    F32x4: 4 x f32, exponent at 23,
     vdupq_n_f32 vld1q_f32 vst1q_f32,
     vaddq_f32 vsubq_f32 vmulq_f32 vdivq_f32 vfmaq_f32 vfmsq_f32 vabsq_f32,
-    vbslq_f32 vcltq_f32 vcgtq_f32 vcleq_f32 vdupq_n_u32(1 << 31)
+    vbslq_f32 vcltq_f32 vcgtq_f32 vcleq_f32 vdupq_n_u32(1 << 31),
+    vreinterpretq_f32_s32 vshlq_n_s32 vreinterpretq_s32_f32
 }
 
 vector! {
-    F64x2: 2 x f64, tanh tanh_f64,
+    F64x2: 2 x f64, exponent at 52,
     vdupq_n_f64 vld1q_f64 vst1q_f64,
     vaddq_f64 vsubq_f64 vmulq_f64 vdivq_f64 vfmaq_f64 vfmsq_f64 vabsq_f64,
-    vbslq_f64 vcltq_f64 vcgtq_f64 vcleq_f64 vdupq_n_u64(1 << 63)
-}
-
-impl Pow2 for F64x2 {
-    #[inline(always)]
-    unsafe fn pow2(biased: Self) -> Self {
-        Self(vreinterpretq_f64_s64(vshlq_n_s64::<52>(vreinterpretq_s64_f64(biased.0))))
-    }
+    vbslq_f64 vcltq_f64 vcgtq_f64 vcleq_f64 vdupq_n_u64(1 << 63),
+    vreinterpretq_f64_s64 vshlq_n_s64 vreinterpretq_s64_f64
 }

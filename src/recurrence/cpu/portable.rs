@@ -3,7 +3,6 @@
 //! Products are rounded before they are added: a fused multiply-add without hardware for it is a
 //! slow library call.
 
-use super::activation::{tanh_f32, tanh_f64, Pow2};
 use super::vector::{Job, Vector};
 
 /// `N` elements.
@@ -23,7 +22,7 @@ impl<E: Copy, const N: usize> Array<E, N> {
 }
 
 macro_rules! vector {
-    ($elem:ident, $lanes:literal, $tanh:ident) => {
+    ($elem:ident, $lanes:literal, $exponent:literal) => {
         impl Vector for Array<$elem, $lanes> {
             type Elem = $elem;
             const LANES: usize = $lanes;
@@ -97,19 +96,12 @@ macro_rules! vector {
                 self.zip(of, |value, of| if of <= 0. { 0. } else { value })
             }
             #[inline(always)]
-            unsafe fn tanh(self) -> Self {
-                $tanh(self)
+            unsafe fn pow2_of_biased(self) -> Self {
+                Self(self.0.map(|value| $elem::from_bits(value.to_bits() << $exponent)))
             }
         }
     };
 }
 
-vector!(f32, 4, tanh_f32);
-vector!(f64, 2, tanh_f64);
-
-impl Pow2 for F64x2 {
-    #[inline(always)]
-    unsafe fn pow2(biased: Self) -> Self {
-        Self(biased.0.map(|value| f64::from_bits(value.to_bits() << 52)))
-    }
-}
+vector!(f32, 4, 23);
+vector!(f64, 2, 52);

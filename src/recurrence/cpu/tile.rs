@@ -16,6 +16,9 @@
 //! Each sum runs over `k` in order, in one accumulator, whatever the tile's height: a row's result
 //! does not depend on the rows beside it.
 
+// Rows and registers of a tile have numbers, and are counted in every array at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::activation::Activation;
 use super::vector::{Element, Job, Vector};
 use std::marker::PhantomData;

@@ -5,16 +5,14 @@
 //! [`Vector::mul_add`] and [`Vector::neg_mul_add`] round once where the instruction set can, twice
 //! where it cannot.
 
+use std::fmt::Debug;
+use std::ops::Add;
+
+use super::activation::TanhConstants;
+
 /// A float that kernels compute with.
 pub(crate) trait Element:
-    Copy
-    + Send
-    + Sync
-    + PartialEq
-    + PartialOrd
-    + std::fmt::Debug
-    + std::ops::Add<Output = Self>
-    + 'static
+    TanhConstants + Copy + Send + Sync + PartialEq + PartialOrd + Debug + Add<Output = Self>
 {
     /// Zero.
     const ZERO: Self;
@@ -79,8 +77,9 @@ pub(crate) trait Vector: Copy {
     unsafe fn with_sign_of(self, sign: Self) -> Self;
     /// Zero where `of` is at most zero, `self` elsewhere: also where `of` is NaN.
     unsafe fn unless_at_most_zero(self, of: Self) -> Self;
-    /// The hyperbolic tangent.
-    unsafe fn tanh(self) -> Self;
+    /// `2^n`, where `self` is `n`, an integer, plus the exponent's bias and one unit of the largest
+    /// power of two that still has room for it: see `TanhConstants::ROUND`.
+    unsafe fn pow2_of_biased(self) -> Self;
 }
 
 /// Work that is compiled once for each vector type.
