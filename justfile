@@ -32,6 +32,10 @@ train-cuda *ARGS:
         root=${own[0]}
         export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root
         export PATH=$root/bin:$PATH LD_LIBRARY_PATH=$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+        # The linker asks for libcuda.so, of which a driver alone brings libcuda.so.1.
+        driver=$(ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*libcuda\.so\.1\)$/\1/p' | head -n 1) || true
+        if [ -n "$driver" ]; then ln -sf "$driver" "$root/lib/libcuda.so"; fi
+        export LIBRARY_PATH=$root/lib${LIBRARY_PATH:+:$LIBRARY_PATH}
     elif [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
         export PATH=${CUDA_HOME:-/usr/local/cuda}/bin:$PATH
     fi
@@ -103,7 +107,7 @@ golden:
     .venv-golden/bin/pip install --quiet --disable-pip-version-check -r tests/golden/requirements.txt
     .venv-golden/bin/python tests/golden/make.py
 
-# Install NVIDIA's CUDA compiler from PyPI into .venv-cuda (about 0.5 GB), for `just train-cuda`
+# Install NVIDIA's CUDA compiler from PyPI into .venv-cuda (about 1.2 GB), for `just train-cuda`
 [group('work')]
 [no-exit-message]
 cuda-compiler:
