@@ -87,6 +87,16 @@ fn the_same_seed_gives_the_same_files_and_another_seed_others() {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit() {
+    let place = Place::new();
+    for threads in ["1", "2", "5"] {
+        place.train(threads, &format!("--threads {threads}"));
+        let model = place.read(&format!("{threads}/model.safetensors"));
+        assert_eq!(model, place.read("1/model.safetensors"), "{threads} threads");
+    }
+}
+
+#[test]
 fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
     let place = Place::new();
     place.train("run", "--epochs 3 --save-every 7");

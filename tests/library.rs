@@ -1,0 +1,202 @@
+//! The library put together: it learns, it continues where it was, and a stream says what a whole
+//! sequence says.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::ops::ControlFlow;
+
+use candle_core::{DType, Device};
+use candle_nn::VarMap;
+use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig};
+use candle_rnn::data::batches::Gather;
+use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
+use candle_rnn::data::view::View;
+use candle_rnn::model::SequenceClassifier;
+use candle_rnn::nn::Init;
+use candle_rnn::optim::{Adam, AdamConfig};
+use candle_rnn::predict::Predictor;
+use candle_rnn::recurrence::Cell;
+use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::train::{Event, Precision, Session, TrainConfig, Trainer};
+use candle_rnn::Error;
+
+fn small() -> TrainConfig {
+    TrainConfig { hidden_size: 20, epochs: 2, batch_size: 160, ..TrainConfig::default() }
+}
+
+/// Trains to the end and returns the metrics' validation accuracies.
+fn train(trainer: &mut Trainer) -> Vec<f64> {
+    let mut accuracies = Vec::new();
+    loop {
+        match trainer.next_event().unwrap() {
+            Event::Step { .. } => {}
+            Event::Epoch(metrics) => accuracies.push(metrics.valid_accuracy),
+            Event::Done => return accuracies,
+        }
+    }
+}
+
+fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
+    let weights = trainer.weights().unwrap();
+    weights.values().map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+}
+
+/// A small run in a folder of its own.
+fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = DataConfig { dataset: Dataset::Mnist, source: None, sha256: String::new() };
+    let run = RunConfig::new(config, data);
+    let sample = Mnist::sample().unwrap();
+    let opened =
+        Session::open(folder.path(), run, sample, &Device::Cpu, IfExists::Refuse, None).unwrap();
+    let (mut session, _) = opened;
+    session.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    let predictor = Predictor::load(folder.path()).unwrap();
+    (folder, predictor)
+}
+
+#[test]
+fn a_batch_of_digits_is_learned_by_heart() {
+    for (cell, init) in [(Cell::Tanh, Init::Glorot), (Cell::Relu, Init::Identity)] {
+        let config = TrainConfig { cell, init, hidden_size: 40, ..small() };
+        let vars = VarMap::new();
+        let mut rng = Stream::new(3, Purpose::Init);
+        let (dtype, device) = (DType::F32, Device::Cpu);
+        let model =
+            SequenceClassifier::init(&config.model(), init, &mut rng, &vars, dtype, &device)
+                .unwrap();
+        let named = vars.data().lock().unwrap().clone();
+        let settings = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
+        let mut adam = Adam::new(named, settings).unwrap();
+        let train = Mnist::sample().unwrap().train;
+        let gather = Gather::new(View::Rows, dtype, &device).unwrap();
+        let batch = gather.batch(&train, 0..32).unwrap();
+        let mut last = f32::NAN;
+        for _ in 0..300 {
+            let logits = model.forward(&batch.x).unwrap();
+            let loss = candle_nn::loss::cross_entropy(&logits, &batch.labels).unwrap();
+            last = loss.to_scalar().unwrap();
+            adam.step(&loss.backward().unwrap()).unwrap();
+        }
+        assert!(last <= 0.02, "{cell:?}: {last}");
+    }
+}
+
+#[test]
+fn the_sample_is_learned_far_beyond_chance() {
+    let config = TrainConfig {
+        hidden_size: 64,
+        epochs: 8,
+        batch_size: 40,
+        learning_rate: 2e-3,
+        init: Init::Orthogonal,
+        ..TrainConfig::default()
+    };
+    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+    let accuracies = train(&mut trainer);
+    // Seven times chance, from 1,600 digits seen eight times.
+    assert!(*accuracies.last().unwrap() >= 0.7, "{accuracies:?}");
+}
+
+#[test]
+fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
+    let config = TrainConfig { batch_size: 90, hidden_size: 4, ..small() };
+    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+    let mut sizes = vec![Vec::new(); 2];
+    while let event @ (Event::Step { .. } | Event::Epoch(_)) = trainer.next_event().unwrap() {
+        if let Event::Step { epoch, examples, batches, .. } = event {
+            assert_eq!(batches, 17);
+            sizes[epoch - 1].push(examples);
+        }
+    }
+    let expected = [vec![95; 2], vec![94; 15]].concat();
+    assert_eq!(sizes, [expected.clone(), expected]);
+    assert_eq!(trainer.step_count(), 34);
+}
+
+#[test]
+fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
+    for dtype in [Precision::F32, Precision::F64] {
+        let config = TrainConfig { dtype, ..small() };
+        let new = || Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+        let mut whole = new();
+        for _ in 0..13 {
+            whole.next_event().unwrap();
+        }
+        let state = whole.state().unwrap();
+        assert_eq!((state.position.epoch, state.position.batch), (1, 2));
+        let mut continued = new();
+        continued.restore(&state).unwrap();
+        let accuracies = train(&mut whole);
+        assert_eq!(train(&mut continued), accuracies);
+        let serialized = |trainer: &Trainer| {
+            candle_rnn::checkpoint::weights::serialize(&trainer.weights().unwrap()).unwrap()
+        };
+        assert_eq!(serialized(&whole), serialized(&continued));
+    }
+}
+
+#[test]
+fn a_state_of_another_model_is_refused_and_changes_nothing() {
+    let sample = || Mnist::sample().unwrap();
+    let other = TrainConfig { hidden_size: 21, ..small() };
+    let state = Trainer::new(&other, sample(), &Device::Cpu).unwrap().state().unwrap();
+    let mut trainer = Trainer::new(&small(), sample(), &Device::Cpu).unwrap();
+    let before = weights(&trainer);
+    assert!(trainer.restore(&state).is_err());
+    assert_eq!(weights(&trainer), before);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_trainer() {
+    let config = TrainConfig { cell: Cell::Relu, learning_rate: 1e30, ..small() };
+    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+    let error = (0..20).find_map(|_| trainer.next_event().err());
+    assert!(matches!(error, Some(Error::NotFinite { epoch: 1, .. })), "{error:?}");
+}
+
+#[test]
+fn a_stream_says_after_each_row_what_the_whole_sequence_says_at_that_step() {
+    for dtype in [Precision::F32, Precision::F64] {
+        let (_folder, model) = trained(TrainConfig { dtype, ..small() });
+        let digits = Mnist::sample().unwrap().test;
+        let image = digits.image(4);
+        let steps = &model.predict_steps(&[image]).unwrap()[0];
+        assert_eq!(steps.len(), 28);
+        let mut stream = model.stream();
+        for (row, expected) in image.chunks(COLUMNS).zip(steps) {
+            let x_t: Vec<f64> = row.iter().map(|pixel| f64::from(*pixel) / 255.).collect();
+            let found = stream.push(&x_t).unwrap();
+            for (a, b) in found.probabilities.iter().zip(&expected.probabilities) {
+                // Sums over 28 inputs and 20 units in another order, in f32.
+                assert!((a - b).abs() <= 1e-5, "{a} {b}");
+            }
+        }
+        let whole = &model.predict(&[image]).unwrap()[0];
+        assert_eq!(whole.label, steps[27].label);
+    }
+}
+
+#[test]
+fn inputs_of_another_size_are_refused() {
+    let (_folder, model) = trained(small());
+    for image in [&[0; 783][..], &[0; 785], &[]] {
+        let error = model.predict(&[image]).unwrap_err();
+        assert!(matches!(error, Error::Shape { op: "predict", .. }), "{error}");
+    }
+    assert!(model.predict(&[]).unwrap().is_empty());
+    assert!(matches!(model.stream().push(&[0.; 27]), Err(Error::Shape { op: "stream", .. })));
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    for config in [
+        TrainConfig { hidden_size: 0, ..small() },
+        TrainConfig { epochs: 0, ..small() },
+        TrainConfig { batch_size: 0, ..small() },
+        TrainConfig { learning_rate: 0., ..small() },
+        TrainConfig { learning_rate: f64::NAN, ..small() },
+    ] {
+        let made = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu);
+        assert!(matches!(made.err(), Some(Error::Config(_))), "{config:?}");
+    }
+}
