@@ -8,7 +8,7 @@ use crate::{Outcome, Place};
 
 /// A training that saves often, long enough to be interrupted.
 const LONG: &str =
-    "train --data sample --hidden 12 --epochs 25 --batch-size 40 --save-every 20 --json";
+    "train --data sample --hidden 40 --epochs 25 --batch-size 40 --save-every 20 --json";
 
 /// A running training.
 struct Running(Child);
