@@ -7,7 +7,6 @@ use candle_nn::VarBuilder;
 use serde::Serialize;
 
 use crate::checkpoint::run::{self, RunConfig};
-use crate::checkpoint::weights;
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::SequenceClassifier;
@@ -73,7 +72,7 @@ impl Predictor {
         let run = run.as_ref();
         let config = run::read_config(run)?;
         let dtype = config.training.dtype.dtype();
-        let weights = weights::load(&run::model_path(run), &config.model, dtype)?;
+        let weights = run::read_weights(run, &config)?;
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
         let model = SequenceClassifier::new(&config.model, vb)?.freeze()?;
         let gather = Gather::new(config.training.view, dtype, device)?;

@@ -1,8 +1,10 @@
 //! The run directory: what a training run leaves behind, in the Hugging Face hub's layout.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -358,7 +360,16 @@ pub fn read_metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
     text.lines().enumerate().map(parse).collect()
 }
 
-/// Where a run keeps its weights.
-pub fn model_path(run: &Path) -> PathBuf {
-    run.join(MODEL)
+/// Reads the weights of a run with this configuration.
+///
+/// # Errors
+/// As [`weights::load`]; also [`Error::Checkpoint`] when the run has no weights yet.
+pub fn read_weights(run: &Path, config: &RunConfig) -> Result<BTreeMap<String, Tensor>> {
+    let path = run.join(MODEL);
+    if !path.exists() {
+        let reason = "no such file: the run ended before its first epoch did, continue it with \
+                      train --resume, or its folder is not whole";
+        return Err(Error::checkpoint(path, reason));
+    }
+    weights::load(&path, &config.model, config.training.dtype.dtype())
 }

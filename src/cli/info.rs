@@ -32,9 +32,7 @@ pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
 
 fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     let config = run::read_config(path)?;
-    let dtype = config.training.dtype.dtype();
-    let tensors = weights::load(&run::model_path(path), &config.model, dtype)?;
-    let tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
+    let tensors: Vec<(String, Tensor)> = run::read_weights(path, &config)?.into_iter().collect();
     let history = run::read_metrics(path)?;
     if json {
         return screen::json(&json!({

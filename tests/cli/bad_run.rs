@@ -67,7 +67,11 @@ fn a_folder_that_is_no_run_is_refused() {
 fn a_missing_or_truncated_weight_file_is_refused() {
     let place = trained();
     let file = "run/model.safetensors";
-    refused(&place, || std::fs::remove_file(place.path(file)).unwrap(), &[file, "cannot read"]);
+    refused(
+        &place,
+        || std::fs::remove_file(place.path(file)).unwrap(),
+        &[file, "no such file", "train --resume"],
+    );
     let whole = place.read("whole/model.safetensors");
     for cut in [0, 4, 8, 100, whole.len() / 2, whole.len() - 1] {
         let damage = || place.write(file, &whole[..cut]);
