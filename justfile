@@ -98,6 +98,13 @@ fmt-check: (component "fmt")
 doc *ARGS:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib "$@"
 
+# Epochs and layers timed beside PyTorch, Keras, JAX and plain Candle, each installed into .venv-peers (about 8 GB)
+[group('work')]
+[no-exit-message]
+bench-peers *ARGS:
+    @command -v python3 >/dev/null || { echo "error: no python3, which runs the peers: install Python 3.12 or 3.13" >&2; exit 1; }
+    python3 benches/peers/run.py "$@"
+
 # Make the golden values of tests/golden anew, with PyTorch in .venv-golden (about 1 GB)
 [group('work')]
 golden:

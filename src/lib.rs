@@ -19,6 +19,7 @@
 //! The modules stand in the order in which data flows through them.
 //!
 //! - [`data`]: pixels on disk to batches of sequences
+//! - [`bptt`]: where losses are read and where gradients are cut
 //! - [`recurrence`]: `h_t = f(W_ih x_t + b + W_hh h_{t-1})` over whole sequences
 //! - [`nn`]: layers made of it, and their initial weights
 //! - [`model`]: the classifier, a recurrent layer and a head
@@ -43,6 +44,7 @@ mod error;
 pub mod rng;
 
 pub mod data;
+pub mod bptt;
 pub mod recurrence;
 pub mod nn;
 pub mod model;

@@ -6,8 +6,10 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use crate::recurrence::{rnn_sequence, rnn_step, unrolled, Cell, Outputs, PackedWeights, Weights};
-use crate::Result;
+use crate::recurrence::{
+    rnn_sequence, rnn_step, unrolled, Cell, Outputs, PackedWeights, Unroll, Weights,
+};
+use crate::{Error, Result};
 
 /// The sizes and the activation of an [`Rnn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,18 +60,30 @@ impl Rnn {
     ///
     /// - `x`: `(B, T, I)`
     /// - `h_0`: `(B, H)`, zeros if `None`
-    /// - `read`: [`Outputs::All`] returns `h`, `(B, T, H)`; [`Outputs::Last`] returns `h_T`,
-    ///   `(B, H)`, the final state
+    /// - `unroll`: [`Outputs::All`] returns `h`, `(B, T, H)`; [`Outputs::Last`] returns `h_T`,
+    ///   `(B, H)`, the final state; an [`Unroll`] also says how far gradients flow back
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when sizes disagree,
-    /// [`Error::DType`](crate::Error::DType) when dtypes do.
-    pub fn forward(&self, x: &Tensor, h_0: Option<&Tensor>, read: Outputs) -> Result<Tensor> {
+    /// [`Error::DType`](crate::Error::DType) when dtypes do,
+    /// [`Error::Config`](crate::Error::Config) for truncation on a device other than the CPU.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        h_0: Option<&Tensor>,
+        unroll: impl Into<Unroll>,
+    ) -> Result<Tensor> {
+        let unroll = unroll.into();
         if self.weights.b.device().is_cpu() {
-            return rnn_sequence(x, self.packed()?.as_ref(), h_0, self.cell, read);
+            return rnn_sequence(x, self.packed()?.as_ref(), h_0, self.cell, unroll);
+        }
+        if unroll != Unroll::new(unroll.read()) {
+            return Err(Error::Config(
+                "gradients are truncated, and states computed again, on the CPU only".into(),
+            ));
         }
         let outputs = unrolled::static_rnn(x, &self.weights, h_0, self.cell)?;
-        Ok(match read {
+        Ok(match unroll.read() {
             Outputs::All => Tensor::stack(&outputs, 1)?,
             Outputs::Last => outputs[outputs.len() - 1].clone(),
         })

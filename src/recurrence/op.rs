@@ -13,9 +13,10 @@ use candle_core::{
 };
 
 use super::cpu::{
-    self, BackwardInput, Buffer, Float, GradOutputs, Gradients, Isa, Wanted, WeightSlices,
+    self, BackwardInput, Float, ForwardInput, GradOutputs, Gradients, Isa, Save, SavedStates,
+    States, Wanted, WeightSlices,
 };
-use super::{Cell, Outputs, SequenceDims, Weights};
+use super::{Cell, Outputs, SequenceDims, Unroll, Weights};
 use crate::{Error, Result};
 
 /// The weights of a layer, laid out as the kernels of this CPU read them.
@@ -83,7 +84,8 @@ impl PackedWeights {
 /// - `x`: `(B, T, I)`, the inputs, batch-first
 /// - `weights`: the same at every step
 /// - `h_0`: `(B, H)`, the state before the first step; zeros if `None`
-/// - `read`: [`Outputs::All`] returns `h`, `(B, T, H)`; [`Outputs::Last`] returns `h_T`, `(B, H)`
+/// - `unroll`: [`Outputs::All`] returns `h`, `(B, T, H)`; [`Outputs::Last`] returns `h_T`,
+///   `(B, H)`; an [`Unroll`] also says how far gradients flow back, and which states are kept
 ///
 /// Keeps only `h` for backward: `4·B·T·H` bytes in `f32`, and with [`Outputs::Last`] nothing when
 /// no argument needs a gradient. A batch without rows gives an output without rows, and gradients
@@ -103,8 +105,9 @@ pub fn rnn_sequence(
     weights: &PackedWeights,
     h_0: Option<&Tensor>,
     cell: Cell,
-    read: Outputs,
+    unroll: impl Into<Unroll>,
 ) -> Result<Tensor> {
+    let unroll = unroll.into();
     let dims = weights.dims(x, h_0)?;
     let x = x.contiguous()?;
     let h_0 = h_0.map(Tensor::contiguous).transpose()?;
@@ -113,16 +116,21 @@ pub fn rnn_sequence(
             return Err(not_on_cpu());
         }
     }
-    let keep_states = [&x, &weights.packed].into_iter().chain(&h_0).any(Tensor::track_op);
+    let tracked = [&x, &weights.packed].into_iter().chain(&h_0).any(Tensor::track_op);
+    let save = match (tracked, unroll.recompute) {
+        (false, _) => Save::None,
+        (true, false) => Save::All,
+        (true, true) => Save::Checkpoints,
+    };
     let op = RnnSequence {
         dims,
         cell,
-        read,
+        unroll,
         isa: weights.isa,
-        keep_states,
+        save,
         w_ih: weights.w_ih.clone(),
         w_hh: weights.w_hh.clone(),
-        states: OnceLock::new(),
+        saved: OnceLock::new(),
     };
     Ok(match &h_0 {
         None => x.apply_op2(&weights.packed, op)?,
@@ -246,83 +254,70 @@ impl CustomOp3 for PackWeights {
 struct RnnSequence {
     dims: SequenceDims,
     cell: Cell,
-    read: Outputs,
+    unroll: Unroll,
     isa: Isa,
-    /// Whether backward may follow.
-    keep_states: bool,
+    /// What backward will need, where the output does not hold it.
+    save: Save,
     w_ih: Tensor,
     w_hh: Tensor,
-    /// `(B, T, H)`, where the output does not hold them.
-    states: OnceLock<States>,
+    saved: OnceLock<Saved>,
 }
 
-/// States that the backward pass needs and nobody else sees.
-enum States {
-    F32(Buffer<f32>),
-    F64(Buffer<f64>),
+/// Saved states of either dtype.
+enum Saved {
+    F32(SavedStates<f32>),
+    F64(SavedStates<f64>),
 }
 
-/// The dtypes that states are kept in.
-trait Kept: Float + WithDType {
-    fn wrap(buffer: Buffer<Self>) -> States;
-    fn unwrap(states: &States) -> Option<&[Self]>;
+/// The dtypes that states are saved in.
+trait Saveable: Float + WithDType {
+    fn wrap(states: SavedStates<Self>) -> Saved;
+    fn unwrap(saved: &Saved) -> Option<&SavedStates<Self>>;
 }
 
-impl Kept for f32 {
-    fn wrap(buffer: Buffer<Self>) -> States {
-        States::F32(buffer)
-    }
-    fn unwrap(states: &States) -> Option<&[Self]> {
-        match states {
-            States::F32(buffer) => Some(buffer),
-            States::F64(_) => None,
+macro_rules! saveable {
+    ($elem:ident, $variant:ident) => {
+        impl Saveable for $elem {
+            fn wrap(states: SavedStates<Self>) -> Saved {
+                Saved::$variant(states)
+            }
+            fn unwrap(saved: &Saved) -> Option<&SavedStates<Self>> {
+                match saved {
+                    Saved::$variant(states) => Some(states),
+                    _ => None,
+                }
+            }
         }
-    }
+    };
 }
 
-impl Kept for f64 {
-    fn wrap(buffer: Buffer<Self>) -> States {
-        States::F64(buffer)
-    }
-    fn unwrap(states: &States) -> Option<&[Self]> {
-        match states {
-            States::F64(buffer) => Some(buffer),
-            States::F32(_) => None,
-        }
-    }
-}
+saveable!(f32, F32);
+saveable!(f64, F64);
 
 impl RnnSequence {
     const NAME: &str = "rnn-sequence";
 
-    fn forward<E: Kept>(
+    fn forward<E: Saveable>(
         &self,
         x: (&CpuStorage, &Layout),
         weights: (&CpuStorage, &Layout),
         h_0: Option<(&CpuStorage, &Layout)>,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.dims;
+        let dims = self.dims;
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = dims;
         let kernels = E::kernels(self.isa, self.cell);
         let (x, weights, h_0) =
             (slice::<E>(x)?, slice::<E>(weights)?, h_0.map(slice::<E>).transpose()?);
-        let (output, shape) = match self.read {
+        let input = ForwardInput { dims, x, h_0, weights };
+        let (output, shape) = match self.unroll.read {
             Outputs::All => {
-                let states = cpu::forward_all(&kernels, self.dims, x, h_0, weights);
-                (states, Shape::from((batch_size, seq_len, hidden_size)))
+                let shape = Shape::from((batch_size, seq_len, hidden_size));
+                (cpu::forward_all(&kernels, input), shape)
             }
             Outputs::Last => {
-                let slots = if self.keep_states { seq_len } else { 2.min(seq_len) };
-                let mut states = Buffer::new(batch_size * slots * hidden_size);
-                cpu::forward(&kernels, self.dims, x, h_0, weights, &mut states);
-                let mut last = Vec::with_capacity(batch_size * hidden_size);
-                let slot = (seq_len - 1) % slots;
-                for of_row in states.chunks_exact(slots * hidden_size) {
-                    last.extend_from_slice(&of_row[slot * hidden_size..][..hidden_size]);
-                }
-                if self.keep_states {
-                    // An op runs forward once; a second time would give the same.
-                    let _ = self.states.set(E::wrap(states));
-                }
+                let (last, states) = cpu::forward_last(&kernels, input, self.save);
+                // An op runs forward once; a second time would give the same.
+                let _ = self.saved.set(E::wrap(states));
                 (last, Shape::from((batch_size, hidden_size)))
             }
         };
@@ -346,7 +341,7 @@ impl RnnSequence {
         }
     }
 
-    fn backward<E: Kept>(
+    fn backward<E: Saveable>(
         &self,
         x: &Tensor,
         weights: &Tensor,
@@ -356,33 +351,42 @@ impl RnnSequence {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let SequenceDims { batch_size, hidden_size, .. } = self.dims;
         let grad = grad.contiguous()?;
-        let tensors = [x, &self.w_ih, &self.w_hh, output, &grad];
+        let tensors = [x, weights, &self.w_ih, &self.w_hh, output, &grad];
         let guards = tensors.map(Tensor::storage_and_layout);
-        let mut slices = [&[][..]; 5];
+        let mut slices = [&[][..]; 6];
         for (slice_of, (storage, layout)) in slices.iter_mut().zip(&guards) {
             *slice_of = slice::<E>(on_cpu(storage, layout)?)?;
         }
-        let [x_slice, w_ih, w_hh, output, grad_output] = slices;
+        let [x_slice, packed, w_ih, w_hh, output, grad_output] = slices;
         let h_0_guard = h_0.map(Tensor::storage_and_layout);
         let h_0_slice = match &h_0_guard {
             Some((storage, layout)) => Some(slice::<E>(on_cpu(storage, layout)?)?),
             None => None,
         };
-        let (states, grad_outputs) = match self.read {
-            Outputs::All => (output, GradOutputs::All(grad_output)),
-            Outputs::Last => match self.states.get().and_then(E::unwrap) {
-                Some(states) => (states, GradOutputs::Last(grad_output)),
-                None => candle_core::bail!("{}: backward without states from forward", Self::NAME),
-            },
+        let saved = self.saved.get().and_then(E::unwrap);
+        let (states, grad) = match (self.unroll.read, saved) {
+            (Outputs::All, _) => (States::All(output), GradOutputs::All(grad_output)),
+            (Outputs::Last, Some(SavedStates::All(states))) => {
+                (States::All(states), GradOutputs::Last(grad_output))
+            }
+            (Outputs::Last, Some(SavedStates::Checkpoints(states))) => {
+                (States::Checkpoints(states), GradOutputs::Last(grad_output))
+            }
+            (Outputs::Last, _) => {
+                candle_core::bail!("{}: backward without states from forward", Self::NAME)
+            }
         };
+        let windows = self.unroll.truncation.windows(self.dims.seq_len);
         let input = BackwardInput {
             dims: self.dims,
             x: x_slice,
             h_0: h_0_slice,
             states,
+            windows: &windows,
+            weights: packed,
             w_ih,
             w_hh,
-            grad: grad_outputs,
+            grad,
         };
         let wanted = Wanted {
             weights: weights.track_op(),

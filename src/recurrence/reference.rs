@@ -3,6 +3,7 @@
 //! Everything is `f64`, and nothing is fast: this is never a production path.
 
 use super::{Cell, SequenceDims};
+use crate::bptt::{Truncation, Window};
 
 /// The arguments of a recurrence, as [`rnn_sequence`](super::rnn_sequence) names them.
 #[derive(Clone, Debug)]
@@ -64,12 +65,12 @@ impl Sequence {
         h
     }
 
-    /// The gradients of a loss whose gradients by the states are `grad_h` `(B, T, H)`.
+    /// The gradients of a loss whose gradients by the states are `grad_h` `(B, T, H)`, cut as
+    /// `truncation` says: each window by itself, one after the other.
     ///
     /// `δ_t = f'(h_t) · (grad_h_t + W_hhᵀ δ_{t+1})`, and every step adds its part to the gradients
     /// of the shared weights.
-    pub fn backward(&self, grad_h: &[f64]) -> SequenceGradients {
-        let SequenceDims { batch_size, seq_len, input_size, hidden_size } = self.dims;
+    pub fn backward(&self, grad_h: &[f64], truncation: Truncation) -> SequenceGradients {
         let h = self.forward();
         let mut grads = SequenceGradients {
             x: vec![0.; self.x.len()],
@@ -78,34 +79,53 @@ impl Sequence {
             b: vec![0.; self.b.len()],
             h_0: vec![0.; self.h_0.len()],
         };
-        for row in 0..batch_size {
-            let mut carried = vec![0.; hidden_size];
-            for t in (0..seq_len).rev() {
-                let at = row * seq_len + t;
-                let x_t = &self.x[at * input_size..][..input_size];
-                let before = match t {
-                    0 => &self.h_0[row * hidden_size..][..hidden_size],
-                    _ => &h[(at - 1) * hidden_size..][..hidden_size],
-                };
-                let grad_x = &mut grads.x[at * input_size..][..input_size];
-                let mut grad_before = vec![0.; hidden_size];
-                for unit in 0..hidden_size {
-                    let grad = grad_h[at * hidden_size + unit] + carried[unit];
-                    let delta = grad * self.cell.derivative(h[at * hidden_size + unit]);
-                    grads.b[unit] += delta;
-                    for k in 0..input_size {
-                        grads.w_ih[unit * input_size + k] += delta * x_t[k];
-                        grad_x[k] += delta * self.w_ih[unit * input_size + k];
-                    }
-                    for k in 0..hidden_size {
-                        grads.w_hh[unit * hidden_size + k] += delta * before[k];
-                        grad_before[k] += delta * self.w_hh[unit * hidden_size + k];
-                    }
-                }
-                carried = grad_before;
+        for window in truncation.windows(self.dims.seq_len) {
+            for row in 0..self.dims.batch_size {
+                self.add_window(&h, grad_h, window, row, &mut grads);
             }
-            grads.h_0[row * hidden_size..][..hidden_size].copy_from_slice(&carried);
         }
         grads
+    }
+
+    fn add_window(
+        &self,
+        h: &[f64],
+        grad_h: &[f64],
+        window: Window,
+        row: usize,
+        grads: &mut SequenceGradients,
+    ) {
+        let SequenceDims { seq_len, input_size, hidden_size, .. } = self.dims;
+        let mut carried = vec![0.; hidden_size];
+        for t in (window.start..window.end).rev() {
+            let at = row * seq_len + t;
+            let x_t = &self.x[at * input_size..][..input_size];
+            let before = match t {
+                0 => &self.h_0[row * hidden_size..][..hidden_size],
+                _ => &h[(at - 1) * hidden_size..][..hidden_size],
+            };
+            let mut grad_before = vec![0.; hidden_size];
+            for unit in 0..hidden_size {
+                let mut grad = carried[unit];
+                if t >= window.losses_from {
+                    grad += grad_h[at * hidden_size + unit];
+                }
+                let delta = grad * self.cell.derivative(h[at * hidden_size + unit]);
+                grads.b[unit] += delta;
+                for k in 0..input_size {
+                    grads.w_ih[unit * input_size + k] += delta * x_t[k];
+                    grads.x[at * input_size + k] += delta * self.w_ih[unit * input_size + k];
+                }
+                for k in 0..hidden_size {
+                    grads.w_hh[unit * hidden_size + k] += delta * before[k];
+                    grad_before[k] += delta * self.w_hh[unit * hidden_size + k];
+                }
+            }
+            carried = grad_before;
+        }
+        if window.start == 0 {
+            let grad_h_0 = &mut grads.h_0[row * hidden_size..][..hidden_size];
+            grad_h_0.iter_mut().zip(&carried).for_each(|(grad, carried)| *grad += carried);
+        }
     }
 }

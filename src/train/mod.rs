@@ -1,10 +1,11 @@
 //! Training: events out, no printing.
 //!
 //! [`Trainer`] makes one optimizer step after the other and hands out an [`Event`] for each;
-//! [`evaluate`] measures a model on a split; [`Session`] drives a trainer and keeps its run
-//! directory, so that a run can be interrupted and resumed.
+//! [`cross_entropy`] is its loss; [`evaluate`] measures a model on a split; [`Session`] drives a
+//! trainer and keeps its run directory, so that a run can be interrupted and resumed.
 
 mod evaluate;
+mod loss;
 mod session;
 mod trainer;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{evaluate, Evaluation};
+pub use loss::cross_entropy;
 pub use session::{Outcome, Session, Start};
 pub use trainer::{Event, Position, Trainer, TrainerState};
 

@@ -8,7 +8,7 @@ use candle_nn::VarMap;
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::Tally;
-use super::{evaluate, EpochMetrics, TrainConfig};
+use super::{cross_entropy, evaluate, EpochMetrics, TrainConfig};
 use crate::data::batches::{array_split, batch_count, Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
@@ -136,7 +136,7 @@ impl Trainer {
         }
         let batch = self.batch(self.position.batch)?;
         let logits = self.model.forward(&batch.x)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, &batch.labels)?;
+        let loss = cross_entropy(&logits, &batch.labels)?;
         let grads = loss.backward()?;
         let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         if !loss.is_finite() {

@@ -19,44 +19,69 @@ use super::activation::Activation;
 use super::panels::{split, Panels};
 use super::tile::{dispatch, Affine, Product, Rows};
 use super::vector::{Element, Vector};
-use crate::recurrence::SequenceDims;
 
 /// The arguments of a forward pass, lengths checked by whoever made them.
+///
+/// Rows of `x`, `h_0` and `states` lie `*_row` elements apart.
 #[derive(Clone, Copy)]
 pub(super) struct Forward<E> {
-    pub(super) dims: SequenceDims,
-    /// `(B, T, I)` in.
+    pub(super) steps: usize,
+    pub(super) input_size: usize,
+    pub(super) hidden_size: usize,
+    /// Rows of `(steps, I)` in.
     pub(super) x: *const E,
-    /// `(B, H)` in, or null: zeros.
+    pub(super) x_row: usize,
+    /// Rows of `(H,)` in, or null: zeros.
     pub(super) h_0: *const E,
+    pub(super) h_0_row: usize,
     /// `[b | W_ih | W_hh]`, columns packed, in.
     pub(super) weights: *const E,
-    /// `(B, slots, H)` out: the state of step t in slot `t % slots`.
+    /// Rows of `(slots, H)` out: the state of step t in slot `t % slots`.
     pub(super) states: *mut E,
-    /// T keeps all states, 2 is the least.
+    pub(super) states_row: usize,
+    /// All steps, or at least 2.
     pub(super) slots: usize,
+    pub(super) checkpoints: Checkpoints<E>,
 }
 
-// SAFETY: the pointers of one pass are shared by threads that write disjoint rows of `states`.
+/// States that are kept for the backward pass to compute the others from.
+#[derive(Clone, Copy)]
+pub(super) struct Checkpoints<E> {
+    /// `(B, count, H)`: the states after `every`, `2 · every`, ... steps; or null: none are kept.
+    pub(super) at: *mut E,
+    pub(super) every: usize,
+    pub(super) count: usize,
+}
+
+impl<E> Checkpoints<E> {
+    /// None.
+    pub(super) const NONE: Self = Self { at: std::ptr::null_mut(), every: usize::MAX, count: 0 };
+
+    /// How many there are in a sequence.
+    pub(super) fn count(every: usize, seq_len: usize) -> usize {
+        (seq_len - 1) / every
+    }
+}
+
+// SAFETY: the pointers of one pass are shared by threads that write disjoint rows.
 unsafe impl<E: Sync> Sync for Forward<E> {}
 
 /// Runs rows `first..first + rows`.
 ///
 /// # Safety
-/// The CPU must have V's features; all pointers must be valid for the sizes in `dims`, and no
-/// other thread may touch these rows of `states`.
+/// The CPU must have V's features; all pointers must be valid for the sizes in `args`, and no
+/// other thread may touch these rows of `states` and `checkpoints`.
 pub(super) unsafe fn forward_rows<V: Vector, A: Activation>(
     args: &Forward<V::Elem>,
     first: usize,
     rows: usize,
 ) {
-    let SequenceDims { seq_len, input_size, hidden_size, .. } = args.dims;
+    let Forward { input_size, hidden_size, states_row, checkpoints, .. } = *args;
     let panels = Panels::<V>::new(hidden_size);
     let depth = 1 + input_size + hidden_size;
-    let row_stride = args.slots * hidden_size;
-    for t in 0..seq_len {
+    for t in 0..args.steps {
         let state =
-            |r: usize, t: usize| args.states.add(r * row_stride + t % args.slots * hidden_size);
+            |r: usize, t: usize| args.states.add(r * states_row + t % args.slots * hidden_size);
         for panel in panels.iter() {
             let wide = panel.wide::<V>();
             let bias = args.weights.add(panel.at * depth);
@@ -67,8 +92,8 @@ pub(super) unsafe fn forward_rows<V: Vector, A: Activation>(
                 let (r, height) = split(rows, tiles, tile);
                 let r = first + r;
                 let x = Product {
-                    a: args.x.add((r * seq_len + t) * input_size),
-                    row_stride: seq_len * input_size,
+                    a: args.x.add(r * args.x_row + t * input_size),
+                    row_stride: args.x_row,
                     k_stride: 1,
                     count: input_size,
                     panel: w_ih,
@@ -76,21 +101,21 @@ pub(super) unsafe fn forward_rows<V: Vector, A: Activation>(
                 let h = match t.checked_sub(1) {
                     Some(before) => Product {
                         a: state(r, before),
-                        row_stride,
+                        row_stride: states_row,
                         k_stride: 1,
                         count: hidden_size,
                         panel: w_hh,
                     },
                     None if args.h_0.is_null() => Product::none(),
                     None => Product {
-                        a: args.h_0.add(r * hidden_size),
-                        row_stride: hidden_size,
+                        a: args.h_0.add(r * args.h_0_row),
+                        row_stride: args.h_0_row,
                         k_stride: 1,
                         count: hidden_size,
                         panel: w_hh,
                     },
                 };
-                let out = Rows { at: state(r, t).add(panel.at), stride: row_stride };
+                let out = Rows { at: state(r, t).add(panel.at), stride: states_row };
                 dispatch!(V, height, panel.width, |ROWS, WIDTH| Affine::<V, A, ROWS, WIDTH> {
                     bias,
                     products: [x, h],
@@ -98,6 +123,14 @@ pub(super) unsafe fn forward_rows<V: Vector, A: Activation>(
                     last: panel.last,
                     activation: PhantomData,
                 });
+            }
+        }
+        let done = t + 1;
+        if !checkpoints.at.is_null() && done % checkpoints.every == 0 && done < args.steps {
+            for r in first..first + rows {
+                let slot = r * checkpoints.count + done / checkpoints.every - 1;
+                let to = checkpoints.at.add(slot * hidden_size);
+                std::ptr::copy_nonoverlapping(state(r, t), to, hidden_size);
             }
         }
     }

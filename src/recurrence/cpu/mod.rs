@@ -1,8 +1,8 @@
 //! The recurrence on the CPU: chunks of batch rows over threads, and a kernel for each
 //! instruction set.
 //!
-//! Entry points are [`forward`], [`backward`], [`pack_weights`] and [`unpack_weights`]. They check
-//! all lengths, cut the batch into chunks of rows, and call the kernels through the table
+//! Entry points are [`pack_weights`], [`forward_all`], [`forward_last`], [`backward`] and
+//! [`unpack_weights`]. They check all lengths, cut the batch into chunks of rows, and call the kernels through the table
 //! [`Kernels`] of the chosen instruction set.
 //!
 //! - `isa`: the instruction set, chosen once
@@ -38,9 +38,10 @@ mod workspace;
 use rayon::prelude::*;
 
 use super::{Cell, SequenceDims};
+use crate::bptt::Window;
 use activation::{Activation, Relu, Tanh};
-use backward::{Backward, Scratch};
-use forward::{sections, Forward};
+use backward::{Backward, Kept, Scratch};
+use forward::{sections, Checkpoints, Forward};
 use panels::{pack_columns, pack_rows, split, unpack_columns, Panels};
 use vector::Vector;
 
@@ -85,8 +86,9 @@ pub(crate) struct Kernels<E> {
     unpack_columns: fn(&[E], usize, usize, usize, &mut [E]),
     pack_rows: fn(&[E], usize, &mut [E]),
     forward_rows: unsafe fn(&Forward<E>, usize, usize),
-    backward_rows: unsafe fn(&Backward<E>, usize, usize, Scratch<E>),
-    scratch_len: fn(&SequenceDims, usize) -> usize,
+    backward_rows: unsafe fn(&Backward<E>, usize, usize, usize, Scratch<E>),
+    block_steps: fn(&SequenceDims, usize) -> usize,
+    scratch_len: fn(&Backward<E>, usize, usize) -> usize,
 }
 
 impl<E: Element> Kernels<E> {
@@ -105,6 +107,7 @@ impl<E: Element> Kernels<E> {
             pack_rows: pack_rows::<V>,
             forward_rows: forward::forward_rows::<V, A>,
             backward_rows: backward::backward_rows::<V, A>,
+            block_steps: backward::block_steps::<V>,
             scratch_len: backward::scratch_len::<V>,
         }
     }
@@ -126,7 +129,7 @@ pub(crate) struct WeightSlices<'a, E> {
     pub(crate) b: &'a [E],
 }
 
-/// Packs the weights for [`forward`]: [`Kernels::packed_len`] elements.
+/// Packs the weights for a forward pass: [`Kernels::packed_len`] elements.
 pub(crate) fn pack_weights<E: Element>(kernels: &Kernels<E>, weights: WeightSlices<E>) -> Vec<E> {
     let hidden_size = weights.b.len();
     let input_size = weights.w_ih.len() / hidden_size;
@@ -186,66 +189,98 @@ const MIN_ROWS: usize = 5;
 /// Above this, weights do not stay in the second-level cache: a thread takes all its rows at once.
 const MAX_SHARED_WEIGHTS: usize = 512 << 10;
 
-/// Runs the recurrence: fills `states` `(B, slots, H)`, the state of step t in slot `t % slots`.
-///
-/// - `x`: `(B, T, I)`
-/// - `h_0`: `(B, H)`, zeros if `None`
-/// - `weights`: from [`pack_weights`]
-///
-/// # Panics
-/// When a slice's length does not fit.
-pub(crate) fn forward<E: Element>(
-    kernels: &Kernels<E>,
-    dims: SequenceDims,
-    x: &[E],
-    h_0: Option<&[E]>,
-    weights: &[E],
-    states: &mut [E],
-) {
-    let states_of_slot = dims.batch_size * dims.hidden_size;
-    if states_of_slot == 0 {
-        return;
-    }
-    let slots = states.len() / states_of_slot;
-    assert!(slots == dims.seq_len || slots >= 2, "a state must outlive the next step");
-    assert_eq!(states.len(), slots * states_of_slot);
-    // SAFETY: `states` has as many elements as `slots` says.
-    unsafe { forward_into(kernels, dims, x, h_0, weights, states.as_mut_ptr(), slots) }
+/// What a forward pass reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForwardInput<'a, E> {
+    pub(crate) dims: SequenceDims,
+    /// `(B, T, I)`.
+    pub(crate) x: &'a [E],
+    /// `(B, H)`, zeros if `None`.
+    pub(crate) h_0: Option<&'a [E]>,
+    /// From [`pack_weights`].
+    pub(crate) weights: &'a [E],
 }
 
-/// As [`forward`], and returns the states of all steps, `(B, T, H)`.
+/// Runs the recurrence and returns the states of all steps, `(B, T, H)`.
 ///
 /// # Panics
 /// When a slice's length does not fit.
-pub(crate) fn forward_all<E: Element>(
-    kernels: &Kernels<E>,
-    dims: SequenceDims,
-    x: &[E],
-    h_0: Option<&[E]>,
-    weights: &[E],
-) -> Vec<E> {
-    let len = dims.batch_size * dims.seq_len * dims.hidden_size;
+pub(crate) fn forward_all<E: Element>(kernels: &Kernels<E>, input: ForwardInput<E>) -> Vec<E> {
+    let SequenceDims { batch_size, seq_len, hidden_size, .. } = input.dims;
+    let len = batch_size * seq_len * hidden_size;
     let mut states = Vec::with_capacity(len);
     // SAFETY: the capacity is `len`, and the forward pass writes every state before it returns.
     unsafe {
-        forward_into(kernels, dims, x, h_0, weights, states.as_mut_ptr(), dims.seq_len);
+        forward_into(kernels, input, states.as_mut_ptr(), seq_len, Checkpoints::NONE);
         states.set_len(len);
     }
     states
 }
 
+/// States that the backward pass needs and nobody else sees.
+pub(crate) enum SavedStates<E> {
+    /// None: there will be no backward pass.
+    None,
+    /// `(B, T, H)`.
+    All(Buffer<E>),
+    /// `(B, count, H)`: those at the ends of blocks of steps.
+    Checkpoints(Buffer<E>),
+}
+
+/// Which states are to be saved for a backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Save {
+    None,
+    All,
+    Checkpoints,
+}
+
+/// Runs the recurrence and returns the last states, `(B, H)`, and those that are to be saved.
+///
+/// # Panics
+/// When a slice's length does not fit.
+pub(crate) fn forward_last<E: Element>(
+    kernels: &Kernels<E>,
+    input: ForwardInput<E>,
+    save: Save,
+) -> (Vec<E>, SavedStates<E>) {
+    let SequenceDims { batch_size, seq_len, hidden_size, .. } = input.dims;
+    let slots = if save == Save::All { seq_len } else { seq_len.min(2) };
+    let mut states = Buffer::new(batch_size * slots * hidden_size);
+    let mut checkpoints = None;
+    let mut to = Checkpoints::NONE;
+    if save == Save::Checkpoints {
+        let every = Groups::new(kernels, &input.dims).block_steps;
+        let count = Checkpoints::<E>::count(every, seq_len);
+        let buffer = checkpoints.insert(Buffer::new(batch_size * count * hidden_size));
+        to = Checkpoints { at: buffer.as_mut_ptr(), every, count };
+    }
+    // SAFETY: both buffers have the sizes that `slots` and `count` say.
+    unsafe { forward_into(kernels, input, states.as_mut_ptr(), slots, to) };
+    let slot = (seq_len - 1) % slots;
+    let mut last = Vec::with_capacity(batch_size * hidden_size);
+    for of_row in states.chunks_exact(slots * hidden_size) {
+        last.extend_from_slice(&of_row[slot * hidden_size..][..hidden_size]);
+    }
+    let saved = match (save, checkpoints) {
+        (Save::All, _) => SavedStates::All(states),
+        (_, Some(checkpoints)) => SavedStates::Checkpoints(checkpoints),
+        _ => SavedStates::None,
+    };
+    (last, saved)
+}
+
 /// # Safety
-/// `states` must be valid for writing `B * slots * H` elements, of which the state before the
-/// current step has to stay: with less than T slots there must be at least 2.
+/// `states` must be valid for writing `B * slots * H` elements, where there must be T slots or at
+/// least 2, and `checkpoints` for what it says.
 unsafe fn forward_into<E: Element>(
     kernels: &Kernels<E>,
-    dims: SequenceDims,
-    x: &[E],
-    h_0: Option<&[E]>,
-    weights: &[E],
+    input: ForwardInput<E>,
     states: *mut E,
     slots: usize,
+    checkpoints: Checkpoints<E>,
 ) {
+    let ForwardInput { dims, x, h_0, weights } = input;
     let SequenceDims { batch_size, seq_len, input_size, hidden_size } = dims;
     if batch_size == 0 {
         return;
@@ -254,12 +289,18 @@ unsafe fn forward_into<E: Element>(
     assert_eq!(weights.len(), kernels.packed_len(input_size, hidden_size));
     assert!(h_0.is_none_or(|h_0| h_0.len() == batch_size * hidden_size));
     let args = Forward {
-        dims,
+        steps: seq_len,
+        input_size,
+        hidden_size,
         x: x.as_ptr(),
+        x_row: seq_len * input_size,
         h_0: h_0.map_or(std::ptr::null(), <[E]>::as_ptr),
+        h_0_row: hidden_size,
         weights: weights.as_ptr(),
         states,
+        states_row: slots * hidden_size,
         slots,
+        checkpoints,
     };
     // Rows do not depend on each other, so how they are cut changes no bit.
     let per_thread = if size_of_val(weights) > MAX_SHARED_WEIGHTS { 1 } else { 4 };
@@ -280,6 +321,15 @@ pub(crate) enum GradOutputs<'a, E> {
     Last(&'a [E]),
 }
 
+/// What a backward pass finds of the forward pass's states.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum States<'a, E> {
+    /// `(B, T, H)`.
+    All(&'a [E]),
+    /// From [`SavedStates::Checkpoints`].
+    Checkpoints(&'a [E]),
+}
+
 /// What a backward pass needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BackwardInput<'a, E> {
@@ -288,8 +338,12 @@ pub(crate) struct BackwardInput<'a, E> {
     pub(crate) x: &'a [E],
     /// `(B, H)`, zeros if `None`.
     pub(crate) h_0: Option<&'a [E]>,
-    /// `(B, T, H)`, from [`forward`].
-    pub(crate) states: &'a [E],
+    /// From the forward pass.
+    pub(crate) states: States<'a, E>,
+    /// Through which steps gradients flow together.
+    pub(crate) windows: &'a [Window],
+    /// From [`pack_weights`].
+    pub(crate) weights: &'a [E],
     /// `(H, I)`.
     pub(crate) w_ih: &'a [E],
     /// `(H, H)`.
@@ -321,13 +375,25 @@ const MAX_SUMS: usize = 4 << 20;
 /// Rows of a group, if there are enough.
 const GROUP_ROWS: usize = 25;
 
-/// How many groups of rows sum their weight gradients apart. Part of the result, as it fixes the
-/// order of summation: it depends on the sizes alone.
-fn group_count(batch_size: usize, sums_bytes: usize) -> usize {
-    let most = (MAX_SUMS / sums_bytes).max(2);
-    // Even, so that two or four threads get the same share.
-    let wanted = batch_size.div_ceil(GROUP_ROWS).next_multiple_of(2);
-    wanted.min(most).min(batch_size.div_ceil(MIN_ROWS))
+/// How a batch is cut into groups of rows that sum their weight gradients apart, and their steps
+/// into blocks. Part of the result, as it fixes the order of summation: it depends on the sizes
+/// alone.
+#[derive(Clone, Copy, Debug)]
+struct Groups {
+    count: usize,
+    block_steps: usize,
+}
+
+impl Groups {
+    fn new<E: Element>(kernels: &Kernels<E>, dims: &SequenceDims) -> Self {
+        let sums = kernels.packed_len(dims.input_size, dims.hidden_size) * size_of::<E>();
+        let most = (MAX_SUMS / sums).max(2);
+        // Even, so that two threads, and nearly so that four, get the same share.
+        let wanted = dims.batch_size.div_ceil(GROUP_ROWS).next_multiple_of(2);
+        let count = wanted.min(most).min(dims.batch_size.div_ceil(MIN_ROWS)).max(1);
+        let largest = dims.batch_size.div_ceil(count).max(1);
+        Self { count, block_steps: (kernels.block_steps)(dims, largest) }
+    }
 }
 
 /// Computes the gradients that are wanted.
@@ -339,7 +405,7 @@ pub(crate) fn backward<E: Element>(
     input: BackwardInput<E>,
     wanted: Wanted,
 ) -> Gradients<E> {
-    let BackwardInput { dims, x, h_0, states, w_ih, w_hh, grad } = input;
+    let BackwardInput { dims, x, h_0, states, windows, weights, w_ih, w_hh, grad } = input;
     let SequenceDims { batch_size, seq_len, input_size, hidden_size } = dims;
     let (outputs, state) = (batch_size * seq_len * hidden_size, batch_size * hidden_size);
     let packed_len = kernels.packed_len(input_size, hidden_size);
@@ -350,18 +416,40 @@ pub(crate) fn backward<E: Element>(
         return Gradients { weights: grad_weights, x: grad_x, h_0: grad_h_0 };
     }
     assert_eq!(x.len(), batch_size * seq_len * input_size);
-    assert_eq!(states.len(), outputs);
     assert!(h_0.is_none_or(|h_0| h_0.len() == state));
+    assert_eq!(weights.len(), packed_len);
     assert_eq!(w_ih.len(), hidden_size * input_size);
     assert_eq!(w_hh.len(), hidden_size * hidden_size);
-    let (grad_states, grad_last) = match grad {
-        GradOutputs::All(grad) => (grad.as_ptr(), std::ptr::null()),
-        GradOutputs::Last(grad) => (std::ptr::null(), grad.as_ptr()),
+    assert!(windows.last().is_some_and(|last| last.end == seq_len));
+    let groups = Groups::new(kernels, &dims);
+    let states = match states {
+        States::All(states) => {
+            assert_eq!(states.len(), outputs);
+            Kept::All(states.as_ptr())
+        }
+        States::Checkpoints(checkpoints) => {
+            let count = Checkpoints::<E>::count(groups.block_steps, seq_len);
+            assert_eq!(checkpoints.len(), batch_size * count * hidden_size);
+            let at = checkpoints.as_ptr().cast_mut();
+            let checkpoints = Checkpoints { at, every: groups.block_steps, count };
+            Kept::Checkpoints(checkpoints, weights.as_ptr())
+        }
     };
-    match grad {
-        GradOutputs::All(grad) => assert_eq!(grad.len(), outputs),
-        GradOutputs::Last(grad) => assert_eq!(grad.len(), state),
-    }
+    let (grad_states, grad_last) = match grad {
+        GradOutputs::All(grad) => {
+            assert_eq!(grad.len(), outputs);
+            (grad.as_ptr(), std::ptr::null())
+        }
+        GradOutputs::Last(grad) => {
+            assert_eq!(grad.len(), state);
+            (std::ptr::null(), grad.as_ptr())
+        }
+    };
+    // A loss at the last step alone belongs to the last window.
+    let windows = match grad {
+        GradOutputs::All(_) => windows,
+        GradOutputs::Last(_) => &windows[windows.len() - 1..],
+    };
     let pack_rows = |matrix: &[E], columns: usize| {
         let mut packed = Buffer::new((kernels.padded)(columns) * hidden_size);
         (kernels.pack_rows)(matrix, hidden_size, &mut packed);
@@ -371,9 +459,10 @@ pub(crate) fn backward<E: Element>(
     let w_ih = wanted.x.then(|| pack_rows(w_ih, input_size));
     let args = Backward {
         dims,
+        windows,
         x: x.as_ptr(),
         h_0: h_0.map_or(std::ptr::null(), <[E]>::as_ptr),
-        states: states.as_ptr(),
+        states,
         w_hh: w_hh.as_ptr(),
         w_ih: w_ih.as_ref().map_or(std::ptr::null(), |w_ih| w_ih.as_ptr()),
         grad_states,
@@ -381,11 +470,11 @@ pub(crate) fn backward<E: Element>(
         grad_x: grad_x.as_mut().map_or(std::ptr::null_mut(), |grad| grad.as_mut_ptr()),
         grad_h_0: grad_h_0.as_mut().map_or(std::ptr::null_mut(), |grad| grad.as_mut_ptr()),
     };
-    let groups = group_count(batch_size, packed_len * size_of::<E>());
-    let mut sums = wanted.weights.then(|| Buffer::<E>::new(groups * packed_len));
+    let mut sums = wanted.weights.then(|| Buffer::<E>::new(groups.count * packed_len));
     let sums_of_groups = sums.as_mut().map(|sums| Shared(sums.as_mut_ptr()));
-    for_each_part(batch_size, groups, is_large(&dims), |index, first, rows| {
-        let mut deltas = Buffer::new((kernels.scratch_len)(&dims, rows));
+    for_each_part(batch_size, groups.count, is_large(&dims), |index, first, rows| {
+        let block_steps = groups.block_steps;
+        let mut deltas = Buffer::new((kernels.scratch_len)(&args, rows, block_steps));
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; lengths were checked
         // above; the parts are disjoint rows, each with sums and scratch of its own.
         unsafe {
@@ -393,12 +482,8 @@ pub(crate) fn backward<E: Element>(
                 Some(sums) => sums.at(index * packed_len),
                 None => std::ptr::null_mut(),
             };
-            (kernels.backward_rows)(
-                &args,
-                first,
-                rows,
-                Scratch { sums, deltas: deltas.as_mut_ptr() },
-            );
+            let scratch = Scratch { sums, deltas: deltas.as_mut_ptr() };
+            (kernels.backward_rows)(&args, first, rows, block_steps, scratch);
         }
     });
     if let (Some(sums), Some(grad_weights)) = (&sums, &mut grad_weights) {

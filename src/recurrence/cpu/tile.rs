@@ -151,6 +151,8 @@ pub(super) struct Delta<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     pub(super) delta: Rows<*mut V::Elem>,
     /// Where δ goes a second time, as panels for [`Outer`].
     pub(super) samples: Rows<*mut V::Elem>,
+    /// Whether it is added to what is there: the δ of another window.
+    pub(super) adds: bool,
     /// Elements of the last register that exist in `h` and `grad_h`.
     pub(super) last: usize,
     pub(super) activation: PhantomData<A>,
@@ -173,7 +175,9 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
                 let h = load_register::<V>(self.h.at.add(r * self.h.stride), v, WIDTH, self.last);
                 let delta = A::backward(h, grad);
                 delta.store(self.delta.at.add(r * self.delta.stride + v * V::LANES));
-                delta.store(self.samples.at.add(r * self.samples.stride + v * V::LANES));
+                let sample = self.samples.at.add(r * self.samples.stride + v * V::LANES);
+                let sum = if self.adds { V::load(sample).add(delta) } else { delta };
+                sum.store(sample);
             }
         }
     }

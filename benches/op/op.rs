@@ -1,0 +1,215 @@
+//! The recurrence beside a large matrix product: `just bench`.
+//!
+//! Criterion times every shape; a table at the end gives the fastest run of each as GFLOP/s, and as
+//! a fraction of what the gemm crate reaches on a square product of 2,048 in the same run. Only
+//! operations that are done count: there is no gradient for the inputs, and none through the zero
+//! state before the first step.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Result, Tensor, Var};
+use candle_rnn::recurrence::{rnn_sequence, Cell, Outputs, PackedWeights, Weights};
+use criterion::{Criterion, Throughput};
+
+/// Side of the matrices of the large product.
+const SIDE: usize = 2048;
+
+/// `(B, T, I, H)`.
+type Shape = (usize, usize, usize, usize);
+
+/// Shapes whose fraction of the large product matters.
+const SHAPES: [Shape; 4] =
+    [(150, 28, 28, 150), (128, 784, 1, 128), (64, 128, 256, 512), (32, 64, 512, 1024)];
+/// Time must grow with T, and with B.
+const LONGER: [Shape; 4] =
+    [(16, 28, 28, 150), (16, 280, 28, 150), (16, 2800, 28, 150), (1, 2800, 28, 150)];
+const WIDER: [Shape; 5] = [
+    (1, 28, 28, 150),
+    (16, 28, 28, 150),
+    (64, 28, 28, 150),
+    (256, 28, 28, 150),
+    (1024, 28, 28, 150),
+];
+
+struct Layer {
+    x: Tensor,
+    weights: Weights,
+}
+
+impl Layer {
+    fn new((batch_size, seq_len, input_size, hidden_size): Shape) -> Result<Self> {
+        let limit = 1. / (hidden_size as f32).sqrt();
+        // A low-discrepancy sequence: seeded by nothing.
+        let values = |count: usize, limit: f32| -> Vec<f32> {
+            (0..count).map(|i| limit * (((i as f32) * 0.618_034).fract() * 2. - 1.)).collect()
+        };
+        let tensor = |shape: &[usize], limit| {
+            Tensor::from_vec(values(shape.iter().product(), limit), shape, &Device::Cpu)
+        };
+        let var = |shape: &[usize]| -> Result<Tensor> {
+            Ok(Var::from_tensor(&tensor(shape, limit)?)?.as_tensor().clone())
+        };
+        Ok(Self {
+            x: tensor(&[batch_size, seq_len, input_size], 1.)?,
+            weights: Weights {
+                w_ih: var(&[hidden_size, input_size])?,
+                w_hh: var(&[hidden_size, hidden_size])?,
+                b: var(&[hidden_size])?,
+            },
+        })
+    }
+
+    fn run(&self, weights: &PackedWeights) -> candle_rnn::Result<Tensor> {
+        rnn_sequence(&self.x, weights, None, Cell::Tanh, Outputs::Last)
+    }
+
+    /// Inference: weights packed once.
+    fn forward(&self, frozen: &PackedWeights) -> candle_rnn::Result<()> {
+        std::hint::black_box(self.run(frozen)?);
+        Ok(())
+    }
+
+    /// Training: weights packed anew, gradients of all weights.
+    fn forward_backward(&self) -> candle_rnn::Result<()> {
+        let h_n = self.run(&PackedWeights::new(&self.weights)?)?;
+        std::hint::black_box(h_n.backward()?);
+        Ok(())
+    }
+}
+
+/// Floating-point operations of forward, and of forward and backward.
+fn flops((batch_size, seq_len, input_size, hidden_size): Shape) -> (f64, f64) {
+    let input = (2 * batch_size * seq_len * hidden_size * input_size) as f64;
+    let recurrent = (2 * batch_size * (seq_len - 1) * hidden_size * hidden_size) as f64;
+    (input + recurrent, 2. * input + 3. * recurrent)
+}
+
+/// The fastest of all runs of something.
+#[derive(Clone, Copy)]
+struct Fastest(Duration);
+
+impl Fastest {
+    fn new() -> Self {
+        Self(Duration::MAX)
+    }
+
+    fn time(&mut self, work: impl FnOnce()) -> Duration {
+        let start = Instant::now();
+        work();
+        let taken = start.elapsed();
+        self.0 = self.0.min(taken);
+        taken
+    }
+
+    fn rate(&self, flops: f64) -> f64 {
+        flops / self.0.as_secs_f64() / 1e9
+    }
+}
+
+macro_rules! square_product {
+    ($gemm:ident, $fastest:expr, $threads:expr) => {{
+        let (a, b, mut c) =
+            (vec![0.5f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
+        let (side, stride) = (SIDE, SIDE as isize);
+        let parallelism = match $threads {
+            1 => $gemm::Parallelism::None,
+            threads => $gemm::Parallelism::Rayon(threads),
+        };
+        for _ in 0..3 {
+            // SAFETY: three matrices of SIDE x SIDE, each stored row by row.
+            $fastest.time(|| unsafe {
+                $gemm::gemm(
+                    side,
+                    side,
+                    side,
+                    c.as_mut_ptr(),
+                    1,
+                    stride,
+                    false,
+                    a.as_ptr(),
+                    1,
+                    stride,
+                    b.as_ptr(),
+                    1,
+                    stride,
+                    0.,
+                    1.,
+                    false,
+                    false,
+                    false,
+                    parallelism,
+                )
+            });
+        }
+        std::hint::black_box(c);
+    }};
+}
+
+fn main() {
+    let threads = rayon::current_num_threads();
+    let forced = std::env::var("CANDLE_RNN_ISA").unwrap_or_default();
+    let avx512 = forced != "avx2" && std::arch::is_x86_feature_detected!("avx512f");
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(10);
+    let large = RefCell::new(Fastest::new());
+    let measure_large = || {
+        let mut fastest = large.borrow_mut();
+        if avx512 {
+            square_product!(gemm, fastest, threads);
+        } else {
+            square_product!(gemm_avx2, fastest, threads);
+        }
+    };
+    let mut rows = Vec::new();
+    let mut shapes: Vec<Shape> = SHAPES.to_vec();
+    shapes.extend(LONGER.iter().chain(&WIDER));
+    shapes.dedup();
+    for shape in shapes {
+        measure_large();
+        let layer = Layer::new(shape).expect("a layer");
+        let frozen = PackedWeights::new(&Weights {
+            w_ih: layer.weights.w_ih.detach(),
+            w_hh: layer.weights.w_hh.detach(),
+            b: layer.weights.b.detach(),
+        })
+        .expect("packed weights");
+        let (forward_flops, all_flops) = flops(shape);
+        let (mut forward, mut all) = (Fastest::new(), Fastest::new());
+        let name = format!("{shape:?}").replace(", ", "x");
+        let mut group = criterion.benchmark_group("tanh");
+        group.throughput(Throughput::Elements(forward_flops as u64));
+        group.bench_function(format!("forward {name}"), |bencher| {
+            bencher.iter_custom(|count| {
+                (0..count).map(|_| forward.time(|| layer.forward(&frozen).expect("forward"))).sum()
+            })
+        });
+        group.throughput(Throughput::Elements(all_flops as u64));
+        group.bench_function(format!("forward+backward {name}"), |bencher| {
+            bencher.iter_custom(|count| {
+                (0..count).map(|_| all.time(|| layer.forward_backward().expect("backward"))).sum()
+            })
+        });
+        group.finish();
+        rows.push((shape, forward, all));
+    }
+    measure_large();
+    let product = large.borrow().rate(2. * (SIDE as f64).powi(3));
+    let isa = if avx512 { "AVX-512" } else { "AVX2" };
+    println!("\nlarge product: {SIDE} x {SIDE}, gemm crate, {isa}, {threads} threads: {product:.0} GFLOP/s\n");
+    println!(
+        "| B, T, I, H | forward | GFLOP/s | fraction | forward + backward | GFLOP/s | fraction |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for (shape, forward, all) in rows {
+        let (forward_flops, all_flops) = flops(shape);
+        let cells = [(forward, forward_flops), (all, all_flops)].map(|(fastest, flops)| {
+            let rate = fastest.rate(flops);
+            format!("{:.1} µs | {rate:.0} | {:.2}", 1e6 * fastest.0.as_secs_f64(), rate / product)
+        });
+        println!("| {shape:?} | {} |", cells.join(" | "));
+    }
+}
