@@ -105,6 +105,61 @@ bench-peers *ARGS:
     @command -v python3 >/dev/null || { echo "error: no python3, which runs the peers: install Python 3.12 or 3.13" >&2; exit 1; }
     python3 benches/peers/run.py "$@"
 
+# The kernels' tests on a 64-bit Arm CPU (NEON) as qemu emulates it; Debian's packages, installed if need be
+[group('work')]
+[no-exit-message]
+test-neon *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # An error, rather than a test of the portable kernels alone, where NEON is not found.
+    export CANDLE_RNN_ISA=neon
+    tests=(cargo test --locked --lib --no-default-features)
+    case $(uname -m) in aarch64 | arm64) exec "${tests[@]}" recurrence "$@" ;; esac
+    # Debian's compiler, since Debian also has its standard library for Arm.
+    just --justfile "{{justfile()}}" debian-packages rustc-web libstd-rust-web-dev:arm64 libc6:arm64 \
+        gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+    # A folder of its own: another compiler would build everything in target anew.
+    export RUSTC=/usr/bin/rustc CARGO_TARGET_DIR=target/neon
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    # No -L /usr/aarch64-linux-gnu: the loader there and the libc of libc6:arm64, which it would
+    # find first, are of different builds, and the first thread then hangs.
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max"
+    # What gemm-f16, which Candle needs, is compiled with.
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+fp16,+fhm"
+    exec "${tests[@]}" --target aarch64-unknown-linux-gnu recurrence "$@"
+
+# The kernels' tests under AddressSanitizer, those of AVX-512 too: no read or write outside a tensor
+[group('work')]
+[no-exit-message]
+asan *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    ls "$(rustc --print target-libdir)"/librustc*_rt.asan.a >/dev/null 2>&1 ||
+        fail "this Rust for $host has no AddressSanitizer, as rustup's for x86_64-unknown-linux-gnu has: use that, or \`just memcheck\`"
+    # The sanitizer is not stable yet; the variable lets a stable compiler use it.
+    export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/asan
+    # More than a panel of registers between two tensors: a read past one must not fall into the next.
+    export ASAN_OPTIONS="redzone=512${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+    exec cargo test --locked --lib --no-default-features --target "$host" \
+        --config 'profile.dev.package."*".opt-level=1' recurrence "$@"
+
+# The kernels' tests under valgrind, which has no AVX-512: the AVX2 and the portable ones; installed if need be
+[group('work')]
+[no-exit-message]
+memcheck *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    [ "$(uname -sm)" = "Linux x86_64" ] || fail "valgrind knows AVX2 on Linux for x86-64 alone, this is $(uname -sm)"
+    command -v valgrind >/dev/null || just --justfile "{{justfile()}}" debian-packages valgrind
+    # An error, rather than a test of the portable kernels alone, where AVX2 is not found.
+    export CANDLE_RNN_ISA=avx2
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1"
+    # The bits for several threads: large sizes, and threads that wait at valgrind's pace.
+    exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
+
 # Make the golden values of tests/golden anew, with PyTorch in .venv-golden (about 1 GB)
 [group('work')]
 golden:
@@ -130,6 +185,27 @@ cuda-compiler:
     # The wheels hold libNAME.so.N alone; the linker asks for libNAME.so.
     cd "{{cuda_venv}}"/lib/python*/site-packages/nvidia/cu13/lib
     for library in lib*.so.*; do ln -sf "$library" "${library%%.so.*}.so"; done
+
+# Installs those of some packages that Debian has and this machine lacks.
+[private]
+[no-exit-message]
+debian-packages +NAMES:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    command -v dpkg-query >/dev/null || fail "needs Debian's packages $*, but here is no dpkg"
+    missing=()
+    for name in "$@"; do
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) || true
+        [ "$state" = installed ] || missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || exit 0
+    [ "$(id -u)" = 0 ] || fail "Debian's packages ${missing[*]} are missing: \`just debian-packages ${missing[*]}\` installs them, as root"
+    echo "installing Debian's packages ${missing[*]}"
+    case "${missing[*]}" in *:arm64*) dpkg --add-architecture arm64 ;; esac
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -qq --no-install-recommends "${missing[@]}" >/dev/null
 
 # Says how to get a component of the Rust toolchain where it is missing.
 [private]
