@@ -18,6 +18,11 @@ use candle_rnn::recurrence::Outputs;
 use candle_rnn::rng::{Purpose, Stream};
 use candle_rnn::train::TrainConfig;
 
+/// As the program has it: `--no-default-features --features datasets` times without.
+#[cfg(feature = "cli")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const STEPS: usize = 300;
 
 fn main() -> candle_rnn::Result<()> {

@@ -4,15 +4,23 @@
 //! e to s alone; the form, a [`Truncation`], sets e. [`LossAt`] says at which steps losses are
 //! read. docs/bptt.md derives both.
 
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// How far gradients flow back from a loss.
 ///
 /// Where the first of the steps that they reach is step 1, they reach the initial state too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
 pub struct Truncation(Form);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Form {
     #[default]
     Full,
@@ -96,6 +104,228 @@ impl Truncation {
     }
 }
 
+impl TryFrom<Form> for Truncation {
+    type Error = Error;
+
+    fn try_from(form: Form) -> Result<Self> {
+        match form {
+            Form::Full => Ok(Self::FULL),
+            Form::Segments(k) => Self::segments(k),
+            Form::Window { k1, k2 } => Self::window(k1, k2),
+        }
+    }
+}
+
+impl From<Truncation> for Form {
+    fn from(truncation: Truncation) -> Self {
+        truncation.0
+    }
+}
+
+/// `full`; `K` for segments of K steps; `K1:K2` for windows.
+impl FromStr for Truncation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |text: &str| {
+            text.parse().map_err(|_| {
+                Error::Config(format!("a truncation is full, K or K1:K2, got {text:?}"))
+            })
+        };
+        match text.split_once(':') {
+            Some((k1, k2)) => Self::window(number(k1)?, number(k2)?),
+            None if text == "full" => Ok(Self::FULL),
+            None => Self::segments(number(text)?),
+        }
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Truncation {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 {
+            Form::Full => write!(f, "full"),
+            Form::Segments(k) => write!(f, "{k}"),
+            Form::Window { k1, k2 } => write!(f, "{k1}:{k2}"),
+        }
+    }
+}
+
+/// At which steps of a sequence the loss is read, and how much each counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Steps", into = "Steps")]
+pub struct LossAt(Steps);
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Steps {
+    #[default]
+    Last,
+    Every,
+    /// Steps from 1, with their weights.
+    Weighted(Vec<(usize, f64)>),
+}
+
+impl LossAt {
+    /// At the last step.
+    pub const LAST: Self = Self(Steps::Last);
+
+    /// At every step, all alike.
+    pub const EVERY: Self = Self(Steps::Every);
+
+    /// At these steps, counted from 1, all alike.
+    ///
+    /// # Errors
+    /// As [`weighted`](Self::weighted).
+    pub fn steps(steps: impl IntoIterator<Item = usize>) -> Result<Self> {
+        Self::weighted(steps.into_iter().map(|step| (step, 1.)))
+    }
+
+    /// At these steps, counted from 1, each with its weight. Only the weights' ratios matter: the
+    /// loss is a mean.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no step, step 0, a step that comes twice, or a weight that is not a
+    /// finite number above 0.
+    pub fn weighted(steps: impl IntoIterator<Item = (usize, f64)>) -> Result<Self> {
+        let mut steps: Vec<(usize, f64)> = steps.into_iter().collect();
+        steps.sort_by_key(|(step, _)| *step);
+        let fail = |text: String| Err(Error::Config(text));
+        if steps.is_empty() {
+            return fail("the loss must be read at one step at least, got none".into());
+        }
+        if steps[0].0 == 0 {
+            return fail("steps are counted from 1, got step 0".into());
+        }
+        if let Some(pair) = steps.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return fail(format!("a step is read once, got step {} twice", pair[0].0));
+        }
+        if let Some((step, weight)) = steps.iter().find(|(_, w)| !(*w > 0. && w.is_finite())) {
+            return fail(format!("the weight of step {step} must be above 0, got {weight}"));
+        }
+        Ok(Self(Steps::Weighted(steps)))
+    }
+
+    /// At the steps where `mask` is true, all alike; `mask[0]` is that of step 1.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when no step is.
+    pub fn mask(mask: &[bool]) -> Result<Self> {
+        let steps = mask.iter().enumerate().filter(|(_, read)| **read);
+        Self::steps(steps.map(|(index, _)| index + 1))
+    }
+
+    /// How much each of `seq_len` steps counts; the sum is 1.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a step lies beyond the sequence.
+    pub fn weights(&self, seq_len: usize) -> Result<Vec<f64>> {
+        let mut weights = vec![0.; seq_len];
+        match &self.0 {
+            Steps::Last => {
+                if let Some(last) = weights.last_mut() {
+                    *last = 1.;
+                }
+            }
+            Steps::Every => weights.fill(1. / seq_len as f64),
+            Steps::Weighted(steps) => {
+                let total: f64 = steps.iter().map(|(_, weight)| weight).sum();
+                for (step, weight) in steps {
+                    let Some(slot) = weights.get_mut(step - 1) else {
+                        return Err(Error::Config(format!(
+                            "the loss is read at step {step}, but the sequence has {seq_len} steps"
+                        )));
+                    };
+                    *slot = weight / total;
+                }
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Whether the last step alone is read.
+    pub fn is_last(&self) -> bool {
+        self.0 == Steps::Last
+    }
+}
+
+impl TryFrom<Steps> for LossAt {
+    type Error = Error;
+
+    fn try_from(steps: Steps) -> Result<Self> {
+        match steps {
+            Steps::Weighted(steps) => Self::weighted(steps),
+            other => Ok(Self(other)),
+        }
+    }
+}
+
+impl From<LossAt> for Steps {
+    fn from(loss_at: LossAt) -> Self {
+        loss_at.0
+    }
+}
+
+/// `last` or `every`.
+impl FromStr for LossAt {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "last" => Ok(Self::LAST),
+            "every" => Ok(Self::EVERY),
+            other => Err(Error::Config(format!("a loss is read at last or every, got {other:?}"))),
+        }
+    }
+}
+
+/// The state that goes from one piece of a long sequence into the next, as a constant: no gradient
+/// flows from a piece into the one before.
+#[derive(Clone, Debug, Default)]
+pub struct CarriedState(Option<Tensor>);
+
+impl CarriedState {
+    /// The state before the first step: zeros.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The state to begin the next piece with, `(B, H)`; `None` stands for zeros.
+    pub fn get(&self) -> Option<&Tensor> {
+        self.0.as_ref()
+    }
+
+    /// Takes the final state of a piece, `(B, H)`, without the graph that made it.
+    pub fn carry(&mut self, h_n: &Tensor) {
+        self.0 = Some(h_n.detach());
+    }
+
+    /// Forgets: the next piece begins from zeros.
+    pub fn reset(&mut self) {
+        self.0 = None;
+    }
+
+    /// Forgets in some rows: those where `ended` is true begin from zeros.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `ended` has not one value a row.
+    pub fn reset_rows(&mut self, ended: &[bool]) -> Result<()> {
+        let Some(state) = &self.0 else { return Ok(()) };
+        if state.dim(0)? != ended.len() {
+            return Err(Error::Shape {
+                op: "reset_rows",
+                tensor: "ended",
+                expected: format!("({},)", state.dim(0)?),
+                actual: vec![ended.len()],
+            });
+        }
+        let keep: Vec<f32> = ended.iter().map(|ended| f32::from(u8::from(!ended))).collect();
+        let keep = Tensor::from_vec(keep, (ended.len(), 1), state.device())?;
+        self.0 = Some(state.broadcast_mul(&keep.to_dtype(state.dtype())?)?);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +365,59 @@ mod tests {
         assert!(error(Truncation::window(0, 3)).contains("k1 = 0"));
         let error = error(Truncation::window(5, 3));
         assert!(error.contains("k1 = 5") && error.contains("k2 = 3"), "{error}");
+    }
+
+    #[test]
+    fn truncations_are_written_as_they_are_read() {
+        for text in ["full", "5", "5:20"] {
+            let truncation: Truncation = text.parse().unwrap();
+            assert_eq!(truncation.to_string(), text);
+            let json = serde_json::to_string(&truncation).unwrap();
+            assert_eq!(serde_json::from_str::<Truncation>(&json).unwrap(), truncation, "{json}");
+        }
+        for wrong in ["", "0", "x", "5:", ":5", "5:3", "-1", "full:3"] {
+            assert!(wrong.parse::<Truncation>().is_err(), "{wrong}");
+        }
+        assert!(serde_json::from_str::<Truncation>(r#"{"segments":0}"#).is_err());
+    }
+
+    #[test]
+    fn weights_of_steps_sum_to_one() {
+        assert_eq!(LossAt::LAST.weights(3).unwrap(), [0., 0., 1.]);
+        assert_eq!(LossAt::EVERY.weights(4).unwrap(), [0.25; 4]);
+        assert_eq!(LossAt::steps([4, 2]).unwrap().weights(4).unwrap(), [0., 0.5, 0., 0.5]);
+        let weighted = LossAt::weighted([(1, 3.), (3, 1.)]).unwrap();
+        assert_eq!(weighted.weights(3).unwrap(), [0.75, 0., 0.25]);
+        assert_eq!(LossAt::mask(&[false, true]).unwrap().weights(2).unwrap(), [0., 1.]);
+        let json = serde_json::to_string(&weighted).unwrap();
+        assert_eq!(serde_json::from_str::<LossAt>(&json).unwrap(), weighted);
+    }
+
+    #[test]
+    fn steps_that_mean_nothing_are_errors_that_name_the_value() {
+        let error = |loss_at: Result<LossAt>| loss_at.unwrap_err().to_string();
+        assert!(error(LossAt::steps([])).contains("got none"));
+        assert!(error(LossAt::mask(&[false; 3])).contains("got none"));
+        assert!(error(LossAt::steps([0, 1])).contains("step 0"));
+        assert!(error(LossAt::steps([2, 2])).contains("step 2 twice"));
+        assert!(error(LossAt::weighted([(2, 0.)])).contains("step 2 must be above 0, got 0"));
+        assert!(error(LossAt::weighted([(2, f64::NAN)])).contains("got NaN"));
+        let beyond = LossAt::steps([2, 29]).unwrap().weights(28).unwrap_err().to_string();
+        assert!(beyond.contains("step 29") && beyond.contains("28 steps"), "{beyond}");
+    }
+
+    #[test]
+    fn a_carried_state_is_a_constant_and_can_be_forgotten_row_by_row() {
+        use candle_core::{Device, Var};
+        let var = Var::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
+        let mut state = CarriedState::new();
+        assert!(state.get().is_none());
+        state.carry(&(var.as_tensor() * 2.).unwrap());
+        assert!(!state.get().unwrap().track_op());
+        state.reset_rows(&[true, false]).unwrap();
+        assert_eq!(state.get().unwrap().to_vec2::<f32>().unwrap(), [[0., 0.], [6., 8.]]);
+        assert!(state.reset_rows(&[true]).is_err());
+        state.reset();
+        assert!(state.get().is_none());
     }
 }

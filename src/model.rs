@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::init::{init_linear, init_rnn, VarSink};
 use crate::nn::{Init, Rnn, RnnConfig};
-use crate::recurrence::{Cell, Outputs};
+use crate::recurrence::{dense, Cell, Outputs, Unroll};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -121,7 +121,18 @@ impl SequenceClassifier {
     /// # Errors
     /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.logits(&self.rnn.forward(x, None, Outputs::Last)?)
+        self.forward_unrolled(x, Outputs::Last)
+    }
+
+    /// Logits of the states that `unroll` reads, whose gradients flow back as far as it says.
+    ///
+    /// - `x`: `(B, T, I)`
+    /// - returns `(B, C)` for the last state, `(B, T, C)` for all
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_unrolled(&self, x: &Tensor, unroll: impl Into<Unroll>) -> Result<Tensor> {
+        self.logits(&self.rnn.forward(x, None, unroll)?)
     }
 
     /// Logits after every step.
@@ -132,7 +143,7 @@ impl SequenceClassifier {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_steps(&self, x: &Tensor) -> Result<Tensor> {
-        self.logits(&self.rnn.forward(x, None, Outputs::All)?)
+        self.forward_unrolled(x, Outputs::All)
     }
 
     /// Logits of states.
@@ -143,7 +154,10 @@ impl SequenceClassifier {
     /// # Errors
     /// [`Error::Candle`] when the sizes do not fit.
     pub fn logits(&self, h: &Tensor) -> Result<Tensor> {
-        Ok(self.head.forward(h)?)
+        match self.head.bias() {
+            Some(bias) if h.device().is_cpu() => dense(h, self.head.weight(), bias),
+            _ => Ok(self.head.forward(h)?),
+        }
     }
 
     /// The same model for inference: it shares the weights, and follows them when they change, but

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use anyhow::Context;
+use candle_rnn::bptt::{LossAt, Truncation};
 use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig, RunDir};
 use candle_rnn::data::mnist::Dataset;
 use candle_rnn::data::view::View;
@@ -23,6 +24,7 @@ use super::{screen, DataSource};
 #[command(after_help = "Example:
   candle-rnn train                                the reference job: 150 tanh units, 5 epochs
   candle-rnn train --data sample --epochs 20      a quick look, with no network
+  candle-rnn train --truncate 5 --loss-at every   gradients within segments of 5 rows
   candle-rnn train --out runs/relu --cell relu --init identity
   candle-rnn train --out runs/relu --cell relu --init identity --resume")]
 pub(super) struct TrainArgs {
@@ -52,6 +54,13 @@ pub(super) struct TrainArgs {
     /// Adam's step size
     #[arg(long, value_name = "F", default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
+    /// How far gradients flow back: `full`, segments of K steps, or windows that move by K1 steps
+    /// and reach back K2
+    #[arg(long, value_name = "K|K1:K2", default_value_t)]
+    truncate: Truncation,
+    /// Where the loss is read: at the `last` step, or at `every` step
+    #[arg(long, value_name = "last|every", default_value = "last")]
+    loss_at: LossAt,
     /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
@@ -118,6 +127,8 @@ impl TrainArgs {
             learning_rate: self.lr,
             seed: self.seed,
             dtype: self.dtype,
+            truncation: self.truncate,
+            loss_at: self.loss_at.clone(),
         }
     }
 

@@ -90,27 +90,29 @@ impl Gather {
         let shape = (images.len(), self.view.seq_len(), self.view.input_size());
         Ok(match self.dtype {
             DType::F64 => {
-                let table: [f64; 256] = std::array::from_fn(|pixel| pixel as f64 / 255.);
-                Tensor::from_vec(self.fill(images, &table), shape, &self.device)?
+                let x = self.fill(images, |pixel| f64::from(pixel) / 255.);
+                Tensor::from_vec(x, shape, &self.device)?
             }
             _ => {
-                let table: [f32; 256] = std::array::from_fn(|pixel| pixel as f32 / 255.);
-                Tensor::from_vec(self.fill(images, &table), shape, &self.device)?
+                let x = self.fill(images, |pixel| f32::from(pixel) / 255.);
+                Tensor::from_vec(x, shape, &self.device)?
             }
         })
     }
 
-    fn fill<'a, T: Copy>(
+    /// `scale` of every pixel, in the order of the view. Divisions, which the compiler makes four
+    /// or more at a time, take half the time of a table of 256 floats.
+    fn fill<'a, T>(
         &self,
         images: impl ExactSizeIterator<Item = &'a [u8]>,
-        table: &[T; 256],
+        scale: impl Fn(u8) -> T,
     ) -> Vec<T> {
         let mut x = Vec::with_capacity(images.len() * PIXELS);
         for image in images {
             assert_eq!(image.len(), PIXELS, "an image has {PIXELS} pixels");
             match &self.order {
-                None => x.extend(image.iter().map(|pixel| table[usize::from(*pixel)])),
-                Some(order) => x.extend(order.iter().map(|i| table[usize::from(image[*i])])),
+                None => x.extend(image.iter().map(|pixel| scale(*pixel))),
+                Some(order) => x.extend(order.iter().map(|i| scale(image[*i]))),
             }
         }
         x

@@ -27,7 +27,7 @@ pub mod unrolled;
 #[cfg(test)]
 mod tests;
 
-pub use op::{rnn_sequence, rnn_step, PackedWeights};
+pub use op::{dense, rnn_sequence, rnn_step, PackedWeights};
 
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};

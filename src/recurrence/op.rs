@@ -13,8 +13,8 @@ use candle_core::{
 };
 
 use super::cpu::{
-    self, BackwardInput, Float, ForwardInput, GradOutputs, Gradients, Isa, Save, SavedStates,
-    States, Wanted, WeightSlices,
+    self, BackwardInput, Float, ForwardInput, Function, GradOutputs, Gradients, Isa, Save,
+    SavedStates, States, Wanted, WeightSlices,
 };
 use super::{Cell, Outputs, SequenceDims, Unroll, Weights};
 use crate::{Error, Result};
@@ -107,7 +107,16 @@ pub fn rnn_sequence(
     cell: Cell,
     unroll: impl Into<Unroll>,
 ) -> Result<Tensor> {
-    let unroll = unroll.into();
+    run(x, weights, h_0, cell.into(), unroll.into())
+}
+
+fn run(
+    x: &Tensor,
+    weights: &PackedWeights,
+    h_0: Option<&Tensor>,
+    function: Function,
+    unroll: Unroll,
+) -> Result<Tensor> {
     let dims = weights.dims(x, h_0)?;
     let x = x.contiguous()?;
     let h_0 = h_0.map(Tensor::contiguous).transpose()?;
@@ -124,7 +133,7 @@ pub fn rnn_sequence(
     };
     let op = RnnSequence {
         dims,
-        cell,
+        function,
         unroll,
         isa: weights.isa,
         save,
@@ -161,6 +170,33 @@ pub fn rnn_step(
     Ok(h_t.squeeze(1)?)
 }
 
+/// A dense layer as one differentiable op, on the CPU: `y = W x + b`.
+///
+/// It is the recurrence's first and only step from a state of zeros, on the same kernels. Composed
+/// from Candle's ops, a small head takes several times as long, forward and backward.
+///
+/// - `x`: `(N, I)` or `(B, T, I)`
+/// - `weight`: `(C, I)`; `bias`: `(C,)`
+/// - returns `(N, C)` or `(B, T, C)`
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree; [`Error::DType`] unless all are `f32` or all `f64`;
+/// [`Error::Config`] when a tensor is not on the CPU.
+pub fn dense(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let classes = bias.elem_count();
+    let nothing = Tensor::zeros((classes, classes), bias.dtype(), bias.device())?;
+    let weights = Weights { w_ih: weight.clone(), w_hh: nothing, b: bias.clone() };
+    let packed = PackedWeights::new(&weights)?;
+    let (rows, shape) = match *x.dims() {
+        [rows, _] => (rows, vec![rows, classes]),
+        [batch_size, seq_len, _] => (batch_size * seq_len, vec![batch_size, seq_len, classes]),
+        _ => return Err(super::wrong_shape("x", "(N, I) or (B, T, I)".into(), x)),
+    };
+    let x = x.reshape((rows, 1, x.dims()[x.rank() - 1]))?;
+    let y = run(&x, &packed, None, Function::Identity, Outputs::All.into())?;
+    Ok(y.reshape(shape)?)
+}
+
 fn not_on_cpu() -> Error {
     Error::Config("the fused recurrence runs on the CPU: here is a tensor on another device".into())
 }
@@ -182,8 +218,8 @@ impl PackWeights {
         let [w_ih, w_hh, b] = storages;
         let weights =
             WeightSlices { w_ih: slice::<E>(w_ih)?, w_hh: slice::<E>(w_hh)?, b: slice::<E>(b)? };
-        // How weights are packed does not depend on the activation.
-        let packed = cpu::pack_weights(&E::kernels(self.isa, Cell::Tanh), weights);
+        // How weights are packed does not depend on the function.
+        let packed = cpu::pack_weights(&E::kernels(self.isa, Function::Tanh), weights);
         let shape = Shape::from(packed.len());
         Ok((E::to_cpu_storage_owned(packed), shape))
     }
@@ -192,7 +228,7 @@ impl PackWeights {
         let (input_size, hidden_size) = (self.input_size, self.hidden_size);
         let grad = grad.contiguous()?;
         let (storage, layout) = grad.storage_and_layout();
-        let kernels = E::kernels(self.isa, Cell::Tanh);
+        let kernels = E::kernels(self.isa, Function::Tanh);
         let [w_ih, w_hh, b] = cpu::unpack_weights(
             &kernels,
             slice::<E>(on_cpu(&storage, layout)?)?,
@@ -253,7 +289,7 @@ impl CustomOp3 for PackWeights {
 /// `(x, packed weights, h_0)` to outputs; without `h_0`, from zeros.
 struct RnnSequence {
     dims: SequenceDims,
-    cell: Cell,
+    function: Function,
     unroll: Unroll,
     isa: Isa,
     /// What backward will need, where the output does not hold it.
@@ -305,7 +341,7 @@ impl RnnSequence {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let dims = self.dims;
         let SequenceDims { batch_size, seq_len, hidden_size, .. } = dims;
-        let kernels = E::kernels(self.isa, self.cell);
+        let kernels = E::kernels(self.isa, self.function);
         let (x, weights, h_0) =
             (slice::<E>(x)?, slice::<E>(weights)?, h_0.map(slice::<E>).transpose()?);
         let input = ForwardInput { dims, x, h_0, weights };
@@ -394,7 +430,7 @@ impl RnnSequence {
             h_0: h_0.is_some_and(Tensor::track_op),
         };
         let Gradients { weights: grad_weights, x: grad_x, h_0: grad_h_0 } =
-            cpu::backward(&E::kernels(self.isa, self.cell), input, wanted);
+            cpu::backward(&E::kernels(self.isa, self.function), input, wanted);
         let tensor = |grad: Option<Vec<E>>, shape: Shape| -> candle_core::Result<Option<Tensor>> {
             grad.map(|grad| Tensor::from_vec(grad, shape, x.device())).transpose()
         };

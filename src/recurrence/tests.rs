@@ -5,7 +5,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::cpu::Isa;
 use super::op::PackedWeights;
 use super::reference::{Sequence, SequenceGradients};
-use super::{rnn_sequence, rnn_step, unrolled, Cell, Outputs, SequenceDims, Unroll, Weights};
+use super::{
+    dense, rnn_sequence, rnn_step, unrolled, Cell, Outputs, SequenceDims, Unroll, Weights,
+};
 use crate::bptt::Truncation;
 use crate::rng::{Purpose, Stream};
 
@@ -849,4 +851,33 @@ fn the_scalar_case_gives_0_108_in_full_0_072_through_two_steps_and_0_036_through
             assert!((found.w_hh[0] - expected).abs() <= 1e-15, "{truncation:?}: {}", found.w_hh[0]);
         }
     }
+}
+
+#[test]
+fn a_dense_layer_gives_the_values_and_gradients_of_candles() {
+    for (rows, inputs, classes) in [(1, 1, 1), (7, 150, 10), (33, 16, 17), (300, 150, 10)] {
+        let mut rng = Stream::new(31, Purpose::Init);
+        let mut var = |shape: &[usize]| {
+            let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.symmetric(1.)).collect();
+            Var::from_tensor(&Tensor::from_slice(&values, shape, &Device::Cpu).unwrap()).unwrap()
+        };
+        let vars = [var(&[rows, inputs]), var(&[classes, inputs]), var(&[classes])];
+        let [x, weight, bias] = &vars;
+        let found = dense(x.as_tensor(), weight.as_tensor(), bias.as_tensor()).unwrap();
+        let linear =
+            candle_nn::Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
+        let expected = candle_nn::Module::forward(&linear, x.as_tensor()).unwrap();
+        assert_eq!(found.dims(), expected.dims());
+        assert_close("dense", &values(&found), &values(&expected), 1e-12);
+        let grads = |y: &Tensor| y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        let (found, expected) = (grads(&found), grads(&expected));
+        for (index, var) in vars.iter().enumerate() {
+            let of = |grads: &candle_core::backprop::GradStore| values(grads.get(var).unwrap());
+            assert_close(&format!("gradient {index}"), &of(&found), &of(&expected), 1e-12);
+        }
+    }
+    let tensor = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let steps = dense(&tensor(&[2, 3, 4]), &tensor(&[5, 4]), &tensor(&[5])).unwrap();
+    assert_eq!(steps.dims(), [2, 3, 5]);
+    assert!(dense(&tensor(&[2, 3]), &tensor(&[5, 4]), &tensor(&[5])).is_err());
 }

@@ -43,6 +43,32 @@ pub fn evaluate(model: &SequenceClassifier, gather: &Gather, split: &Split) -> R
     Ok(tally.evaluation())
 }
 
+/// Measures the accuracy of `model` after every step, on all images of `split`: T numbers.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_steps(
+    model: &SequenceClassifier,
+    gather: &Gather,
+    split: &Split,
+) -> Result<Vec<f64>> {
+    let model = model.detach();
+    let mut correct: Vec<usize> = Vec::new();
+    for start in (0..split.len()).step_by(BATCH_SIZE) {
+        let range = start..split.len().min(start + BATCH_SIZE);
+        let labels = &split.labels()[range.clone()];
+        let batch = gather.batch(split, range)?;
+        let logits = model.forward_steps(&batch.x)?.to_dtype(DType::F64)?.to_vec3::<f64>()?;
+        for (steps, label) in logits.iter().zip(labels) {
+            correct.resize(steps.len(), 0);
+            for (correct, logits) in correct.iter_mut().zip(steps) {
+                *correct += usize::from(most_likely(logits) == usize::from(*label));
+            }
+        }
+    }
+    Ok(correct.into_iter().map(|correct| correct as f64 / split.len() as f64).collect())
+}
+
 /// Sums over batches.
 #[derive(Default)]
 pub(crate) struct Tally {

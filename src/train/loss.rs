@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
 
+use crate::bptt::LossAt;
 use crate::{Error, Result};
 
 /// The mean over all rows of `-ln softmax(logits)[label]`, in nats, as a differentiable scalar.
@@ -18,48 +19,91 @@ use crate::{Error, Result};
 /// [`Error::Shape`] and [`Error::DType`] when they do not fit, [`Error::Config`] for a label that
 /// is not below C.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    const OP: &str = "cross_entropy";
-    let shape = |tensor, expected: String, actual: &Tensor| Error::Shape {
-        op: OP,
-        tensor,
-        expected,
-        actual: actual.dims().to_vec(),
-    };
-    let (rows, classes) = match *logits.dims() {
+    let (rows, _) = match *logits.dims() {
         [rows, classes] if rows > 0 && classes > 0 => (rows, classes),
-        _ => return Err(shape("logits", "(N, C), both at least 1".into(), logits)),
+        _ => return Err(wrong_shape("logits", "(N, C), both at least 1".into(), logits)),
     };
-    if labels.dims() != [rows] {
-        return Err(shape("labels", format!("({rows},)"), labels));
+    check(logits, labels, rows)?;
+    if !logits.device().is_cpu() {
+        return Ok(candle_nn::loss::cross_entropy(logits, labels)?);
     }
-    let dtype = |tensor: &str, expected, actual: &Tensor| Error::DType {
+    fused(logits, labels, vec![1. / rows as f64; rows], 1)
+}
+
+/// The loss of a sequence: the mean over all rows of the weighted sum over the steps of
+/// `-ln softmax(logits)[label]`, in nats, as a differentiable scalar.
+///
+/// - `logits`: `(B, T, C)`, `f32` or `f64`, all at least 1, on the CPU
+/// - `labels`: `(B,)`, `u32`, each below C: every step of a row is to tell the row's label
+/// - `loss_at`: which steps are read, and how much each counts
+///
+/// # Errors
+/// As [`cross_entropy`]; [`Error::Config`] too for a step beyond the sequence, or another device.
+pub fn sequence_cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    loss_at: &LossAt,
+) -> Result<Tensor> {
+    let (rows, steps, classes) = match *logits.dims() {
+        [rows, steps, classes] if rows * steps * classes > 0 => (rows, steps, classes),
+        _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
+    };
+    check(logits, labels, rows)?;
+    if !logits.device().is_cpu() {
+        return Err(Error::Config("losses at several steps are read on the CPU only".into()));
+    }
+    let of_steps: Vec<f64> =
+        loss_at.weights(steps)?.into_iter().map(|weight| weight / rows as f64).collect();
+    let logits = logits.reshape((rows * steps, classes))?;
+    fused(&logits, labels, of_steps.repeat(rows), steps)
+}
+
+const OP: &str = "cross_entropy";
+
+fn wrong_shape(tensor: &'static str, expected: String, actual: &Tensor) -> Error {
+    Error::Shape { op: OP, tensor, expected, actual: actual.dims().to_vec() }
+}
+
+fn check(logits: &Tensor, labels: &Tensor, rows: usize) -> Result<()> {
+    if labels.dims() != [rows] {
+        return Err(wrong_shape("labels", format!("({rows},)"), labels));
+    }
+    let wrong_dtype = |tensor: &str, expected, actual: &Tensor| Error::DType {
         op: OP,
         tensor: tensor.into(),
         expected,
         actual: actual.dtype().as_str().into(),
     };
     if labels.dtype() != DType::U32 {
-        return Err(dtype("labels", "u32", labels));
+        return Err(wrong_dtype("labels", "u32", labels));
     }
     if !matches!(logits.dtype(), DType::F32 | DType::F64) {
-        return Err(dtype("logits", "f32 or f64", logits));
+        return Err(wrong_dtype("logits", "f32 or f64", logits));
     }
-    if !logits.device().is_cpu() {
-        return Ok(candle_nn::loss::cross_entropy(logits, labels)?);
+    Ok(())
+}
+
+/// `logits` `(N, C)`, of which `steps` rows after each other have the same label.
+fn fused(logits: &Tensor, labels: &Tensor, weights: Vec<f64>, steps: usize) -> Result<Tensor> {
+    let classes = logits.dim(1)?;
+    let mut of_rows = Vec::with_capacity(weights.len());
+    for label in labels.to_vec1::<u32>()? {
+        if label as usize >= classes {
+            return Err(Error::Config(format!("{OP}: label {label} is not below {classes}")));
+        }
+        of_rows.extend(std::iter::repeat_n(label as usize, steps));
     }
-    let labels: Vec<usize> =
-        labels.to_vec1::<u32>()?.into_iter().map(|label| label as usize).collect();
-    if let Some(label) = labels.iter().find(|label| **label >= classes) {
-        return Err(Error::Config(format!("{OP}: label {label} is not below {classes}")));
-    }
-    let op = CrossEntropy { classes, labels, probabilities: OnceLock::new() };
+    let op = CrossEntropy { classes, labels: of_rows, weights, probabilities: OnceLock::new() };
     Ok(logits.contiguous()?.apply_op1(op)?)
 }
 
-/// `(N, C)` logits to their mean loss.
+/// `(N, C)` logits to the weighted sum of their losses.
 struct CrossEntropy {
     classes: usize,
+    /// `(N,)`.
     labels: Vec<usize>,
+    /// `(N,)`: a row of weight 0 is not looked at.
+    weights: Vec<f64>,
     /// `(N, C)`, kept for backward.
     probabilities: OnceLock<Vec<f64>>,
 }
@@ -70,10 +114,14 @@ impl CrossEntropy {
     /// Computes in `f64`, whatever the logits are: there are few of them.
     fn forward<E: WithDType>(&self, logits: &[E]) -> CpuStorage {
         let mut probabilities = Vec::with_capacity(logits.len());
-        let mut sum = 0.;
-        for (logits, label) in logits.chunks_exact(self.classes).zip(&self.labels) {
+        let mut loss = 0.;
+        let rows = logits.chunks_exact(self.classes).zip(&self.labels).zip(&self.weights);
+        for ((logits, label), weight) in rows {
             let start = probabilities.len();
             probabilities.extend(logits.iter().map(|logit| logit.to_f64()));
+            if *weight == 0. {
+                continue;
+            }
             let row = &mut probabilities[start..];
             // A NaN is no maximum, but reaches the sum by way of its own term.
             let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -81,25 +129,30 @@ impl CrossEntropy {
             row.iter_mut().for_each(|logit| *logit = (*logit - max).exp());
             let total: f64 = row.iter().sum();
             row.iter_mut().for_each(|exp| *exp /= total);
-            sum += total.ln() - own;
+            loss += weight * (total.ln() - own);
         }
-        let mean = sum / self.labels.len() as f64;
         // An op runs forward once; a second time would give the same.
         let _ = self.probabilities.set(probabilities);
-        E::to_cpu_storage_owned(vec![E::from_f64(mean)])
+        E::to_cpu_storage_owned(vec![E::from_f64(loss)])
     }
 
-    /// `∂L/∂logits = (softmax(logits) - onehot(label)) / N · grad`.
+    /// `∂L/∂logits = weight · (softmax(logits) - onehot(label)) · grad`.
     fn backward<E: WithDType>(&self, grad: f64) -> candle_core::Result<Vec<E>> {
         let Some(probabilities) = self.probabilities.get() else {
             candle_core::bail!("{}: backward without probabilities from forward", Self::NAME);
         };
-        let scale = grad / self.labels.len() as f64;
-        let mut grads: Vec<E> =
-            probabilities.iter().map(|probability| E::from_f64(scale * probability)).collect();
-        for (row, label) in self.labels.iter().enumerate() {
-            let at = row * self.classes + label;
-            grads[at] = E::from_f64(scale * (probabilities[at] - 1.));
+        let mut grads = Vec::with_capacity(probabilities.len());
+        let rows = probabilities.chunks_exact(self.classes).zip(&self.labels).zip(&self.weights);
+        for ((probabilities, label), weight) in rows {
+            if *weight == 0. {
+                grads.extend(std::iter::repeat_n(E::from_f64(0.), self.classes));
+                continue;
+            }
+            let scale = weight * grad;
+            grads.extend(probabilities.iter().enumerate().map(|(class, probability)| {
+                let target = f64::from(u8::from(class == *label));
+                E::from_f64(scale * (probability - target))
+            }));
         }
         Ok(grads)
     }
@@ -178,6 +231,35 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_loss_of_a_sequence_is_the_weighted_mean_over_its_steps() {
+        // Three steps of one row, then the row's label at each of them.
+        let var = logits(DType::F64);
+        let labels = Tensor::new(&[2u32], &Device::Cpu).unwrap();
+        let at = |step: usize| -> f64 {
+            let row = var.narrow(0, step, 1).unwrap();
+            cross_entropy(&row, &labels).unwrap().to_scalar().unwrap()
+        };
+        let logits = var.reshape((1, 3, 4)).unwrap();
+        for (loss_at, expected) in [
+            (LossAt::LAST, at(2)),
+            (LossAt::EVERY, (at(0) + at(1) + at(2)) / 3.),
+            (LossAt::weighted([(1, 1.), (3, 3.)]).unwrap(), 0.25 * at(0) + 0.75 * at(2)),
+        ] {
+            let loss = sequence_cross_entropy(&logits, &labels, &loss_at).unwrap();
+            assert!((loss.to_scalar::<f64>().unwrap() - expected).abs() <= 1e-14, "{loss_at:?}");
+            let grads = values(loss.backward().unwrap().get(&var).unwrap());
+            for (step, weight) in loss_at.weights(3).unwrap().into_iter().enumerate() {
+                let read = grads[4 * step..][..4].iter().all(|grad| *grad != 0.);
+                let unread = grads[4 * step..][..4].iter().all(|grad| *grad == 0.);
+                assert!(if weight > 0. { read } else { unread }, "{loss_at:?} {grads:?}");
+            }
+        }
+        let beyond = LossAt::steps([4]).unwrap();
+        assert!(sequence_cross_entropy(&logits, &labels, &beyond).is_err());
+        assert!(sequence_cross_entropy(&var, &labels, &LossAt::LAST).is_err());
     }
 
     #[test]

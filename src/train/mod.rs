@@ -12,11 +12,12 @@ mod trainer;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use evaluate::most_likely;
-pub use evaluate::{evaluate, Evaluation};
-pub use loss::cross_entropy;
+pub use evaluate::{evaluate, evaluate_steps, Evaluation};
+pub use loss::{cross_entropy, sequence_cross_entropy};
 pub use session::{Outcome, Session, Start};
 pub use trainer::{Event, Position, Trainer, TrainerState};
 
+use crate::bptt::{LossAt, Truncation};
 use crate::data::mnist::CLASSES;
 use crate::data::view::View;
 use crate::model::ClassifierConfig;
@@ -68,6 +69,12 @@ pub struct TrainConfig {
     pub seed: u64,
     /// The float type.
     pub dtype: Precision,
+    /// How far gradients flow back.
+    #[serde(default)]
+    pub truncation: Truncation,
+    /// At which steps the model is to tell the label.
+    #[serde(default)]
+    pub loss_at: LossAt,
 }
 
 impl Default for TrainConfig {
@@ -82,6 +89,8 @@ impl Default for TrainConfig {
             learning_rate: 1e-3,
             seed: 42,
             dtype: Precision::F32,
+            truncation: Truncation::FULL,
+            loss_at: LossAt::LAST,
         }
     }
 }
@@ -112,7 +121,7 @@ impl TrainConfig {
             let rate = self.learning_rate;
             return Err(Error::Config(format!("learning_rate must be above 0, got {rate}")));
         }
-        Ok(())
+        self.loss_at.weights(self.view.seq_len()).map(|_| ())
     }
 }
 
@@ -138,4 +147,7 @@ pub struct EpochMetrics {
     pub examples_per_second: f64,
     /// Adam's step size in the epoch's last step.
     pub learning_rate: f64,
+    /// Accuracy on the validation split after each step, where the loss is read at several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_accuracy_by_step: Option<Vec<f64>>,
 }

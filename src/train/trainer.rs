@@ -8,12 +8,15 @@ use candle_nn::VarMap;
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::Tally;
-use super::{cross_entropy, evaluate, EpochMetrics, TrainConfig};
+use super::{
+    cross_entropy, evaluate, evaluate_steps, sequence_cross_entropy, EpochMetrics, TrainConfig,
+};
 use crate::data::batches::{array_split, batch_count, Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
 use crate::optim::adam::AdamState;
 use crate::optim::{Adam, AdamConfig};
+use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -135,8 +138,7 @@ impl Trainer {
             return self.end_epoch();
         }
         let batch = self.batch(self.position.batch)?;
-        let logits = self.model.forward(&batch.x)?;
-        let loss = cross_entropy(&logits, &batch.labels)?;
+        let loss = self.loss(&batch)?;
         let grads = loss.backward()?;
         let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         if !loss.is_finite() {
@@ -153,6 +155,17 @@ impl Trainer {
             examples: batch.labels.elem_count(),
             loss,
         })
+    }
+
+    fn loss(&self, batch: &Batch) -> Result<Tensor> {
+        let TrainConfig { truncation, loss_at, .. } = &self.config;
+        let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
+        let unroll = Unroll::new(read).truncated(*truncation);
+        let logits = self.model.forward_unrolled(&batch.x, unroll)?;
+        match read {
+            Outputs::Last => cross_entropy(&logits, &batch.labels),
+            Outputs::All => sequence_cross_entropy(&logits, &batch.labels, loss_at),
+        }
     }
 
     /// Batches in an epoch.
@@ -261,6 +274,10 @@ impl Trainer {
         if !valid.loss.is_finite() {
             return Err(self.not_finite("the validation loss", batches));
         }
+        let valid_accuracy_by_step = match self.config.loss_at.is_last() {
+            true => None,
+            false => Some(evaluate_steps(&self.model, &self.gather, &self.data.valid)?),
+        };
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,
             loss_batch: last.loss,
@@ -271,6 +288,7 @@ impl Trainer {
             seconds: self.position.seconds,
             examples_per_second: self.data.train.len() as f64 / self.position.seconds,
             learning_rate: self.adam.config.learning_rate,
+            valid_accuracy_by_step,
         };
         self.order.clear();
         self.position = Position {

@@ -39,7 +39,7 @@ use rayon::prelude::*;
 
 use super::{Cell, SequenceDims};
 use crate::bptt::Window;
-use activation::{Activation, Relu, Tanh};
+use activation::{Activation, Identity, Relu, Tanh};
 use backward::{Backward, Kept, Scratch};
 use forward::{sections, Checkpoints, Forward};
 use panels::{pack_columns, pack_rows, split, unpack_columns, Panels};
@@ -49,24 +49,42 @@ pub(crate) use isa::Isa;
 pub(crate) use vector::Element;
 pub(crate) use workspace::Buffer;
 
+/// What a step ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Function {
+    Tanh,
+    Relu,
+    /// For dense layers: one step, with nothing before it.
+    Identity,
+}
+
+impl From<Cell> for Function {
+    fn from(cell: Cell) -> Self {
+        match cell {
+            Cell::Tanh => Self::Tanh,
+            Cell::Relu => Self::Relu,
+        }
+    }
+}
+
 /// A float that has kernels.
 pub(crate) trait Float: Element {
     /// The kernels of an instruction set.
-    fn kernels(isa: Isa, cell: Cell) -> Kernels<Self>;
+    fn kernels(isa: Isa, function: Function) -> Kernels<Self>;
 }
 
 macro_rules! float {
     ($elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $portable:ident) => {
         impl Float for $elem {
-            fn kernels(isa: Isa, cell: Cell) -> Kernels<Self> {
+            fn kernels(isa: Isa, function: Function) -> Kernels<Self> {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512(_) => Kernels::of::<avx512::$avx512>(cell),
+                    Isa::Avx512(_) => Kernels::of::<avx512::$avx512>(function),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2Fma(_) => Kernels::of::<avx2::$avx2>(cell),
+                    Isa::Avx2Fma(_) => Kernels::of::<avx2::$avx2>(function),
                     #[cfg(target_arch = "aarch64")]
-                    Isa::Neon => Kernels::of::<neon::$neon>(cell),
-                    Isa::Portable => Kernels::of::<portable::$portable>(cell),
+                    Isa::Neon => Kernels::of::<neon::$neon>(function),
+                    Isa::Portable => Kernels::of::<portable::$portable>(function),
                 }
             }
         }
@@ -92,10 +110,11 @@ pub(crate) struct Kernels<E> {
 }
 
 impl<E: Element> Kernels<E> {
-    fn of<V: Vector<Elem = E>>(cell: Cell) -> Self {
-        match cell {
-            Cell::Tanh => Self::with::<V, Tanh>(),
-            Cell::Relu => Self::with::<V, Relu>(),
+    fn of<V: Vector<Elem = E>>(function: Function) -> Self {
+        match function {
+            Function::Tanh => Self::with::<V, Tanh>(),
+            Function::Relu => Self::with::<V, Relu>(),
+            Function::Identity => Self::with::<V, Identity>(),
         }
     }
 
