@@ -26,6 +26,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STEPS: usize = 300;
 
 fn main() -> candle_rnn::Result<()> {
+    // As the program trains: on one of the threads that compute.
+    rayon::scope(|_| time_steps())
+}
+
+fn time_steps() -> candle_rnn::Result<()> {
     let data = Mnist::sample()?;
     let config = TrainConfig::default();
     let device = Device::Cpu;

@@ -190,7 +190,9 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
         }
     }
-    train(&args, &mut session, device::name(&device))
+    // On one of the threads that compute: from another, every call into them would wait for two of
+    // them to wake up.
+    rayon::scope(|_| train(&args, &mut session, device::name(&device)))
 }
 
 fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Result<ExitCode> {

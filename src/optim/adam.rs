@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
+use rayon::prelude::*;
 
 use crate::{Error, Result};
 
@@ -250,6 +251,9 @@ impl Parameter {
     }
 }
 
+/// Values that a thread updates at a time; no value depends on another.
+const PIECE: usize = 4096;
+
 /// One pass over a parameter, its gradient and its moments.
 struct FusedStep<'a> {
     moments: RefCell<Pair<'a>>,
@@ -290,13 +294,19 @@ impl InplaceOp2 for FusedStep<'_> {
                 let step_size = self.c.step_size as $type;
                 let correction = self.c.bias_correction2_sqrt as $type;
                 let eps = self.c.eps as $type;
-                for (((x, g), m), v) in
-                    var.iter_mut().zip(grad).zip($m.iter_mut()).zip($v.iter_mut())
-                {
-                    *m = beta1 * *m + rest1 * g;
-                    *v = beta2 * *v + rest2 * g * g;
-                    *x -= step_size * *m / (v.sqrt() / correction + eps);
-                }
+                let update =
+                    |(((x, g), m), v): (((&mut $type, &$type), &mut $type), &mut $type)| {
+                        *m = beta1 * *m + rest1 * g;
+                        *v = beta2 * *v + rest2 * g * g;
+                        *x -= step_size * *m / (v.sqrt() / correction + eps);
+                    };
+                var.par_chunks_mut(PIECE)
+                    .zip(grad.par_chunks(PIECE))
+                    .zip($m.par_chunks_mut(PIECE))
+                    .zip($v.par_chunks_mut(PIECE))
+                    .for_each(|(((x, g), m), v)| {
+                        x.iter_mut().zip(g).zip(m).zip(v).for_each(update)
+                    });
             }};
         }
         match (&mut *self.moments.borrow_mut(), var, grad) {

@@ -267,13 +267,19 @@ impl SequenceDims {
                 return Err(wrong_shape("x", expected, x));
             }
         };
+        let dims = Self { batch_size, seq_len, input_size, hidden_size };
+        dims.check_arguments(dtype, x, h_0)?;
+        Ok(dims)
+    }
+
+    /// Checks the dtypes of all arguments, and the shape of the initial state.
+    fn check_arguments(&self, dtype: DType, x: &Tensor, h_0: Option<&Tensor>) -> Result<()> {
         check_dtype("x", x, dtype)?;
-        if let Some(h_0) = h_0 {
-            if h_0.dims() != [batch_size, hidden_size] {
-                return Err(wrong_shape("h_0", format!("({batch_size}, {hidden_size})"), h_0));
-            }
-            check_dtype("h_0", h_0, dtype)?;
+        let Some(h_0) = h_0 else { return Ok(()) };
+        let (batch_size, hidden_size) = (self.batch_size, self.hidden_size);
+        if h_0.dims() != [batch_size, hidden_size] {
+            return Err(wrong_shape("h_0", format!("({batch_size}, {hidden_size})"), h_0));
         }
-        Ok(Self { batch_size, seq_len, input_size, hidden_size })
+        check_dtype("h_0", h_0, dtype)
     }
 }

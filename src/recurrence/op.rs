@@ -107,17 +107,27 @@ pub fn rnn_sequence(
     cell: Cell,
     unroll: impl Into<Unroll>,
 ) -> Result<Tensor> {
-    run(x, weights, h_0, cell.into(), unroll.into())
+    let unroll = unroll.into();
+    let dims = weights.dims(x, h_0)?;
+    let SequenceDims { batch_size, seq_len, hidden_size, .. } = dims;
+    let shape = match unroll.read {
+        Outputs::All => Shape::from((batch_size, seq_len, hidden_size)),
+        Outputs::Last => Shape::from((batch_size, hidden_size)),
+    };
+    run(x, weights, h_0, cell.into(), unroll, dims, shape)
 }
 
+/// `x` may have any shape with the elements of `(B, T, I)`, and the output gets the one that is
+/// asked for: a reshape would be a node of the graph, with a pass over memory of its own.
 fn run(
     x: &Tensor,
     weights: &PackedWeights,
     h_0: Option<&Tensor>,
     function: Function,
     unroll: Unroll,
+    dims: SequenceDims,
+    shape: Shape,
 ) -> Result<Tensor> {
-    let dims = weights.dims(x, h_0)?;
     let x = x.contiguous()?;
     let h_0 = h_0.map(Tensor::contiguous).transpose()?;
     for tensor in std::iter::once(&x).chain(&h_0) {
@@ -133,6 +143,7 @@ fn run(
     };
     let op = RnnSequence {
         dims,
+        shape,
         function,
         unroll,
         isa: weights.isa,
@@ -162,12 +173,16 @@ pub fn rnn_step(
     h: Option<&Tensor>,
     cell: Cell,
 ) -> Result<Tensor> {
-    if x_t.rank() != 2 {
-        return Err(super::wrong_shape("x_t", format!("(B, {})", weights.input_size()), x_t));
-    }
+    let (input_size, hidden_size) = (weights.input_size(), weights.hidden_size());
+    let batch_size = match *x_t.dims() {
+        [batch_size, inputs] if inputs == input_size => batch_size,
+        _ => return Err(super::wrong_shape("x_t", format!("(B, {input_size})"), x_t)),
+    };
+    let dims = SequenceDims { batch_size, seq_len: 1, input_size, hidden_size };
+    dims.check_arguments(weights.dtype(), x_t, h)?;
     // Of one step, all outputs are the last.
-    let h_t = rnn_sequence(&x_t.unsqueeze(1)?, weights, h, cell, Outputs::All)?;
-    Ok(h_t.squeeze(1)?)
+    let shape = (batch_size, hidden_size).into();
+    run(x_t, weights, h, cell.into(), Outputs::All.into(), dims, shape)
 }
 
 /// A dense layer as one differentiable op, on the CPU: `y = W x + b`.
@@ -187,14 +202,17 @@ pub fn dense(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let nothing = Tensor::zeros((classes, classes), bias.dtype(), bias.device())?;
     let weights = Weights { w_ih: weight.clone(), w_hh: nothing, b: bias.clone() };
     let packed = PackedWeights::new(&weights)?;
-    let (rows, shape) = match *x.dims() {
-        [rows, _] => (rows, vec![rows, classes]),
-        [batch_size, seq_len, _] => (batch_size * seq_len, vec![batch_size, seq_len, classes]),
-        _ => return Err(super::wrong_shape("x", "(N, I) or (B, T, I)".into(), x)),
-    };
-    let x = x.reshape((rows, 1, x.dims()[x.rank() - 1]))?;
-    let y = run(&x, &packed, None, Function::Identity, Outputs::All.into())?;
-    Ok(y.reshape(shape)?)
+    let input_size = packed.input_size();
+    let mut shape = x.dims().to_vec();
+    if !matches!(shape.len(), 2 | 3) || shape.pop() != Some(input_size) {
+        let expected = format!("(N, {input_size}) or (B, T, {input_size})");
+        return Err(super::wrong_shape("x", expected, x));
+    }
+    let rows = shape.iter().product();
+    shape.push(classes);
+    let dims = SequenceDims { batch_size: rows, seq_len: 1, input_size, hidden_size: classes };
+    dims.check_arguments(packed.dtype(), x, None)?;
+    run(x, &packed, None, Function::Identity, Outputs::All.into(), dims, shape.into())
 }
 
 fn not_on_cpu() -> Error {
@@ -289,6 +307,8 @@ impl CustomOp3 for PackWeights {
 /// `(x, packed weights, h_0)` to outputs; without `h_0`, from zeros.
 struct RnnSequence {
     dims: SequenceDims,
+    /// Of the output.
+    shape: Shape,
     function: Function,
     unroll: Unroll,
     isa: Isa,
@@ -340,24 +360,20 @@ impl RnnSequence {
         h_0: Option<(&CpuStorage, &Layout)>,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let dims = self.dims;
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = dims;
         let kernels = E::kernels(self.isa, self.function);
         let (x, weights, h_0) =
             (slice::<E>(x)?, slice::<E>(weights)?, h_0.map(slice::<E>).transpose()?);
         let input = ForwardInput { dims, x, h_0, weights };
-        let (output, shape) = match self.unroll.read {
-            Outputs::All => {
-                let shape = Shape::from((batch_size, seq_len, hidden_size));
-                (cpu::forward_all(&kernels, input), shape)
-            }
+        let output = match self.unroll.read {
+            Outputs::All => cpu::forward_all(&kernels, input),
             Outputs::Last => {
                 let (last, states) = cpu::forward_last(&kernels, input, self.save);
                 // An op runs forward once; a second time would give the same.
                 let _ = self.saved.set(E::wrap(states));
-                (last, Shape::from((batch_size, hidden_size)))
+                last
             }
         };
-        Ok((E::to_cpu_storage_owned(output), shape))
+        Ok((E::to_cpu_storage_owned(output), self.shape.clone()))
     }
 
     fn dispatch_forward(

@@ -56,6 +56,8 @@ pub struct Trainer {
     position: Position,
     /// The order of the training images in this epoch; empty between epochs.
     order: Vec<u32>,
+    /// A batch of this epoch that was gathered ahead, and its index.
+    next_batch: Option<(usize, Batch)>,
 }
 
 /// Where a trainer is; with weights and optimizer state, all that is needed to continue.
@@ -116,6 +118,7 @@ impl Trainer {
             config: config.clone(),
             position: Position::default(),
             order: Vec::new(),
+            next_batch: None,
             data,
             vars,
             model,
@@ -137,9 +140,20 @@ impl Trainer {
         if self.position.batch == self.batches() {
             return self.end_epoch();
         }
-        let batch = self.batch(self.position.batch)?;
-        let loss = self.loss(&batch)?;
-        let grads = loss.backward()?;
+        let index = self.position.batch;
+        let batch = match self.next_batch.take() {
+            Some((at, batch)) if at == index => batch,
+            _ => self.batch(index)?,
+        };
+        // The next batch is gathered by whichever thread has nothing else to do.
+        let (stepped, next_batch) = {
+            let next = (index + 1 < self.batches()).then_some(index + 1);
+            let gather_next = || next.map(|next| self.batch(next)).transpose();
+            let loss = || self.loss(&batch).and_then(|loss| Ok((loss.backward()?, loss)));
+            rayon::join(loss, gather_next)
+        };
+        let (grads, loss) = stepped?;
+        self.next_batch = next_batch?.map(|batch| (index + 1, batch));
         let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         if !loss.is_finite() {
             return Err(self.not_finite("the loss", self.position.batch + 1));
@@ -245,6 +259,7 @@ impl Trainer {
         self.position = state.position.clone();
         self.shuffle.set_position(u128::from(self.position.shuffle));
         self.order.clear();
+        self.next_batch = None;
         Ok(())
     }
 
@@ -255,6 +270,7 @@ impl Trainer {
         self.order = self.shuffle.permutation(self.data.train.len() as u32);
     }
 
+    /// The batch with this index in the epoch that has begun.
     fn batch(&self, index: usize) -> Result<Batch> {
         let range = array_split(self.order.len(), self.batches(), index);
         self.gather.batch(&self.data.train, self.order[range].iter().map(|i| *i as usize))
@@ -291,6 +307,7 @@ impl Trainer {
             valid_accuracy_by_step,
         };
         self.order.clear();
+        self.next_batch = None;
         self.position = Position {
             epoch: self.position.epoch + 1,
             shuffle: self.shuffle.position() as u64,

@@ -35,7 +35,7 @@ mod tile;
 mod vector;
 mod workspace;
 
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Cell, SequenceDims};
 use crate::bptt::Window;
@@ -180,22 +180,37 @@ pub(crate) fn unpack_weights<E: Element>(
 /// Below so many floating-point operations threads cost more than they bring.
 const MIN_PARALLEL_FLOPS: usize = 1_000_000;
 
-/// Runs `work` for the parts of `0..n`, in any order, on as many threads as are free.
+/// Runs `work(index, first, size)` for the parts of `0..n`, in any order, on rayon's threads.
+///
+/// A thread of the pool that calls this takes parts at once, while others are still waking up; any
+/// other thread sleeps meanwhile: with one thread more than cores, idle threads that look for work
+/// take time from those that have it. Which thread takes which part is left to chance, so that a
+/// thread that loses its core delays one part and no more.
 fn for_each_part(
     n: usize,
     parts: usize,
     parallel: bool,
     work: impl Fn(usize, usize, usize) + Sync,
 ) {
-    let part = |index| {
+    let next = AtomicUsize::new(0);
+    let take_parts = || loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= parts {
+            break;
+        }
         let (first, size) = split(n, parts, index);
         work(index, first, size);
     };
-    if parallel && parts > 1 {
-        (0..parts).into_par_iter().with_max_len(1).for_each(part);
-    } else {
-        (0..parts).for_each(part);
+    let threads = if parallel { rayon::current_num_threads().min(parts) } else { 1 };
+    if threads < 2 {
+        return take_parts();
     }
+    rayon::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| take_parts());
+        }
+        take_parts();
+    });
 }
 
 fn is_large(dims: &SequenceDims) -> bool {
@@ -529,16 +544,15 @@ impl<E> Shared<E> {
 fn add_up<E: Element>(terms: &[E], total: &mut [E], parallel: bool) {
     const PIECE: usize = 4096;
     let len = total.len();
-    let piece = |(index, total): (usize, &mut [E])| {
+    let shared = Shared(total.as_mut_ptr());
+    let parts = if terms.len() > len { len.div_ceil(PIECE) } else { 1 };
+    for_each_part(len, parts, parallel, |_, first, size| {
+        // SAFETY: the parts are disjoint ranges of `total`.
+        let total = unsafe { std::slice::from_raw_parts_mut(shared.at(first), size) };
         for group in terms.chunks_exact(len) {
-            for (sum, term) in total.iter_mut().zip(&group[index * PIECE..]) {
+            for (sum, term) in total.iter_mut().zip(&group[first..]) {
                 *sum = *sum + *term;
             }
         }
-    };
-    if parallel && terms.len() > len {
-        total.par_chunks_mut(PIECE).enumerate().for_each(piece);
-    } else {
-        total.chunks_mut(PIECE).enumerate().for_each(piece);
-    }
+    });
 }

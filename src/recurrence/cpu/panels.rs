@@ -97,16 +97,53 @@ pub(super) fn pack_columns<V: Vector>(
     for panel in panels.iter() {
         let wide = panel.wide::<V>();
         let out = &mut out[panel.at * depth + first * wide..][..columns * wide];
-        for lane in 0..panel.real::<V>() {
-            let row = &matrix[(panel.at + lane) * columns..][..columns];
-            for (value, slot) in row.iter().zip(out[lane..].iter_mut().step_by(wide)) {
-                *slot = *value;
+        let real = panel.real::<V>();
+        let rows = &matrix[panel.at * columns..][..real * columns];
+        for (lane, rows) in (0..real).step_by(BLOCK).zip(rows.chunks(BLOCK * columns)) {
+            if let Some(rows) = four_rows(rows, columns) {
+                let out = out.chunks_exact_mut(BLOCK * wide);
+                for (block, out) in blocks(rows).zip(out) {
+                    let block = transpose(block);
+                    for (row, out) in block.iter().zip(out.chunks_exact_mut(wide)) {
+                        out[lane..lane + BLOCK].copy_from_slice(row);
+                    }
+                }
+            }
+            // What does not fill a block of four by four.
+            let done = if rows.len() == BLOCK * columns { columns / BLOCK * BLOCK } else { 0 };
+            for (index, row) in rows.chunks_exact(columns).enumerate() {
+                for (k, value) in row.iter().enumerate().skip(done) {
+                    out[k * wide + lane + index] = *value;
+                }
             }
         }
         for row in out.chunks_exact_mut(wide) {
-            row[panel.real::<V>()..].fill(V::Elem::ZERO);
+            row[real..].fill(V::Elem::ZERO);
         }
     }
+}
+
+/// Rows and columns that are transposed together, in registers that every CPU has.
+const BLOCK: usize = 4;
+
+/// Exactly four rows of a matrix.
+fn four_rows<E>(rows: &[E], columns: usize) -> Option<[&[E]; BLOCK]> {
+    (rows.len() == BLOCK * columns).then(|| {
+        let (a, rest) = rows.split_at(columns);
+        let (b, rest) = rest.split_at(columns);
+        let (c, d) = rest.split_at(columns);
+        [a, b, c, d]
+    })
+}
+
+/// The blocks of four by four in four rows.
+fn blocks<E: Element>(rows: [&[E]; BLOCK]) -> impl Iterator<Item = [[E; BLOCK]; BLOCK]> + '_ {
+    let [a, b, c, d] = rows.map(|row| row.as_chunks::<BLOCK>().0.iter());
+    a.zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [*a, *b, *c, *d])
+}
+
+fn transpose<E: Element>([a, b, c, d]: [[E; BLOCK]; BLOCK]) -> [[E; BLOCK]; BLOCK] {
+    std::array::from_fn(|k| [a[k], b[k], c[k], d[k]])
 }
 
 /// The inverse of [`pack_columns`].
@@ -122,10 +159,24 @@ pub(super) fn unpack_columns<V: Vector>(
     for panel in panels.iter() {
         let wide = panel.wide::<V>();
         let packed = &packed[panel.at * depth + first * wide..][..columns * wide];
-        for lane in 0..panel.real::<V>() {
-            let row = &mut matrix[(panel.at + lane) * columns..][..columns];
-            for (slot, value) in row.iter_mut().zip(packed[lane..].iter().step_by(wide)) {
-                *slot = *value;
+        let real = panel.real::<V>();
+        let rows = &mut matrix[panel.at * columns..][..real * columns];
+        for (lane, rows) in (0..real).step_by(BLOCK).zip(rows.chunks_mut(BLOCK * columns)) {
+            let is_whole = rows.len() == BLOCK * columns;
+            let done = if is_whole { columns / BLOCK * BLOCK } else { 0 };
+            for (k, packed) in (0..done).step_by(BLOCK).zip(packed.chunks_exact(BLOCK * wide)) {
+                let lanes = |row: usize| -> [V::Elem; BLOCK] {
+                    std::array::from_fn(|index| packed[row * wide + lane + index])
+                };
+                let block = transpose([lanes(0), lanes(1), lanes(2), lanes(3)]);
+                for (row, of_row) in rows.chunks_exact_mut(columns).zip(&block) {
+                    row[k..k + BLOCK].copy_from_slice(of_row);
+                }
+            }
+            for (index, row) in rows.chunks_exact_mut(columns).enumerate() {
+                for (k, slot) in row.iter_mut().enumerate().skip(done) {
+                    *slot = packed[k * wide + lane + index];
+                }
             }
         }
     }
