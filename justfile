@@ -80,23 +80,29 @@ check: fmt-check lint doc test
 # Clippy over all targets, and over the library without its features
 [group('work')]
 lint: (component "clippy")
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
 
 # Format the sources
 [group('work')]
 fmt: (component "fmt")
-    cargo fmt
+    cargo fmt --all
 
 # Whether the sources are formatted
 [group('work')]
 fmt-check: (component "fmt")
-    cargo fmt --check
+    cargo fmt --all --check
 
 # The library's documentation, where a broken link is an error
 [group('work')]
 doc *ARGS:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib "$@"
+
+# Where a training step's time goes; then the op beside a large matrix product (CANDLE_RNN_ISA=avx2: with AVX2 alone)
+[group('work')]
+bench *ARGS:
+    cargo bench --locked --bench step
+    cargo bench --locked --package candle-rnn-op-bench "$@"
 
 # Epochs and layers timed beside PyTorch, Keras, JAX and plain Candle, each installed into .venv-peers (about 8 GB)
 [group('work')]

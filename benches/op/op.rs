@@ -9,8 +9,14 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor, Var};
+use candle_rnn::data::mnist::Mnist;
 use candle_rnn::recurrence::{rnn_sequence, Cell, Outputs, PackedWeights, Weights};
+use candle_rnn::train::{Event, TrainConfig, Trainer};
 use criterion::{Criterion, Throughput};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Side of the matrices of the large product.
 const SIDE: usize = 2048;
@@ -85,6 +91,30 @@ fn flops((batch_size, seq_len, input_size, hidden_size): Shape) -> (f64, f64) {
     (input + recurrent, 2. * input + 3. * recurrent)
 }
 
+/// An epoch of the reference job over the sample: its 10 batches have 160 images, and everything
+/// that a training step does is in it.
+struct Epoch(Trainer);
+
+impl Epoch {
+    const IMAGES: usize = 1600;
+    /// Of an image: forward, and backward without a gradient for the pixels.
+    const FLOPS: f64 = 28. * 2. * 150. * (2. * (28. + 150.) + 150.);
+
+    fn new() -> candle_rnn::Result<Self> {
+        let config = TrainConfig { epochs: 1_000_000, ..TrainConfig::default() };
+        Ok(Self(Trainer::new(&config, Mnist::sample()?, &Device::Cpu)?))
+    }
+
+    /// Trains on all images, and returns the time that it took, without validation.
+    fn train(&mut self) -> candle_rnn::Result<Duration> {
+        loop {
+            if let Event::Epoch(metrics) = self.0.next_event()? {
+                return Ok(Duration::from_secs_f64(metrics.seconds));
+            }
+        }
+    }
+}
+
 /// The fastest of all runs of something.
 #[derive(Clone, Copy)]
 struct Fastest(Duration);
@@ -146,10 +176,20 @@ macro_rules! square_product {
     }};
 }
 
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx512() -> bool {
+    false
+}
+
 fn main() {
     let threads = rayon::current_num_threads();
     let forced = std::env::var("CANDLE_RNN_ISA").unwrap_or_default();
-    let avx512 = forced != "avx2" && std::arch::is_x86_feature_detected!("avx512f");
+    let avx512 = forced != "avx2" && has_avx512();
     let mut criterion = Criterion::default()
         .configure_from_args()
         .warm_up_time(Duration::from_millis(300))
@@ -164,6 +204,15 @@ fn main() {
             square_product!(gemm_avx2, fastest, threads);
         }
     };
+    let mut epoch = Epoch::new().expect("a trainer");
+    let mut fastest_epoch = Fastest::new();
+    for _ in 0..20 {
+        measure_large();
+        for _ in 0..5 {
+            let taken = rayon::scope(|_| epoch.train()).expect("an epoch");
+            fastest_epoch.0 = fastest_epoch.0.min(taken);
+        }
+    }
     let mut rows = Vec::new();
     let mut shapes: Vec<Shape> = SHAPES.to_vec();
     shapes.extend(LONGER.iter().chain(&WIDER));
@@ -198,8 +247,17 @@ fn main() {
     }
     measure_large();
     let product = large.borrow().rate(2. * (SIDE as f64).powi(3));
-    let isa = if avx512 { "AVX-512" } else { "AVX2" };
+    let isa = match (avx512, cfg!(target_arch = "x86_64")) {
+        (true, _) => "AVX-512",
+        (_, true) => "AVX2",
+        _ => "NEON",
+    };
     println!("\nlarge product: {SIDE} x {SIDE}, gemm crate, {isa}, {threads} threads: {product:.0} GFLOP/s\n");
+    let rate = fastest_epoch.rate(Epoch::IMAGES as f64 * Epoch::FLOPS);
+    println!(
+        "reference job, whole training steps: {rate:.0} GFLOP/s, {:.2} of the large product\n",
+        rate / product
+    );
     println!(
         "| B, T, I, H | forward | GFLOP/s | fraction | forward + backward | GFLOP/s | fraction |"
     );

@@ -112,12 +112,12 @@ impl Sequence {
                 }
                 let delta = grad * self.cell.derivative(h[at * hidden_size + unit]);
                 grads.b[unit] += delta;
-                for k in 0..input_size {
-                    grads.w_ih[unit * input_size + k] += delta * x_t[k];
+                for (k, x) in x_t.iter().enumerate() {
+                    grads.w_ih[unit * input_size + k] += delta * x;
                     grads.x[at * input_size + k] += delta * self.w_ih[unit * input_size + k];
                 }
-                for k in 0..hidden_size {
-                    grads.w_hh[unit * hidden_size + k] += delta * before[k];
+                for (k, h) in before.iter().enumerate() {
+                    grads.w_hh[unit * hidden_size + k] += delta * h;
                     grad_before[k] += delta * self.w_hh[unit * hidden_size + k];
                 }
             }
