@@ -238,10 +238,25 @@ fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Resul
             Ok(ExitCode::from(128 + signal))
         }
         _ => {
+            show_steps(args, session)?;
             args.say(&format!("saved; next: candle-rnn eval {run}"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The accuracy after each step, where the loss is read at several.
+fn show_steps(args: &TrainArgs, session: &Session) -> anyhow::Result<()> {
+    let last = session.history().last().and_then(|metrics| metrics.valid_accuracy_by_step.as_ref());
+    let Some(by_step) = last else { return Ok(()) };
+    // Of 784 pixels as many as of 28 rows.
+    let every = by_step.len().div_ceil(28);
+    args.say("validation accuracy after each step")?;
+    for (index, accuracy) in by_step.iter().enumerate().filter(|(i, _)| (i + 1) % every == 0) {
+        let bar = screen::bar(*accuracy, 40);
+        args.say(&format!("  step {:>3}  {accuracy:.4}  {bar}", index + 1))?;
+    }
+    Ok(())
 }
 
 /// SIGINT and SIGTERM: the first is remembered, the second ends the program at once.

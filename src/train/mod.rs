@@ -2,11 +2,13 @@
 //!
 //! [`Trainer`] makes one optimizer step after the other and hands out an [`Event`] for each;
 //! [`cross_entropy`] is its loss; [`evaluate`] measures a model on a split; [`Session`] drives a
-//! trainer and keeps its run directory, so that a run can be interrupted and resumed.
+//! trainer and keeps its run directory, so that a run can be interrupted and resumed;
+//! [`StreamTrainer`] trains on sequences without end.
 
 mod evaluate;
 mod loss;
 mod session;
+mod stream;
 mod trainer;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ pub(crate) use evaluate::most_likely;
 pub use evaluate::{evaluate, evaluate_steps, Evaluation};
 pub use loss::{cross_entropy, sequence_cross_entropy};
 pub use session::{Outcome, Session, Start};
+pub use stream::StreamTrainer;
 pub use trainer::{Event, Position, Trainer, TrainerState};
 
 use crate::bptt::{LossAt, Truncation};

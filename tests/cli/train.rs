@@ -210,6 +210,13 @@ fn wrong_flags_are_wrong_usage_and_write_nothing() {
         "train --view diagonal",
         "train --init zeros",
         "train --dtype f16",
+        "train --truncate 0",
+        "train --truncate 5:3",
+        "train --truncate 0:3",
+        "train --truncate 5:",
+        "train --truncate some",
+        "train --loss-at first",
+        "train --loss-at 3",
         "train --device tpu",
         "train --device cuda:x",
         "train --dataset letters",
@@ -253,4 +260,40 @@ fn help_shows_an_example_for_every_command() {
     }
     let version = place.run("--version").succeeded().stdout;
     assert_eq!(version, format!("candle-rnn {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_loss_at_every_step_reports_the_accuracy_after_each_row() {
+    let place = Place::new();
+    let outcome = place.train("run", "--json --loss-at every --truncate 3:7");
+    for line in outcome.stdout.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let by_step = line["valid_accuracy_by_step"].as_array().unwrap();
+        assert_eq!(by_step.len(), 28);
+        // What is told after the last row is what is told.
+        assert_eq!(by_step[27], line["valid_accuracy"]);
+    }
+    let config: Value = serde_json::from_str(&place.text("run/config.json")).unwrap();
+    assert_eq!(config["training"]["truncation"]["window"]["k2"], 7);
+    assert_eq!(config["training"]["loss_at"], "every");
+    let shown = place.train("again", "--loss-at every").stdout;
+    assert!(shown.contains("step  28  0."), "{shown}");
+    // And it resumes, from a configuration that holds both.
+    place
+        .run("train --data sample --hidden 8 --epochs 2 --out run --resume")
+        .failed_saying(&["truncation"]);
+}
+
+#[test]
+fn truncation_and_the_place_of_the_loss_change_what_is_learnt() {
+    let place = Place::new();
+    let weights = |name: &str, flags: &str| {
+        place.train(name, flags);
+        std::fs::read(place.0.path().join(name).join("model.safetensors")).unwrap()
+    };
+    let full = weights("full", "");
+    assert_eq!(weights("longer", "--truncate 28"), full);
+    assert_eq!(weights("window", "--truncate 28:28"), full);
+    assert_ne!(weights("short", "--truncate 5"), full);
+    assert_ne!(weights("every", "--loss-at every"), full);
 }

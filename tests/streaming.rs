@@ -1,0 +1,132 @@
+//! Training on a series without end: it learns, carries its state, and its memory does not grow.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use candle_rnn::bptt::Truncation;
+use candle_rnn::nn::init::{init_linear, init_rnn, VarSink};
+use candle_rnn::nn::{Init, Rnn, RnnConfig};
+use candle_rnn::optim::AdamConfig;
+use candle_rnn::recurrence::{dense, Cell};
+use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::train::StreamTrainer;
+
+const PIECE: usize = 500;
+
+/// A trainer of 8 units, and the weight and bias of a head that makes one number of them.
+fn trainer(seed: u64) -> (StreamTrainer, Tensor, Tensor) {
+    let config = RnnConfig { input_size: 1, hidden_size: 8, cell: Cell::Tanh };
+    let vars = VarMap::new();
+    let mut sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+    let mut rng = Stream::new(seed, Purpose::Init);
+    init_rnn(config, Init::Orthogonal, &mut rng, &mut sink, "rnn").unwrap();
+    init_linear(8, 1, Init::Glorot, &mut rng, &mut sink, "head").unwrap();
+    let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    let rnn = Rnn::new(config, vb.pp("rnn")).unwrap();
+    let named: Vec<(String, Var)> = vars.data().lock().unwrap().clone().into_iter().collect();
+    let head = vb.pp("head");
+    let (weight, bias) = (head.get((1, 8), "weight").unwrap(), head.get(1, "bias").unwrap());
+    let adam = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
+    (StreamTrainer::new(rnn, named, adam).unwrap(), weight, bias)
+}
+
+/// The series' value at a step: two waves whose sum repeats only after a long time.
+fn value(step: usize) -> f32 {
+    let t = step as f64;
+    (0.5 * ((t * 0.3).sin() + (t * 0.17).cos())) as f32
+}
+
+/// Piece number `index`, and for each of its steps the value of the next.
+fn piece(index: usize) -> (Tensor, Tensor) {
+    let values: Vec<f32> = (index * PIECE..=(index + 1) * PIECE).map(value).collect();
+    let tensor = |values: &[f32]| Tensor::from_slice(values, (1, PIECE, 1), &Device::Cpu).unwrap();
+    (tensor(&values[..PIECE]), tensor(&values[1..]))
+}
+
+/// The largest resident set so far, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn a_million_steps_are_learnt_in_memory_that_does_not_grow() {
+    let (trainer, weight, bias) = trainer(1);
+    let mut trainer = trainer.truncated(Truncation::segments(50).unwrap());
+    let mut losses: Vec<f64> = Vec::new();
+    #[cfg(target_os = "linux")]
+    let mut after_a_tenth = 0;
+    let pieces = 1_000_000 / PIECE;
+    {
+        let series = (0..pieces).map(piece);
+        let losses_of = trainer.losses(series, |h, target| {
+            Ok((dense(h, &weight, &bias)? - target)?.sqr()?.mean_all()?)
+        });
+        for (index, loss) in losses_of.enumerate() {
+            losses.push(loss.unwrap());
+            #[cfg(target_os = "linux")]
+            if index == pieces / 10 {
+                after_a_tenth = peak_memory();
+            }
+            #[cfg(not(target_os = "linux"))]
+            let _ = index;
+        }
+    }
+    assert_eq!((losses.len(), trainer.steps()), (pieces, 1_000_000));
+    let late = losses[pieces - 100..].iter().sum::<f64>() / 100.;
+    // The variance of the series, which a constant would reach, is 0.25.
+    assert!(late < 0.002 && losses[0] > 10. * late, "{} {late}", losses[0]);
+    #[cfg(target_os = "linux")]
+    {
+        let grown = peak_memory() - after_a_tenth;
+        // Keeping the states of the steps in between would take 29 MB, their graphs far more.
+        assert!(grown < 4 << 20, "{grown} bytes more after 900,000 further steps");
+    }
+}
+
+#[test]
+fn the_state_goes_on_where_the_piece_before_ended() {
+    // The second of two pieces gives the loss of the second half of one twice as long.
+    let (x, _) = piece(0);
+    let half = |from: usize| x.narrow(1, from, PIECE / 2).unwrap();
+    let whole = {
+        let (mut trainer, weight, bias) = trainer(2);
+        let second = |h: &Tensor| h.narrow(1, PIECE / 2, PIECE / 2);
+        trainer.step(&x, |h| Ok(dense(&second(h)?, &weight, &bias)?.sqr()?.mean_all()?)).unwrap()
+    };
+    let (mut trainer, weight, bias) = trainer(2);
+    let loss = |h: &Tensor| Ok(dense(h, &weight, &bias)?.sqr()?.mean_all()?);
+    // A gradient far below Adam's epsilon moves no weight.
+    trainer.step(&half(0), |h| Ok((loss(h)? * 1e-20)?)).unwrap();
+    assert!(trainer.state_mut().get().is_some_and(|state| !state.track_op()));
+    let second = trainer.step(&half(PIECE / 2), loss).unwrap();
+    assert!((second - whole).abs() <= 1e-6 * whole, "{second} {whole}");
+    trainer.state_mut().reset();
+    let without = trainer.step(&half(PIECE / 2), loss).unwrap();
+    assert!((without - whole).abs() > 1e-4 * whole, "{without} {whole}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing() {
+    let (mut trainer, weight, _) = trainer(3);
+    let before = weight.to_vec2::<f32>().unwrap();
+    let (x, _) = piece(0);
+    let error = trainer.step(&x, |h| Ok((h.mean_all()? / 0.)?)).unwrap_err();
+    assert!(error.to_string().contains("not finite"), "{error}");
+    assert!(trainer.state_mut().get().is_none());
+    assert_eq!((trainer.adam().step_count(), trainer.steps()), (0, 0));
+    assert_eq!(weight.to_vec2::<f32>().unwrap(), before);
+}
+
+#[test]
+fn a_state_of_another_batch_size_is_an_error_that_names_it() {
+    let (mut trainer, weight, bias) = trainer(4);
+    let loss = |h: &Tensor| Ok(dense(h, &weight, &bias)?.sqr()?.mean_all()?);
+    let (x, _) = piece(0);
+    trainer.step(&x, loss).unwrap();
+    let wider = Tensor::cat(&[&x, &x], 0).unwrap();
+    let error = trainer.step(&wider, loss).unwrap_err().to_string();
+    assert!(error.contains("h_0 must have shape (2, 8), got [1, 8]"), "{error}");
+}
