@@ -31,15 +31,15 @@ enum Form {
     },
 }
 
-/// Steps through which gradients flow together, counted from 0.
+/// Steps through which gradients flow together, counted from 0 as tensors count them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// The first step that gradients reach.
-    pub(crate) start: usize,
+    pub start: usize,
     /// The first step whose loss belongs to this window.
-    pub(crate) losses_from: usize,
+    pub losses_from: usize,
     /// Behind the last step, and behind the last whose loss belongs to it.
-    pub(crate) end: usize,
+    pub end: usize,
 }
 
 impl Truncation {
@@ -83,7 +83,13 @@ impl Truncation {
     }
 
     /// The windows of `seq_len` steps, in order: their losses follow each other and leave none out.
-    pub(crate) fn windows(&self, seq_len: usize) -> Vec<Window> {
+    ///
+    /// A layer walks through them in its own sweep. In a stack, segments do not mix either: give
+    /// every layer the same truncation. Windows that overlap would: what reaches the lower layer
+    /// from one window belongs to another one there, which reaches further back. A stack of layers
+    /// runs each of them by itself, on the steps `start..end` with the states before `start` as
+    /// constants, and adds the gradients up.
+    pub fn windows(&self, seq_len: usize) -> Vec<Window> {
         let (step, reach) = match self.0 {
             Form::Full => (seq_len, seq_len),
             Form::Segments(k) => (k, k),

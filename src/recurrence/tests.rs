@@ -881,3 +881,64 @@ fn a_dense_layer_gives_the_values_and_gradients_of_candles() {
     assert_eq!(steps.dims(), [2, 3, 5]);
     assert!(dense(&tensor(&[2, 3]), &tensor(&[5, 4]), &tensor(&[5])).is_err());
 }
+
+/// The gradient by the inputs of a loss at step `s`, from 1, of two layers on top of each other.
+fn stacked_grad_x(layers: [&Sequence; 2], truncation: Truncation, s: usize) -> Vec<f64> {
+    let [lower, upper] = layers.map(|layer| Arguments::new(layer, DType::F64));
+    let [packed_lower, packed_upper] =
+        [&lower, &upper].map(|layer| PackedWeights::new(&layer.weights()).unwrap());
+    let stack = |x: &Tensor, h_0: [&Tensor; 2], truncation: Truncation| -> [Tensor; 2] {
+        let unroll = Unroll::new(Outputs::All).truncated(truncation);
+        let h = rnn_sequence(x, &packed_lower, Some(h_0[0]), Cell::Tanh, unroll).unwrap();
+        let top = rnn_sequence(&h, &packed_upper, Some(h_0[1]), Cell::Tanh, unroll).unwrap();
+        [h, top]
+    };
+    let loss_at = |top: &Tensor, step: usize| top.narrow(1, step, 1).unwrap().sum_all().unwrap();
+    let (x, h_0) = (&lower.x, [lower.h_0.as_tensor(), upper.h_0.as_tensor()]);
+    let whole = stack(x.as_tensor(), h_0, truncation);
+    let windows = truncation.windows(x.dim(1).unwrap());
+    let overlap = windows.windows(2).any(|pair| pair[1].start < pair[0].end);
+    if !overlap {
+        return values(loss_at(&whole[1], s - 1).backward().unwrap().get(x).unwrap());
+    }
+    // The window that the loss belongs to, by itself.
+    let window = windows.iter().find(|w| (w.losses_from..w.end).contains(&(s - 1))).unwrap();
+    let piece = x.narrow(1, window.start, window.end - window.start).unwrap();
+    let before = |layer: usize| match window.start {
+        0 => h_0[layer].clone(),
+        start => whole[layer].detach().narrow(1, start - 1, 1).unwrap().squeeze(1).unwrap(),
+    };
+    let [_, top] = stack(&piece, [&before(0), &before(1)], Truncation::FULL);
+    let value = loss_at(&top, s - 1 - window.start);
+    // The piece goes through the same states.
+    assert_close("piece", &values(&value), &values(&loss_at(&whole[1], s - 1)), 1e-12);
+    values(value.backward().unwrap().get(x).unwrap())
+}
+
+#[test]
+fn in_a_stack_of_layers_a_loss_reaches_back_to_the_same_horizon() {
+    const T: usize = 12;
+    let lower = sequence((2, T, 3, 5), Cell::Tanh, 41);
+    let upper = sequence((2, T, 5, 4), Cell::Tanh, 42);
+    let mut forms = vec![("full", 0, 0)];
+    for k in [1, 3, 5, T - 1, T, T + 1] {
+        forms.extend([("segments", k, 0), ("window", k, k), ("window", k, k + 2)]);
+    }
+    for form in forms {
+        let truncation = match form {
+            ("segments", k, _) => Truncation::segments(k).unwrap(),
+            ("window", k1, k2) => Truncation::window(k1, k2).unwrap(),
+            _ => Truncation::FULL,
+        };
+        for s in 1..=T {
+            let e = horizon(form, s, T);
+            for (index, grad) in stacked_grad_x([&lower, &upper], truncation, s).iter().enumerate()
+            {
+                let step = index / 3 % T + 1;
+                let reached = (e..=s).contains(&step);
+                let right = if reached { grad.is_finite() && *grad != 0. } else { *grad == 0. };
+                assert!(right, "{form:?}, a loss at step {s}: {grad} at step {step}");
+            }
+        }
+    }
+}
