@@ -96,7 +96,7 @@ impl Truncation {
             Form::Window { k1, k2 } => (k1, k2),
         };
         (0..seq_len)
-            .step_by(step)
+            .step_by(step.max(1))
             .map(|losses_from| {
                 let end = losses_from.saturating_add(step).min(seq_len);
                 // A segment begins where its losses do; a window reaches back from its end.
@@ -347,6 +347,7 @@ mod tests {
         assert_eq!(windows(Truncation::segments(3), 10), expected);
         assert_eq!(windows(Truncation::segments(10), 10), [(0, 0, 10)]);
         assert_eq!(windows(Ok(Truncation::FULL), 10), [(0, 0, 10)]);
+        assert_eq!(windows(Ok(Truncation::FULL), 0), []);
     }
 
     #[test]

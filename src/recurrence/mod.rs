@@ -15,19 +15,22 @@
 //! The same recurrence stands here in three forms:
 //!
 //! - `op`: [`rnn_sequence`] and [`rnn_step`], one differentiable Candle op for a whole sequence, on
-//!   the kernels of `cpu`
+//!   the kernels of `cpu`, with weights laid out by `packed`
 //! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
 //! - [`mod@reference`]: plain loops, the definition that the others are tested against
 
 mod cpu;
 mod op;
+mod packed;
 pub mod reference;
+mod storage;
 pub mod unrolled;
 
 #[cfg(test)]
 mod tests;
 
-pub use op::{dense, rnn_sequence, rnn_step, PackedWeights};
+pub use op::{dense, rnn_sequence, rnn_step};
+pub use packed::PackedWeights;
 
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};

@@ -11,6 +11,7 @@ use super::evaluate::Tally;
 use super::{
     cross_entropy, evaluate, evaluate_steps, sequence_cross_entropy, EpochMetrics, TrainConfig,
 };
+use crate::bptt::Truncation;
 use crate::data::batches::{array_split, batch_count, Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
@@ -91,9 +92,16 @@ impl Trainer {
     /// A trainer with initial weights, before its first step.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings out of range, [`Error::Candle`] when the device fails.
+    /// [`Error::Config`] for settings out of range or that the device does not support,
+    /// [`Error::Candle`] when the device fails.
     pub fn new(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
         config.check()?;
+        let plain = config.truncation == Truncation::FULL && config.loss_at.is_last();
+        if !(plain || device.is_cpu()) {
+            return Err(Error::Config(
+                "gradients are truncated, and losses read at several steps, on the CPU only".into(),
+            ));
+        }
         let dtype = config.dtype.dtype();
         let var_map = VarMap::new();
         let mut init = Stream::new(config.seed, Purpose::Init);

@@ -1,0 +1,80 @@
+//! Work on rayon's threads, in parts whose number and order of summation are no matter of chance.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::panels::split;
+use super::vector::Element;
+use crate::recurrence::SequenceDims;
+
+/// Below so many floating-point operations threads cost more than they bring.
+const MIN_PARALLEL_FLOPS: usize = 1_000_000;
+
+/// Runs `work(index, first, size)` for the parts of `0..n`, in any order, on rayon's threads.
+///
+/// A thread of the pool that calls this takes parts at once, while others are still waking up; any
+/// other thread sleeps meanwhile: with one thread more than cores, idle threads that look for work
+/// take time from those that have it. Which thread takes which part is left to chance, so that a
+/// thread that loses its core delays one part and no more.
+pub(super) fn for_each_part(
+    n: usize,
+    parts: usize,
+    parallel: bool,
+    work: impl Fn(usize, usize, usize) + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let take_parts = || loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= parts {
+            break;
+        }
+        let (first, size) = split(n, parts, index);
+        work(index, first, size);
+    };
+    let threads = if parallel { rayon::current_num_threads().min(parts) } else { 1 };
+    if threads < 2 {
+        return take_parts();
+    }
+    rayon::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| take_parts());
+        }
+        take_parts();
+    });
+}
+
+/// Whether a call has work for several threads.
+pub(super) fn is_large(dims: &SequenceDims) -> bool {
+    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = *dims;
+    2 * batch_size * seq_len * hidden_size * (input_size + hidden_size) > MIN_PARALLEL_FLOPS
+}
+
+/// A pointer that threads share, for disjoint parts.
+pub(super) struct Shared<E>(pub(super) *mut E);
+
+// SAFETY: whoever uses it keeps to a part of its own.
+unsafe impl<E: Send> Sync for Shared<E> {}
+
+impl<E> Shared<E> {
+    /// # Safety
+    /// `offset` must be within the memory behind the pointer.
+    pub(super) unsafe fn at(&self, offset: usize) -> *mut E {
+        self.0.add(offset)
+    }
+}
+
+/// `total[i] = Σ terms[group][i]`, the groups in order.
+pub(super) fn add_up<E: Element>(terms: &[E], total: &mut [E], parallel: bool) {
+    const PIECE: usize = 4096;
+    let len = total.len();
+    let shared = Shared(total.as_mut_ptr());
+    let parts = if terms.len() > len { len.div_ceil(PIECE) } else { 1 };
+    for_each_part(len, parts, parallel, |_, first, size| {
+        // SAFETY: the parts are disjoint ranges of `total`.
+        let total = unsafe { std::slice::from_raw_parts_mut(shared.at(first), size) };
+        for group in terms.chunks_exact(len) {
+            for (sum, term) in total.iter_mut().zip(&group[first..]) {
+                *sum = *sum + *term;
+            }
+        }
+    });
+}

@@ -1,0 +1,140 @@
+//! The fused op against its definition, on every instruction set that this machine has.
+//!
+//! [`parity`]: values and gradients at the edges of every size; [`bptt`]: truncation and states that
+//! are computed again; [`op`]: threads, steps, odd inputs, errors; [`tanh`]: its last bits.
+
+mod bptt;
+mod op;
+mod parity;
+mod tanh;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::cpu::Isa;
+use super::reference::{Sequence, SequenceGradients};
+use super::{rnn_sequence, Cell, PackedWeights, SequenceDims, Unroll, Weights};
+use crate::rng::{Purpose, Stream};
+
+fn sequence((b, t, i, h): (usize, usize, usize, usize), cell: Cell, seed: u64) -> Sequence {
+    let mut rng = Stream::new(seed, Purpose::Init);
+    let mut draw = |count: usize, limit: f64| -> Vec<f64> {
+        (0..count).map(|_| rng.symmetric(limit)).collect()
+    };
+    // Contractive: a recurrence that amplifies makes every tolerance meaningless.
+    let limit = 1. / (h as f64).sqrt();
+    Sequence {
+        dims: SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h },
+        cell,
+        x: draw(b * t * i, 1.),
+        w_ih: draw(h * i, 1. / (i as f64).sqrt()),
+        w_hh: draw(h * h, limit),
+        b: draw(h, 0.5),
+        h_0: draw(b * h, 1.),
+    }
+}
+
+/// Rounds every number to `f32`, so that the oracle computes from what the kernel sees.
+fn rounded(sequence: &Sequence) -> Sequence {
+    let round = |values: &[f64]| values.iter().map(|v| f64::from(*v as f32)).collect();
+    Sequence {
+        x: round(&sequence.x),
+        w_ih: round(&sequence.w_ih),
+        w_hh: round(&sequence.w_hh),
+        b: round(&sequence.b),
+        h_0: round(&sequence.h_0),
+        ..*sequence
+    }
+}
+
+/// The arguments as variables, so that every gradient is asked for.
+struct Arguments {
+    x: Var,
+    weights: [Var; 3],
+    h_0: Var,
+}
+
+impl Arguments {
+    fn new(sequence: &Sequence, dtype: DType) -> Self {
+        let SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h } =
+            sequence.dims;
+        let var = |values: &[f64], shape: &[usize]| {
+            let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+            Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
+        };
+        Self {
+            x: var(&sequence.x, &[b, t, i]),
+            weights: [
+                var(&sequence.w_ih, &[h, i]),
+                var(&sequence.w_hh, &[h, h]),
+                var(&sequence.b, &[h]),
+            ],
+            h_0: var(&sequence.h_0, &[b, h]),
+        }
+    }
+
+    fn weights(&self) -> Weights {
+        let [w_ih, w_hh, b] = &self.weights;
+        Weights {
+            w_ih: w_ih.as_tensor().clone(),
+            w_hh: w_hh.as_tensor().clone(),
+            b: b.as_tensor().clone(),
+        }
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The output of the op, and the gradients of `Σ output · grad`.
+fn run(
+    sequence: &Sequence,
+    isa: Isa,
+    dtype: DType,
+    unroll: impl Into<Unroll>,
+    grad: &[f64],
+    with_h_0: bool,
+) -> (Vec<f64>, SequenceGradients) {
+    let args = Arguments::new(sequence, dtype);
+    let packed = PackedWeights::for_isa(&args.weights(), isa).unwrap();
+    let h_0 = with_h_0.then(|| args.h_0.as_tensor());
+    let output = rnn_sequence(args.x.as_tensor(), &packed, h_0, sequence.cell, unroll).unwrap();
+    let grad = Tensor::from_slice(grad, output.shape(), &Device::Cpu).unwrap();
+    let loss = (&output * grad.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
+    let grads = loss.backward().unwrap();
+    let of = |var: &Var| values(grads.get(var).expect("a gradient is missing"));
+    let [w_ih, w_hh, b] = &args.weights;
+    let h_0 = if with_h_0 { of(&args.h_0) } else { vec![0.; sequence.h_0.len()] };
+    let gradients =
+        SequenceGradients { x: of(&args.x), w_ih: of(w_ih), w_hh: of(w_hh), b: of(b), h_0 };
+    (values(&output), gradients)
+}
+
+/// `max|a - b| <= tolerance · max|b|`; NaN fails. What vanished below the smallest normal `f32` on
+/// its way through the steps counts as zero.
+fn assert_close(what: &str, a: &[f64], b: &[f64], tolerance: f64) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let scale = b.iter().fold(0f64, |scale, value| scale.max(value.abs()));
+    for (index, (a, b)) in a.iter().zip(b).enumerate() {
+        let holds = (a - b).abs() <= tolerance * scale + f64::from(f32::MIN_POSITIVE);
+        assert!(holds, "{what}[{index}]: {a} instead of {b}, scale {scale}");
+    }
+}
+
+fn assert_gradients(
+    what: &str,
+    found: &SequenceGradients,
+    expected: &SequenceGradients,
+    tolerance: f64,
+) {
+    let pairs = [
+        ("x", &found.x, &expected.x),
+        ("w_ih", &found.w_ih, &expected.w_ih),
+        ("w_hh", &found.w_hh, &expected.w_hh),
+        ("b", &found.b, &expected.b),
+        ("h_0", &found.h_0, &expected.h_0),
+    ];
+    for (name, found, expected) in pairs {
+        assert_close(&format!("{what} grad {name}"), found, expected, tolerance);
+    }
+}
