@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::loss::cross_entropy;
 use candle_nn::VarMap;
 use candle_rnn::data::batches::{array_split, Gather};
 use candle_rnn::data::mnist::Mnist;
@@ -16,7 +15,7 @@ use candle_rnn::nn::Init;
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::recurrence::Outputs;
 use candle_rnn::rng::{Purpose, Stream};
-use candle_rnn::train::TrainConfig;
+use candle_rnn::train::{cross_entropy, TrainConfig};
 
 /// As the program has it: `--no-default-features --features datasets` times without.
 #[cfg(feature = "cli")]

@@ -235,14 +235,16 @@ impl LossAt {
             }
             Steps::Every => weights.fill(1. / seq_len as f64),
             Steps::Weighted(steps) => {
-                let total: f64 = steps.iter().map(|(_, weight)| weight).sum();
+                // Of weights near the largest float the plain sum would be infinite.
+                let largest = steps.iter().map(|(_, weight)| *weight).fold(0., f64::max);
+                let total: f64 = steps.iter().map(|(_, weight)| weight / largest).sum();
                 for (step, weight) in steps {
                     let Some(slot) = weights.get_mut(step - 1) else {
                         return Err(Error::Config(format!(
                             "the loss is read at step {step}, but the sequence has {seq_len} steps"
                         )));
                     };
-                    *slot = weight / total;
+                    *slot = weight / largest / total;
                 }
             }
         }
@@ -395,6 +397,8 @@ mod tests {
         assert_eq!(LossAt::steps([4, 2]).unwrap().weights(4).unwrap(), [0., 0.5, 0., 0.5]);
         let weighted = LossAt::weighted([(1, 3.), (3, 1.)]).unwrap();
         assert_eq!(weighted.weights(3).unwrap(), [0.75, 0., 0.25]);
+        let huge = LossAt::weighted([(1, f64::MAX), (2, f64::MAX)]).unwrap();
+        assert_eq!(huge.weights(2).unwrap(), [0.5, 0.5]);
         assert_eq!(LossAt::mask(&[false, true]).unwrap().weights(2).unwrap(), [0., 1.]);
         let json = serde_json::to_string(&weighted).unwrap();
         assert_eq!(serde_json::from_str::<LossAt>(&json).unwrap(), weighted);

@@ -59,17 +59,18 @@ pub enum Error {
         reason: String,
     },
     /// The operating system refused a read or a write.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried, such as `create the folder`.
         action: &'static str,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. It is in the text, and so no `source` of its own: a
+        /// chain of errors would say it twice.
+        cause: std::io::Error,
     },
     /// A loss, a gradient or a weight became NaN or infinite.
-    #[error("{what} is not finite at step {step} (epoch {epoch}, batch {batch}): lower the learning rate or clip the gradients")]
+    #[error("{what} is not finite at step {step} (epoch {epoch}, batch {batch}): lower the learning rate")]
     NotFinite {
         /// What is not finite.
         what: String,
@@ -99,6 +100,6 @@ impl Error {
         path: &'a Path,
         action: &'static str,
     ) -> impl FnOnce(std::io::Error) -> Self + 'a {
-        move |source| Self::Io { path: path.to_path_buf(), action, source }
+        move |cause| Self::Io { path: path.to_path_buf(), action, cause }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::init::{init_linear, init_rnn, VarSink};
 use crate::nn::{Init, Rnn, RnnConfig};
-use crate::recurrence::{dense, Cell, Outputs, Unroll};
+use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -74,6 +74,8 @@ impl ClassifierConfig {
 pub struct SequenceClassifier {
     rnn: Rnn,
     head: Linear,
+    /// Of a head that does not change any more.
+    packed_head: Option<PackedWeights>,
 }
 
 impl SequenceClassifier {
@@ -90,7 +92,7 @@ impl SequenceClassifier {
         let head = vb.pp("head");
         let head =
             Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
-        Ok(Self { rnn, head })
+        Ok(Self { rnn, head, packed_head: None })
     }
 
     /// Puts initial weights into `vars`, replacing any of the same names, and builds on them: an
@@ -152,8 +154,11 @@ impl SequenceClassifier {
     /// - returns `(B, C)` or `(B, T, C)`
     ///
     /// # Errors
-    /// [`Error::Candle`] when the sizes do not fit.
+    /// [`Error::Shape`] when the sizes do not fit, [`Error::DType`] when the dtypes do not.
     pub fn logits(&self, h: &Tensor) -> Result<Tensor> {
+        if let Some(packed) = &self.packed_head {
+            return dense_packed(h, packed);
+        }
         match self.head.bias() {
             Some(bias) if h.device().is_cpu() => dense(h, self.head.weight(), bias),
             _ => Ok(self.head.forward(h)?),
@@ -164,7 +169,7 @@ impl SequenceClassifier {
     /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
         let head = Linear::new(self.head.weight().detach(), self.head.bias().map(Tensor::detach));
-        Self { rnn: self.rnn.detach(), head }
+        Self { rnn: self.rnn.detach(), head, packed_head: None }
     }
 
     /// The model as it is now, for inference: it has weights of its own, laid out once for the
@@ -175,7 +180,11 @@ impl SequenceClassifier {
     pub fn freeze(&self) -> Result<Self> {
         let weight = self.head.weight().detach().copy()?;
         let bias = self.head.bias().map(|bias| bias.detach().copy()).transpose()?;
-        Ok(Self { rnn: self.rnn.freeze()?, head: Linear::new(weight, bias) })
+        let packed_head = match &bias {
+            Some(bias) if weight.device().is_cpu() => Some(PackedWeights::dense(&weight, bias)?),
+            _ => None,
+        };
+        Ok(Self { rnn: self.rnn.freeze()?, head: Linear::new(weight, bias), packed_head })
     }
 
     /// The recurrent layer.

@@ -139,7 +139,7 @@ fn last_of_every_step(model: &SequenceClassifier, x: &Tensor) -> Result<Tensor> 
 fn first_batch(golden: &Golden, job: &Job, forward: Forward) -> Result<BTreeMap<String, f64>> {
     let batch = job.batch(0)?;
     let logits = forward(&job.model, &batch.x)?;
-    let loss = candle_nn::loss::cross_entropy(&logits, &batch.labels)?;
+    let loss = candle_rnn::train::cross_entropy(&logits, &batch.labels)?;
     let grads = loss.backward()?;
     let expected = |name: &str| golden.computed(job.dtype, name);
     let mut differences = BTreeMap::from([
@@ -167,7 +167,7 @@ fn adam_losses(golden: &Golden, job: &Job) -> Result<Vec<f64>> {
     for (step, expected) in expected.iter().enumerate() {
         let batch = job.batch(step)?;
         let logits = job.model.forward(&batch.x)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, &batch.labels)?;
+        let loss = candle_rnn::train::cross_entropy(&logits, &batch.labels)?;
         adam.step(&loss.backward()?)?;
         differences.push(difference(&values(&loss)?, &[*expected]));
     }

@@ -73,7 +73,7 @@ fn a_batch_of_digits_is_learned_by_heart() {
         let mut last = f32::NAN;
         for _ in 0..300 {
             let logits = model.forward(&batch.x).unwrap();
-            let loss = candle_nn::loss::cross_entropy(&logits, &batch.labels).unwrap();
+            let loss = candle_rnn::train::cross_entropy(&logits, &batch.labels).unwrap();
             last = loss.to_scalar().unwrap();
             adam.step(&loss.backward().unwrap()).unwrap();
         }

@@ -334,12 +334,18 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// Reads the configuration of a run.
+/// Reads the configuration of a run; `run` may also be one of its checkpoints, such as
+/// `RUN/checkpoints/best`, whose configuration is the run's.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when `run` is not a run directory or its configuration is wrong.
 pub fn read_config(run: &Path) -> Result<RunConfig> {
-    let path = run.join(CONFIG);
+    let checkpoints =
+        run.parent().filter(|parent| parent.file_name().is_some_and(|f| f == CHECKPOINTS));
+    let path = match checkpoints.and_then(Path::parent) {
+        Some(of) if !run.join(CONFIG).exists() && run.join(MODEL).exists() => of.join(CONFIG),
+        _ => run.join(CONFIG),
+    };
     if !path.exists() {
         return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
     }

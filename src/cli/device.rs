@@ -50,11 +50,19 @@ impl Compute {
             Choice::Cpu => Ok(Device::Cpu),
             Choice::Cuda(ordinal) => cuda(ordinal),
             Choice::Metal => metal(),
-            Choice::Auto if cfg!(feature = "cuda") => Ok(cuda(0).unwrap_or(Device::Cpu)),
-            Choice::Auto if cfg!(feature = "metal") => Ok(metal().unwrap_or(Device::Cpu)),
+            Choice::Auto if cfg!(feature = "cuda") => Ok(or_cpu(cuda(0))),
+            Choice::Auto if cfg!(feature = "metal") => Ok(or_cpu(metal())),
             Choice::Auto => Ok(Device::Cpu),
         }
     }
+}
+
+/// The device, or the CPU with a word on why.
+fn or_cpu(device: anyhow::Result<Device>) -> Device {
+    device.unwrap_or_else(|error| {
+        super::screen::note(&format!("computing on the CPU: {error}"));
+        Device::Cpu
+    })
 }
 
 /// Refuses what a device cannot compute.

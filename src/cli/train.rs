@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use candle_rnn::bptt::{LossAt, Truncation};
-use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig, RunDir};
+use candle_rnn::checkpoint::run::{self, DataConfig, IfExists, RunConfig, RunDir};
 use candle_rnn::data::mnist::Dataset;
 use candle_rnn::data::view::View;
 use candle_rnn::nn::Init;
@@ -26,47 +26,47 @@ use super::{screen, DataSource};
   candle-rnn train --data sample --epochs 20      a quick look, with no network
   candle-rnn train --truncate 5 --loss-at every   gradients within segments of 5 rows
   candle-rnn train --out runs/relu --cell relu --init identity
-  candle-rnn train --out runs/relu --cell relu --init identity --resume")]
+  candle-rnn train --out runs/relu --resume       after an interruption")]
 pub(super) struct TrainArgs {
     #[command(flatten)]
     source: DataSource,
-    /// Which data set
-    #[arg(long, value_enum, default_value_t)]
-    dataset: Dataset,
-    /// How an image is read, step by step
-    #[arg(long, value_enum, default_value_t)]
-    view: View,
-    /// The activation of the recurrent cell
-    #[arg(long, value_enum, default_value_t)]
-    cell: Cell,
-    /// Recurrent units
-    #[arg(long, value_name = "N", default_value_t = 150, value_parser = units)]
-    hidden: usize,
-    /// How initial weights are drawn
-    #[arg(long, value_enum, default_value_t)]
-    init: Init,
-    /// Passes over the training images
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
-    epochs: usize,
-    /// Images in a batch
-    #[arg(long, value_name = "N", default_value_t = 150, value_parser = at_least_one)]
-    batch_size: usize,
-    /// Adam's step size
-    #[arg(long, value_name = "F", default_value_t = 1e-3, value_parser = positive)]
-    lr: f64,
+    /// Which data set [default: mnist]
+    #[arg(long, value_enum)]
+    dataset: Option<Dataset>,
+    /// How an image is read, step by step [default: rows]
+    #[arg(long, value_enum)]
+    view: Option<View>,
+    /// The activation of the recurrent cell [default: tanh]
+    #[arg(long, value_enum)]
+    cell: Option<Cell>,
+    /// Recurrent units [default: 150]
+    #[arg(long, value_name = "N", value_parser = units)]
+    hidden: Option<usize>,
+    /// How initial weights are drawn [default: glorot]
+    #[arg(long, value_enum)]
+    init: Option<Init>,
+    /// Passes over the training images [default: 5]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    epochs: Option<usize>,
+    /// Images in a batch [default: 150]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    batch_size: Option<usize>,
+    /// Adam's step size [default: 0.001]
+    #[arg(long, value_name = "F", value_parser = positive)]
+    lr: Option<f64>,
     /// How far gradients flow back: `full`, segments of K steps, or windows that move by K1 steps
-    /// and reach back K2
-    #[arg(long, value_name = "K|K1:K2", default_value_t)]
-    truncate: Truncation,
-    /// Where the loss is read: at the `last` step, or at `every` step
-    #[arg(long, value_name = "last|every", default_value = "last")]
-    loss_at: LossAt,
-    /// Seed of all random numbers
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    seed: u64,
-    /// The float type
-    #[arg(long, value_enum, default_value_t)]
-    dtype: Precision,
+    /// and reach back K2 [default: full]
+    #[arg(long, value_name = "K|K1:K2")]
+    truncate: Option<Truncation>,
+    /// Where the loss is read: at the `last` step, or at `every` step [default: last]
+    #[arg(long, value_name = "last|every")]
+    loss_at: Option<LossAt>,
+    /// Seed of all random numbers [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The float type [default: f32]
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     #[command(flatten)]
     compute: Compute,
     /// The run directory [default: the next free of runs/0001, runs/0002, ...]
@@ -75,7 +75,8 @@ pub(super) struct TrainArgs {
     /// Replace the run in --out
     #[arg(long, requires = "out", conflicts_with = "resume")]
     overwrite: bool,
-    /// Continue the run in --out from its newest checkpoint, or begin it
+    /// Continue the run in --out from its newest checkpoint, or begin it; settings that are not named
+    /// are the run's
     #[arg(long, requires = "out")]
     resume: bool,
     /// Save a checkpoint every N optimizer steps [default: each epoch]
@@ -116,20 +117,27 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 impl TrainArgs {
-    fn config(&self) -> TrainConfig {
+    /// The settings that were named; the others as in `base`.
+    fn config(&self, base: &TrainConfig) -> TrainConfig {
         TrainConfig {
-            view: self.view,
-            cell: self.cell,
-            hidden_size: self.hidden,
-            init: self.init,
-            epochs: self.epochs,
-            batch_size: self.batch_size,
-            learning_rate: self.lr,
-            seed: self.seed,
-            dtype: self.dtype,
-            truncation: self.truncate,
-            loss_at: self.loss_at.clone(),
+            view: self.view.unwrap_or(base.view),
+            cell: self.cell.unwrap_or(base.cell),
+            hidden_size: self.hidden.unwrap_or(base.hidden_size),
+            init: self.init.unwrap_or(base.init),
+            epochs: self.epochs.unwrap_or(base.epochs),
+            batch_size: self.batch_size.unwrap_or(base.batch_size),
+            learning_rate: self.lr.unwrap_or(base.learning_rate),
+            seed: self.seed.unwrap_or(base.seed),
+            dtype: self.dtype.unwrap_or(base.dtype),
+            truncation: self.truncate.unwrap_or(base.truncation),
+            loss_at: self.loss_at.clone().unwrap_or_else(|| base.loss_at.clone()),
         }
+    }
+
+    /// The configuration of the run that is to be resumed, if there is one that can be read: one
+    /// that cannot is refused when the run is opened.
+    fn resumed(&self) -> Option<RunConfig> {
+        self.out.as_deref().filter(|_| self.resume).and_then(|out| run::read_config(out).ok())
     }
 
     fn if_exists(&self) -> IfExists {
@@ -154,25 +162,35 @@ impl TrainArgs {
 }
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
-    let config = args.config();
+    let resumed = args.resumed();
+    let config = args
+        .config(&resumed.as_ref().map_or_else(TrainConfig::default, |run| run.training.clone()));
     if let Err(error) = config.check() {
         super::wrong_usage(error);
     }
     let device = args.compute.open()?;
     device::check_precision(&device, config.dtype);
+    config.check_device(&device)?;
     // All files are read and checked before anything is written.
-    let data = args.source.load(args.dataset, args.quiet)?;
-    let source = match &args.source.data {
+    let (mut source, mut dataset) = (args.source.clone(), args.dataset);
+    if let Some(run) = &resumed {
+        source = source.or(&run.data);
+        dataset = dataset.or(Some(run.data.dataset));
+    }
+    let dataset = dataset.unwrap_or_default();
+    let data = source.load(dataset, args.quiet)?;
+    let source = match &source.data {
         Some(folder) if folder.as_os_str() != "sample" => {
             Some(std::path::absolute(folder).context("cannot resolve --data")?)
         }
         other => other.clone(),
     };
-    let data_config = DataConfig { dataset: args.dataset, source, sha256: data.fingerprint() };
+    let data_config = DataConfig { dataset, source, sha256: data.fingerprint() };
     let out = match &args.out {
         Some(out) => out.clone(),
         None => RunDir::next_free(Path::new("runs"))?,
     };
+    let epochs = config.epochs;
     let run = RunConfig::new(config, data_config);
     let (mut session, start) =
         Session::open(&out, run, data, &device, args.if_exists(), args.save_every)?;
@@ -192,13 +210,18 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     // On one of the threads that compute: from another, every call into them would wait for two of
     // them to wake up.
-    rayon::scope(|_| train(&args, &mut session, device::name(&device)))
+    rayon::scope(|_| train(&args, &mut session, epochs, device::name(&device)))
 }
 
-fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Result<ExitCode> {
+fn train(
+    args: &TrainArgs,
+    session: &mut Session,
+    epochs: usize,
+    device: &str,
+) -> anyhow::Result<ExitCode> {
     let signals = Signals::register().context("cannot listen to signals")?;
-    let (epochs, batches) = (args.epochs, session.trainer().batches());
-    args.say(&format!("training on {device}: {epochs} epochs of {batches} batches"))?;
+    let batches = session.trainer().batches();
+    args.say(&format!("training on {device}: epochs {epochs}, batches {batches} each"))?;
     let done = session.trainer().step_count() as usize;
     let mut progress = screen::TrainProgress::new(epochs, batches, done, args.quiet);
     let mut closed = None;

@@ -189,7 +189,7 @@ fn compare(
 fn unreadable(path: &Path, size: Option<u64>, source: std::io::Error) -> Error {
     match size {
         None => Error::data_file(path, format!("damaged or truncated gzip data: {source}")),
-        Some(_) => Error::Io { path: path.to_path_buf(), action: "read the file", source },
+        Some(_) => Error::Io { path: path.to_path_buf(), action: "read the file", cause: source },
     }
 }
 

@@ -41,7 +41,7 @@ impl Rnn {
     /// `(H, H)`, `bias_ih_l0` `(H,)`, and `bias_hh_l0` `(H,)`, which is added if it is there.
     ///
     /// # Errors
-    /// [`Error::Candle`](crate::Error::Candle) when a tensor is missing or has another shape.
+    /// [`Error::Candle`] when a tensor is missing or has another shape.
     pub fn new(config: RnnConfig, vb: VarBuilder) -> Result<Self> {
         let RnnConfig { input_size, hidden_size, cell } = config;
         let mut b = vb.get(hidden_size, "bias_ih_l0")?;
@@ -64,9 +64,9 @@ impl Rnn {
     ///   `(B, H)`, the final state; an [`Unroll`] also says how far gradients flow back
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when sizes disagree,
-    /// [`Error::DType`](crate::Error::DType) when dtypes do,
-    /// [`Error::Config`](crate::Error::Config) for truncation on a device other than the CPU.
+    /// [`Error::Shape`] when sizes disagree,
+    /// [`Error::DType`] when dtypes do,
+    /// [`Error::Config`] for truncation on a device other than the CPU.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -121,7 +121,7 @@ impl Rnn {
     /// The layer as it is now, for inference: it has weights of its own, which are packed once.
     ///
     /// # Errors
-    /// [`Error::Candle`](crate::Error::Candle) when the weights cannot be copied.
+    /// [`Error::Candle`] when the weights cannot be copied.
     pub fn freeze(&self) -> Result<Self> {
         let Weights { w_ih, w_hh, b } = self.weights.detach();
         let weights = Weights { w_ih: w_ih.copy()?, w_hh: w_hh.copy()?, b: b.copy()? };

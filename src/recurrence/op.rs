@@ -16,7 +16,7 @@ use super::cpu::{
 };
 use super::packed::PackedWeights;
 use super::storage::{not_on_cpu, on_cpu, slice};
-use super::{Cell, Outputs, SequenceDims, Unroll, Weights};
+use super::{Cell, Outputs, SequenceDims, Unroll};
 use crate::Result;
 
 /// Runs a recurrence over whole sequences as one differentiable op, on the CPU.
@@ -36,8 +36,8 @@ use crate::Result;
 /// The result and all gradients have the same bits for any number of threads.
 ///
 /// # Errors
-/// [`Error::Shape`] when sizes disagree or `T == 0`; [`Error::DType`] unless all are `f32` or all
-/// `f64`; [`Error::Config`] when a tensor is not on the CPU.
+/// [`Error::Shape`](crate::Error::Shape) when sizes disagree or `T == 0`; [`Error::DType`](crate::Error::DType) unless all are `f32` or all
+/// `f64`; [`Error::Config`](crate::Error::Config) when a tensor is not on the CPU.
 ///
 /// # Source
 /// Elman (1990), "Finding Structure in Time"; Werbos (1990), "Backpropagation Through Time: What
@@ -130,21 +130,23 @@ pub fn rnn_step(
 /// A dense layer as one differentiable op, on the CPU: `y = W x + b`.
 ///
 /// It is the recurrence's first and only step from a state of zeros, on the same kernels. Composed
-/// from Candle's ops, a small head takes several times as long, forward and backward.
+/// from Candle's ops, a small head takes several times as long, forward and backward. For a small
+/// head it is meant: recurrent weights of zero, `(C, C)`, are packed along.
 ///
 /// - `x`: `(N, I)` or `(B, T, I)`
-/// - `weight`: `(C, I)`; `bias`: `(C,)`
+/// - `weight`: `(C, I)`, C at most 1,024; `bias`: `(C,)`
 /// - returns `(N, C)` or `(B, T, C)`
 ///
 /// # Errors
-/// [`Error::Shape`] when sizes disagree; [`Error::DType`] unless all are `f32` or all `f64`;
-/// [`Error::Config`] when a tensor is not on the CPU.
+/// [`Error::Shape`](crate::Error::Shape) when sizes disagree; [`Error::DType`](crate::Error::DType) unless all are `f32` or all `f64`;
+/// [`Error::Config`](crate::Error::Config) when a tensor is not on the CPU.
 pub fn dense(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let classes = bias.elem_count();
-    let nothing = Tensor::zeros((classes, classes), bias.dtype(), bias.device())?;
-    let weights = Weights { w_ih: weight.clone(), w_hh: nothing, b: bias.clone() };
-    let packed = PackedWeights::new(&weights)?;
-    let input_size = packed.input_size();
+    dense_packed(x, &PackedWeights::dense(weight, bias)?)
+}
+
+/// As [`dense`], with weights that were packed before.
+pub(crate) fn dense_packed(x: &Tensor, packed: &PackedWeights) -> Result<Tensor> {
+    let (input_size, classes) = (packed.input_size(), packed.hidden_size());
     let mut shape = x.dims().to_vec();
     if !matches!(shape.len(), 2 | 3) || shape.pop() != Some(input_size) {
         let expected = format!("(N, {input_size}) or (B, T, {input_size})");
@@ -154,7 +156,7 @@ pub fn dense(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     shape.push(classes);
     let dims = SequenceDims { batch_size: rows, seq_len: 1, input_size, hidden_size: classes };
     dims.check_arguments(packed.dtype(), x, None)?;
-    run(x, &packed, None, Function::Identity, Outputs::All.into(), dims, shape.into())
+    run(x, packed, None, Function::Identity, Outputs::All.into(), dims, shape.into())
 }
 
 /// `(x, packed weights, h_0)` to outputs; without `h_0`, from zeros.

@@ -34,6 +34,23 @@ impl PackedWeights {
         Self::for_isa(weights, Isa::chosen().map_err(|text| Error::Config(text.to_string()))?)
     }
 
+    /// Packs a dense layer: `weight` `(C, I)`, C at most 1,024, and `bias` `(C,)`.
+    pub(crate) fn dense(weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        const MAX_CLASSES: usize = 1024;
+        let classes = match *weight.dims() {
+            [classes, inputs] if (1..=MAX_CLASSES).contains(&classes) && inputs > 0 => classes,
+            _ => {
+                let expected = format!("(C, I), C from 1 to {MAX_CLASSES}, I at least 1");
+                return Err(super::wrong_shape("weight", expected, weight));
+            }
+        };
+        if bias.dims() != [classes] {
+            return Err(super::wrong_shape("bias", format!("({classes},)"), bias));
+        }
+        let w_hh = Tensor::zeros((classes, classes), weight.dtype(), weight.device())?;
+        Self::new(&Weights { w_ih: weight.clone(), w_hh, b: bias.clone() })
+    }
+
     pub(super) fn for_isa(weights: &Weights, isa: Isa) -> Result<Self> {
         let (input_size, hidden_size) = weights.check()?;
         let Weights { w_ih, w_hh, b } = weights;
@@ -43,7 +60,9 @@ impl PackedWeights {
         let [w_ih, w_hh] = [w_ih.contiguous()?, w_hh.contiguous()?];
         let op = PackWeights { input_size, hidden_size, isa };
         let packed = w_ih.apply_op3(&w_hh, &b.contiguous()?, op)?;
-        Ok(Self { packed, w_ih: w_ih.detach(), w_hh: w_hh.detach(), isa })
+        // Variables change in place, and these must stay what was packed.
+        let [w_ih, w_hh] = [w_ih.detach().copy()?, w_hh.detach().copy()?];
+        Ok(Self { packed, w_ih, w_hh, isa })
     }
 
     pub(super) fn dims(&self, x: &Tensor, h_0: Option<&Tensor>) -> Result<SequenceDims> {

@@ -11,6 +11,7 @@ mod session;
 mod stream;
 mod trainer;
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use evaluate::most_likely;
@@ -126,6 +127,23 @@ impl TrainConfig {
         }
         self.loss_at.weights(self.view.seq_len()).map(|_| ())
     }
+
+    /// Checks that such a model can be trained on `device`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for truncation or losses at several steps elsewhere than on the CPU, and
+    /// when the environment variable `CANDLE_RNN_ISA` names an instruction set that is not there.
+    pub fn check_device(&self, device: &Device) -> Result<()> {
+        if device.is_cpu() {
+            return crate::recurrence::check_cpu();
+        }
+        if self.truncation == Truncation::FULL && self.loss_at.is_last() {
+            return Ok(());
+        }
+        Err(Error::Config(
+            "gradients are truncated, and losses read at several steps, on the CPU only".into(),
+        ))
+    }
 }
 
 /// What is measured in an epoch: a line of `metrics.jsonl`.
@@ -134,13 +152,14 @@ impl TrainConfig {
 pub struct EpochMetrics {
     /// The epoch, from 1.
     pub epoch: usize,
-    /// Mean loss of the last batch, after the epoch.
+    /// Mean loss of the last batch, after the epoch; of the last step.
     pub loss_batch: f64,
     /// Accuracy on the last batch, after the epoch, in `[0, 1]`.
     pub acc_batch: f64,
-    /// Mean of the losses of the epoch's batches, each before its optimizer step.
+    /// Mean of the losses of the epoch's batches, each before its optimizer step; of all steps that
+    /// the loss is read at.
     pub train_loss: f64,
-    /// Mean loss on the validation split.
+    /// Mean loss on the validation split; of the last step.
     pub valid_loss: f64,
     /// Accuracy on the validation split, in `[0, 1]`.
     pub valid_accuracy: f64,

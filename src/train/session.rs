@@ -68,12 +68,13 @@ impl Session {
             None => (Vec::new(), Start::New { damaged }),
             Some(Checkpoint { state, history }) => {
                 trainer.restore(&state)?;
-                if trainer.is_done() && run.has_model() {
+                // Epochs that ended after this checkpoint was saved will be run again; and what was
+                // damaged since is whole again.
+                run.write_metrics(&history)?;
+                run.write_model(&state)?;
+                if trainer.is_done() {
                     (history, Start::Finished)
                 } else {
-                    // Epochs that ended after this checkpoint was saved will be run again.
-                    run.write_metrics(&history)?;
-                    run.write_model(&state)?;
                     (history, Start::Resumed { step: state.adam.step, damaged })
                 }
             }

@@ -11,7 +11,6 @@ use super::evaluate::Tally;
 use super::{
     cross_entropy, evaluate, evaluate_steps, sequence_cross_entropy, EpochMetrics, TrainConfig,
 };
-use crate::bptt::Truncation;
 use crate::data::batches::{array_split, batch_count, Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
@@ -96,12 +95,7 @@ impl Trainer {
     /// [`Error::Candle`] when the device fails.
     pub fn new(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
         config.check()?;
-        let plain = config.truncation == Truncation::FULL && config.loss_at.is_last();
-        if !(plain || device.is_cpu()) {
-            return Err(Error::Config(
-                "gradients are truncated, and losses read at several steps, on the CPU only".into(),
-            ));
-        }
+        config.check_device(device)?;
         let dtype = config.dtype.dtype();
         let var_map = VarMap::new();
         let mut init = Stream::new(config.seed, Purpose::Init);

@@ -278,10 +278,12 @@ fn a_loss_at_every_step_reports_the_accuracy_after_each_row() {
     assert_eq!(config["training"]["loss_at"], "every");
     let shown = place.train("again", "--loss-at every").stdout;
     assert!(shown.contains("step  28  0."), "{shown}");
-    // And it resumes, from a configuration that holds both.
-    place
-        .run("train --data sample --hidden 8 --epochs 2 --out run --resume")
-        .failed_saying(&["truncation"]);
+    // Its last checkpoint lost, it continues from the first, with the settings of the run.
+    let whole = place.read("run/model.safetensors");
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000020")).unwrap();
+    place.run("train --out run --resume").succeeded();
+    assert_eq!(place.read("run/model.safetensors"), whole);
+    place.run("train --out run --resume --truncate 5").failed_saying(&["truncation"]);
 }
 
 #[test]
@@ -296,4 +298,40 @@ fn truncation_and_the_place_of_the_loss_change_what_is_learnt() {
     assert_eq!(weights("window", "--truncate 28:28"), full);
     assert_ne!(weights("short", "--truncate 5"), full);
     assert_ne!(weights("every", "--loss-at every"), full);
+}
+
+#[test]
+fn the_best_checkpoint_can_be_measured() {
+    let place = Place::new();
+    place.train("run", "");
+    let best = place.run("eval run/checkpoints/best --split valid --json").succeeded().json();
+    let highest = place
+        .metrics("run")
+        .iter()
+        .map(|m| m["valid_accuracy"].as_f64().unwrap())
+        .fold(0., f64::max);
+    assert_eq!(best["accuracy"].as_f64().unwrap(), highest);
+    place.run("info run/checkpoints/best/model.safetensors").succeeded();
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_refused_before_anything_is_written() {
+    let place = Place::new();
+    let mut command = place.command();
+    command.env("CANDLE_RNN_ISA", "avx1024").args(["train", "--data", "sample"]);
+    crate::Outcome::from(command.output().unwrap()).failed_saying(&[
+        "CANDLE_RNN_ISA",
+        "avx1024",
+        "portable",
+    ]);
+    assert!(!place.exists("runs"));
+    let with = |isa: &str, run: &str| {
+        let mut command = place.command();
+        let args = format!("train {} --out {run}", crate::small(""));
+        command.env("CANDLE_RNN_ISA", isa).args(args.split_whitespace());
+        crate::Outcome::from(command.output().unwrap()).succeeded();
+        place.read(&format!("{run}/model.safetensors"))
+    };
+    // The portable kernels round products before they add them: other bits, near the same weights.
+    assert_ne!(with("portable", "portable"), with("", "best"));
 }

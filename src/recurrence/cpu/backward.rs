@@ -75,7 +75,7 @@ pub(super) enum Kept<E> {
 }
 
 // SAFETY: the pointers of one pass are shared by threads that write disjoint rows.
-unsafe impl<E: Sync> Sync for Backward<'_, E> {}
+unsafe impl<E: Send + Sync> Sync for Backward<'_, E> {}
 
 /// What a group of rows computes in.
 #[derive(Clone, Copy)]
@@ -120,7 +120,7 @@ pub(super) fn scratch_len<V: Vector>(
     let padded = Panels::<V>::new(hidden_size).padded();
     let states = match args.states {
         Kept::All(_) => 0,
-        Kept::Checkpoints(..) => (1 + block_steps) * hidden_size,
+        Kept::Checkpoints(checkpoints, _) => (1 + checkpoints.every) * hidden_size,
     };
     rows * ((2 * overlap(args.windows) + 1 + block_steps) * padded + states)
 }
@@ -153,10 +153,12 @@ pub(super) unsafe fn backward_rows<V: Vector, A: Activation>(
     let (mut from, mut to) = (args.windows.len(), args.windows.len());
     let reached = args.windows[0].start;
     let mut end = seq_len;
+    // States from here on are there, or were computed again.
+    let mut computed_from = seq_len;
     while end > reached {
-        // Blocks begin at multiples, where checkpoints are.
+        // Blocks begin at multiples, as checkpoints do, of which each is for several blocks.
         let begin = ((end - 1) / block_steps * block_steps).max(reached);
-        let states = group.states::<V, A>(begin, end, block_steps, recomputed);
+        let states = group.states::<V, A>(begin, end, &mut computed_from, recomputed);
         for t in (begin..end).rev() {
             while from > 0 && args.windows[from - 1].end > t {
                 from -= 1;
@@ -217,13 +219,17 @@ struct States<E> {
     row: usize,
 }
 
+/// # Safety
+/// Every method needs what [`backward_rows`] asks for: it made the group, with pointers that are
+/// valid for the sizes in `dims`, and hands out parts of its scratch.
 impl<E: Element> Group<'_, E> {
-    /// The states of the steps `begin..end`: from the forward pass, or computed again.
+    /// The states of the steps `begin..end`: from the forward pass, or computed again, together with
+    /// those of all steps since the checkpoint before, from which the next blocks find theirs.
     unsafe fn states<V: Vector<Elem = E>, A: Activation>(
         &self,
         begin: usize,
         end: usize,
-        block_steps: usize,
+        computed_from: &mut usize,
         recomputed: *mut E,
     ) -> States<E> {
         let Backward { dims, x, h_0, .. } = *self.args;
@@ -235,9 +241,13 @@ impl<E: Element> Group<'_, E> {
             }
             Kept::Checkpoints(checkpoints, weights) => (checkpoints, weights),
         };
-        // From the checkpoint at or before `begin`, which a cut may have put inside a block.
-        let begins = begin / block_steps * block_steps;
-        let row = (1 + block_steps) * hidden_size;
+        let begins = begin / checkpoints.every * checkpoints.every;
+        let row = (1 + checkpoints.every) * hidden_size;
+        let states = States { at: recomputed.add((1 + begin - begins) * hidden_size), row };
+        if begin >= *computed_from {
+            return states;
+        }
+        *computed_from = begins;
         let from_h_0 = begins == 0;
         for local in 0..self.rows {
             let r = self.first + local;
@@ -262,11 +272,11 @@ impl<E: Element> Group<'_, E> {
             weights,
             states: recomputed.add(hidden_size),
             states_row: row,
-            slots: block_steps,
+            slots: checkpoints.every,
             checkpoints: Checkpoints::NONE,
         };
         forward_rows::<V, A>(&forward, 0, self.rows);
-        States { at: recomputed.add((1 + begin - begins) * hidden_size), row }
+        states
     }
 
     /// `δ_t` of a window, from the step after it; `adds` it to the samples if it is not the first.
@@ -474,6 +484,8 @@ struct OuterProduct<E> {
     rows: usize,
 }
 
+/// # Safety
+/// As the methods of [`Group`], whose samples these are.
 impl<E: Element> OuterProduct<E> {
     /// Adds `z δ` over the given steps to `sums`, or puts it there if it is the first.
     unsafe fn add_to<V: Vector<Elem = E>>(

@@ -64,7 +64,7 @@ impl<E> Checkpoints<E> {
 }
 
 // SAFETY: the pointers of one pass are shared by threads that write disjoint rows.
-unsafe impl<E: Sync> Sync for Forward<E> {}
+unsafe impl<E: Send + Sync> Sync for Forward<E> {}
 
 /// Runs rows `first..first + rows`.
 ///

@@ -46,3 +46,4 @@ pub(crate) use passes::{
     backward, forward_all, forward_last, BackwardInput, ForwardInput, GradOutputs, Gradients, Save,
     SavedStates, States, Wanted,
 };
+pub(crate) use workspace::release as release_memory;

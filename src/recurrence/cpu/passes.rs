@@ -75,7 +75,7 @@ pub(crate) fn forward_last<E: Element>(
     let mut checkpoints = None;
     let mut to = Checkpoints::NONE;
     if save == Save::Checkpoints {
-        let every = Groups::new(kernels, &input.dims).block_steps;
+        let every = Groups::new(kernels, &input.dims).checkpoint_steps(seq_len);
         let count = Checkpoints::<E>::count(every, seq_len);
         let buffer = checkpoints.insert(Buffer::new(batch_size * count * hidden_size));
         to = Checkpoints { at: buffer.as_mut_ptr(), every, count };
@@ -210,6 +210,12 @@ struct Groups {
 }
 
 impl Groups {
+    /// From a checkpoint to the next: whole blocks, about as many steps as there are checkpoints.
+    fn checkpoint_steps(&self, seq_len: usize) -> usize {
+        let blocks = (seq_len.isqrt() / self.block_steps).max(1);
+        blocks * self.block_steps
+    }
+
     fn new<E: Element>(kernels: &Kernels<E>, dims: &SequenceDims) -> Self {
         let sums = kernels.packed_len(dims.input_size, dims.hidden_size) * size_of::<E>();
         let most = (MAX_SUMS / sums).max(2);
@@ -223,7 +229,7 @@ impl Groups {
 
 impl<'a, E: Element> BackwardInput<'a, E> {
     /// Checks every length, in a batch that has rows.
-    fn check(&self, kernels: &Kernels<E>, block_steps: usize) {
+    fn check(&self, kernels: &Kernels<E>, checkpoint_steps: usize) {
         let SequenceDims { batch_size, seq_len, input_size, hidden_size } = self.dims;
         let state = batch_size * hidden_size;
         assert_eq!(self.x.len(), batch_size * seq_len * input_size);
@@ -234,7 +240,8 @@ impl<'a, E: Element> BackwardInput<'a, E> {
         match self.states {
             States::All(states) => assert_eq!(states.len(), seq_len * state),
             States::Checkpoints(states) => {
-                assert_eq!(states.len(), Checkpoints::<E>::count(block_steps, seq_len) * state);
+                let count = Checkpoints::<E>::count(checkpoint_steps, seq_len);
+                assert_eq!(states.len(), count * state);
             }
         }
         match self.grad {
@@ -257,13 +264,12 @@ impl<'a, E: Element> BackwardInput<'a, E> {
         }
     }
 
-    fn kept(&self, block_steps: usize) -> Kept<E> {
+    fn kept(&self, every: usize) -> Kept<E> {
         match self.states {
             States::All(states) => Kept::All(states.as_ptr()),
             States::Checkpoints(states) => {
-                let count = Checkpoints::<E>::count(block_steps, self.dims.seq_len);
-                let at = states.as_ptr().cast_mut();
-                let checkpoints = Checkpoints { at, every: block_steps, count };
+                let count = Checkpoints::<E>::count(every, self.dims.seq_len);
+                let checkpoints = Checkpoints { at: states.as_ptr().cast_mut(), every, count };
                 Kept::Checkpoints(checkpoints, self.weights.as_ptr())
             }
         }
@@ -289,8 +295,10 @@ pub(crate) fn backward<E: Element>(
     if batch_size == 0 {
         return gradients;
     }
-    let Groups { count, block_steps } = Groups::new(kernels, &input.dims);
-    input.check(kernels, block_steps);
+    let groups = Groups::new(kernels, &input.dims);
+    let Groups { count, block_steps } = groups;
+    let checkpoint_steps = groups.checkpoint_steps(seq_len);
+    input.check(kernels, checkpoint_steps);
     let pack_rows = |matrix: &[E], columns: usize| {
         let mut packed = Buffer::new((kernels.padded)(columns) * hidden_size);
         (kernels.pack_rows)(matrix, hidden_size, &mut packed);
@@ -308,7 +316,7 @@ pub(crate) fn backward<E: Element>(
         windows: input.windows(),
         x: input.x.as_ptr(),
         h_0: input.h_0.map_or(null, <[E]>::as_ptr),
-        states: input.kept(block_steps),
+        states: input.kept(checkpoint_steps),
         w_hh: w_hh.as_ptr(),
         w_ih: w_ih.as_ref().map_or(null, |w_ih| w_ih.as_ptr()),
         grad_states,

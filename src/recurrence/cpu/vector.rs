@@ -18,23 +18,30 @@ pub(crate) trait Element:
     const ZERO: Self;
     /// One.
     const ONE: Self;
+    /// What fresh memory holds in tests.
+    #[cfg(test)]
+    const NAN: Self;
 }
 
 impl Element for f32 {
     const ZERO: Self = 0.;
     const ONE: Self = 1.;
+    #[cfg(test)]
+    const NAN: Self = Self::NAN;
 }
 
 impl Element for f64 {
     const ZERO: Self = 0.;
     const ONE: Self = 1.;
+    #[cfg(test)]
+    const NAN: Self = Self::NAN;
 }
 
 /// A vector register of [`Self::LANES`] elements.
 ///
 /// # Safety
 /// All methods need the CPU features of the implementation: call them only inside
-/// [`Vector::call`], which the dispatcher in `isa` enters only with a proof of these features.
+/// [`Vector::call`], which kernels are reached through only with an `Isa`, the proof of these features.
 /// Pointers must be valid for as many elements as the method reads or writes; no alignment is
 /// needed.
 pub(crate) trait Vector: Copy {

@@ -18,8 +18,8 @@ type Block = Vec<Line>;
 
 /// Blocks that are kept; more than a step of a deep stack has.
 const MAX_BLOCKS: usize = 64;
-/// Lines that are kept: 1 GiB.
-const MAX_LINES: usize = 1 << 24;
+/// Lines that are kept: 512 MiB.
+const MAX_LINES: usize = 1 << 23;
 
 /// Blocks that nobody uses, the one that was given back last at the end.
 static POOL: Mutex<Vec<Block>> = Mutex::new(Vec::new());
@@ -37,7 +37,22 @@ impl<E: Element> Buffer<E> {
     pub(crate) fn new(len: usize) -> Self {
         let lines = (len * size_of::<E>()).div_ceil(size_of::<Line>());
         let block = take(lines).unwrap_or_else(|| vec![Line([0; 64]); lines]);
-        Self { block, len, element: PhantomData }
+        let buffer = Self { block, len, element: PhantomData };
+        // In tests, what is read before it was written shows.
+        #[cfg(test)]
+        let buffer = {
+            let mut buffer = buffer;
+            buffer.fill(E::NAN);
+            buffer
+        };
+        buffer
+    }
+}
+
+/// Empties the pool.
+pub(crate) fn release() {
+    if let Ok(mut pool) = POOL.lock() {
+        pool.clear();
     }
 }
 
@@ -92,12 +107,16 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again() {
-        // A size that no other test asks for, nor an eighth of it.
-        let len = 77_777_777;
-        let first = Buffer::<f32>::new(len);
-        let address = first.as_ptr();
-        drop(first);
-        assert_eq!(Buffer::<f32>::new(len).as_ptr(), address);
+    fn memory_is_used_again_but_not_for_much_smaller_buffers() {
+        // A size that no other test has blocks of, nor an eighth of it.
+        let lines = 3_333_333;
+        let mut block = vec![Line([0; 64]); lines];
+        block[1].0[5] = 77;
+        let address = block.as_ptr();
+        drop(Buffer::<f32> { block, len: 0, element: PhantomData });
+        assert!(take(lines / 9).is_none_or(|other| other.as_ptr() != address));
+        let again = take(lines - 1000).unwrap();
+        assert_eq!((again.as_ptr(), again.len(), again[1].0[5]), (address, lines, 77));
+        drop(Buffer::<f32> { block: again, len: 0, element: PhantomData });
     }
 }

@@ -138,3 +138,9 @@ fn assert_gradients(
         assert_close(&format!("{what} grad {name}"), found, expected, tolerance);
     }
 }
+
+/// Every bit of all gradients.
+fn bits(gradients: &SequenceGradients) -> Vec<u64> {
+    let SequenceGradients { x, w_ih, w_hh, b, h_0 } = gradients;
+    [x, w_ih, w_hh, b, h_0].into_iter().flatten().map(|value| value.to_bits()).collect()
+}

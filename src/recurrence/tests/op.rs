@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::super::{dense, rnn_step, Outputs};
 use super::*;
+use crate::bptt::Truncation;
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
@@ -30,6 +31,49 @@ fn the_number_of_threads_changes_no_bit() {
             }
         }
     }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_truncated_recomputed_or_wide_ones() {
+    let window = Truncation::window(3, 7).unwrap();
+    let ways = [
+        ((64, 20, 28, 150), Unroll::new(Outputs::All).truncated(window), DType::F64),
+        ((64, 40, 28, 100), Unroll::new(Outputs::Last).recomputing().unwrap(), DType::F32),
+        ((40, 2, 20, 520), Unroll::new(Outputs::All), DType::F32),
+    ];
+    for (size, unroll, dtype) in ways {
+        let sequence = sequence(size, Cell::Tanh, 6);
+        let outputs = if unroll.read() == Outputs::All { size.1 } else { 1 };
+        let grad: Vec<f64> =
+            (0..size.0 * outputs * size.3).map(|index| (index % 17) as f64 - 8.).collect();
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let isa = Isa::available()[0];
+            let (output, grads) = pool.install(|| run(&sequence, isa, dtype, unroll, &grad, true));
+            (output, bits(&grads))
+        };
+        let one = with(1);
+        for threads in [2, 3, 5] {
+            assert_eq!(with(threads), one, "{size:?} {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_change_of_the_weights_between_forward_and_backward_changes_no_gradient() {
+    let sequence = sequence((3, 5, 4, 6), Cell::Tanh, 8);
+    let gradient = |change: bool| {
+        let args = Arguments::new(&sequence, DType::F64);
+        let packed = PackedWeights::new(&args.weights()).unwrap();
+        let h = rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+        if change {
+            for var in &args.weights {
+                var.set(&(var.as_detached_tensor() * 2.).unwrap()).unwrap();
+            }
+        }
+        values(h.sum_all().unwrap().backward().unwrap().get(&args.weights[1]).unwrap())
+    };
+    assert_eq!(gradient(true), gradient(false));
 }
 
 #[test]
@@ -219,5 +263,10 @@ fn a_dense_layer_gives_the_values_and_gradients_of_candles() {
     let tensor = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
     let steps = dense(&tensor(&[2, 3, 4]), &tensor(&[5, 4]), &tensor(&[5])).unwrap();
     assert_eq!(steps.dims(), [2, 3, 5]);
-    assert!(dense(&tensor(&[2, 3]), &tensor(&[5, 4]), &tensor(&[5])).is_err());
+    let error = |x: &[usize], weight: &[usize], bias: &[usize]| {
+        dense(&tensor(x), &tensor(weight), &tensor(bias)).unwrap_err().to_string()
+    };
+    assert!(error(&[2, 3], &[5, 4], &[5]).contains("x must have shape (N, 4)"));
+    assert!(error(&[2, 4], &[5, 4], &[1, 5]).contains("bias must have shape (5,)"));
+    assert!(error(&[2, 4], &[2000, 4], &[2000]).contains("weight must have shape"));
 }
