@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
-use rayon::prelude::*;
 
 use crate::{Error, Result};
 
@@ -251,9 +250,6 @@ impl Parameter {
     }
 }
 
-/// Values that a thread updates at a time; no value depends on another.
-const PIECE: usize = 4096;
-
 /// One pass over a parameter, its gradient and its moments.
 struct FusedStep<'a> {
     moments: RefCell<Pair<'a>>,
@@ -294,19 +290,12 @@ impl InplaceOp2 for FusedStep<'_> {
                 let step_size = self.c.step_size as $type;
                 let correction = self.c.bias_correction2_sqrt as $type;
                 let eps = self.c.eps as $type;
-                let update =
-                    |(((x, g), m), v): (((&mut $type, &$type), &mut $type), &mut $type)| {
-                        *m = beta1 * *m + rest1 * g;
-                        *v = beta2 * *v + rest2 * g * g;
-                        *x -= step_size * *m / (v.sqrt() / correction + eps);
-                    };
-                var.par_chunks_mut(PIECE)
-                    .zip(grad.par_chunks(PIECE))
-                    .zip($m.par_chunks_mut(PIECE))
-                    .zip($v.par_chunks_mut(PIECE))
-                    .for_each(|(((x, g), m), v)| {
-                        x.iter_mut().zip(g).zip(m).zip(v).for_each(update)
-                    });
+                let moments = $m.iter_mut().zip($v.iter_mut());
+                for ((x, g), (m, v)) in var.iter_mut().zip(grad).zip(moments) {
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *x -= step_size * *m / (v.sqrt() / correction + eps);
+                }
             }};
         }
         match (&mut *self.moments.borrow_mut(), var, grad) {
