@@ -5,15 +5,15 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_rnn::data::batches::{array_split, Gather};
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::data::view::View;
 use candle_rnn::model::SequenceClassifier;
+use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::{Adam, AdamConfig};
-use candle_rnn::recurrence::Outputs;
 use candle_rnn::rng::{Purpose, Stream};
 use candle_rnn::train::{cross_entropy, TrainConfig};
 
@@ -43,10 +43,7 @@ fn time_steps() -> candle_rnn::Result<()> {
         DType::F32,
         &device,
     )?;
-    let named: Vec<(String, Var)> = match vars.data().lock() {
-        Ok(vars) => vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect(),
-        Err(_) => Vec::new(),
-    };
+    let named = VarSink::new(&vars, DType::F32, &device).named()?;
     let mut adam = Adam::new(named, AdamConfig::default())?;
     let gather = Gather::new(View::Rows, DType::F32, &device)?;
     let mut parts: Vec<(&str, Vec<f64>)> = Vec::new();
@@ -70,7 +67,7 @@ fn time_steps() -> candle_rnn::Result<()> {
         part("gather the batch", lap(start));
 
         let start = Instant::now();
-        let h = model.rnn().forward(&batch.x, None, Outputs::Last)?;
+        let h = model.rnn().last(&batch.x)?;
         part("recurrence, forward", lap(start));
 
         let start = Instant::now();

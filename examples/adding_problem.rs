@@ -12,13 +12,13 @@
 //! cargo run --release --no-default-features --example adding_problem
 //! ```
 
-use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{VarBuilder, VarMap};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
 use candle_rnn::bptt::Truncation;
-use candle_rnn::nn::init::{init_linear, init_rnn, VarSink};
-use candle_rnn::nn::{Init, Rnn, RnnConfig};
+use candle_rnn::nn::init::{init_linear, VarSink};
+use candle_rnn::nn::{Init, Rnn, RnnConfig, Sequences};
 use candle_rnn::optim::{Adam, AdamConfig};
-use candle_rnn::recurrence::{dense, Cell, Outputs, Unroll};
+use candle_rnn::recurrence::dense;
 use candle_rnn::rng::{Purpose, Stream};
 use candle_rnn::Result;
 
@@ -45,31 +45,22 @@ fn main() -> Result<()> {
 /// Trains from the same start; returns the error, and the largest weight that reads the marks.
 fn train(truncation: Truncation) -> Result<(f64, f32)> {
     let device = Device::Cpu;
-    let config = RnnConfig { input_size: 2, hidden_size: UNITS, cell: Cell::Tanh };
-    let vars = VarMap::new();
-    let mut sink = VarSink::new(&vars, DType::F32, &device);
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &device);
     let mut rng = Stream::new(1, Purpose::Init);
-    init_rnn(config, Init::Orthogonal, &mut rng, &mut sink, "rnn")?;
-    init_linear(UNITS, 1, Init::Glorot, &mut rng, &mut sink, "head")?;
-    let mut named: Vec<(String, Var)> = match vars.data().lock() {
-        Ok(vars) => vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect(),
-        Err(_) => return Err(candle_rnn::Error::Config("the variables are lost".into())),
-    };
-    named.sort_by(|a, b| a.0.cmp(&b.0));
-    let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
-    let w_ih =
-        named.iter().find(|(name, _)| name == "rnn.weight_ih_l0").map(|(_, var)| var.clone());
-    let Some(w_ih) = w_ih else { return Err(candle_rnn::Error::Config("no input weights".into())) };
+    let rnn = Rnn::init(RnnConfig::new(2, UNITS), Init::Orthogonal, &mut rng, &sink, "rnn")?;
+    init_linear(UNITS, 1, Init::Glorot, &mut rng, &sink, "head")?;
+    let named = sink.named()?;
+    let vb = sink.builder();
+    // The weights that read the marks begin at zero: what moves them is a gradient.
+    let w_ih = named["rnn.weight_ih_l0"].clone();
     let values_only = Tensor::new(&[[1f32, 0.]], &device)?;
     w_ih.set(&w_ih.as_detached_tensor().broadcast_mul(&values_only)?)?;
-    let rnn = Rnn::new(config, vb.pp("rnn"))?;
     let (weight, bias) = (vb.get((1, UNITS), "head.weight")?, vb.get(1, "head.bias")?);
     let mut adam = Adam::new(named, AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() })?;
-    let unroll = Unroll::new(Outputs::Last).truncated(truncation);
     let mut late = 0.;
     for update in 0..UPDATES {
         let (x, sums) = batch(&mut rng)?;
-        let told = dense(&rnn.forward(&x, None, unroll)?, &weight, &bias)?;
+        let told = dense(&rnn.last(Sequences::new(&x).truncated(truncation))?, &weight, &bias)?;
         let loss = (told - sums)?.sqr()?.mean_all()?;
         adam.step(&loss.backward()?)?;
         if update >= UPDATES - 500 {

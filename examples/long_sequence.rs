@@ -60,7 +60,7 @@ fn measure(recompute: bool) -> Result<(f64, f64), Box<dyn std::error::Error>> {
     let [w_ih, w_hh, b] = [&[UNITS, 1][..], &[UNITS, UNITS], &[UNITS]]
         .map(|shape| tensor(shape, limit).and_then(|tensor| Var::from_tensor(&tensor)));
     let [w_ih, w_hh, b] = [w_ih?, w_hh?, b?].map(|var| var.as_tensor().clone());
-    let weights = Weights { w_ih, w_hh, b };
+    let weights = Weights::new(w_ih, w_hh, b);
     let mut unroll = Unroll::new(Outputs::Last);
     if recompute {
         unroll = unroll.recomputing()?;
@@ -78,7 +78,7 @@ fn measure(recompute: bool) -> Result<(f64, f64), Box<dyn std::error::Error>> {
 }
 
 fn step(x: &Tensor, weights: &Weights, unroll: Unroll) -> candle_rnn::Result<()> {
-    let h_n = rnn_sequence(x, &PackedWeights::new(weights)?, None, Cell::Tanh, unroll)?;
+    let h_n = rnn_sequence(x, &PackedWeights::new(Cell::Tanh, weights)?, None, unroll)?;
     h_n.backward()?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::recurrence::State;
 use crate::{Error, Result};
 
 /// How far gradients flow back from a loss.
@@ -84,11 +85,11 @@ impl Truncation {
 
     /// The windows of `seq_len` steps, in order: their losses follow each other and leave none out.
     ///
-    /// A layer walks through them in its own sweep. In a stack, segments do not mix either: give
-    /// every layer the same truncation. Windows that overlap would: what reaches the lower layer
-    /// from one window belongs to another one there, which reaches further back. A stack of layers
-    /// runs each of them by itself, on the steps `start..end` with the states before `start` as
-    /// constants, and adds the gradients up.
+    /// A layer walks through them in its own sweep. In a stack, segments do not mix either: every
+    /// layer has the same. Windows that overlap would: what reaches the lower layer from one window
+    /// belongs to another one there, which reaches further back. For a stack, run each window by
+    /// itself, on the steps `start..end` with the states before `start` as constants, and add the
+    /// gradients up.
     pub fn windows(&self, seq_len: usize) -> Vec<Window> {
         let (step, reach) = match self.0 {
             Form::Full => (seq_len, seq_len),
@@ -107,6 +108,13 @@ impl Truncation {
                 Window { start, losses_from, end }
             })
             .collect()
+    }
+}
+
+impl Truncation {
+    /// Whether windows may share steps.
+    pub fn overlaps(&self) -> bool {
+        matches!(self.0, Form::Window { k1, k2 } if k2 > k1)
     }
 }
 
@@ -290,22 +298,22 @@ impl FromStr for LossAt {
 /// The state that goes from one piece of a long sequence into the next, as a constant: no gradient
 /// flows from a piece into the one before.
 #[derive(Clone, Debug, Default)]
-pub struct CarriedState(Option<Tensor>);
+pub struct CarriedState(Option<State>);
 
 impl CarriedState {
-    /// The state before the first step: zeros.
+    /// The states before the first step: zeros.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The state to begin the next piece with, `(B, H)`; `None` stands for zeros.
-    pub fn get(&self) -> Option<&Tensor> {
+    /// The states to begin the next piece with; `None` stands for zeros.
+    pub fn get(&self) -> Option<&State> {
         self.0.as_ref()
     }
 
-    /// Takes the final state of a piece, `(B, H)`, without the graph that made it.
-    pub fn carry(&mut self, h_n: &Tensor) {
-        self.0 = Some(h_n.detach());
+    /// Takes the final states of a piece, without the graph that made them.
+    pub fn carry(&mut self, state: &State) {
+        self.0 = Some(state.detach());
     }
 
     /// Forgets: the next piece begins from zeros.
@@ -318,18 +326,20 @@ impl CarriedState {
     /// # Errors
     /// [`Error::Shape`] when `ended` has not one value a row.
     pub fn reset_rows(&mut self, ended: &[bool]) -> Result<()> {
-        let Some(state) = &self.0 else { return Ok(()) };
-        if state.dim(0)? != ended.len() {
+        let Some(State { h, c }) = &self.0 else { return Ok(()) };
+        if h.dim(1)? != ended.len() {
             return Err(Error::Shape {
                 op: "reset_rows",
                 tensor: "ended",
-                expected: format!("({},)", state.dim(0)?),
+                expected: format!("({},)", h.dim(1)?),
                 actual: vec![ended.len()],
             });
         }
         let keep: Vec<f32> = ended.iter().map(|ended| f32::from(u8::from(!ended))).collect();
-        let keep = Tensor::from_vec(keep, (ended.len(), 1), state.device())?;
-        self.0 = Some(state.broadcast_mul(&keep.to_dtype(state.dtype())?)?);
+        let keep = Tensor::from_vec(keep, (ended.len(), 1), h.device())?.to_dtype(h.dtype())?;
+        let reset = |state: &Tensor| state.broadcast_mul(&keep);
+        let c = c.as_ref().map(reset).transpose()?;
+        self.0 = Some(State { h: reset(h)?, c });
         Ok(())
     }
 }
@@ -423,10 +433,14 @@ mod tests {
         let var = Var::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
         let mut state = CarriedState::new();
         assert!(state.get().is_none());
-        state.carry(&(var.as_tensor() * 2.).unwrap());
-        assert!(!state.get().unwrap().track_op());
+        let doubled = (var.as_tensor() * 2.).unwrap().unsqueeze(0).unwrap();
+        state.carry(&State { h: doubled.clone(), c: Some(doubled) });
         state.reset_rows(&[true, false]).unwrap();
-        assert_eq!(state.get().unwrap().to_vec2::<f32>().unwrap(), [[0., 0.], [6., 8.]]);
+        let State { h, c } = state.get().unwrap();
+        for carried in [h, c.as_ref().unwrap()] {
+            assert!(!carried.track_op());
+            assert_eq!(carried.to_vec3::<f32>().unwrap(), [[[0., 0.], [6., 8.]]]);
+        }
         assert!(state.reset_rows(&[true]).is_err());
         state.reset();
         assert!(state.get().is_none());

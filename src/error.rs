@@ -36,6 +36,16 @@ pub enum Error {
         /// The element type it has.
         actual: String,
     },
+    /// A weight from elsewhere is missing, is one too many, or is not what a layer needs.
+    #[error("weight {name}: expected {expected}, found {found}")]
+    Weight {
+        /// The weight's name where it comes from, such as `rnn.weight_hh_l0` or `recurrent_kernel`.
+        name: String,
+        /// What it must be: its shape and its element type.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A setting is out of range, or settings do not go together.
     #[error("{0}")]
     Config(String),

@@ -1,43 +1,84 @@
-//! The classifier: a recurrent layer and a dense head on its last state.
+//! The classifier: recurrent layers and a dense head on the last one's final state.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::init::{init_linear, init_rnn, VarSink};
-use crate::nn::{Init, Rnn, RnnConfig};
+use crate::nn::dropout::{check_probability, dropout};
+use crate::nn::init::{init_linear, VarSink};
+use crate::nn::{Init, Sequences, Stack, StackConfig};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
 /// The sizes of a [`SequenceClassifier`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierConfig {
-    /// The recurrent cell's activation.
+    /// The recurrent cell.
     pub cell: Cell,
     /// I, features of the input at each step.
     pub input_size: usize,
-    /// H, recurrent units.
+    /// H, recurrent units of a layer in one direction.
     pub hidden_size: usize,
+    /// L, recurrent layers.
+    #[serde(default = "one")]
+    pub num_layers: usize,
+    /// Whether each layer runs in both directions: D is 2.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Probability that a number between two layers, or before the head, is left out in training.
+    #[serde(default)]
+    pub dropout: f64,
     /// C, classes.
     pub num_classes: usize,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl ClassifierConfig {
+    /// One layer that runs forward in time, without dropout.
+    pub fn new(cell: Cell, input_size: usize, hidden_size: usize, num_classes: usize) -> Self {
+        Self {
+            cell,
+            input_size,
+            hidden_size,
+            num_layers: 1,
+            bidirectional: false,
+            dropout: 0.,
+            num_classes,
+        }
+    }
+
     /// The largest size of any dimension: far beyond any use, and small enough that the number of
     /// weights cannot overflow.
     const MAX_SIZE: usize = 1 << 20;
+    /// The most layers.
+    const MAX_LAYERS: usize = 64;
 
-    /// The recurrent layer's part of this configuration.
-    pub fn rnn(&self) -> RnnConfig {
-        RnnConfig { input_size: self.input_size, hidden_size: self.hidden_size, cell: self.cell }
+    /// The recurrent layers' part of this configuration.
+    pub fn rnn(&self) -> StackConfig {
+        StackConfig {
+            num_layers: self.num_layers,
+            bidirectional: self.bidirectional,
+            // Of one layer, there is only the head's.
+            dropout: if self.num_layers > 1 { self.dropout } else { 0. },
+            ..StackConfig::new(self.cell, self.input_size, self.hidden_size)
+        }
     }
 
-    /// Checks that every size is from 1 to 2^20.
+    /// D·H: numbers that the head reads.
+    fn features(&self) -> usize {
+        self.rnn().directions() * self.hidden_size
+    }
+
+    /// Checks that every size is from 1 to 2^20, that there are at most 64 layers, and that dropout
+    /// is a probability less than 1.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the size that is not.
+    /// [`Error::Config`] naming what does not hold.
     pub fn check(&self) -> Result<()> {
         let sizes = [
             ("input_size", self.input_size),
@@ -50,49 +91,55 @@ impl ClassifierConfig {
                 return Err(Error::Config(format!("{name} must be from 1 to {max}, got {size}")));
             }
         }
-        Ok(())
+        if self.num_layers > Self::MAX_LAYERS {
+            let (max, got) = (Self::MAX_LAYERS, self.num_layers);
+            return Err(Error::Config(format!("num_layers must be from 1 to {max}, got {got}")));
+        }
+        check_probability("dropout", self.dropout)?;
+        self.rnn().check()
     }
 
     /// Names and shapes of all weights, sorted by name.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (inputs, units) = (self.input_size, self.hidden_size);
-        [
-            ("head.bias", vec![self.num_classes]),
-            ("head.weight", vec![self.num_classes, units]),
-            ("rnn.bias_ih_l0", vec![units]),
-            ("rnn.weight_hh_l0", vec![units, units]),
-            ("rnn.weight_ih_l0", vec![units, inputs]),
-        ]
-        .map(|(name, shape)| (name.to_string(), shape))
-        .to_vec()
+        let mut parameters: Vec<(String, Vec<usize>)> = self
+            .rnn()
+            .parameters()
+            .into_iter()
+            .map(|(name, shape)| (format!("rnn.{name}"), shape))
+            .collect();
+        parameters.push(("head.bias".into(), vec![self.num_classes]));
+        parameters.push(("head.weight".into(), vec![self.num_classes, self.features()]));
+        parameters.sort();
+        parameters
     }
 }
 
-/// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the last state of an
-/// [`Rnn`].
+/// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the final state of a
+/// [`Stack`]'s last layer; of both directions, if it has two.
 #[derive(Clone, Debug)]
 pub struct SequenceClassifier {
-    rnn: Rnn,
+    rnn: Stack,
+    dropout: f64,
     head: Linear,
     /// Of a head that does not change any more.
     packed_head: Option<PackedWeights>,
 }
 
 impl SequenceClassifier {
-    /// Takes the weights from `vb`: the recurrent layer's under `rnn`, the head's under `head`
-    /// (`weight` `(C, H)`, `bias` `(C,)`).
+    /// Takes the weights from `vb`: the recurrent layers' under `rnn`, the head's under `head`
+    /// (`weight` `(C, D·H)`, `bias` `(C,)`).
     ///
     /// # Errors
     /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor is missing or has
     /// another shape.
     pub fn new(config: &ClassifierConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
-        let (units, classes) = (config.hidden_size, config.num_classes);
-        let rnn = Rnn::new(config.rnn(), vb.pp("rnn"))?;
+        let (units, classes) = (config.features(), config.num_classes);
+        let rnn = Stack::new(config.rnn(), vb.pp("rnn"))?;
         let head = vb.pp("head");
         let head =
             Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
-        Ok(Self { rnn, head, packed_head: None })
+        Ok(Self { rnn, dropout: config.dropout, head, packed_head: None })
     }
 
     /// Puts initial weights into `vars`, replacing any of the same names, and builds on them: an
@@ -109,10 +156,10 @@ impl SequenceClassifier {
         device: &Device,
     ) -> Result<Self> {
         config.check()?;
-        let mut sink = VarSink::new(vars, dtype, device);
-        init_rnn(config.rnn(), init, rng, &mut sink, "rnn")?;
-        init_linear(config.hidden_size, config.num_classes, init, rng, &mut sink, "head")?;
-        Self::new(config, VarBuilder::from_varmap(vars, dtype, device))
+        let sink = VarSink::new(vars, dtype, device);
+        Stack::init(config.rnn(), init, rng, &sink, "rnn")?;
+        init_linear(config.features(), config.num_classes, init, rng, &sink, "head")?;
+        Self::new(config, sink.builder())
     }
 
     /// Logits after the last step.
@@ -134,7 +181,39 @@ impl SequenceClassifier {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_unrolled(&self, x: &Tensor, unroll: impl Into<Unroll>) -> Result<Tensor> {
-        self.logits(&self.rnn.forward(x, None, unroll)?)
+        self.read(x, unroll.into(), None)
+    }
+
+    /// As [`forward_unrolled`](Self::forward_unrolled), for training: dropout, if there is any, draws
+    /// from `rng`.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_training(
+        &self,
+        x: &Tensor,
+        unroll: impl Into<Unroll>,
+        rng: &mut Stream,
+    ) -> Result<Tensor> {
+        self.read(x, unroll.into(), Some(rng))
+    }
+
+    fn read(&self, x: &Tensor, unroll: Unroll, mut rng: Option<&mut Stream>) -> Result<Tensor> {
+        let mut sequences = Sequences::new(x).truncated(unroll.truncation());
+        if unroll.recomputes() {
+            sequences = sequences.recomputing();
+        }
+        if let Some(rng) = rng.as_deref_mut() {
+            sequences = sequences.dropout(rng);
+        }
+        let mut h = match unroll.read() {
+            Outputs::All => self.rnn.forward(sequences)?.outputs,
+            Outputs::Last => self.rnn.last(sequences)?,
+        };
+        if let (Some(rng), true) = (rng, self.dropout > 0.) {
+            h = dropout(&h, self.dropout, rng)?;
+        }
+        self.logits(&h)
     }
 
     /// Logits after every step.
@@ -150,7 +229,7 @@ impl SequenceClassifier {
 
     /// Logits of states.
     ///
-    /// - `h`: `(B, H)` or `(B, T, H)`
+    /// - `h`: `(B, D·H)` or `(B, T, D·H)`
     /// - returns `(B, C)` or `(B, T, C)`
     ///
     /// # Errors
@@ -169,7 +248,7 @@ impl SequenceClassifier {
     /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
         let head = Linear::new(self.head.weight().detach(), self.head.bias().map(Tensor::detach));
-        Self { rnn: self.rnn.detach(), head, packed_head: None }
+        Self { rnn: self.rnn.detach(), dropout: self.dropout, head, packed_head: None }
     }
 
     /// The model as it is now, for inference: it has weights of its own, laid out once for the
@@ -184,11 +263,16 @@ impl SequenceClassifier {
             Some(bias) if weight.device().is_cpu() => Some(PackedWeights::dense(&weight, bias)?),
             _ => None,
         };
-        Ok(Self { rnn: self.rnn.freeze()?, head: Linear::new(weight, bias), packed_head })
+        Ok(Self {
+            rnn: self.rnn.freeze()?,
+            dropout: self.dropout,
+            head: Linear::new(weight, bias),
+            packed_head,
+        })
     }
 
-    /// The recurrent layer.
-    pub fn rnn(&self) -> &Rnn {
+    /// The recurrent layers.
+    pub fn rnn(&self) -> &Stack {
         &self.rnn
     }
 }

@@ -10,6 +10,7 @@ use crate::checkpoint::run::{self, RunConfig};
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::SequenceClassifier;
+use crate::recurrence::State;
 use crate::train::{evaluate, Evaluation};
 use crate::{Error, Result};
 
@@ -100,8 +101,16 @@ impl Predictor {
     /// What the model says of each image after each step: for each image, T predictions.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// As [`predict`](Self::predict); and [`Error::Config`] for a bidirectional model, which has read
+    /// the whole image at every step.
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
+        if self.config.model.bidirectional {
+            return Err(Error::Config(
+                "a bidirectional model has read the whole sequence at every step: there is nothing \
+                 to tell step by step"
+                    .into(),
+            ));
+        }
         let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
         let logits = self.model.forward_steps(&x)?;
         (0..images.len()).map(|image| predictions(&logits.get(image)?)).collect()
@@ -141,8 +150,8 @@ impl Predictor {
 #[derive(Clone, Debug)]
 pub struct Stream<'a> {
     predictor: &'a Predictor,
-    /// `(1, H)`, once there was a step.
-    state: Option<Tensor>,
+    /// Once there was a step.
+    state: Option<State>,
 }
 
 impl Stream<'_> {
@@ -151,7 +160,8 @@ impl Stream<'_> {
     /// - `x_t`: `(I,)`, such as a row of pixels in `[0, 1]`
     ///
     /// # Errors
-    /// [`Error::Shape`] when the input has another size than the model's.
+    /// [`Error::Shape`] when the input has another size than the model's, [`Error::Config`] when the
+    /// model reads sequences in both directions.
     pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
         let Predictor { config, model, .. } = self.predictor;
         if x_t.len() != config.model.input_size {
@@ -162,13 +172,12 @@ impl Stream<'_> {
                 actual: vec![x_t.len()],
             });
         }
-        let weights = model.rnn().weights();
         let x_t = Tensor::from_slice(x_t, (1, x_t.len()), &Device::Cpu)?
-            .to_dtype(weights.b.dtype())?
-            .to_device(weights.b.device())?;
-        let h_t = model.rnn().step(&x_t, self.state.as_ref())?;
+            .to_dtype(model.rnn().dtype())?
+            .to_device(model.rnn().device())?;
+        let (h_t, state) = model.rnn().step(&x_t, self.state.as_ref())?;
         let mut found = predictions(&model.logits(&h_t)?)?;
-        self.state = Some(h_t);
+        self.state = Some(state);
         found
             .pop()
             .ok_or_else(|| Error::Config("a step of one sequence gives one prediction".into()))

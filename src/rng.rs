@@ -17,6 +17,8 @@ pub enum Purpose {
     Init = 1,
     /// The order of the training images.
     Shuffle = 2,
+    /// Which numbers dropout leaves out.
+    Dropout = 3,
     /// The fixed order of pixels in `View::Permuted`.
     Permutation = 5,
 }
@@ -53,6 +55,11 @@ impl Stream {
     /// A number in `[-limit, limit)`.
     pub fn symmetric(&mut self, limit: f64) -> f64 {
         limit * (2.0 * self.unit() - 1.0)
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// A standard normal number (Box & Muller, 1958; one of the pair is used).

@@ -91,12 +91,7 @@ impl Job {
             Ok(mut data) => data.extend(vars.clone()),
             Err(_) => return Err(Error::Config("the variables are lost".into())),
         }
-        let config = ClassifierConfig {
-            cell: Cell::Tanh,
-            input_size: 28,
-            hidden_size: 150,
-            num_classes: 10,
-        };
+        let config = ClassifierConfig::new(Cell::Tanh, 28, 150, 10);
         let vb = VarBuilder::from_varmap(&var_map, dtype, &Device::Cpu);
         let model = SequenceClassifier::new(&config, vb)?;
         // A name that the model did not find would have been made, at random.

@@ -1,13 +1,13 @@
 //! Training on a series without end: it learns, carries its state, and its memory does not grow.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{VarBuilder, VarMap};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
 use candle_rnn::bptt::Truncation;
-use candle_rnn::nn::init::{init_linear, init_rnn, VarSink};
+use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
-use candle_rnn::recurrence::{dense, Cell};
+use candle_rnn::recurrence::dense;
 use candle_rnn::rng::{Purpose, Stream};
 use candle_rnn::train::StreamTrainer;
 
@@ -15,15 +15,11 @@ const PIECE: usize = 500;
 
 /// A trainer of 8 units, and the weight and bias of a head that makes one number of them.
 fn trainer(seed: u64) -> (StreamTrainer, Tensor, Tensor) {
-    let config = RnnConfig { input_size: 1, hidden_size: 8, cell: Cell::Tanh };
-    let vars = VarMap::new();
-    let mut sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
     let mut rng = Stream::new(seed, Purpose::Init);
-    init_rnn(config, Init::Orthogonal, &mut rng, &mut sink, "rnn").unwrap();
-    init_linear(8, 1, Init::Glorot, &mut rng, &mut sink, "head").unwrap();
-    let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let rnn = Rnn::new(config, vb.pp("rnn")).unwrap();
-    let named: Vec<(String, Var)> = vars.data().lock().unwrap().clone().into_iter().collect();
+    let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink, "rnn").unwrap();
+    init_linear(8, 1, Init::Glorot, &mut rng, &sink, "head").unwrap();
+    let (named, vb) = (sink.named().unwrap(), sink.builder());
     let head = vb.pp("head");
     let (weight, bias) = (head.get((1, 8), "weight").unwrap(), head.get(1, "bias").unwrap());
     let adam = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
@@ -100,7 +96,7 @@ fn the_state_goes_on_where_the_piece_before_ended() {
     let loss = |h: &Tensor| Ok(dense(h, &weight, &bias)?.sqr()?.mean_all()?);
     // A gradient far below Adam's epsilon moves no weight.
     trainer.step(&half(0), |h| Ok((loss(h)? * 1e-20)?)).unwrap();
-    assert!(trainer.state_mut().get().is_some_and(|state| !state.track_op()));
+    assert!(trainer.state_mut().get().is_some_and(|state| !state.h.track_op()));
     let second = trainer.step(&half(PIECE / 2), loss).unwrap();
     assert!((second - whole).abs() <= 1e-6 * whole, "{second} {whole}");
     trainer.state_mut().reset();
@@ -128,5 +124,5 @@ fn a_state_of_another_batch_size_is_an_error_that_names_it() {
     trainer.step(&x, loss).unwrap();
     let wider = Tensor::cat(&[&x, &x], 0).unwrap();
     let error = trainer.step(&wider, loss).unwrap_err().to_string();
-    assert!(error.contains("h_0 must have shape (2, 8), got [1, 8]"), "{error}");
+    assert!(error.contains("h_0 must have shape (1, 2, 8), got [1, 1, 8]"), "{error}");
 }

@@ -4,14 +4,20 @@
 //! a fraction of what the gemm crate reaches on a square product of 2,048 in the same run. Only
 //! operations that are done count: there is no gradient for the inputs, and no product with the zero
 //! state before the first step. Epochs of the reference job come first.
+//!
+//! `just bench gru` measures one cell alone.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
 use candle_rnn::data::mnist::Mnist;
-use candle_rnn::recurrence::{rnn_sequence, Cell, Outputs, PackedWeights, Weights};
+use candle_rnn::nn::init::VarSink;
+use candle_rnn::nn::{Init, Stack, StackConfig};
+use candle_rnn::recurrence::Cell;
+use candle_rnn::rng::{Purpose, Stream};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
 use criterion::{Criterion, Throughput};
 
@@ -39,56 +45,49 @@ const WIDER: [Shape; 5] = [
     (1024, 28, 28, 150),
 ];
 
+/// Cells whose products differ; relu is tanh's.
+const CELLS: [Cell; 3] = [Cell::Tanh, Cell::Gru, Cell::Lstm];
+
 struct Layer {
     x: Tensor,
-    weights: Weights,
+    layer: Stack,
+    frozen: Stack,
 }
 
 impl Layer {
-    fn new((batch_size, seq_len, input_size, hidden_size): Shape) -> Result<Self> {
-        let limit = 1. / (hidden_size as f32).sqrt();
-        // A low-discrepancy sequence: seeded by nothing.
-        let values = |count: usize, limit: f32| -> Vec<f32> {
-            (0..count).map(|i| limit * (((i as f32) * 0.618_034).fract() * 2. - 1.)).collect()
+    fn new(cell: Cell, (batch_size, seq_len, input_size, hidden_size): Shape) -> Self {
+        let build = || -> candle_rnn::Result<Self> {
+            let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+            let rng = &mut Stream::new(1, Purpose::Init);
+            let config = StackConfig::new(cell, input_size, hidden_size);
+            let layer = Stack::init(config, Init::Pytorch, rng, &sink, "")?;
+            let count = batch_size * seq_len * input_size;
+            let x: Vec<f32> = (0..count).map(|_| rng.symmetric(1.) as f32).collect();
+            let x = Tensor::from_vec(x, (batch_size, seq_len, input_size), &Device::Cpu)?;
+            Ok(Self { x, frozen: layer.freeze()?, layer })
         };
-        let tensor = |shape: &[usize], limit| {
-            Tensor::from_vec(values(shape.iter().product(), limit), shape, &Device::Cpu)
-        };
-        let var = |shape: &[usize]| -> Result<Tensor> {
-            Ok(Var::from_tensor(&tensor(shape, limit)?)?.as_tensor().clone())
-        };
-        Ok(Self {
-            x: tensor(&[batch_size, seq_len, input_size], 1.)?,
-            weights: Weights {
-                w_ih: var(&[hidden_size, input_size])?,
-                w_hh: var(&[hidden_size, hidden_size])?,
-                b: var(&[hidden_size])?,
-            },
-        })
-    }
-
-    fn run(&self, weights: &PackedWeights) -> candle_rnn::Result<Tensor> {
-        rnn_sequence(&self.x, weights, None, Cell::Tanh, Outputs::Last)
+        build().expect("a layer")
     }
 
     /// Inference: weights packed once.
-    fn forward(&self, frozen: &PackedWeights) -> candle_rnn::Result<()> {
-        std::hint::black_box(self.run(frozen)?);
+    fn forward(&self) -> candle_rnn::Result<()> {
+        std::hint::black_box(self.frozen.last(&self.x)?);
         Ok(())
     }
 
     /// Training: weights packed anew, gradients of all weights.
     fn forward_backward(&self) -> candle_rnn::Result<()> {
-        let h_n = self.run(&PackedWeights::new(&self.weights)?)?;
+        let h_n = self.layer.last(&self.x)?;
         std::hint::black_box(h_n.backward()?);
         Ok(())
     }
 }
 
 /// Floating-point operations of forward, and of forward and backward.
-fn flops((batch_size, seq_len, input_size, hidden_size): Shape) -> (f64, f64) {
-    let input = (2 * batch_size * seq_len * hidden_size * input_size) as f64;
-    let recurrent = (2 * batch_size * (seq_len - 1) * hidden_size * hidden_size) as f64;
+fn flops(cell: Cell, (batch_size, seq_len, input_size, hidden_size): Shape) -> (f64, f64) {
+    let rows = cell.gates() * hidden_size;
+    let input = (2 * batch_size * seq_len * rows * input_size) as f64;
+    let recurrent = (2 * batch_size * (seq_len - 1) * rows * hidden_size) as f64;
     (input + recurrent, 2. * input + 3. * recurrent)
 }
 
@@ -227,36 +226,42 @@ fn main() {
         }
     }
     let mut rows = Vec::new();
-    let mut shapes: Vec<Shape> = SHAPES.to_vec();
-    shapes.extend(LONGER);
-    shapes.extend(WIDER.iter().filter(|shape| !LONGER.contains(shape)));
-    for shape in shapes {
-        measure_large();
-        let layer = Layer::new(shape).expect("a layer");
-        let frozen = PackedWeights::new(&Weights {
-            w_ih: layer.weights.w_ih.detach(),
-            w_hh: layer.weights.w_hh.detach(),
-            b: layer.weights.b.detach(),
-        })
-        .expect("packed weights");
-        let (forward_flops, all_flops) = flops(shape);
-        let (mut forward, mut all) = (Fastest::new(), Fastest::new());
-        let name = format!("{shape:?}").replace(", ", "x");
-        let mut group = criterion.benchmark_group("tanh");
-        group.throughput(Throughput::Elements(forward_flops as u64));
-        group.bench_function(format!("forward {name}"), |bencher| {
-            bencher.iter_custom(|count| {
-                (0..count).map(|_| forward.time(|| layer.forward(&frozen).expect("forward"))).sum()
-            })
-        });
-        group.throughput(Throughput::Elements(all_flops as u64));
-        group.bench_function(format!("forward+backward {name}"), |bencher| {
-            bencher.iter_custom(|count| {
-                (0..count).map(|_| all.time(|| layer.forward_backward().expect("backward"))).sum()
-            })
-        });
-        group.finish();
-        rows.push((shape, forward, all));
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    for cell in
+        CELLS.into_iter().filter(|cell| wanted.starts_with('-') || cell.name().contains(&wanted))
+    {
+        let mut shapes: Vec<Shape> = SHAPES.to_vec();
+        shapes.extend(LONGER);
+        shapes.extend(WIDER.iter().filter(|shape| !LONGER.contains(shape)));
+        if cell != Cell::Tanh {
+            // One sequence, and the shapes that matter.
+            shapes.truncate(SHAPES.len());
+            shapes.push(WIDER[0]);
+        }
+        for shape in shapes {
+            measure_large();
+            let layer = Layer::new(cell, shape);
+            let (forward_flops, all_flops) = flops(cell, shape);
+            let (mut forward, mut all) = (Fastest::new(), Fastest::new());
+            let name = format!("{shape:?}").replace(", ", "x");
+            let mut group = criterion.benchmark_group(cell.name());
+            group.throughput(Throughput::Elements(forward_flops as u64));
+            group.bench_function(format!("forward {name}"), |bencher| {
+                bencher.iter_custom(|count| {
+                    (0..count).map(|_| forward.time(|| layer.forward().expect("forward"))).sum()
+                })
+            });
+            group.throughput(Throughput::Elements(all_flops as u64));
+            group.bench_function(format!("forward+backward {name}"), |bencher| {
+                bencher.iter_custom(|count| {
+                    (0..count)
+                        .map(|_| all.time(|| layer.forward_backward().expect("backward")))
+                        .sum()
+                })
+            });
+            group.finish();
+            rows.push((cell, shape, forward, all));
+        }
     }
     measure_large();
     let product = large.borrow().rate(2. * (SIDE as f64).powi(3));
@@ -274,15 +279,15 @@ fn main() {
         rate / product
     );
     println!(
-        "| B, T, I, H | forward | GFLOP/s | fraction | forward + backward | GFLOP/s | fraction |"
+        "| cell | B, T, I, H | forward | GFLOP/s | fraction | forward + backward | GFLOP/s | fraction |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    for (shape, forward, all) in rows {
-        let (forward_flops, all_flops) = flops(shape);
+    println!("|---|---|---|---|---|---|---|---|");
+    for (cell, shape, forward, all) in rows {
+        let (forward_flops, all_flops) = flops(cell, shape);
         let cells = [(forward, forward_flops), (all, all_flops)].map(|(fastest, flops)| {
             let rate = fastest.rate(flops);
             format!("{:.1} µs | {rate:.0} | {:.2}", 1e6 * fastest.0.as_secs_f64(), rate / product)
         });
-        println!("| {shape:?} | {} |", cells.join(" | "));
+        println!("| {} | {shape:?} | {} |", cell.name(), cells.join(" | "));
     }
 }

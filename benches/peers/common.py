@@ -1,7 +1,7 @@
 """What the Python peers share: command line, data, clock and output.
 
     python PEER.py --threads N epoch DATA [--epochs N]    the reference job on MNIST's files in DATA
-    python PEER.py --threads N layers B,T,I,H ...         a tanh layer of each of these sizes
+    python PEER.py --threads N layers CELL:B,T,I,H ...    a layer of each of these cells and sizes
 
 A peer is a class that `main` is given; it says how its framework does these two jobs:
 
@@ -10,13 +10,17 @@ A peer is a class that `main` is given; it says how its framework does these two
     reference_job(x, y)     builds model and optimizer; returns `train` and `loss`:
                             `train(batches)` makes one optimizer step for each array of indices into
                             x and y and returns the mean of their losses, `loss(batch)` only looks
-    layer(x, w_ih, w_hh, b, grad_h)
+    layer(cell, x, w_ih, w_hh, b, grad_h)
                             returns two functions of no argument for each way in which a user may
                             write it: `forward` computes the last state, `forward_backward` the
                             gradients of the weights, not of x, for the loss
                             sum(last state * grad_h); the faster way counts, in each of the two
 All of them return when the result is there. Initial values are each framework's own in the
-reference job, since no program's time depends on them; in a layer they are those of `sizes`.
+reference job, since no program's time depends on them; in a layer they are random.
+
+`cell` is "tanh", "gru" or "lstm". Shapes are PyTorch's, for G = 1, 3 or 4 gates: w_ih (G*H, I),
+w_hh (G*H, H), b (G*H). The order of the gates is each framework's own: no time depends on it.
+A GRU resets after the product, so that it has a second bias, which starts at zero and is trained.
 
 Every line on stdout is a JSON object: first the program, then what was timed.
 """
@@ -34,6 +38,7 @@ import numpy
 TRAIN, VALIDATION = 55_000, 5_000
 BATCH_SIZE = 150
 STEPS, INPUTS, UNITS, CLASSES = 28, 28, 150, 10
+GATES = {"tanh": 1, "gru": 3, "lstm": 4}
 LEARNING_RATE = 1e-3
 WARM_UP = 20  # batches
 SEED = 42
@@ -47,7 +52,7 @@ def main(peer_class):
     epoch.add_argument("data", type=Path, metavar="DATA")
     epoch.add_argument("--epochs", type=int, default=2)
     layers = jobs.add_parser("layers")
-    layers.add_argument("shapes", nargs="+", type=shape, metavar="B,T,I,H")
+    layers.add_argument("layers", nargs="+", type=layer, metavar="CELL:B,T,I,H")
     layers.add_argument("--seconds", type=float, default=0.5, help="of calls, for each figure")
     args = parser.parse_args()
 
@@ -59,15 +64,16 @@ def main(peer_class):
     if args.job == "epoch":
         time_epochs(peer, args.data, args.epochs)
     else:
-        for sizes in args.shapes:
-            time_layer(peer, sizes, args.seconds)
+        for cell, sizes in args.layers:
+            time_layer(peer, cell, sizes, args.seconds)
 
 
-def shape(text):
-    sizes = tuple(int(size) for size in text.split(","))
-    if len(sizes) != 4:
+def layer(text):
+    cell, _, sizes = text.partition(":")
+    sizes = tuple(int(size) for size in sizes.split(","))
+    if cell not in GATES or len(sizes) != 4:
         raise ValueError(text)
-    return sizes
+    return cell, sizes
 
 
 def say(**fields):
@@ -108,9 +114,10 @@ def read_idx(path, header_bytes):
     return numpy.frombuffer(content, dtype=numpy.uint8, offset=header_bytes)
 
 
-def time_layer(peer, sizes, seconds):
+def time_layer(peer, cell, sizes, seconds):
     """One sequence alone (B = 1) is timed forward only: there it is the latency that counts."""
     batch_size, seq_len, inputs, units = sizes
+    rows = GATES[cell] * units
     generator = numpy.random.default_rng(SEED)
 
     def normal(*shape):
@@ -120,16 +127,18 @@ def time_layer(peer, sizes, seconds):
         return generator.uniform(-(units**-0.5), units**-0.5, shape).astype(numpy.float32)
 
     variants = peer.layer(
+        cell,
         normal(batch_size, seq_len, inputs),
-        uniform(units, inputs),
-        uniform(units, units),
-        uniform(units),
+        uniform(rows, inputs),
+        uniform(rows, units),
+        uniform(rows),
         normal(batch_size, units),
     )
     for index, what in enumerate(["forward", "forward_backward"][: 1 if batch_size == 1 else 2]):
         calls = {variant: functions[index] for variant, functions in variants.items()}
         variant = fastest(calls) if len(calls) > 1 else next(iter(calls))
-        time_calls({"shape": sizes, "what": what, "variant": variant}, calls[variant], seconds)
+        fields = {"cell": cell, "shape": sizes, "what": what, "variant": variant}
+        time_calls(fields, calls[variant], seconds)
 
 
 def fastest(calls):

@@ -170,14 +170,14 @@ fn time_layer(sizes: Sizes) -> Result<()> {
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let rnn = Rnn::new(input_size, hidden_size, (hidden_size as f64).powf(-0.5), vb)?;
     let inference = rnn.detach();
-    sizes.time("forward", || {
+    sizes.time("tanh", "forward", || {
         inference.forward(&x)?;
         Ok(())
     })?;
     if batch_size == 1 {
         return Ok(());
     }
-    sizes.time("forward_backward", || {
+    sizes.time("tanh", "forward_backward", || {
         (rnn.forward(&x)? * &grad_h)?.sum_all()?.backward()?;
         Ok(())
     })

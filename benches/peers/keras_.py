@@ -1,4 +1,5 @@
-"""Keras 3 on TensorFlow: keras.layers.SimpleRNN, keras.layers.Dense, model.fit.
+"""Keras 3 on TensorFlow: keras.layers.SimpleRNN, keras.layers.Dense, model.fit; and, as layers,
+keras.layers.GRU and keras.layers.LSTM.
 
 What its user can choose was tried in the reference job, and the fastest stays: batches gathered by
 tf.data (faster than a PyDataset or arrays), and graphs without XLA (`jit_compile=False`).
@@ -58,13 +59,15 @@ class Keras:
 
         return train, loss
 
-    def layer(self, x, w_ih, w_hh, b, grad_h):
-        tensorflow = self.tensorflow
+    def layer(self, cell, x, w_ih, w_hh, b, grad_h):
+        tensorflow, layers = self.tensorflow, self.keras.layers
         x, grad_h = tensorflow.constant(x), tensorflow.constant(grad_h)
-        weights = [w_ih.T, w_hh.T, b]
+        kind = {"tanh": layers.SimpleRNN, "gru": layers.GRU, "lstm": layers.LSTM}[cell]
+        biases = numpy.stack([b, numpy.zeros_like(b)]) if cell == "gru" else b
+        weights, units = [w_ih.T, w_hh.T, biases], w_hh.shape[1]
 
         def variant(unroll, jit_compile):
-            rnn = self.keras.layers.SimpleRNN(len(b), unroll=unroll)
+            rnn = kind(units, unroll=unroll)
             rnn.build(x.shape)
             rnn.set_weights(weights)
 
@@ -82,9 +85,11 @@ class Keras:
             return forward, forward_backward
 
         variants = {"loop": variant(False, False), "loop, XLA": variant(False, True)}
-        # Longer ones take minutes to trace and compile.
+        # Longer ones take minutes to trace and compile, and are slower where that was awaited.
         if x.shape[1] <= 128:
             variants["unrolled"] = variant(True, False)
+        if x.shape[1] <= 28:
+            variants["unrolled, XLA"] = variant(True, True)
         return variants
 
 

@@ -1,4 +1,6 @@
-"""PyTorch: torch.nn.RNN, torch.nn.Linear on the last state, torch.optim.Adam."""
+"""PyTorch: torch.nn.RNN, torch.nn.Linear on the last state, torch.optim.Adam; and, as layers,
+torch.nn.GRU and torch.nn.LSTM.
+"""
 
 import common
 
@@ -50,9 +52,16 @@ class PyTorch:
 
         return train, loss
 
-    def layer(self, x, w_ih, w_hh, b, grad_h):
+    def layer(self, cell, x, w_ih, w_hh, b, grad_h):
         torch = self.torch
-        rnn = self.rnn(w_ih.shape[1], w_ih.shape[0])
+        inputs, units = w_ih.shape[1], w_hh.shape[1]
+        if cell == "tanh":
+            rnn = self.rnn(inputs, units)
+        else:
+            # As their users have them: with two biases, both trained.
+            kind = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
+            rnn = kind(inputs, units, batch_first=True)
+            torch.nn.init.zeros_(rnn.bias_hh_l0)
         with torch.no_grad():
             rnn.weight_ih_l0.copy_(torch.from_numpy(w_ih))
             rnn.weight_hh_l0.copy_(torch.from_numpy(w_hh))
@@ -65,10 +74,12 @@ class PyTorch:
                 return rnn(x)
 
         def forward_backward():
-            _, h_n = rnn(x)
+            _, state = rnn(x)
+            # (1, B, H), of an LSTM beside its memory.
+            h_n = state[0] if cell == "lstm" else state
             return torch.autograd.grad((h_n[0] * grad_h).sum(), parameters)
 
-        return {"nn.RNN": (forward, forward_backward)}
+        return {f"nn.{type(rnn).__name__}": (forward, forward_backward)}
 
 
 if __name__ == "__main__":

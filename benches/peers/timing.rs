@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Seconds of calls for each figure of a layer.
 const SECONDS: f64 = 0.5;
@@ -20,6 +20,8 @@ pub(crate) fn arguments() -> Result<Vec<String>> {
         arguments.drain(..2);
     }
     std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+    // As the program has it: Candle's threads do not wait by spinning.
+    std::env::set_var("CANDLE_BARRIER_POOL_SPIN_LIMIT", "0");
     Ok(arguments)
 }
 
@@ -53,7 +55,12 @@ impl Sizes {
 
     /// Times `call` as `what` and prints the figures: it is repeated until it has run for
     /// [`SECONDS`], and 5 times at least.
-    pub(crate) fn time(self, what: &str, mut call: impl FnMut() -> Result<()>) -> Result<()> {
+    pub(crate) fn time(
+        self,
+        cell: &str,
+        what: &str,
+        mut call: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
         let warm_up = Instant::now();
         while warm_up.elapsed() < Duration::from_secs_f64(0.2 * SECONDS) {
             call()?;
@@ -69,6 +76,7 @@ impl Sizes {
         times.sort_by(f64::total_cmp);
         let line = serde_json::json!({
             "job": "layer",
+            "cell": cell,
             "shape": [self.batch_size, self.seq_len, self.input_size, self.hidden_size],
             "what": what,
             "calls": times.len(),

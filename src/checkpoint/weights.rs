@@ -42,7 +42,8 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 
 /// The weights of a model: exactly those that `config` asks for.
 ///
-/// `rnn.bias_hh_l0`, which PyTorch keeps and this crate does not, is added to `rnn.bias_ih_l0`.
+/// `rnn.bias_hh_l0` and its like, which PyTorch keeps and this crate does not for tanh and relu, are
+/// added to `rnn.bias_ih_l0` and its like.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read; [`Error::Checkpoint`] when it is damaged, lacks a
@@ -53,13 +54,16 @@ pub fn load(
     config: &ClassifierConfig,
     dtype: DType,
 ) -> Result<BTreeMap<String, Tensor>> {
-    const EXTRA_BIAS: &str = "rnn.bias_hh_l0";
     let fail = |reason: String| Error::checkpoint(path, reason);
     let mut tensors = read(path)?;
     let mut parameters = config.parameters();
-    if tensors.contains_key(EXTRA_BIAS) {
-        parameters.push((EXTRA_BIAS.to_string(), vec![config.hidden_size]));
-    }
+    let extra_biases: Vec<(String, Vec<usize>)> = parameters
+        .iter()
+        .map(|(name, shape)| (name.replace("bias_ih", "bias_hh"), shape.clone()))
+        .filter(|(name, _)| parameters.iter().all(|(expected, _)| expected != name))
+        .filter(|(name, _)| tensors.contains_key(name))
+        .collect();
+    parameters.extend(extra_biases.iter().cloned());
     let missing: Vec<&str> = parameters
         .iter()
         .map(|(name, _)| name.as_str())
@@ -97,8 +101,11 @@ pub fn load(
             return Err(fail(format!("{name} holds a value that is NaN or infinite")));
         }
     }
-    if let (Some(b), Some(bias)) = (tensors.remove(EXTRA_BIAS), tensors.get_mut("rnn.bias_ih_l0")) {
-        *bias = (&*bias + b)?;
+    for (name, _) in extra_biases {
+        let of_input = name.replace("bias_hh", "bias_ih");
+        if let (Some(b), Some(bias)) = (tensors.remove(&name), tensors.get_mut(&of_input)) {
+            *bias = (&*bias + b)?;
+        }
     }
     Ok(tensors)
 }

@@ -38,6 +38,11 @@ fn parse(text: &str) -> Result<Choice, String> {
     }
 }
 
+/// How often Candle's threads look for work before they sleep. While they look, they take a core
+/// from the kernels' threads: half a millisecond a training step where a tensor has more than 65,536
+/// numbers.
+const SPIN_LIMIT: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
+
 impl Compute {
     /// Sets the number of threads and opens the device. Comes before the first tensor.
     pub(super) fn open(&self) -> anyhow::Result<Device> {
@@ -45,6 +50,9 @@ impl Compute {
             // Candle and rayon both read this variable, once, when they are first used; the
             // program has no other thread yet.
             std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+        }
+        if std::env::var_os(SPIN_LIMIT).is_none() {
+            std::env::set_var(SPIN_LIMIT, "0");
         }
         match self.device {
             Choice::Cpu => Ok(Device::Cpu),

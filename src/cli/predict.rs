@@ -33,6 +33,9 @@ pub(super) struct PredictArgs {
     json: bool,
 }
 
+const BIDIRECTIONAL_STEPS: &str =
+    "--steps asks what the model thinks after each row, and a bidirectional one has read all rows then";
+
 /// An image to be told.
 struct Input {
     name: String,
@@ -44,6 +47,9 @@ struct Input {
 pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
+    if args.steps && predictor.config().model.bidirectional {
+        super::wrong_usage(BIDIRECTIONAL_STEPS);
+    }
     // All images are read before the first is told: one bad file leaves no half of an output.
     let inputs = read_inputs(&args, &predictor)?;
     let pixels: Vec<&[u8]> = inputs.iter().map(|input| input.pixels.as_slice()).collect();

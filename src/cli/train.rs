@@ -25,6 +25,7 @@ use super::{screen, DataSource};
   candle-rnn train                                the reference job: 150 tanh units, 5 epochs
   candle-rnn train --data sample --epochs 20      a quick look, with no network
   candle-rnn train --truncate 5 --loss-at every   gradients within segments of 5 rows
+  candle-rnn train --cell lstm --hidden 128 --layers 2 --bidirectional --dropout 0.2
   candle-rnn train --out runs/relu --cell relu --init identity
   candle-rnn train --out runs/relu --resume       after an interruption")]
 pub(super) struct TrainArgs {
@@ -36,12 +37,22 @@ pub(super) struct TrainArgs {
     /// How an image is read, step by step [default: rows]
     #[arg(long, value_enum)]
     view: Option<View>,
-    /// The activation of the recurrent cell [default: tanh]
+    /// The recurrent cell [default: tanh]
     #[arg(long, value_enum)]
     cell: Option<Cell>,
-    /// Recurrent units [default: 150]
+    /// Recurrent units of a layer, in one direction [default: 150]
     #[arg(long, value_name = "N", value_parser = units)]
     hidden: Option<usize>,
+    /// Recurrent layers on top of each other [default: 1]
+    #[arg(long, value_name = "N", value_parser = layers)]
+    layers: Option<usize>,
+    /// Read the sequence in both directions, in each layer
+    #[arg(long)]
+    bidirectional: bool,
+    /// Probability that a number between two layers, or before the head, is left out in training
+    /// [default: 0]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    dropout: Option<f64>,
     /// How initial weights are drawn [default: glorot]
     #[arg(long, value_enum)]
     init: Option<Init>,
@@ -108,6 +119,24 @@ fn units(text: &str) -> Result<usize, String> {
     }
 }
 
+/// As many as a model may have.
+const MAX_LAYERS: usize = 64;
+
+fn layers(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        number if number > MAX_LAYERS => Err(format!("must be at most {MAX_LAYERS}")),
+        number => Ok(number),
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0. ..1.).contains(&number) => Ok(number),
+        Ok(_) => Err("must be at least 0 and less than 1".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0. && number.is_finite() => Ok(number),
@@ -123,6 +152,9 @@ impl TrainArgs {
             view: self.view.unwrap_or(base.view),
             cell: self.cell.unwrap_or(base.cell),
             hidden_size: self.hidden.unwrap_or(base.hidden_size),
+            num_layers: self.layers.unwrap_or(base.num_layers),
+            bidirectional: self.bidirectional || base.bidirectional,
+            dropout: self.dropout.unwrap_or(base.dropout),
             init: self.init.unwrap_or(base.init),
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),

@@ -4,10 +4,13 @@
 //! and in a fixed order, and put into the `VarMap`; a layer then finds them there by name.
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::VarMap;
+use std::collections::BTreeMap;
+
+use candle_nn::{VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
-use super::RnnConfig;
+use super::StackConfig;
+use crate::recurrence::Cell;
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -16,17 +19,18 @@ use crate::{Error, Result};
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Init {
-    /// Glorot uniform over the joined kernel `[W_ih | W_hh]` with fan-in I + H and fan-out H, as
-    /// TensorFlow 1's `BasicRNNCell` draws it; zero bias. Head: Glorot uniform, zero bias.
+    /// Glorot uniform over the joined kernel `[W_ih | W_hh]` with fan-in I + P and fan-out G·H, as
+    /// TensorFlow 1's `BasicRNNCell` and `BasicLSTMCell` draw it; zero bias, of an LSTM's forget gate
+    /// 1. Head: Glorot uniform, zero bias.
     #[default]
     Glorot,
-    /// Glorot uniform `W_ih`, random orthogonal `W_hh` (Saxe et al., 2014), zero bias, as Keras's
-    /// `SimpleRNN`. Head: Glorot uniform, zero bias.
+    /// Glorot uniform `W_ih`, `W_hh` random orthogonal gate by gate (Saxe et al., 2014), zero bias, of
+    /// an LSTM's forget gate 1, much as Keras's layers. Head: Glorot uniform, zero bias.
     Orthogonal,
-    /// `W_ih` normal with standard deviation 0.001, `W_hh` the identity, zero bias (Le, Jaitly &
-    /// Hinton, 2015). Head: Glorot uniform, zero bias.
+    /// `W_ih` normal with standard deviation 0.001, `W_hh` the identity gate by gate, zero bias (Le,
+    /// Jaitly & Hinton, 2015). Head: Glorot uniform, zero bias.
     Identity,
-    /// All weights and biases uniform in ±1/√H, as `torch.nn.RNN` and `torch.nn.Linear`.
+    /// All weights and biases uniform in ±1/√H, as `torch.nn.RNN`, `GRU`, `LSTM` and `Linear`.
     Pytorch,
 }
 
@@ -42,42 +46,62 @@ impl Init {
     }
 }
 
-/// Puts initial weights of a recurrent layer into `vars`, in this order: `weight_ih_l0`,
-/// `weight_hh_l0`, `bias_ih_l0`, each behind `prefix` and a dot.
+/// Puts initial weights of a stack into `vars`, layer by layer, forward before backward, each behind
+/// `prefix` and a dot if it is not empty: `weight_ih`, `weight_hh`, `bias_ih` and, if the cell has
+/// them, `bias_hh` and `weight_hr`.
 ///
 /// # Errors
 /// [`Error::Candle`] when a tensor cannot be made.
-pub fn init_rnn(
-    config: RnnConfig,
+pub fn init_stack(
+    config: &StackConfig,
     init: Init,
     rng: &mut Stream,
-    vars: &mut VarSink,
+    vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
-    let (inputs, units) = (config.input_size, config.hidden_size);
-    let limit = 1. / (units as f64).sqrt();
-    let (w_ih, w_hh, b) = match init {
-        Init::Glorot => {
-            let limit = glorot(inputs + units, units);
-            (uniform(rng, units * inputs, limit), uniform(rng, units * units, limit), None)
+    let (units, gates) = (config.hidden_size, config.cell.gates());
+    let (rows, outputs) = (gates * units, config.output_size());
+    for (name, shape) in config.parameters() {
+        let count = shape.iter().product();
+        let columns = shape.last().copied().unwrap_or(1);
+        let (kind, _) = name.rsplit_once("_l").unwrap_or((&name, ""));
+        let mut values = match (kind, init) {
+            (_, Init::Pytorch) => uniform(rng, count, 1. / (units as f64).sqrt()),
+            ("weight_ih", Init::Glorot) => uniform(rng, count, glorot(columns + outputs, rows)),
+            ("weight_hh", Init::Glorot) => {
+                // Over the joined kernel: the inputs of this layer are those of its `weight_ih`.
+                let inputs = match name.starts_with("weight_hh_l0") {
+                    true => config.input_size,
+                    false => config.directions() * outputs,
+                };
+                uniform(rng, count, glorot(inputs + outputs, rows))
+            }
+            ("weight_ih", Init::Orthogonal) => uniform(rng, count, glorot(columns, rows)),
+            ("weight_ih", Init::Identity) => (0..count).map(|_| 0.001 * rng.normal()).collect(),
+            ("weight_hh", Init::Orthogonal) => {
+                (0..gates).flat_map(|_| semi_orthogonal(rng, units, outputs)).collect()
+            }
+            ("weight_hh", _) => (0..gates).flat_map(|_| identity(units, outputs)).collect(),
+            ("weight_hr", _) => uniform(rng, count, glorot(units, outputs)),
+            _ => vec![0.; count],
+        };
+        let own = match init {
+            Init::Glorot | Init::Orthogonal => Some(1.),
+            Init::Identity | Init::Pytorch => None,
+        };
+        if config.cell == Cell::Lstm && kind.starts_with("bias") {
+            // The forget gate's part: of both biases together.
+            let part = &mut values[units..2 * units];
+            match (kind, config.forget_bias.or(own)) {
+                ("bias_ih", Some(bias)) => part.fill(bias),
+                ("bias_hh", Some(_)) => part.fill(0.),
+                _ => {}
+            }
         }
-        Init::Orthogonal => {
-            let w_ih = uniform(rng, units * inputs, glorot(inputs, units));
-            (w_ih, orthogonal(rng, units), None)
-        }
-        Init::Identity => {
-            let w_ih = (0..units * inputs).map(|_| 0.001 * rng.normal()).collect();
-            (w_ih, identity(units), None)
-        }
-        Init::Pytorch => (
-            uniform(rng, units * inputs, limit),
-            uniform(rng, units * units, limit),
-            Some(uniform(rng, units, limit)),
-        ),
-    };
-    vars.put(format!("{prefix}.weight_ih_l0"), w_ih, &[units, inputs])?;
-    vars.put(format!("{prefix}.weight_hh_l0"), w_hh, &[units, units])?;
-    vars.put(format!("{prefix}.bias_ih_l0"), b.unwrap_or_else(|| vec![0.; units]), &[units])
+        let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        vars.put(name, values, &shape)?;
+    }
+    Ok(())
 }
 
 /// Puts initial weights of a dense layer into `vars`: `weight` `(outputs, inputs)`, then `bias`
@@ -90,7 +114,7 @@ pub fn init_linear(
     outputs: usize,
     init: Init,
     rng: &mut Stream,
-    vars: &mut VarSink,
+    vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
     let (weight, bias) = match init {
@@ -118,16 +142,35 @@ impl VarSink {
         Self { vars: vars.clone(), dtype, device: device.clone() }
     }
 
-    fn put(&mut self, name: String, values: Vec<f64>, shape: &[usize]) -> Result<()> {
+    /// A builder that finds the variables.
+    pub fn builder(&self) -> VarBuilder<'static> {
+        VarBuilder::from_varmap(&self.vars, self.dtype, &self.device)
+    }
+
+    /// All variables, sorted by name: for an optimizer.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a thread that held them panicked.
+    pub fn named(&self) -> Result<BTreeMap<String, Var>> {
+        // A hash map has no order: sorted names do.
+        match self.vars.data().lock() {
+            Ok(vars) => Ok(vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect()),
+            Err(_) => Err(lost()),
+        }
+    }
+
+    fn put(&self, name: String, values: Vec<f64>, shape: &[usize]) -> Result<()> {
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
         let tensor = tensor.to_dtype(self.dtype)?.to_device(&self.device)?;
         let var = Var::from_tensor(&tensor)?;
-        let mut vars = self.vars.data().lock().map_err(|_| {
-            Error::Config("the variables are lost: a thread that held them panicked".into())
-        })?;
+        let mut vars = self.vars.data().lock().map_err(|_| lost())?;
         vars.insert(name, var);
         Ok(())
     }
+}
+
+fn lost() -> Error {
+    Error::Config("the variables are lost: a thread that held them panicked".into())
 }
 
 /// Half the width of the uniform distribution of Glorot & Bengio (2010).
@@ -139,8 +182,16 @@ fn uniform(rng: &mut Stream, count: usize, limit: f64) -> Vec<f64> {
     (0..count).map(|_| rng.symmetric(limit)).collect()
 }
 
-fn identity(n: usize) -> Vec<f64> {
-    (0..n * n).map(|i| if i % (n + 1) == 0 { 1. } else { 0. }).collect()
+fn identity(rows: usize, columns: usize) -> Vec<f64> {
+    let is_one = |i: usize| i / columns == i % columns;
+    (0..rows * columns).map(|i| f64::from(u8::from(is_one(i)))).collect()
+}
+
+/// Columns of a random orthogonal matrix, or rows of one if there are more columns.
+fn semi_orthogonal(rng: &mut Stream, rows: usize, columns: usize) -> Vec<f64> {
+    let size = rows.max(columns);
+    let square = orthogonal(rng, size);
+    (0..rows).flat_map(|row| square[row * size..][..columns].to_vec()).collect()
 }
 
 /// A random orthogonal matrix `(n, n)`, all equally likely: the Q of a normal matrix's QR
@@ -165,18 +216,15 @@ fn orthogonal(rng: &mut Stream, n: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recurrence::Cell;
     use crate::rng::Purpose;
-    use std::collections::BTreeMap;
-
-    const CONFIG: RnnConfig = RnnConfig { input_size: 28, hidden_size: 150, cell: Cell::Tanh };
 
     fn initial(init: Init, seed: u64) -> BTreeMap<String, Vec<f32>> {
         let vars = VarMap::new();
-        let mut sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+        let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
         let mut rng = Stream::new(seed, Purpose::Init);
-        init_rnn(CONFIG, init, &mut rng, &mut sink, "rnn").unwrap();
-        init_linear(150, 10, init, &mut rng, &mut sink, "head").unwrap();
+        let config = StackConfig::new(Cell::Tanh, 28, 150);
+        init_stack(&config, init, &mut rng, &sink, "rnn").unwrap();
+        init_linear(150, 10, init, &mut rng, &sink, "head").unwrap();
         let vars = vars.data().lock().unwrap();
         vars.iter()
             .map(|(name, var)| (name.clone(), var.flatten_all().unwrap().to_vec1().unwrap()))

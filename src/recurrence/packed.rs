@@ -1,37 +1,143 @@
 //! Weights laid out for the kernels, as a differentiable Candle op.
+//!
+//! The numbers themselves do not go through Candle's graph: of every gradient that an op hands it,
+//! Candle makes a tensor of zeros and a sum, which here would cost as much as a product. A token
+//! stands for them in the graph, one number for each direction; packed weights, and the gradients
+//! that come back, lie in what the ops share.
+
+use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 
-use super::cpu::{self, Float, Function, Isa, WeightSlices};
-use super::storage::{not_on_cpu, on_cpu, slice};
-use super::{SequenceDims, Weights};
+use super::arguments::wrong_shape;
+use super::cpu::{self, FedWeights, Float, Function, Isa, WeightSlices};
+use super::storage::{not_on_cpu, slice};
+use super::{Cell, SequenceDims, WeightSizes, Weights};
 use crate::{Error, Result};
 
-/// The weights of a layer, laid out as the kernels of this CPU read them.
+/// The weights of a layer, in one direction or two, laid out as the kernels of this CPU read them.
 ///
 /// They are a copy: after a change of the weights they are made anew. Where the weights are
 /// variables or depend on some, gradients flow through to them.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
-    /// `[b | W_ih | W_hh]`, in panels of registers.
-    pub(super) packed: Tensor,
-    /// What the backward pass packs in another order; without their graph.
-    pub(super) w_ih: Tensor,
-    pub(super) w_hh: Tensor,
+    /// `(D,)`: stands for the weights in the graph.
+    pub(super) token: Tensor,
+    /// The weights, by direction.
+    pub(super) directions: Vec<Arc<Direction>>,
+    pub(super) sizes: WeightSizes,
+    pub(super) cell: Cell,
+    pub(super) function: Function,
     pub(super) isa: Isa,
 }
 
+/// What the ops share of the weights of a direction.
+#[derive(Default)]
+pub(super) struct Direction {
+    pub(super) packed: OnceLock<Packed>,
+    /// Gradients on their way back.
+    pub(super) grad: Mutex<Option<PackedGrad>>,
+}
+
+impl std::fmt::Debug for Direction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("packed weights")
+    }
+}
+
+/// Packed weights of either dtype.
+pub(super) enum Packed {
+    F32(PackedNumbers<f32>),
+    F64(PackedNumbers<f64>),
+}
+
+/// Packed weights.
+pub(super) struct PackedNumbers<E> {
+    /// For the forward pass: sections of gates, each `[b | W_ih | W_hh]` in panels of registers.
+    pub(super) forward: Vec<E>,
+    /// For the backward pass.
+    pub(super) backward: FedWeights<E>,
+}
+
+/// The gradients of packed weights, from some calls.
+pub(super) struct PackedGrad {
+    numbers: CpuStorage,
+    /// How many calls they are the sum of.
+    calls: usize,
+}
+
+/// The dtypes that weights are packed in.
+pub(super) trait Packable: Float + WithDType {
+    fn wrap_packed(numbers: PackedNumbers<Self>) -> Packed;
+    fn unwrap_packed(packed: &Packed) -> Option<&PackedNumbers<Self>>;
+}
+
+macro_rules! packable {
+    ($elem:ident, $variant:ident) => {
+        impl Packable for $elem {
+            fn wrap_packed(numbers: PackedNumbers<Self>) -> Packed {
+                Packed::$variant(numbers)
+            }
+            fn unwrap_packed(packed: &Packed) -> Option<&PackedNumbers<Self>> {
+                match packed {
+                    Packed::$variant(numbers) => Some(numbers),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+packable!(f32, F32);
+packable!(f64, F64);
+
+impl Direction {
+    /// The weights, which are there since they were packed.
+    pub(super) fn numbers<E: Packable>(&self) -> candle_core::Result<&PackedNumbers<E>> {
+        match self.packed.get().and_then(E::unwrap_packed) {
+            Some(numbers) => Ok(numbers),
+            None => candle_core::bail!("packed weights of another dtype"),
+        }
+    }
+
+    /// Adds the gradient of a call.
+    pub(super) fn add_grad<E: Packable>(&self, grad: Vec<E>) -> candle_core::Result<()> {
+        let Ok(mut sum) = self.grad.lock() else { candle_core::bail!("a thread panicked") };
+        let before = match sum.take() {
+            None => {
+                *sum = Some(PackedGrad { numbers: E::to_cpu_storage_owned(grad), calls: 1 });
+                return Ok(());
+            }
+            Some(before) => before,
+        };
+        let numbers = before.numbers.as_slice::<E>()?;
+        let added: Vec<E> = numbers.iter().zip(&grad).map(|(a, b)| *a + *b).collect();
+        let calls = before.calls + 1;
+        *sum = Some(PackedGrad { numbers: E::to_cpu_storage_owned(added), calls });
+        Ok(())
+    }
+}
+
 impl PackedWeights {
-    /// Packs weights for the instruction set of this CPU, or the one that the environment
-    /// variable `CANDLE_RNN_ISA` names (`avx512`, `avx2`, `neon` or `portable`).
+    /// Packs the weights of a layer that runs forward in time, for the instruction set of this CPU,
+    /// or the one that the environment variable `CANDLE_RNN_ISA` names (`avx512`, `avx2`, `neon` or
+    /// `portable`).
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::DType`] when the weights do not fit together,
     /// [`Error::Config`] when they are not on the CPU or `CANDLE_RNN_ISA` names an instruction set
     /// that is not there.
-    pub fn new(weights: &Weights) -> Result<Self> {
-        Self::for_isa(weights, Isa::chosen().map_err(|text| Error::Config(text.to_string()))?)
+    pub fn new(cell: Cell, weights: &Weights) -> Result<Self> {
+        Self::for_isa(cell, &[weights], chosen()?)
+    }
+
+    /// Packs the weights of a layer that runs in both directions.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); and [`Error::Shape`] when the directions differ in size.
+    pub fn bidirectional(cell: Cell, forward: &Weights, backward: &Weights) -> Result<Self> {
+        Self::for_isa(cell, &[forward, backward], chosen()?)
     }
 
     /// Packs a dense layer: `weight` `(C, I)`, C at most 1,024, and `bias` `(C,)`.
@@ -41,88 +147,172 @@ impl PackedWeights {
             [classes, inputs] if (1..=MAX_CLASSES).contains(&classes) && inputs > 0 => classes,
             _ => {
                 let expected = format!("(C, I), C from 1 to {MAX_CLASSES}, I at least 1");
-                return Err(super::wrong_shape("weight", expected, weight));
+                return Err(wrong_shape("weight", expected, weight));
             }
         };
         if bias.dims() != [classes] {
-            return Err(super::wrong_shape("bias", format!("({classes},)"), bias));
+            return Err(wrong_shape("bias", format!("({classes},)"), bias));
         }
         let w_hh = Tensor::zeros((classes, classes), weight.dtype(), weight.device())?;
-        Self::new(&Weights { w_ih: weight.clone(), w_hh, b: bias.clone() })
+        let weights = Weights::new(weight.clone(), w_hh, bias.clone());
+        let packed = Self::new(Cell::Tanh, &weights)?;
+        Ok(Self { function: Function::Identity, ..packed })
     }
 
-    pub(super) fn for_isa(weights: &Weights, isa: Isa) -> Result<Self> {
-        let (input_size, hidden_size) = weights.check()?;
-        let Weights { w_ih, w_hh, b } = weights;
-        if !(w_ih.device().is_cpu() && w_hh.device().is_cpu() && b.device().is_cpu()) {
-            return Err(not_on_cpu());
+    pub(super) fn for_isa(cell: Cell, directions: &[&Weights], isa: Isa) -> Result<Self> {
+        let sizes = directions[0].check(cell)?;
+        let dtype = directions[0].w_ih.dtype();
+        let function = match (cell, directions[0].w_hr.is_some()) {
+            (Cell::Tanh, _) => Function::Tanh,
+            (Cell::Relu, _) => Function::Relu,
+            (Cell::Gru, _) => Function::Gru,
+            (Cell::GruResetBefore, _) => Function::GruResetBefore,
+            (Cell::MinimalGru, _) => Function::MinimalGru,
+            (Cell::Lstm, false) => Function::Lstm,
+            (Cell::Lstm, true) => Function::ProjectedLstm,
+        };
+        let (mut tokens, mut shared) = (Vec::new(), Vec::new());
+        for weights in directions {
+            let found = weights.check(cell)?;
+            if found != sizes || weights.w_ih.dtype() != dtype {
+                let WeightSizes { input_size, hidden_size, .. } = sizes;
+                let rows = cell.gates() * hidden_size;
+                let expected = format!("({rows}, {input_size}), as the other direction's");
+                return Err(wrong_shape("w_ih", expected, &weights.w_ih));
+            }
+            if weights.tensors().any(|(_, tensor)| !tensor.device().is_cpu()) {
+                return Err(not_on_cpu());
+            }
+            let [w_ih, w_hh] = [weights.w_ih.contiguous()?, weights.w_hh.contiguous()?];
+            let rest = rest(weights)?;
+            let direction = Arc::new(Direction::default());
+            let op = PackWeights {
+                sizes,
+                rest: rest.elem_count(),
+                cell,
+                function,
+                isa,
+                direction: direction.clone(),
+            };
+            tokens.push(w_ih.apply_op3(&w_hh, &rest, op)?);
+            shared.push(direction);
         }
-        let [w_ih, w_hh] = [w_ih.contiguous()?, w_hh.contiguous()?];
-        let op = PackWeights { input_size, hidden_size, isa };
-        let packed = w_ih.apply_op3(&w_hh, &b.contiguous()?, op)?;
-        // Variables change in place, and these must stay what was packed.
-        let [w_ih, w_hh] = [w_ih.detach().copy()?, w_hh.detach().copy()?];
-        Ok(Self { packed, w_ih, w_hh, isa })
+        let token = match tokens.len() {
+            1 => tokens.remove(0),
+            _ => Tensor::cat(&tokens, 0)?,
+        };
+        Ok(Self { token, directions: shared, sizes, cell, function, isa })
     }
 
-    pub(super) fn dims(&self, x: &Tensor, h_0: Option<&Tensor>) -> Result<SequenceDims> {
-        SequenceDims::of((self.input_size(), self.hidden_size()), self.dtype(), x, h_0)
+    /// I, H and P.
+    pub fn sizes(&self) -> WeightSizes {
+        self.sizes
     }
 
-    /// I.
-    pub fn input_size(&self) -> usize {
-        self.w_ih.dims()[1]
+    /// The cell.
+    pub fn cell(&self) -> Cell {
+        self.cell
     }
 
-    /// H.
-    pub fn hidden_size(&self) -> usize {
-        self.w_ih.dims()[0]
+    /// D: 1 or 2.
+    pub fn directions(&self) -> usize {
+        self.directions.len()
     }
 
     /// The float type.
     pub fn dtype(&self) -> DType {
-        self.packed.dtype()
+        self.token.dtype()
     }
 }
 
-/// `(W_ih, W_hh, b)` to packed weights.
+fn chosen() -> Result<Isa> {
+    Isa::chosen().map_err(|text| Error::Config(text.to_string()))
+}
+
+/// `[b_ih | b_hh | W_hr]`: an op has three arguments at most.
+fn rest(weights: &Weights) -> Result<Tensor> {
+    let Weights { b_ih, b_hh, w_hr, .. } = weights;
+    let b_hh = match (b_hh, w_hr) {
+        (None, None) => return Ok(b_ih.contiguous()?),
+        (Some(b_hh), _) => b_hh.clone(),
+        (None, Some(_)) => b_ih.zeros_like()?,
+    };
+    let w_hr = w_hr.as_ref().map(Tensor::flatten_all).transpose()?;
+    let parts: Vec<&Tensor> = [b_ih, &b_hh].into_iter().chain(&w_hr).collect();
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// `(W_ih, W_hh, rest)` to packed weights, and to the token that stands for them.
 struct PackWeights {
-    input_size: usize,
-    hidden_size: usize,
+    sizes: WeightSizes,
+    /// Elements of the rest.
+    rest: usize,
+    cell: Cell,
+    function: Function,
     isa: Isa,
+    direction: Arc<Direction>,
+}
+
+/// The sizes of one step of one row.
+fn dims(sizes: WeightSizes) -> SequenceDims {
+    let WeightSizes { input_size, hidden_size, output_size } = sizes;
+    SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size }
 }
 
 impl PackWeights {
     const NAME: &str = "rnn-pack-weights";
 
-    fn forward<E: Float + WithDType>(
+    /// G·H.
+    fn gates(&self) -> usize {
+        self.cell.gates() * self.sizes.hidden_size
+    }
+
+    fn forward<E: Packable>(
         &self,
         storages: [(&CpuStorage, &Layout); 3],
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let [w_ih, w_hh, b] = storages;
-        let weights =
-            WeightSlices { w_ih: slice::<E>(w_ih)?, w_hh: slice::<E>(w_hh)?, b: slice::<E>(b)? };
-        // How weights are packed does not depend on the function.
-        let packed = cpu::pack_weights(&E::kernels(self.isa, Function::Tanh), weights);
-        let shape = Shape::from(packed.len());
-        Ok((E::to_cpu_storage_owned(packed), shape))
+        let [w_ih, w_hh, rest] = storages;
+        let weights = WeightSlices::new(
+            slice::<E>(w_ih)?,
+            slice::<E>(w_hh)?,
+            slice::<E>(rest)?,
+            self.gates(),
+        );
+        let kernels = E::kernels(self.isa, self.function);
+        let dims = dims(self.sizes);
+        let numbers = PackedNumbers {
+            forward: cpu::pack_weights(&kernels, &dims, weights),
+            backward: cpu::pack_for_backward(&kernels, &dims, weights),
+        };
+        // An op runs forward once; a second time would give the same.
+        let _ = self.direction.packed.set(E::wrap_packed(numbers));
+        Ok((E::to_cpu_storage_owned(vec![E::ZERO]), Shape::from(1)))
     }
 
-    fn backward<E: Float + WithDType>(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
-        let (input_size, hidden_size) = (self.input_size, self.hidden_size);
-        let grad = grad.contiguous()?;
-        let (storage, layout) = grad.storage_and_layout();
-        let kernels = E::kernels(self.isa, Function::Tanh);
-        let [w_ih, w_hh, b] = cpu::unpack_weights(
+    fn backward<E: Packable>(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
+        let calls = grad.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let sum = match self.direction.grad.lock() {
+            Ok(mut sum) => sum.take(),
+            Err(_) => None,
+        };
+        // Of a backward pass that failed half-way, gradients would be left.
+        let Some(sum) = sum.filter(|sum| calls == [sum.calls as f64]) else {
+            candle_core::bail!("{}: gradients of an earlier backward pass are left", Self::NAME)
+        };
+        let kernels = E::kernels(self.isa, self.function);
+        let [w_ih, w_hh, rest] = cpu::unpack_weights(
             &kernels,
-            slice::<E>(on_cpu(&storage, layout)?)?,
-            input_size,
-            hidden_size,
+            &dims(self.sizes),
+            self.gates(),
+            self.rest,
+            sum.numbers.as_slice::<E>()?,
         );
+        let WeightSizes { input_size, output_size, .. } = self.sizes;
+        let gates = self.gates();
         Ok([
-            Tensor::from_vec(w_ih, (hidden_size, input_size), grad.device())?,
-            Tensor::from_vec(w_hh, (hidden_size, hidden_size), grad.device())?,
-            Tensor::from_vec(b, hidden_size, grad.device())?,
+            Tensor::from_vec(w_ih, (gates, input_size), grad.device())?,
+            Tensor::from_vec(w_hh, (gates, output_size), grad.device())?,
+            Tensor::from_vec(rest, self.rest, grad.device())?,
         ])
     }
 }
@@ -138,10 +328,10 @@ impl CustomOp3 for PackWeights {
         w_ih_layout: &Layout,
         w_hh: &CpuStorage,
         w_hh_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
+        rest: &CpuStorage,
+        rest_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let storages = [(w_ih, w_ih_layout), (w_hh, w_hh_layout), (b, b_layout)];
+        let storages = [(w_ih, w_ih_layout), (w_hh, w_hh_layout), (rest, rest_layout)];
         match w_ih {
             CpuStorage::F32(_) => self.forward::<f32>(storages),
             CpuStorage::F64(_) => self.forward::<f64>(storages),
@@ -157,15 +347,15 @@ impl CustomOp3 for PackWeights {
         &self,
         _w_ih: &Tensor,
         _w_hh: &Tensor,
-        _b: &Tensor,
-        _packed: &Tensor,
+        _rest: &Tensor,
+        _token: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [w_ih, w_hh, b] = match grad.dtype() {
+        let [w_ih, w_hh, rest] = match grad.dtype() {
             DType::F32 => self.backward::<f32>(grad)?,
             DType::F64 => self.backward::<f64>(grad)?,
             other => candle_core::bail!("{}: no kernel for {other:?}", Self::NAME),
         };
-        Ok((Some(w_ih), Some(w_hh), Some(b)))
+        Ok((Some(w_ih), Some(w_hh), Some(rest)))
     }
 }

@@ -57,10 +57,19 @@ impl Precision {
 pub struct TrainConfig {
     /// How an image is read as a sequence.
     pub view: View,
-    /// The recurrent cell's activation.
+    /// The recurrent cell.
     pub cell: Cell,
-    /// H, recurrent units.
+    /// H, recurrent units of a layer in one direction.
     pub hidden_size: usize,
+    /// L, recurrent layers.
+    #[serde(default = "one")]
+    pub num_layers: usize,
+    /// Whether each layer runs in both directions.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Probability that a number between two layers, or before the head, is left out in training.
+    #[serde(default)]
+    pub dropout: f64,
     /// How initial weights are drawn.
     pub init: Init,
     /// Passes over the training images.
@@ -81,12 +90,19 @@ pub struct TrainConfig {
     pub loss_at: LossAt,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             view: View::Rows,
             cell: Cell::Tanh,
             hidden_size: 150,
+            num_layers: 1,
+            bidirectional: false,
+            dropout: 0.,
             init: Init::Glorot,
             epochs: 5,
             batch_size: 150,
@@ -106,6 +122,9 @@ impl TrainConfig {
             cell: self.cell,
             input_size: self.view.input_size(),
             hidden_size: self.hidden_size,
+            num_layers: self.num_layers,
+            bidirectional: self.bidirectional,
+            dropout: self.dropout,
             num_classes: CLASSES,
         }
     }
@@ -124,6 +143,26 @@ impl TrainConfig {
         if !(self.learning_rate > 0. && self.learning_rate.is_finite()) {
             let rate = self.learning_rate;
             return Err(Error::Config(format!("learning_rate must be above 0, got {rate}")));
+        }
+        if self.bidirectional && self.truncation != Truncation::FULL {
+            return Err(Error::Config(
+                "gradients cannot be truncated in both directions of time: truncation and \
+                 bidirectional exclude each other"
+                    .into(),
+            ));
+        }
+        if self.num_layers > 1 && self.truncation.overlaps() {
+            return Err(Error::Config(
+                "windows that overlap mix in several layers: truncate to segments, or take one layer"
+                    .into(),
+            ));
+        }
+        if self.bidirectional && !self.loss_at.is_last() {
+            return Err(Error::Config(
+                "a bidirectional layer has read the whole image at every step: losses at several \
+                 steps and bidirectional exclude each other"
+                    .into(),
+            ));
         }
         self.loss_at.weights(self.view.seq_len()).map(|_| ())
     }

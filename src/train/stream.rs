@@ -3,12 +3,11 @@
 use candle_core::{DType, Tensor, Var};
 
 use crate::bptt::{CarriedState, Truncation};
-use crate::nn::Rnn;
+use crate::nn::{Output, Sequences, Stack};
 use crate::optim::{Adam, AdamConfig};
-use crate::recurrence::{Outputs, Unroll};
 use crate::{Error, Result};
 
-/// Trains a layer, and what the caller puts behind it, on pieces of a sequence that need not end.
+/// Trains recurrent layers, and what the caller puts behind them, on pieces of a sequence that need not end.
 ///
 /// Each piece is one optimizer step. It begins with the state in which the piece before ended, as
 /// a constant: gradients stay within a piece, or go less far if a [`Truncation`] says so. What a
@@ -16,21 +15,18 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_nn::{VarBuilder, VarMap};
-/// use candle_rnn::nn::init::{init_rnn, VarSink};
+/// use candle_nn::VarMap;
+/// use candle_rnn::nn::init::VarSink;
 /// use candle_rnn::nn::{Init, Rnn, RnnConfig};
 /// use candle_rnn::optim::AdamConfig;
-/// use candle_rnn::recurrence::Cell;
 /// use candle_rnn::rng::{Purpose, Stream};
 /// use candle_rnn::train::StreamTrainer;
 /// # fn main() -> candle_rnn::Result<()> {
-/// let config = RnnConfig { input_size: 1, hidden_size: 1, cell: Cell::Tanh };
 /// let vars = VarMap::new();
-/// let mut sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-/// init_rnn(config, Init::Glorot, &mut Stream::new(1, Purpose::Init), &mut sink, "rnn")?;
-/// let rnn = Rnn::new(config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu).pp("rnn"))?;
-/// let named: Vec<_> = vars.data().lock().unwrap().clone().into_iter().collect();
-/// let mut trainer = StreamTrainer::new(rnn, named, AdamConfig::default())?;
+/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink, "rnn")?;
+/// let mut trainer = StreamTrainer::new(rnn, sink.named()?, AdamConfig::default())?;
 ///
 /// // The unit learns to repeat half of its input.
 /// let pieces = (0..100).map(|_| Tensor::full(0.5f32, (1, 20, 1), &Device::Cpu));
@@ -45,7 +41,7 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub struct StreamTrainer {
-    rnn: Rnn,
+    rnn: Stack,
     adam: Adam,
     state: CarriedState,
     truncation: Truncation,
@@ -53,18 +49,22 @@ pub struct StreamTrainer {
 }
 
 impl StreamTrainer {
-    /// A trainer of the layer `rnn`, which changes `vars`: the layer's weights and those of whatever
+    /// A trainer of the layers `rnn`, which run forward in time, and which changes `vars`: the layer's weights and those of whatever
     /// the losses are computed with.
     ///
     /// # Errors
-    /// As [`Adam::new`].
+    /// As [`Adam::new`]; and [`Error::Config`] for a bidirectional stack.
     pub fn new(
-        rnn: Rnn,
+        rnn: impl Into<Stack>,
         vars: impl IntoIterator<Item = (String, Var)>,
         config: AdamConfig,
     ) -> Result<Self> {
         let adam = Adam::new(vars, config)?;
         let truncation = Truncation::FULL;
+        let rnn = rnn.into();
+        if rnn.config().bidirectional {
+            return Err(Error::Config("a sequence without end has no backward direction".into()));
+        }
         Ok(Self { rnn, adam, state: CarriedState::new(), truncation, steps: 0 })
     }
 
@@ -87,8 +87,11 @@ impl StreamTrainer {
         x: &Tensor,
         loss: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<f64> {
-        let unroll = Unroll::new(Outputs::All).truncated(self.truncation);
-        let outputs = self.rnn.forward(x, self.state.get(), unroll)?;
+        let mut sequences = Sequences::new(x).truncated(self.truncation);
+        if let Some(state) = self.state.get() {
+            sequences = sequences.initial(state);
+        }
+        let Output { outputs, state } = self.rnn.forward(sequences)?;
         let loss = loss(&outputs)?;
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
@@ -97,10 +100,8 @@ impl StreamTrainer {
             return Err(Error::NotFinite { what, step: self.adam.step_count(), epoch: 1, batch });
         }
         self.adam.step(&loss.backward()?)?;
-        let last = outputs.dim(1)? - 1;
-        // A copy: a view would keep the outputs of the whole piece.
-        self.state.carry(&outputs.detach().narrow(1, last, 1)?.squeeze(1)?.copy()?);
-        self.steps += (last + 1) as u64;
+        self.state.carry(&state);
+        self.steps += x.dim(1)? as u64;
         Ok(value)
     }
 

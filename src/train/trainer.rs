@@ -14,6 +14,7 @@ use super::{
 use crate::data::batches::{array_split, batch_count, Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
+use crate::nn::init::VarSink;
 use crate::optim::adam::AdamState;
 use crate::optim::{Adam, AdamConfig};
 use crate::recurrence::{Outputs, Unroll};
@@ -53,6 +54,7 @@ pub struct Trainer {
     model: SequenceClassifier,
     adam: Adam,
     shuffle: Stream,
+    dropout: Stream,
     position: Position,
     /// The order of the training images in this epoch; empty between epochs.
     order: Vec<u32>,
@@ -74,6 +76,9 @@ pub struct Position {
     pub seconds: f64,
     /// Position of the shuffling stream before it drew this epoch's order.
     pub shuffle: u64,
+    /// Position of the dropout stream.
+    #[serde(default)]
+    pub dropout: u64,
 }
 
 /// A trainer's state: what [`Trainer::restore`] continues from.
@@ -107,16 +112,13 @@ impl Trainer {
             dtype,
             device,
         )?;
-        // A hash map has no order: sorted names do.
-        let vars: BTreeMap<String, Var> = match var_map.data().lock() {
-            Ok(vars) => vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect(),
-            Err(_) => return Err(Error::Config("the variables are lost".into())),
-        };
+        let vars = VarSink::new(&var_map, dtype, device).named()?;
         let adam = AdamConfig { learning_rate: config.learning_rate, ..AdamConfig::default() };
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
             adam: Adam::new(vars.clone(), adam)?,
             shuffle: Stream::new(config.seed, Purpose::Shuffle),
+            dropout: Stream::new(config.seed, Purpose::Dropout),
             config: config.clone(),
             position: Position::default(),
             order: Vec::new(),
@@ -151,8 +153,14 @@ impl Trainer {
         let (stepped, next_batch) = {
             let next = (index + 1 < self.batches()).then_some(index + 1);
             let gather_next = || next.map(|next| self.batch(next)).transpose();
-            let loss = || self.loss(&batch).and_then(|loss| Ok((loss.backward()?, loss)));
-            rayon::join(loss, gather_next)
+            let mut dropout = self.dropout.clone();
+            let loss = || {
+                let loss = self.loss(&batch, &mut dropout)?;
+                Ok((loss.backward()?, loss))
+            };
+            let joined: (Result<_>, _) = rayon::join(loss, gather_next);
+            self.dropout = dropout;
+            joined
         };
         let (grads, loss) = stepped?;
         self.next_batch = next_batch?.map(|batch| (index + 1, batch));
@@ -162,6 +170,7 @@ impl Trainer {
         }
         self.adam.step(&grads)?;
         self.position.batch += 1;
+        self.position.dropout = self.dropout.position() as u64;
         self.position.loss_sum += loss;
         self.position.seconds += start.elapsed().as_secs_f64();
         Ok(Event::Step {
@@ -173,11 +182,11 @@ impl Trainer {
         })
     }
 
-    fn loss(&self, batch: &Batch) -> Result<Tensor> {
+    fn loss(&self, batch: &Batch, dropout: &mut Stream) -> Result<Tensor> {
         let TrainConfig { truncation, loss_at, .. } = &self.config;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
-        let logits = self.model.forward_unrolled(&batch.x, unroll)?;
+        let logits = self.model.forward_training(&batch.x, unroll, dropout)?;
         match read {
             Outputs::Last => cross_entropy(&logits, &batch.labels),
             Outputs::All => sequence_cross_entropy(&logits, &batch.labels, loss_at),
@@ -260,6 +269,7 @@ impl Trainer {
         }
         self.position = state.position.clone();
         self.shuffle.set_position(u128::from(self.position.shuffle));
+        self.dropout.set_position(u128::from(self.position.dropout));
         self.order.clear();
         self.next_batch = None;
         Ok(())
@@ -313,6 +323,7 @@ impl Trainer {
         self.position = Position {
             epoch: self.position.epoch + 1,
             shuffle: self.shuffle.position() as u64,
+            dropout: self.dropout.position() as u64,
             ..Position::default()
         };
         Ok(Event::Epoch(metrics))

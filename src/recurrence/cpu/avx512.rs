@@ -37,6 +37,10 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            unsafe fn prefetch(from: *const $elem) {
+                _mm_prefetch::<_MM_HINT_T0>(from.cast());
+            }
+            #[inline(always)]
             unsafe fn splat(value: $elem) -> Self {
                 Self($set1(value))
             }

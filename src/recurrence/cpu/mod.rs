@@ -1,15 +1,15 @@
 //! The recurrence on the CPU: chunks of batch rows over threads, and a kernel for each
 //! instruction set.
 //!
-//! Entry points are [`pack_weights`], [`forward_all`], [`forward_last`], [`backward()`] and
-//! [`unpack_weights`].
+//! Entry points are [`pack_weights`], [`forward()`], [`backward()`] and [`unpack_weights`].
 //!
 //! - `isa`: the instruction set, chosen once
-//! - `kernels`: the table of its kernels; weights packed for them
+//! - `kernels`: the table of its kernels for a cell; weights packed for them
 //! - `passes`: whole calls: lengths checked, rows cut into chunks, chunks given to threads
 //! - `threads`: who takes which chunk
 //! - `vector`: what a kernel needs of a register; `avx512 avx2 neon portable`: the registers
-//! - `activation`: tanh and relu over registers
+//! - `activation`: tanh, relu and the logistic function over registers
+//! - `cell`: what a cell plugs in; `cells`: the cells; `pointwise`: their part of a step, row by row
 //! - `tile`: the innermost loops
 //! - `panels`: packed weights
 //! - `forward`, `backward`: whole sequences for some rows, on one thread
@@ -27,6 +27,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
+mod cell;
+mod cells;
 mod forward;
 mod isa;
 mod kernels;
@@ -34,6 +36,7 @@ mod kernels;
 mod neon;
 mod panels;
 mod passes;
+mod pointwise;
 mod portable;
 mod threads;
 mod tile;
@@ -41,9 +44,10 @@ mod vector;
 mod workspace;
 
 pub(crate) use isa::Isa;
-pub(crate) use kernels::{pack_weights, unpack_weights, Float, Function, WeightSlices};
+pub(crate) use kernels::{
+    pack_for_backward, pack_weights, unpack_weights, FedWeights, Float, Function, WeightSlices,
+};
 pub(crate) use passes::{
-    backward, forward_all, forward_last, BackwardInput, ForwardInput, GradOutputs, Gradients, Save,
-    SavedStates, States, Wanted,
+    backward, forward, BackwardInput, Gradients, Input, Output, Save, Saved, Wanted,
 };
 pub(crate) use workspace::release as release_memory;

@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 
+use super::threads::{for_each, Shared};
 use super::vector::{Element, Vector};
 
 /// How rows of a certain length are cut.
@@ -23,6 +24,9 @@ impl<V> Clone for Panels<V> {
 }
 
 impl<V> Copy for Panels<V> {}
+
+// SAFETY: it holds numbers alone.
+unsafe impl<V> Sync for Panels<V> {}
 
 /// A panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +98,15 @@ pub(super) fn pack_columns<V: Vector>(
 ) {
     let panels = Panels::<V>::new(matrix.len() / columns);
     assert!(out.len() == panels.padded() * depth && first + columns <= depth);
-    for panel in panels.iter() {
+    let out = Shared(out.as_mut_ptr());
+    for_each(panels.count, is_large(matrix), |index| {
+        let panel = panels.get(index);
         let wide = panel.wide::<V>();
-        let out = &mut out[panel.at * depth + first * wide..][..columns * wide];
+        // SAFETY: the length was checked above; panels do not overlap.
+        let out = unsafe {
+            let at = out.at(panel.at * depth + first * wide);
+            std::slice::from_raw_parts_mut(at, columns * wide)
+        };
         let real = panel.real::<V>();
         let rows = &matrix[panel.at * columns..][..real * columns];
         for (lane, rows) in (0..real).step_by(BLOCK).zip(rows.chunks(BLOCK * columns)) {
@@ -120,7 +130,12 @@ pub(super) fn pack_columns<V: Vector>(
         for row in out.chunks_exact_mut(wide) {
             row[real..].fill(V::Elem::ZERO);
         }
-    }
+    });
+}
+
+/// Whether packing a matrix is work for several threads.
+fn is_large<E>(matrix: &[E]) -> bool {
+    size_of_val(matrix) > 128 << 10
 }
 
 /// Rows and columns that are transposed together, in registers that every CPU has.
@@ -156,11 +171,18 @@ pub(super) fn unpack_columns<V: Vector>(
 ) {
     let panels = Panels::<V>::new(matrix.len() / columns);
     assert!(packed.len() == panels.padded() * depth && first + columns <= depth);
-    for panel in panels.iter() {
+    let parallel = is_large(matrix);
+    let matrix = Shared(matrix.as_mut_ptr());
+    for_each(panels.count, parallel, |index| {
+        let panel = panels.get(index);
         let wide = panel.wide::<V>();
         let packed = &packed[panel.at * depth + first * wide..][..columns * wide];
         let real = panel.real::<V>();
-        let rows = &mut matrix[panel.at * columns..][..real * columns];
+        // SAFETY: a panel's columns are rows of the matrix, which has as many as the panels together
+        // have columns; panels do not overlap.
+        let rows = unsafe {
+            std::slice::from_raw_parts_mut(matrix.at(panel.at * columns), real * columns)
+        };
         for (lane, rows) in (0..real).step_by(BLOCK).zip(rows.chunks_mut(BLOCK * columns)) {
             let is_whole = rows.len() == BLOCK * columns;
             let done = if is_whole { columns / BLOCK * BLOCK } else { 0 };
@@ -179,20 +201,34 @@ pub(super) fn unpack_columns<V: Vector>(
                 }
             }
         }
-    }
+    });
 }
 
 /// Packs `matrix` `(rows, len)`: the numbers of a row lie together.
-pub(super) fn pack_rows<V: Vector>(matrix: &[V::Elem], rows: usize, out: &mut [V::Elem]) {
-    let len = matrix.len() / rows;
+///
+/// `out` holds all of a packed matrix of `depth` rows, of which these are the ones from `first` on.
+pub(super) fn pack_rows<V: Vector>(
+    matrix: &[V::Elem],
+    len: usize,
+    depth: usize,
+    first: usize,
+    out: &mut [V::Elem],
+) {
     let panels = Panels::<V>::new(len);
-    assert!(out.len() == panels.padded() * rows);
-    for panel in panels.iter() {
+    let rows = matrix.len() / len;
+    assert!(out.len() == panels.padded() * depth && first + rows <= depth);
+    let out = Shared(out.as_mut_ptr());
+    for_each(panels.count, is_large(matrix), |index| {
+        let panel = panels.get(index);
         let (wide, real) = (panel.wide::<V>(), panel.real::<V>());
-        let out = out[panel.at * rows..][..rows * wide].chunks_exact_mut(wide);
-        for (row, out) in matrix.chunks_exact(len).zip(out) {
+        // SAFETY: the length was checked above; panels do not overlap.
+        let out = unsafe {
+            let at = out.at(panel.at * depth + first * wide);
+            std::slice::from_raw_parts_mut(at, rows * wide)
+        };
+        for (row, out) in matrix.chunks_exact(len).zip(out.chunks_exact_mut(wide)) {
             out[..real].copy_from_slice(&row[panel.at..][..real]);
             out[real..].fill(V::Elem::ZERO);
         }
-    }
+    });
 }

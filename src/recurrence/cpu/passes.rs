@@ -1,9 +1,11 @@
 //! Whole calls: lengths checked, batches cut into chunks of rows, chunks given to threads.
 
-use super::backward::{Backward, Kept, Scratch};
-use super::forward::{Checkpoints, Forward};
-use super::kernels::Kernels;
-use super::threads::{add_up, for_each_part, is_large, Shared};
+use super::backward::{self, Backward, Kept, Scratch};
+use super::cell::Plan;
+use super::forward::{self, Checkpoints, Forward, Initial, Spans, Steps};
+use super::kernels::{FedWeights, Kernels};
+use super::panels::split;
+use super::threads::{add_up, for_each, is_large, Shared};
 use super::vector::Element;
 use super::workspace::Buffer;
 use crate::bptt::Window;
@@ -14,42 +16,29 @@ const MIN_ROWS: usize = 5;
 /// Above this, weights do not stay in the second-level cache: a thread takes all its rows at once.
 const MAX_SHARED_WEIGHTS: usize = 512 << 10;
 
-/// What a forward pass reads.
+/// Above this, weights come from memory at every step: those of the inputs are used for several steps
+/// at once.
+const MAX_CACHED_WEIGHTS: usize = 8 << 20;
+const STEPS_AHEAD: usize = 8;
+
+/// What both passes read. D is the number of directions: the second runs backwards in time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ForwardInput<'a, E> {
+pub(crate) struct Input<'a, E> {
     pub(crate) dims: SequenceDims,
-    /// `(B, T, I)`.
+    /// D: 1 or 2.
+    pub(crate) directions: usize,
+    /// `(B, T, I)`, or `(T, B, I)`.
     pub(crate) x: &'a [E],
-    /// `(B, H)`, zeros if `None`.
-    pub(crate) h_0: Option<&'a [E]>,
-    /// From [`pack_weights`].
-    pub(crate) weights: &'a [E],
-}
-
-/// Runs the recurrence and returns the states of all steps, `(B, T, H)`.
-///
-/// # Panics
-/// When a slice's length does not fit.
-pub(crate) fn forward_all<E: Element>(kernels: &Kernels<E>, input: ForwardInput<E>) -> Vec<E> {
-    let SequenceDims { batch_size, seq_len, hidden_size, .. } = input.dims;
-    let len = batch_size * seq_len * hidden_size;
-    let mut states = Vec::with_capacity(len);
-    // SAFETY: the capacity is `len`, and the forward pass writes every state before it returns.
-    unsafe {
-        forward_into(kernels, input, states.as_mut_ptr(), seq_len, Checkpoints::NONE);
-        states.set_len(len);
-    }
-    states
-}
-
-/// States that the backward pass needs and nobody else sees.
-pub(crate) enum SavedStates<E> {
-    /// None: there will be no backward pass.
-    None,
-    /// `(B, T, H)`.
-    All(Buffer<E>),
-    /// `(B, count, H)`: those at the ends of blocks of steps.
-    Checkpoints(Buffer<E>),
+    /// Whether `x` and outputs have the time first.
+    pub(crate) time_major: bool,
+    /// `[h_0 | c_0]`, `(D, B, P)` and `(D, B, H)`, the latter if the cell has it; zeros if `None`.
+    pub(crate) initial: Option<&'a [E]>,
+    /// `(B,)`: steps of every row, at most T; or all have T.
+    pub(crate) lengths: Option<&'a [usize]>,
+    /// `(D, B, P)`: the recurrent dropout's mask.
+    pub(crate) mask: Option<&'a [E]>,
+    /// What [`pack_weights`](super::pack_weights) gives, by direction.
+    pub(crate) weights: &'a [&'a [E]],
 }
 
 /// Which states are to be saved for a backward pass.
@@ -60,120 +49,260 @@ pub(crate) enum Save {
     Checkpoints,
 }
 
-/// Runs the recurrence and returns the last states, `(B, H)`, and those that are to be saved.
+/// States that the backward pass needs and nobody else sees. B and T are in the order of the
+/// recurrence.
+pub(crate) struct Saved<E> {
+    pub(crate) save: Save,
+    /// `(D, B, T, P)`, unless outputs hold it; or `(D, B, count, P)`: checkpoints.
+    h: Buffer<E>,
+    /// `(D, T, B, H)`, if the cell has it; or `(D, B, count, H)`.
+    c: Buffer<E>,
+    /// `(D, T, B, A·H)`, unless the cell is simple or there are checkpoints.
+    gates: Buffer<E>,
+}
+
+/// What a forward pass gives.
+pub(crate) struct Output<E> {
+    /// `(B, T, D·P)`, or `(T, B, D·P)`, if they were asked for; zero behind the end of a row.
+    pub(crate) outputs: Option<Vec<E>>,
+    /// `[h_n | c_n]`, `(D, B, P)` and `(D, B, H)`.
+    pub(crate) last: Vec<E>,
+    pub(crate) saved: Saved<E>,
+}
+
+impl<E: Element> Input<'_, E> {
+    fn check(&self, kernels: &Kernels<E>, plan: &Plan) {
+        let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
+        assert!(matches!(self.directions, 1 | 2) && seq_len > 0);
+        assert_eq!(self.x.len(), batch_size * seq_len * input_size);
+        assert_eq!(self.weights.len(), self.directions);
+        assert!(self.weights.iter().all(|weights| weights.len() == plan.packed_len));
+        let states = self.states_len(kernels);
+        assert!(self.initial.is_none_or(|initial| initial.len() == states));
+        assert!(self.lengths.is_none_or(|lengths| {
+            lengths.len() == batch_size && lengths.iter().all(|len| *len <= seq_len)
+        }));
+        assert!(self.mask.is_none_or(|mask| mask.len() == self.h_len()));
+    }
+
+    /// Elements of final h of all directions.
+    fn h_len(&self) -> usize {
+        self.directions * self.dims.batch_size * self.dims.output_size
+    }
+
+    /// Elements of final states.
+    fn states_len(&self, kernels: &Kernels<E>) -> usize {
+        let c = self.directions * self.dims.batch_size * self.dims.hidden_size;
+        self.h_len() + if kernels.has_c { c } else { 0 }
+    }
+
+    /// `(B, T, D, len)` or `(T, B, D, len)` as a direction goes through it.
+    fn outer(&self, direction: usize, directions: usize, len: usize) -> (usize, usize, usize) {
+        let SequenceDims { batch_size, seq_len, .. } = self.dims;
+        let len_of_step = directions * len;
+        let (row, step) = match self.time_major {
+            true => (len_of_step, batch_size * len_of_step),
+            false => (seq_len * len_of_step, len_of_step),
+        };
+        let at = if directions == 1 { 0 } else { direction * len };
+        match direction {
+            0 => (at, row, step),
+            _ => (at + (seq_len - 1) * step, row, step.wrapping_neg()),
+        }
+    }
+
+    fn x(&self, direction: usize) -> Steps<*const E> {
+        let (at, row, step) = self.outer(direction, 1, self.dims.input_size);
+        Steps { at: self.x.as_ptr().wrapping_add(at), row, step, slots: usize::MAX }
+    }
+
+    /// `[h | c]` for a direction.
+    fn states(&self, kernels: &Kernels<E>, all: Option<&[E]>, direction: usize) -> [*const E; 2] {
+        let null = std::ptr::null();
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = self.dims;
+        let Some(all) = all else { return [null, null] };
+        let h = all.as_ptr().wrapping_add(direction * batch_size * output_size);
+        let c = all.as_ptr().wrapping_add(self.h_len() + direction * batch_size * hidden_size);
+        [h, if kernels.has_c { c } else { null }]
+    }
+
+    fn initial(&self, kernels: &Kernels<E>, direction: usize) -> Initial<E> {
+        let [h, c] = self.states(kernels, self.initial, direction);
+        Initial { h, h_row: self.dims.output_size, c, c_row: self.dims.hidden_size }
+    }
+
+    /// The final states of rows without steps are their initial ones, and so are the gradients.
+    fn hand_through(&self, kernels: &Kernels<E>, grad_last: &[E], grad_initial: &mut [E]) {
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = self.dims;
+        let sizes = [Some(output_size), kernels.has_c.then_some(hidden_size)];
+        let mut at = 0;
+        for size in sizes.into_iter().flatten() {
+            for row in 0..self.directions * batch_size {
+                if self.lengths.is_some_and(|lengths| lengths[row % batch_size] == 0) {
+                    grad_initial[at..at + size].copy_from_slice(&grad_last[at..at + size]);
+                }
+                at += size;
+            }
+        }
+    }
+
+    fn mask(&self, direction: usize) -> *const E {
+        let len = self.dims.batch_size * self.dims.output_size;
+        self.mask.map_or(std::ptr::null(), |mask| mask[direction * len..].as_ptr())
+    }
+
+    fn spans(&self, direction: usize) -> Spans {
+        Spans {
+            lengths: self.lengths.map_or(std::ptr::null(), <[usize]>::as_ptr),
+            seq_len: self.dims.seq_len,
+            reverse: direction == 1,
+        }
+    }
+}
+
+/// `(D, T, B, len)` or `(D, 1, B, len)` in the recurrence's order.
+fn inner<E>(at: *mut E, direction: usize, slots: usize, rows: usize, len: usize) -> Steps<*mut E> {
+    Steps { at: at.wrapping_add(direction * slots * rows * len), row: len, step: rows * len, slots }
+}
+
+impl<E> Steps<*mut E> {
+    fn cast_const(self) -> Steps<*const E> {
+        let Self { at, row, step, slots } = self;
+        Steps { at: at.cast_const(), row, step, slots }
+    }
+}
+
+/// Runs the recurrence.
 ///
 /// # Panics
 /// When a slice's length does not fit.
-pub(crate) fn forward_last<E: Element>(
+pub(crate) fn forward<E: Element>(
     kernels: &Kernels<E>,
-    input: ForwardInput<E>,
+    input: Input<E>,
+    wants_outputs: bool,
     save: Save,
-) -> (Vec<E>, SavedStates<E>) {
-    let SequenceDims { batch_size, seq_len, hidden_size, .. } = input.dims;
-    let slots = if save == Save::All { seq_len } else { seq_len.min(2) };
-    let mut states = Buffer::new(batch_size * slots * hidden_size);
-    let mut checkpoints = None;
-    let mut to = Checkpoints::NONE;
-    if save == Save::Checkpoints {
-        let every = Groups::new(kernels, &input.dims).checkpoint_steps(seq_len);
-        let count = Checkpoints::<E>::count(every, seq_len);
-        let buffer = checkpoints.insert(Buffer::new(batch_size * count * hidden_size));
-        to = Checkpoints { at: buffer.as_mut_ptr(), every, count };
-    }
-    // SAFETY: both buffers have the sizes that `slots` and `count` say.
-    unsafe { forward_into(kernels, input, states.as_mut_ptr(), slots, to) };
-    let slot = (seq_len - 1) % slots;
-    let mut last = Vec::with_capacity(batch_size * hidden_size);
-    for of_row in states.chunks_exact(slots * hidden_size) {
-        last.extend_from_slice(&of_row[slot * hidden_size..][..hidden_size]);
-    }
-    let saved = match (save, checkpoints) {
-        (Save::All, _) => SavedStates::All(states),
-        (_, Some(checkpoints)) => SavedStates::Checkpoints(checkpoints),
-        _ => SavedStates::None,
+) -> Output<E> {
+    let plan = kernels.plan(&input.dims);
+    input.check(kernels, &plan);
+    let directions = input.directions;
+    let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = input.dims;
+    let outputs_len = directions * batch_size * seq_len * output_size;
+    let mut outputs = wants_outputs.then(|| Vec::<E>::with_capacity(outputs_len));
+    let mut last = Vec::<E>::with_capacity(input.states_len(kernels));
+    let states = directions * batch_size;
+    let (every, count) = match save {
+        Save::Checkpoints => {
+            let every = Groups::new(&plan, &input.dims, size_of::<E>()).checkpoint_steps(seq_len);
+            (every, Checkpoints::<E>::count(every, seq_len))
+        }
+        _ => (usize::MAX, 0),
     };
-    (last, saved)
-}
-
-/// # Safety
-/// `states` must be valid for writing `B * slots * H` elements, where there must be T slots or at
-/// least 2, and `checkpoints` for what it says.
-unsafe fn forward_into<E: Element>(
-    kernels: &Kernels<E>,
-    input: ForwardInput<E>,
-    states: *mut E,
-    slots: usize,
-    checkpoints: Checkpoints<E>,
-) {
-    let ForwardInput { dims, x, h_0, weights } = input;
-    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = dims;
-    if batch_size == 0 {
-        return;
-    }
-    assert_eq!(x.len(), batch_size * seq_len * input_size);
-    assert_eq!(weights.len(), kernels.packed_len(input_size, hidden_size));
-    assert!(h_0.is_none_or(|h_0| h_0.len() == batch_size * hidden_size));
-    let args = Forward {
-        steps: seq_len,
-        input_size,
-        hidden_size,
-        x: x.as_ptr(),
-        x_row: seq_len * input_size,
-        h_0: h_0.map_or(std::ptr::null(), <[E]>::as_ptr),
-        h_0_row: hidden_size,
-        weights: weights.as_ptr(),
-        states,
-        states_row: slots * hidden_size,
-        slots,
-        checkpoints,
-    };
+    // What one step leaves for the next, or all steps for the backward pass.
+    let of_all = if save == Save::All { seq_len } else { 1 };
+    let h_slots = if save == Save::All { seq_len } else { seq_len.min(2) };
+    let h_len = if wants_outputs { 0 } else { states * h_slots * output_size };
+    let mut h = Buffer::<E>::new(h_len);
+    let mut c = Buffer::<E>::new(if kernels.has_c { states * of_all * hidden_size } else { 0 });
+    let is_streamed = !kernels.is_simple && plan.packed_len * size_of::<E>() > MAX_CACHED_WEIGHTS;
+    let ahead = if is_streamed { STEPS_AHEAD.min(seq_len) } else { 0 };
+    let of_gates = if save == Save::All { seq_len } else { ahead.max(1) };
+    let mut gates =
+        Buffer::<E>::new(if kernels.is_simple { 0 } else { states * of_gates * plan.gates });
+    let mut h_checkpoints = Buffer::<E>::new(states * count * output_size);
+    let c_count = if kernels.has_c { count } else { 0 };
+    let mut c_checkpoints = Buffer::<E>::new(states * c_count * hidden_size);
+    let (h_at, c_at, gates_at) = (h.as_mut_ptr(), c.as_mut_ptr(), gates.as_mut_ptr());
+    let last_at: *mut E = last.as_mut_ptr();
+    let passes: Vec<Forward<E>> = (0..directions)
+        .map(|direction| {
+            let h = match &mut outputs {
+                Some(outputs) => {
+                    let (at, row, step) = input.outer(direction, directions, output_size);
+                    Steps { at: outputs.as_mut_ptr().wrapping_add(at), row, step, slots: seq_len }
+                }
+                None => Steps {
+                    at: h_at.wrapping_add(direction * batch_size * h_slots * output_size),
+                    row: h_slots * output_size,
+                    step: output_size,
+                    slots: h_slots,
+                },
+            };
+            let first = direction * batch_size;
+            let checkpoints = match count {
+                0 => Checkpoints::NONE,
+                _ => Checkpoints {
+                    h: h_checkpoints.as_mut_ptr().wrapping_add(first * count * output_size),
+                    c: c_checkpoints.as_mut_ptr().wrapping_add(first * c_count * hidden_size),
+                    every,
+                    count,
+                },
+            };
+            Forward {
+                dims: input.dims,
+                plan,
+                steps: seq_len,
+                offset: 0,
+                ahead,
+                x: input.x(direction),
+                initial: input.initial(kernels, direction),
+                weights: input.weights[direction].as_ptr(),
+                h,
+                c: inner(c_at, direction, of_all, batch_size, hidden_size),
+                gates: inner(gates_at, direction, of_gates, batch_size, plan.gates),
+                mask: input.mask(direction),
+                spans: input.spans(direction),
+                checkpoints,
+                last_h: last_at.wrapping_add(first * output_size),
+                last_c: last_at.wrapping_add(input.h_len() + first * hidden_size),
+            }
+        })
+        .collect();
     // Rows do not depend on each other, so how they are cut changes no bit.
-    let per_thread = if size_of_val(weights) > MAX_SHARED_WEIGHTS { 1 } else { 4 };
-    let chunks = (per_thread * rayon::current_num_threads()).min(batch_size.div_ceil(MIN_ROWS));
-    for_each_part(batch_size, chunks, is_large(&dims), |_, first, rows| {
+    let per_thread = match plan.packed_len * size_of::<E>() > MAX_SHARED_WEIGHTS {
+        true => 1,
+        false => 4,
+    };
+    let wanted = (per_thread * rayon::current_num_threads()).div_ceil(directions);
+    let chunks = wanted.min(batch_size.div_ceil(MIN_ROWS));
+    for_each(chunks * directions, is_large(&input.dims, plan.packed_len), |index| {
+        let args = &passes[index / chunks];
+        let (first, rows) = split(batch_size, chunks, index % chunks);
+        let mut scratch = Buffer::new(forward::scratch_len(args, rows));
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; lengths were checked
-        // above; the parts are disjoint rows.
-        unsafe { (kernels.forward_rows)(&args, first, rows) }
+        // above; the parts are disjoint rows of a direction.
+        unsafe { (kernels.forward_rows)(args, first, rows, scratch.as_mut_ptr()) }
     });
+    // SAFETY: the capacities are these lengths, and the pass wrote every output and final state.
+    unsafe {
+        if let Some(outputs) = &mut outputs {
+            outputs.set_len(outputs_len);
+        }
+        last.set_len(input.states_len(kernels));
+    }
+    let nothing = || Buffer::new(0);
+    let saved = match save {
+        Save::None => Saved { save, h: nothing(), c: nothing(), gates: nothing() },
+        Save::All => Saved { save, h, c, gates },
+        Save::Checkpoints => Saved { save, h: h_checkpoints, c: c_checkpoints, gates: nothing() },
+    };
+    Output { outputs, last, saved }
 }
 
-/// Gradients that reach the outputs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum GradOutputs<'a, E> {
-    /// `(B, T, H)`: of all states.
-    All(&'a [E]),
-    /// `(B, H)`: of the last state.
-    Last(&'a [E]),
-}
-
-/// What a backward pass finds of the forward pass's states.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum States<'a, E> {
-    /// `(B, T, H)`.
-    All(&'a [E]),
-    /// From [`SavedStates::Checkpoints`].
-    Checkpoints(&'a [E]),
-}
-
-/// What a backward pass needs.
-#[derive(Clone, Copy, Debug)]
+/// What a backward pass needs besides.
+#[derive(Clone, Copy)]
 pub(crate) struct BackwardInput<'a, E> {
-    pub(crate) dims: SequenceDims,
-    /// `(B, T, I)`.
-    pub(crate) x: &'a [E],
-    /// `(B, H)`, zeros if `None`.
-    pub(crate) h_0: Option<&'a [E]>,
-    /// From the forward pass.
-    pub(crate) states: States<'a, E>,
+    pub(crate) input: Input<'a, E>,
+    /// From the forward pass, if it gave them.
+    pub(crate) outputs: Option<&'a [E]>,
+    pub(crate) saved: &'a Saved<E>,
     /// Through which steps gradients flow together.
     pub(crate) windows: &'a [Window],
-    /// From [`pack_weights`].
-    pub(crate) weights: &'a [E],
-    /// `(H, I)`.
-    pub(crate) w_ih: &'a [E],
-    /// `(H, H)`.
-    pub(crate) w_hh: &'a [E],
-    pub(crate) grad: GradOutputs<'a, E>,
+    /// The same weights packed for this pass, of every direction.
+    pub(crate) fed: &'a [&'a FedWeights<E>],
+    /// Of the outputs.
+    pub(crate) grad_outputs: Option<&'a [E]>,
+    /// Of the final states `[h_n | c_n]`.
+    pub(crate) grad_last: Option<&'a [E]>,
 }
 
 /// Which gradients are wanted.
@@ -181,18 +310,16 @@ pub(crate) struct BackwardInput<'a, E> {
 pub(crate) struct Wanted {
     pub(crate) weights: bool,
     pub(crate) x: bool,
-    pub(crate) h_0: bool,
+    pub(crate) initial: bool,
 }
 
-/// The gradients of a loss.
+/// The gradients of a loss, each of its argument's shape, if wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Gradients<E> {
-    /// Of the weights, packed: for [`unpack_weights`]; if wanted.
-    pub(crate) weights: Option<Vec<E>>,
-    /// `(B, T, I)`, if wanted.
+    /// Of packed weights, by direction: for [`unpack_weights`](super::unpack_weights).
+    pub(crate) weights: Option<Vec<Vec<E>>>,
     pub(crate) x: Option<Vec<E>>,
-    /// `(B, H)`, if wanted.
-    pub(crate) h_0: Option<Vec<E>>,
+    pub(crate) initial: Option<Vec<E>>,
 }
 
 /// Bytes that the groups' parts of the weight gradients may take together, beyond two groups.
@@ -216,38 +343,51 @@ impl Groups {
         blocks * self.block_steps
     }
 
-    fn new<E: Element>(kernels: &Kernels<E>, dims: &SequenceDims) -> Self {
-        let sums = kernels.packed_len(dims.input_size, dims.hidden_size) * size_of::<E>();
+    fn new(plan: &Plan, dims: &SequenceDims, size_of_element: usize) -> Self {
+        let sums = plan.packed_len * size_of_element;
         let most = (MAX_SUMS / sums).max(2);
         // Even, so that two threads, and nearly so that four, get the same share.
         let wanted = dims.batch_size.div_ceil(GROUP_ROWS).next_multiple_of(2);
         let count = wanted.min(most).min(dims.batch_size.div_ceil(MIN_ROWS)).max(1);
         let largest = dims.batch_size.div_ceil(count).max(1);
-        Self { count, block_steps: (kernels.block_steps)(dims, largest) }
+        let sample = plan.sample_len * size_of_element;
+        Self { count, block_steps: backward::block_steps(dims, sample, sums, largest) }
     }
 }
 
-impl<'a, E: Element> BackwardInput<'a, E> {
-    /// Checks every length, in a batch that has rows.
-    fn check(&self, kernels: &Kernels<E>, checkpoint_steps: usize) {
-        let SequenceDims { batch_size, seq_len, input_size, hidden_size } = self.dims;
-        let state = batch_size * hidden_size;
-        assert_eq!(self.x.len(), batch_size * seq_len * input_size);
-        assert!(self.h_0.is_none_or(|h_0| h_0.len() == state));
-        assert_eq!(self.weights.len(), kernels.packed_len(input_size, hidden_size));
-        assert_eq!(self.w_ih.len(), hidden_size * input_size);
-        assert_eq!(self.w_hh.len(), hidden_size * hidden_size);
-        match self.states {
-            States::All(states) => assert_eq!(states.len(), seq_len * state),
-            States::Checkpoints(states) => {
+impl<E: Element> BackwardInput<'_, E> {
+    /// Checks every length.
+    fn check(&self, kernels: &Kernels<E>, plan: &Plan, checkpoint_steps: usize) {
+        self.input.check(kernels, plan);
+        let SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size } =
+            self.input.dims;
+        let states = self.input.directions * batch_size;
+        let Saved { save, h, c, gates } = self.saved;
+        let outputs = states * seq_len * output_size;
+        let if_c = |len| if kernels.has_c { len } else { 0 };
+        match save {
+            Save::None => panic!("a backward pass needs the states of the forward pass"),
+            Save::All => {
+                assert_eq!(self.outputs.map_or(h.len(), <[E]>::len), outputs);
+                assert_eq!(c.len(), if_c(states * seq_len * hidden_size));
+                let gates_len = if kernels.is_simple { 0 } else { plan.gates };
+                assert_eq!(gates.len(), states * seq_len * gates_len);
+            }
+            Save::Checkpoints => {
                 let count = Checkpoints::<E>::count(checkpoint_steps, seq_len);
-                assert_eq!(states.len(), count * state);
+                assert_eq!(h.len(), states * count * output_size);
+                assert_eq!(c.len(), if_c(states * count * hidden_size));
             }
         }
-        match self.grad {
-            GradOutputs::All(grad) => assert_eq!(grad.len(), seq_len * state),
-            GradOutputs::Last(grad) => assert_eq!(grad.len(), state),
+        assert_eq!(self.fed.len(), self.input.directions);
+        for FedWeights { input, state, middle } in self.fed {
+            assert!(input.len() >= plan.input_fed.len * input_size);
+            assert!(state.len() >= plan.state_fed.len * output_size);
+            assert!(middle.len() >= plan.middle_fed.len * hidden_size);
         }
+        assert!(self.grad_outputs.is_none_or(|grad| grad.len() == outputs));
+        let last = self.input.states_len(kernels);
+        assert!(self.grad_last.is_none_or(|grad| grad.len() == last));
         assert!(self.windows.iter().all(|window| {
             window.start <= window.losses_from && window.losses_from < window.end
         }));
@@ -256,23 +396,46 @@ impl<'a, E: Element> BackwardInput<'a, E> {
         assert!(self.windows.last().is_some_and(|last| last.end == seq_len));
     }
 
-    /// The windows that losses are read in: with the last state alone, the last.
-    fn windows(&self) -> &'a [Window] {
-        match self.grad {
-            GradOutputs::All(_) => self.windows,
-            GradOutputs::Last(_) => &self.windows[self.windows.len() - 1..],
+    /// The windows that losses are read in: with the final states alone, the last, if rows end
+    /// together.
+    fn windows(&self) -> &[Window] {
+        match self.grad_outputs.is_some() || self.input.lengths.is_some() {
+            true => self.windows,
+            false => &self.windows[self.windows.len() - 1..],
         }
     }
 
-    fn kept(&self, every: usize) -> Kept<E> {
-        match self.states {
-            States::All(states) => Kept::All(states.as_ptr()),
-            States::Checkpoints(states) => {
-                let count = Checkpoints::<E>::count(every, self.dims.seq_len);
-                let checkpoints = Checkpoints { at: states.as_ptr().cast_mut(), every, count };
-                Kept::Checkpoints(checkpoints, self.weights.as_ptr())
-            }
+    fn kept(&self, plan: &Plan, direction: usize, every: usize, c_count: usize) -> Kept<E> {
+        let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = self.input.dims;
+        let Saved { save, h, c, gates } = self.saved;
+        let (h_at, c_at) = (h.as_ptr().cast_mut(), c.as_ptr().cast_mut());
+        let first = direction * batch_size;
+        if *save == Save::Checkpoints {
+            let count = Checkpoints::<E>::count(every, seq_len);
+            let checkpoints = Checkpoints {
+                h: h_at.wrapping_add(first * count * output_size),
+                c: c_at.wrapping_add(first * c_count * hidden_size),
+                every,
+                count,
+            };
+            let weights = self.input.weights[direction].as_ptr();
+            return Kept::Checkpoints(checkpoints, weights);
         }
+        let h = match self.outputs {
+            Some(outputs) => {
+                let directions = self.input.directions;
+                let (at, row, step) = self.input.outer(direction, directions, output_size);
+                Steps { at: outputs.as_ptr().wrapping_add(at), row, step, slots: seq_len }
+            }
+            None => Steps {
+                at: h_at.cast_const().wrapping_add(first * seq_len * output_size),
+                row: seq_len * output_size,
+                step: output_size,
+                slots: seq_len,
+            },
+        };
+        let of_rows = |at: *mut E, len| inner(at, direction, seq_len, batch_size, len).cast_const();
+        Kept::all(h, of_rows(c_at, hidden_size), of_rows(gates.as_ptr().cast_mut(), plan.gates))
     }
 }
 
@@ -282,66 +445,116 @@ impl<'a, E: Element> BackwardInput<'a, E> {
 /// When a slice's length does not fit.
 pub(crate) fn backward<E: Element>(
     kernels: &Kernels<E>,
-    input: BackwardInput<E>,
+    args: BackwardInput<E>,
     wanted: Wanted,
 ) -> Gradients<E> {
-    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = input.dims;
-    let packed_len = kernels.packed_len(input_size, hidden_size);
+    let BackwardInput { input, fed, grad_outputs, grad_last, .. } = args;
+    let (dims, directions) = (input.dims, input.directions);
+    let SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size } = dims;
+    let plan = kernels.plan(&dims);
+    let packed_len = plan.packed_len;
+    let x_len = batch_size * seq_len * input_size;
     let mut gradients = Gradients {
-        weights: wanted.weights.then(|| vec![E::ZERO; packed_len]),
-        x: wanted.x.then(|| vec![E::ZERO; batch_size * seq_len * input_size]),
-        h_0: wanted.h_0.then(|| vec![E::ZERO; batch_size * hidden_size]),
+        weights: wanted.weights.then(|| vec![vec![E::ZERO; packed_len]; directions]),
+        x: wanted.x.then(|| vec![E::ZERO; x_len]),
+        initial: wanted.initial.then(|| vec![E::ZERO; input.states_len(kernels)]),
     };
     if batch_size == 0 {
         return gradients;
     }
-    let groups = Groups::new(kernels, &input.dims);
+    let groups = Groups::new(&plan, &dims, size_of::<E>());
     let Groups { count, block_steps } = groups;
     let checkpoint_steps = groups.checkpoint_steps(seq_len);
-    input.check(kernels, checkpoint_steps);
-    let pack_rows = |matrix: &[E], columns: usize| {
-        let mut packed = Buffer::new((kernels.padded)(columns) * hidden_size);
-        (kernels.pack_rows)(matrix, hidden_size, &mut packed);
-        packed
+    args.check(kernels, &plan, checkpoint_steps);
+    let c_count = match kernels.has_c {
+        true => Checkpoints::<E>::count(checkpoint_steps, seq_len),
+        false => 0,
     };
-    let w_hh = pack_rows(input.w_hh, hidden_size);
-    let w_ih = wanted.x.then(|| pack_rows(input.w_ih, input_size));
+    // The second direction's gradients of the inputs are added when both are done.
+    let mut second_x = Buffer::<E>::new(if wanted.x { (directions - 1) * x_len } else { 0 });
+    second_x.fill(E::ZERO);
+    let windows = args.windows();
     let (null, null_mut) = (std::ptr::null(), std::ptr::null_mut());
-    let (grad_states, grad_last) = match input.grad {
-        GradOutputs::All(grad) => (grad.as_ptr(), null),
-        GradOutputs::Last(grad) => (null, grad.as_ptr()),
+    let grad_x: [*mut E; 2] = match &mut gradients.x {
+        Some(x) => [x.as_mut_ptr(), second_x.as_mut_ptr()],
+        None => [null_mut, null_mut],
     };
-    let args = Backward {
-        dims: input.dims,
-        windows: input.windows(),
-        x: input.x.as_ptr(),
-        h_0: input.h_0.map_or(null, <[E]>::as_ptr),
-        states: input.kept(checkpoint_steps),
-        w_hh: w_hh.as_ptr(),
-        w_ih: w_ih.as_ref().map_or(null, |w_ih| w_ih.as_ptr()),
-        grad_states,
-        grad_last,
-        grad_x: gradients.x.as_mut().map_or(null_mut, Vec::as_mut_ptr),
-        grad_h_0: gradients.h_0.as_mut().map_or(null_mut, Vec::as_mut_ptr),
-    };
-    let parallel = is_large(&input.dims);
-    let mut sums = wanted.weights.then(|| Buffer::<E>::new(count * packed_len));
-    let sums_of_groups = sums.as_mut().map(|sums| Shared(sums.as_mut_ptr()));
-    for_each_part(batch_size, count, parallel, |index, first, rows| {
-        let mut deltas = Buffer::new((kernels.scratch_len)(&args, rows, block_steps));
+    let grad_initial = gradients.initial.as_mut().map_or(null_mut, Vec::as_mut_ptr);
+    let passes: Vec<Backward<E>> = (0..directions)
+        .map(|direction| {
+            let [grad_last_h, grad_last_c] = input.states(kernels, grad_last, direction);
+            let (at, row, step) = input.outer(direction, 1, input_size);
+            let first = direction * batch_size;
+            Backward {
+                dims,
+                plan,
+                windows,
+                x: input.x(direction),
+                initial: input.initial(kernels, direction),
+                kept: args.kept(&plan, direction, checkpoint_steps, c_count),
+                mask: input.mask(direction),
+                spans: input.spans(direction),
+                w_state: fed[direction].state.as_ptr(),
+                w_middle: fed[direction].middle.as_ptr(),
+                w_input: fed[direction].input.as_ptr(),
+                grad_outputs: match grad_outputs {
+                    None => Steps { at: null, row: 0, step: 0, slots: 1 },
+                    Some(grad) => {
+                        let (at, row, step) = input.outer(direction, directions, output_size);
+                        Steps { at: grad.as_ptr().wrapping_add(at), row, step, slots: seq_len }
+                    }
+                },
+                grad_last_h,
+                grad_last_c,
+                grad_x: match grad_x[direction].is_null() {
+                    true => Steps::NONE,
+                    false => Steps {
+                        at: grad_x[direction].wrapping_add(at),
+                        row,
+                        step,
+                        slots: usize::MAX,
+                    },
+                },
+                grad_h_0: match grad_initial.is_null() {
+                    true => null_mut,
+                    false => grad_initial.wrapping_add(first * output_size),
+                },
+                grad_c_0: match grad_initial.is_null() || !kernels.has_c {
+                    true => null_mut,
+                    false => grad_initial.wrapping_add(input.h_len() + first * hidden_size),
+                },
+            }
+        })
+        .collect();
+    let parallel = is_large(&dims, packed_len);
+    let sums_len = if wanted.weights { directions * count * packed_len } else { 0 };
+    let mut sums = Buffer::<E>::new(sums_len);
+    let sums_of_groups = Shared(sums.as_mut_ptr());
+    for_each(directions * count, parallel, |index| {
+        let pass = &passes[index / count];
+        let (first, rows) = split(batch_size, count, index % count);
+        let mut memory = Buffer::new(backward::scratch_len(pass, rows, block_steps));
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; `check` saw to all
-        // lengths; the parts are disjoint rows, each with sums and scratch of its own.
+        // lengths; the parts are disjoint rows of a direction, each with sums and memory of its own.
         unsafe {
-            let sums = match &sums_of_groups {
-                Some(sums) => sums.at(index * packed_len),
-                None => std::ptr::null_mut(),
+            let sums = match wanted.weights {
+                true => sums_of_groups.at(index * packed_len),
+                false => std::ptr::null_mut(),
             };
-            let scratch = Scratch { sums, deltas: deltas.as_mut_ptr() };
-            (kernels.backward_rows)(&args, first, rows, block_steps, scratch);
+            let scratch = Scratch { sums, memory: memory.as_mut_ptr() };
+            (kernels.backward_rows)(pass, first, rows, block_steps, scratch);
         }
     });
-    if let (Some(sums), Some(total)) = (&sums, &mut gradients.weights) {
-        add_up(sums, total, parallel);
+    if let (Some(initial), Some(grad_last)) = (&mut gradients.initial, grad_last) {
+        input.hand_through(kernels, grad_last, initial);
+    }
+    if let Some(total) = &mut gradients.weights {
+        for (terms, total) in sums.chunks_exact(count * packed_len).zip(total) {
+            add_up(terms, total, parallel);
+        }
+    }
+    if let (Some(x), 2) = (&mut gradients.x, directions) {
+        add_up(&second_x, x, parallel);
     }
     gradients
 }

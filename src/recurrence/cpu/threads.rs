@@ -9,26 +9,33 @@ use crate::recurrence::SequenceDims;
 /// Below so many floating-point operations threads cost more than they bring.
 const MIN_PARALLEL_FLOPS: usize = 1_000_000;
 
-/// Runs `work(index, first, size)` for the parts of `0..n`, in any order, on rayon's threads.
+/// Runs `work(first, size)` for the parts of `0..n`, as [`for_each`] does.
+pub(super) fn for_each_part(
+    n: usize,
+    parts: usize,
+    parallel: bool,
+    work: impl Fn(usize, usize) + Sync,
+) {
+    for_each(parts, parallel, |index| {
+        let (first, size) = split(n, parts, index);
+        work(first, size);
+    });
+}
+
+/// Runs `work(index)` for `0..parts`, in any order, on rayon's threads.
 ///
 /// A thread of the pool that calls this takes parts at once, while others are still waking up; any
 /// other thread sleeps meanwhile: with one thread more than cores, idle threads that look for work
 /// take time from those that have it. Which thread takes which part is left to chance, so that a
 /// thread that loses its core delays one part and no more.
-pub(super) fn for_each_part(
-    n: usize,
-    parts: usize,
-    parallel: bool,
-    work: impl Fn(usize, usize, usize) + Sync,
-) {
+pub(super) fn for_each(parts: usize, parallel: bool, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let take_parts = || loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
         if index >= parts {
             break;
         }
-        let (first, size) = split(n, parts, index);
-        work(index, first, size);
+        work(index);
     };
     let threads = if parallel { rayon::current_num_threads().min(parts) } else { 1 };
     if threads < 2 {
@@ -42,10 +49,10 @@ pub(super) fn for_each_part(
     });
 }
 
-/// Whether a call has work for several threads.
-pub(super) fn is_large(dims: &SequenceDims) -> bool {
-    let SequenceDims { batch_size, seq_len, input_size, hidden_size } = *dims;
-    2 * batch_size * seq_len * hidden_size * (input_size + hidden_size) > MIN_PARALLEL_FLOPS
+/// Whether a call has work for several threads: so many numbers of packed weights are used at every
+/// step of every row.
+pub(super) fn is_large(dims: &SequenceDims, packed_len: usize) -> bool {
+    2 * dims.batch_size * dims.seq_len * packed_len > MIN_PARALLEL_FLOPS
 }
 
 /// A pointer that threads share, for disjoint parts.
@@ -68,7 +75,7 @@ pub(super) fn add_up<E: Element>(terms: &[E], total: &mut [E], parallel: bool) {
     let len = total.len();
     let shared = Shared(total.as_mut_ptr());
     let parts = if terms.len() > len { len.div_ceil(PIECE) } else { 1 };
-    for_each_part(len, parts, parallel, |_, first, size| {
+    for_each_part(len, parts, parallel, |first, size| {
         // SAFETY: the parts are disjoint ranges of `total`.
         let total = unsafe { std::slice::from_raw_parts_mut(shared.at(first), size) };
         for group in terms.chunks_exact(len) {

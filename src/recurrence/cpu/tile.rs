@@ -10,7 +10,7 @@
 //!
 //! - [`Affine`]: `out = f(bias + products)`: a step of the recurrence; without `f`, the gradients
 //!   of the inputs and of the initial state
-//! - [`Delta`]: `δ = f'(h) · (grad_h + product)`: a step of the reverse sweep
+//! - [`Delta`]: `δ = f'(h) · (grad_h + mask · product)`: a step of a simple cell's reverse sweep
 //! - [`Outer`]: sums of `z δ` over samples: the gradients of the weights
 //!
 //! Each sum runs over `k` in order, in one accumulator, whatever the tile's height: a row's result
@@ -30,7 +30,7 @@ pub(super) struct Product<E> {
     pub(super) a: *const E,
     /// From a row to the next.
     pub(super) row_stride: usize,
-    /// From `k` to `k + 1`.
+    /// From `k` to `k + 1`; backwards if it is a negative number, wrapped.
     pub(super) k_stride: usize,
     /// How many `k`.
     pub(super) count: usize,
@@ -79,13 +79,29 @@ pub(super) struct Rows<P> {
     pub(super) stride: usize,
 }
 
+/// The first `count` lanes from memory, the others zero.
+#[inline(always)]
+pub(super) unsafe fn load_some<V: Vector>(from: *const V::Elem, count: usize) -> V {
+    if count == V::LANES {
+        V::load(from)
+    } else {
+        V::load_partial(from, count)
+    }
+}
+
+/// The first `count` lanes to memory.
+#[inline(always)]
+pub(super) unsafe fn store_some<V: Vector>(value: V, to: *mut V::Elem, count: usize) {
+    if count == V::LANES {
+        value.store(to);
+    } else {
+        value.store_partial(to, count);
+    }
+}
+
 #[inline(always)]
 unsafe fn load_register<V: Vector>(from: *const V::Elem, v: usize, width: usize, last: usize) -> V {
-    if v + 1 < width || last == V::LANES {
-        V::load(from.add(v * V::LANES))
-    } else {
-        V::load_partial(from.add(v * V::LANES), last)
-    }
+    load_some(from.add(v * V::LANES), if v + 1 < width { V::LANES } else { last })
 }
 
 #[inline(always)]
@@ -96,16 +112,12 @@ unsafe fn store_register<V: Vector>(
     width: usize,
     last: usize,
 ) {
-    if v + 1 < width || last == V::LANES {
-        value.store(to.add(v * V::LANES));
-    } else {
-        value.store_partial(to.add(v * V::LANES), last);
-    }
+    store_some(value, to.add(v * V::LANES), if v + 1 < width { V::LANES } else { last });
 }
 
-/// `out = f(bias + Σ products)`.
-pub(super) struct Affine<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
-    /// `WIDTH` registers; zero if null.
+/// `out = f(bias + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
+pub(super) struct Affine<V: Vector, A, const ADDS: bool, const ROWS: usize, const WIDTH: usize> {
+    /// `WIDTH` registers; zero if null. Not read with `ADDS`.
     pub(super) bias: *const V::Elem,
     pub(super) products: [Product<V::Elem>; 2],
     pub(super) out: Rows<*mut V::Elem>,
@@ -114,14 +126,21 @@ pub(super) struct Affine<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     pub(super) activation: PhantomData<A>,
 }
 
-impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
-    for Affine<V, A, ROWS, WIDTH>
+impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH: usize> Job<V>
+    for Affine<V, A, ADDS, ROWS, WIDTH>
 {
     #[inline(always)]
     unsafe fn run(self) {
         let zero = V::splat(V::Elem::ZERO);
         let mut acc = [[zero; WIDTH]; ROWS];
-        if !self.bias.is_null() {
+        if ADDS {
+            for r in 0..ROWS {
+                let out = self.out.at.add(r * self.out.stride);
+                for v in 0..WIDTH {
+                    acc[r][v] = load_register(out.cast_const(), v, WIDTH, self.last);
+                }
+            }
+        } else if !self.bias.is_null() {
             for v in 0..WIDTH {
                 let bias = V::load(self.bias.add(v * V::LANES));
                 for r in 0..ROWS {
@@ -140,12 +159,14 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
     }
 }
 
-/// `δ = f'(h) · (grad_h + product)`.
+/// `δ = f'(h) · (grad_h + mask · product)`.
 pub(super) struct Delta<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     /// δ of the step after this one, times the recurrent weights.
     pub(super) product: Product<V::Elem>,
     /// The gradient that reaches this step's output from outside; none if null.
     pub(super) grad_h: Rows<*const V::Elem>,
+    /// The recurrent dropout's mask; none if null.
+    pub(super) mask: Rows<*const V::Elem>,
     pub(super) h: Rows<*const V::Elem>,
     /// Where δ goes, row after row, whole registers.
     pub(super) delta: Rows<*mut V::Elem>,
@@ -153,7 +174,7 @@ pub(super) struct Delta<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     pub(super) samples: Rows<*mut V::Elem>,
     /// Whether it is added to what is there: the δ of another window.
     pub(super) adds: bool,
-    /// Elements of the last register that exist in `h` and `grad_h`.
+    /// Elements of the last register that exist in `h`, `grad_h` and `mask`.
     pub(super) last: usize,
     pub(super) activation: PhantomData<A>,
 }
@@ -168,6 +189,10 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
         for r in 0..ROWS {
             for v in 0..WIDTH {
                 let mut grad = acc[r][v];
+                if !self.mask.at.is_null() {
+                    let mask = self.mask.at.add(r * self.mask.stride);
+                    grad = grad.mul(load_register(mask, v, WIDTH, self.last));
+                }
                 if !self.grad_h.at.is_null() {
                     let grad_h = self.grad_h.at.add(r * self.grad_h.stride);
                     grad = grad.add(load_register(grad_h, v, WIDTH, self.last));
@@ -192,6 +217,8 @@ pub(super) struct Outer<V: Vector, const ROWS: usize, const WIDTH: usize> {
     pub(super) a_stride: usize,
     /// From a run's δ to the next run's.
     pub(super) panel_stride: usize,
+    /// Which samples of each run count, `(first, count)`, where not all do; or null.
+    pub(super) spans: *const (usize, usize),
     /// `(ROWS, WIDTH)` registers.
     pub(super) sums: *mut V::Elem,
     /// Whether `sums` holds nothing yet.
@@ -210,8 +237,15 @@ impl<V: Vector, const ROWS: usize, const WIDTH: usize> Job<V> for Outer<V, ROWS,
             }
         }
         let mut run = self.run;
-        for _ in 0..self.runs {
-            run.add_to(&mut acc);
+        for index in 0..self.runs {
+            if self.spans.is_null() {
+                run.add_to(&mut acc);
+            } else {
+                let (first, count) = *self.spans.add(index);
+                let a = run.a.wrapping_add(first.wrapping_mul(run.k_stride));
+                let panel = run.panel.wrapping_add(first * WIDTH * V::LANES);
+                Product { a, panel, count, ..run }.add_to(&mut acc);
+            }
             run.a = run.a.wrapping_add(self.a_stride);
             run.panel = run.panel.wrapping_add(self.panel_stride);
         }

@@ -6,13 +6,21 @@
 //! where it cannot.
 
 use std::fmt::Debug;
-use std::ops::Add;
+use std::ops::{Add, Mul};
 
-use super::activation::TanhConstants;
+use super::activation::ExpConstants;
 
 /// A float that kernels compute with.
 pub(crate) trait Element:
-    TanhConstants + Copy + Send + Sync + PartialEq + PartialOrd + Debug + Add<Output = Self>
+    ExpConstants
+    + Copy
+    + Send
+    + Sync
+    + PartialEq
+    + PartialOrd
+    + Debug
+    + Add<Output = Self>
+    + Mul<Output = Self>
 {
     /// Zero.
     const ZERO: Self;
@@ -59,6 +67,12 @@ pub(crate) trait Vector: Copy {
     /// Runs a job in a function of its own that is compiled with the CPU features.
     unsafe fn call<J: Job<Self>>(job: J);
 
+    /// Has the cache line at `from` fetched; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch(from: *const Self::Elem) {
+        let _ = from;
+    }
+
     unsafe fn splat(value: Self::Elem) -> Self;
     unsafe fn load(from: *const Self::Elem) -> Self;
     unsafe fn store(self, to: *mut Self::Elem);
@@ -85,7 +99,7 @@ pub(crate) trait Vector: Copy {
     /// Zero where `of` is at most zero, `self` elsewhere: also where `of` is NaN.
     unsafe fn unless_at_most_zero(self, of: Self) -> Self;
     /// `2^n`, where `self` is `n`, an integer, plus the exponent's bias and one unit of the largest
-    /// power of two that still has room for it: see `TanhConstants::ROUND`.
+    /// power of two that still has room for it: see `ExpConstants::ROUND`.
     unsafe fn pow2_of_biased(self) -> Self;
 }
 

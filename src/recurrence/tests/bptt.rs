@@ -30,10 +30,11 @@ fn truncated_gradients_are_those_of_each_window_by_itself_added_up() {
                 let unroll = Unroll::new(Outputs::All).truncated(truncation);
                 let (output, found) = run(&sequence, isa, DType::F64, unroll, &grad, true);
                 let what = format!("{} {size:?} {truncation:?}", isa.name());
-                assert_close(&what, &output, &sequence.forward(), 1e-12);
+                assert_close(&what, &output, &sequence.forward().outputs, 1e-12);
                 let (full, _) = run(&sequence, isa, DType::F64, Outputs::All, &grad, true);
                 assert_eq!(output, full, "{what}: values do not depend on the form");
-                assert_gradients(&what, &found, &sequence.backward(&grad, truncation), 1e-12);
+                let of_states = of_outputs(&sequence, grad.clone());
+                assert_gradients(&what, &found, &sequence.backward(&of_states, truncation), 1e-12);
             }
         }
     }
@@ -203,7 +204,7 @@ fn full_gradients_are_those_of_real_time_recurrent_learning() {
     // Forward mode: ∂h_t/∂W_hh[i][j] is carried along with the state.
     let (t, i, h) = (6, 2, 4);
     let sequence = sequence((1, t, i, h), Cell::Tanh, 26);
-    let states = sequence.forward();
+    let states = sequence.forward().outputs;
     let grad: Vec<f64> = (0..t * h).map(|index| (index % 5) as f64 - 2.).collect();
     let mut sensitivity = vec![0.; h * h * h];
     let mut expected = vec![0.; h * h];
@@ -238,13 +239,10 @@ fn shared_gradients_are_the_sum_over_untied_copies_of_the_weights() {
     let mut state = args.h_0.as_tensor().clone();
     let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
     for (step, [w_ih, w_hh, b]) in copies.iter().enumerate() {
-        let weights = Weights {
-            w_ih: w_ih.as_tensor().clone(),
-            w_hh: w_hh.as_tensor().clone(),
-            b: b.as_tensor().clone(),
-        };
+        let weights =
+            Weights::new(w_ih.as_tensor().clone(), w_hh.as_tensor().clone(), b.as_tensor().clone());
         let x_t = args.x.narrow(1, step, 1).unwrap().squeeze(1).unwrap();
-        state = unrolled::step(&x_t, &weights, Some(&state), Cell::Tanh).unwrap();
+        state = unrolled::step(&x_t, Cell::Tanh, &weights, Some(&state), None).unwrap().0;
         loss = (loss + state.sum_all().unwrap()).unwrap();
     }
     let grads = loss.backward().unwrap();
@@ -256,20 +254,19 @@ fn shared_gradients_are_the_sum_over_untied_copies_of_the_weights() {
         run(&sequence, Isa::available()[0], DType::F64, Outputs::All, &[1.; 2 * 5 * 4], true);
     assert_close("w_ih", &found.w_ih, &sum(0), 1e-12);
     assert_close("w_hh", &found.w_hh, &sum(1), 1e-12);
-    assert_close("b", &found.b, &sum(2), 1e-12);
+    assert_close("b", &found.b_ih, &sum(2), 1e-12);
 }
 
 #[test]
 fn the_scalar_case_gives_0_108_in_full_0_072_through_two_steps_and_0_036_through_one() {
     // x_{t+1} = w x_t with w = 0.2 and x_0 = 0.9: all is positive, where relu is the identity.
     let sequence = Sequence {
-        dims: SequenceDims { batch_size: 1, seq_len: 3, input_size: 1, hidden_size: 1 },
-        cell: Cell::Relu,
         x: vec![0.; 3],
         w_ih: vec![0.],
         w_hh: vec![0.2],
-        b: vec![0.],
+        b_ih: vec![0.],
         h_0: vec![0.9],
+        ..sequence((1, 3, 1, 1), Cell::Relu, 1)
     };
     for isa in Isa::available() {
         for (truncation, expected) in [
@@ -288,11 +285,11 @@ fn the_scalar_case_gives_0_108_in_full_0_072_through_two_steps_and_0_036_through
 fn stacked_grad_x(layers: [&Sequence; 2], truncation: Truncation, s: usize) -> Vec<f64> {
     let [lower, upper] = layers.map(|layer| Arguments::new(layer, DType::F64));
     let [packed_lower, packed_upper] =
-        [&lower, &upper].map(|layer| PackedWeights::new(&layer.weights()).unwrap());
+        [&lower, &upper].map(|layer| PackedWeights::new(Cell::Tanh, &layer.weights()).unwrap());
     let stack = |x: &Tensor, h_0: [&Tensor; 2], truncation: Truncation| -> [Tensor; 2] {
         let unroll = Unroll::new(Outputs::All).truncated(truncation);
-        let h = rnn_sequence(x, &packed_lower, Some(h_0[0]), Cell::Tanh, unroll).unwrap();
-        let top = rnn_sequence(&h, &packed_upper, Some(h_0[1]), Cell::Tanh, unroll).unwrap();
+        let h = rnn_sequence(x, &packed_lower, Some(h_0[0]), unroll).unwrap();
+        let top = rnn_sequence(&h, &packed_upper, Some(h_0[1]), unroll).unwrap();
         [h, top]
     };
     let loss_at = |top: &Tensor, step: usize| top.narrow(1, step, 1).unwrap().sum_all().unwrap();

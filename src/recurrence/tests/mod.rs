@@ -1,17 +1,19 @@
 //! The fused op against its definition, on every instruction set that this machine has.
 //!
-//! [`parity`]: values and gradients at the edges of every size; [`bptt`]: truncation and states that
-//! are computed again; [`op`]: threads, steps, odd inputs, errors; [`tanh`]: its last bits.
+//! [`parity`]: values and gradients at the edges of every size; [`layers`]: every cell in every way
+//! that a layer runs; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
+//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function.
 
 mod bptt;
+mod functions;
+mod layers;
 mod op;
 mod parity;
-mod tanh;
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::cpu::Isa;
-use super::reference::{Sequence, SequenceGradients};
+use super::reference::{Sequence, SequenceGradients, StateGradients};
 use super::{rnn_sequence, Cell, PackedWeights, SequenceDims, Unroll, Weights};
 use crate::rng::{Purpose, Stream};
 
@@ -22,15 +24,31 @@ fn sequence((b, t, i, h): (usize, usize, usize, usize), cell: Cell, seed: u64) -
     };
     // Contractive: a recurrence that amplifies makes every tolerance meaningless.
     let limit = 1. / (h as f64).sqrt();
+    let dims =
+        SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h, output_size: h };
+    let rows = cell.gates() * h;
     Sequence {
-        dims: SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h },
+        dims,
         cell,
         x: draw(b * t * i, 1.),
-        w_ih: draw(h * i, 1. / (i as f64).sqrt()),
-        w_hh: draw(h * h, limit),
-        b: draw(h, 0.5),
+        w_ih: draw(rows * i, 1. / (i as f64).sqrt()),
+        w_hh: draw(rows * h, limit),
+        b_ih: draw(rows, 0.5),
         h_0: draw(b * h, 1.),
+        b_hh: if cell.has_two_biases() { draw(rows, 0.5) } else { Vec::new() },
+        c_0: if cell.has_c() { draw(b * h, 1.) } else { Vec::new() },
+        w_hr: Vec::new(),
+        lengths: Vec::new(),
+        reverse: false,
+        mask: Vec::new(),
     }
+}
+
+/// Gradients of outputs alone.
+fn of_outputs(sequence: &Sequence, outputs: Vec<f64>) -> StateGradients {
+    let SequenceDims { batch_size, hidden_size, output_size, .. } = sequence.dims;
+    let c = if sequence.cell.has_c() { batch_size * hidden_size } else { 0 };
+    StateGradients { outputs, h_n: vec![0.; batch_size * output_size], c_n: vec![0.; c] }
 }
 
 /// Rounds every number to `f32`, so that the oracle computes from what the kernel sees.
@@ -40,8 +58,13 @@ fn rounded(sequence: &Sequence) -> Sequence {
         x: round(&sequence.x),
         w_ih: round(&sequence.w_ih),
         w_hh: round(&sequence.w_hh),
-        b: round(&sequence.b),
+        b_ih: round(&sequence.b_ih),
+        b_hh: round(&sequence.b_hh),
+        w_hr: round(&sequence.w_hr),
         h_0: round(&sequence.h_0),
+        c_0: round(&sequence.c_0),
+        mask: round(&sequence.mask),
+        lengths: sequence.lengths.clone(),
         ..*sequence
     }
 }
@@ -55,7 +78,7 @@ struct Arguments {
 
 impl Arguments {
     fn new(sequence: &Sequence, dtype: DType) -> Self {
-        let SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h } =
+        let SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h, .. } =
             sequence.dims;
         let var = |values: &[f64], shape: &[usize]| {
             let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
@@ -66,19 +89,15 @@ impl Arguments {
             weights: [
                 var(&sequence.w_ih, &[h, i]),
                 var(&sequence.w_hh, &[h, h]),
-                var(&sequence.b, &[h]),
+                var(&sequence.b_ih, &[h]),
             ],
             h_0: var(&sequence.h_0, &[b, h]),
         }
     }
 
     fn weights(&self) -> Weights {
-        let [w_ih, w_hh, b] = &self.weights;
-        Weights {
-            w_ih: w_ih.as_tensor().clone(),
-            w_hh: w_hh.as_tensor().clone(),
-            b: b.as_tensor().clone(),
-        }
+        let [w_ih, w_hh, b] = self.weights.clone().map(|var| var.as_tensor().clone());
+        Weights::new(w_ih, w_hh, b)
     }
 }
 
@@ -96,17 +115,25 @@ fn run(
     with_h_0: bool,
 ) -> (Vec<f64>, SequenceGradients) {
     let args = Arguments::new(sequence, dtype);
-    let packed = PackedWeights::for_isa(&args.weights(), isa).unwrap();
+    let packed = PackedWeights::for_isa(sequence.cell, &[&args.weights()], isa).unwrap();
     let h_0 = with_h_0.then(|| args.h_0.as_tensor());
-    let output = rnn_sequence(args.x.as_tensor(), &packed, h_0, sequence.cell, unroll).unwrap();
+    let output = rnn_sequence(args.x.as_tensor(), &packed, h_0, unroll).unwrap();
     let grad = Tensor::from_slice(grad, output.shape(), &Device::Cpu).unwrap();
     let loss = (&output * grad.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
     let grads = loss.backward().unwrap();
     let of = |var: &Var| values(grads.get(var).expect("a gradient is missing"));
     let [w_ih, w_hh, b] = &args.weights;
     let h_0 = if with_h_0 { of(&args.h_0) } else { vec![0.; sequence.h_0.len()] };
-    let gradients =
-        SequenceGradients { x: of(&args.x), w_ih: of(w_ih), w_hh: of(w_hh), b: of(b), h_0 };
+    let gradients = SequenceGradients {
+        x: of(&args.x),
+        w_ih: of(w_ih),
+        w_hh: of(w_hh),
+        b_ih: of(b),
+        b_hh: Vec::new(),
+        w_hr: Vec::new(),
+        h_0,
+        c_0: Vec::new(),
+    };
     (values(&output), gradients)
 }
 
@@ -131,8 +158,11 @@ fn assert_gradients(
         ("x", &found.x, &expected.x),
         ("w_ih", &found.w_ih, &expected.w_ih),
         ("w_hh", &found.w_hh, &expected.w_hh),
-        ("b", &found.b, &expected.b),
+        ("b_ih", &found.b_ih, &expected.b_ih),
+        ("b_hh", &found.b_hh, &expected.b_hh),
+        ("w_hr", &found.w_hr, &expected.w_hr),
         ("h_0", &found.h_0, &expected.h_0),
+        ("c_0", &found.c_0, &expected.c_0),
     ];
     for (name, found, expected) in pairs {
         assert_close(&format!("{what} grad {name}"), found, expected, tolerance);
@@ -141,6 +171,10 @@ fn assert_gradients(
 
 /// Every bit of all gradients.
 fn bits(gradients: &SequenceGradients) -> Vec<u64> {
-    let SequenceGradients { x, w_ih, w_hh, b, h_0 } = gradients;
-    [x, w_ih, w_hh, b, h_0].into_iter().flatten().map(|value| value.to_bits()).collect()
+    let SequenceGradients { x, w_ih, w_hh, b_ih, b_hh, w_hr, h_0, c_0 } = gradients;
+    [x, w_ih, w_hh, b_ih, b_hh, w_hr, h_0, c_0]
+        .into_iter()
+        .flatten()
+        .map(|value| value.to_bits())
+        .collect()
 }

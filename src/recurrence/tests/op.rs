@@ -24,7 +24,7 @@ fn the_number_of_threads_changes_no_bit() {
                 (&grads.x, &other.x),
                 (&grads.w_ih, &other.w_ih),
                 (&grads.w_hh, &other.w_hh),
-                (&grads.b, &other.b),
+                (&grads.b_ih, &other.b_ih),
                 (&grads.h_0, &other.h_0),
             ] {
                 assert_eq!(a, b, "{threads} threads");
@@ -64,8 +64,8 @@ fn a_change_of_the_weights_between_forward_and_backward_changes_no_gradient() {
     let sequence = sequence((3, 5, 4, 6), Cell::Tanh, 8);
     let gradient = |change: bool| {
         let args = Arguments::new(&sequence, DType::F64);
-        let packed = PackedWeights::new(&args.weights()).unwrap();
-        let h = rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+        let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+        let h = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
         if change {
             for var in &args.weights {
                 var.set(&(var.as_detached_tensor() * 2.).unwrap()).unwrap();
@@ -81,17 +81,17 @@ fn steps_on_a_carried_state_give_the_bits_of_the_whole_sequence() {
     for isa in Isa::available() {
         let sequence = sequence((3, 7, 4, 21), Cell::Tanh, 9);
         let args = Arguments::new(&sequence, DType::F32);
-        let packed = PackedWeights::for_isa(&args.weights().detach(), isa).unwrap();
+        let packed = PackedWeights::for_isa(Cell::Tanh, &[&args.weights().detach()], isa).unwrap();
         let x = args.x.as_detached_tensor();
-        let all = rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::All).unwrap();
+        let all = rnn_sequence(&x, &packed, None, Outputs::All).unwrap();
         let mut h = None;
         for t in 0..7 {
             let x_t = x.narrow(1, t, 1).unwrap().squeeze(1).unwrap();
-            let h_t = rnn_step(&x_t, &packed, h.as_ref(), Cell::Tanh).unwrap();
+            let h_t = rnn_step(&x_t, &packed, h.as_ref()).unwrap();
             assert_eq!(values(&h_t), values(&all.narrow(1, t, 1).unwrap()), "{} {t}", isa.name());
             h = Some(h_t);
         }
-        let last = rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::Last).unwrap();
+        let last = rnn_sequence(&x, &packed, None, Outputs::Last).unwrap();
         assert_eq!(values(&last), values(&h.unwrap()));
     }
 }
@@ -100,34 +100,32 @@ fn steps_on_a_carried_state_give_the_bits_of_the_whole_sequence() {
 fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
     let sequence = sequence((4, 3, 5, 6), Cell::Tanh, 2);
     let args = Arguments::new(&sequence, DType::F64);
-    let packed = PackedWeights::new(&args.weights()).unwrap();
-    let expected =
-        rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let expected = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
     let time_major = args.x.transpose(0, 1).unwrap().contiguous().unwrap();
     let view = time_major.transpose(0, 1).unwrap();
     assert!(!view.is_contiguous());
-    let found = rnn_sequence(&view, &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    let found = rnn_sequence(&view, &packed, None, Outputs::All).unwrap();
     assert_eq!(values(&found), values(&expected));
     // One row broadcast over the batch; its gradient is the sum over the rows.
     let row = Var::from_tensor(&args.x.narrow(0, 0, 1).unwrap().contiguous().unwrap()).unwrap();
     let broadcast = row.broadcast_as((4, 3, 5)).unwrap();
     let h_0 =
         Tensor::zeros((1, 6), DType::F64, &Device::Cpu).unwrap().broadcast_as((4, 6)).unwrap();
-    let found = rnn_sequence(&broadcast, &packed, Some(&h_0), Cell::Tanh, Outputs::All).unwrap();
+    let found = rnn_sequence(&broadcast, &packed, Some(&h_0), Outputs::All).unwrap();
     assert_eq!(values(&found)[..18], values(&expected)[..18]);
     assert_eq!(values(&found)[18..36], values(&expected)[..18]);
     let grads = found.sum_all().unwrap().backward().unwrap();
-    let one = rnn_sequence(row.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    let one = rnn_sequence(row.as_tensor(), &packed, None, Outputs::All).unwrap();
     let single = one.sum_all().unwrap().backward().unwrap();
     let expected: Vec<f64> = values(single.get(&row).unwrap()).iter().map(|g| 4. * g).collect();
     assert_close("broadcast", &values(grads.get(&row).unwrap()), &expected, 1e-12);
     // Transposed weights.
     let [w_ih, w_hh, b] = &args.weights;
     let transposed = |var: &Var| var.t().unwrap().contiguous().unwrap().t().unwrap();
-    let weights =
-        Weights { w_ih: transposed(w_ih), w_hh: transposed(w_hh), b: b.as_tensor().clone() };
-    let packed = PackedWeights::new(&weights).unwrap();
-    let found = rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::All).unwrap();
+    let weights = Weights::new(transposed(w_ih), transposed(w_hh), b.as_tensor().clone());
+    let packed = PackedWeights::new(Cell::Tanh, &weights).unwrap();
+    let found = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
     assert_eq!(values(&found).len(), 4 * 3 * 6);
     assert_close(
         "transposed",
@@ -135,9 +133,8 @@ fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
         &values(
             &rnn_sequence(
                 args.x.as_tensor(),
-                &PackedWeights::new(&args.weights()).unwrap(),
+                &PackedWeights::new(Cell::Tanh, &args.weights()).unwrap(),
                 None,
-                Cell::Tanh,
                 Outputs::All,
             )
             .unwrap(),
@@ -150,10 +147,10 @@ fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
 fn a_batch_without_rows_gives_no_rows_and_gradients_of_zero() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
     let args = Arguments::new(&sequence, DType::F32);
-    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
     let x = Var::from_tensor(&Tensor::zeros((0, 3, 4), DType::F32, &Device::Cpu).unwrap()).unwrap();
     for (read, shape) in [(Outputs::All, vec![0, 3, 5]), (Outputs::Last, vec![0, 5])] {
-        let output = rnn_sequence(x.as_tensor(), &packed, None, Cell::Tanh, read).unwrap();
+        let output = rnn_sequence(x.as_tensor(), &packed, None, read).unwrap();
         assert_eq!(output.dims(), shape);
         let grads = output.sum_all().unwrap().backward().unwrap();
         for var in &args.weights {
@@ -167,13 +164,11 @@ fn a_batch_without_rows_gives_no_rows_and_gradients_of_zero() {
 fn arguments_that_do_not_fit_are_errors_that_name_them() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
     let args = Arguments::new(&sequence, DType::F32);
-    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
     let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
     let error = |x: &[usize], h_0: Option<&[usize]>, dtype| {
         let h_0 = h_0.map(|shape| zeros(shape, DType::F32));
-        rnn_sequence(&zeros(x, dtype), &packed, h_0.as_ref(), Cell::Tanh, Outputs::All)
-            .unwrap_err()
-            .to_string()
+        rnn_sequence(&zeros(x, dtype), &packed, h_0.as_ref(), Outputs::All).unwrap_err().to_string()
     };
     let f32 = DType::F32;
     assert!(error(&[2, 0, 4], None, f32).contains("x must have shape (B, T, 4) with T at least 1"));
@@ -183,17 +178,19 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
     assert!(error(&[2, 3, 4], None, DType::F64).contains("got f64"));
     assert!(error(&[2, 3, 4], None, DType::U32).contains("got u32"));
     let x_t = zeros(&[2, 3, 4], f32);
-    assert!(rnn_step(&x_t, &packed, None, Cell::Tanh).unwrap_err().to_string().contains("x_t"));
-    for (wrong, name) in [(0, "w_ih"), (1, "w_hh"), (2, "b must")] {
+    assert!(rnn_step(&x_t, &packed, None).unwrap_err().to_string().contains("x_t"));
+    for (wrong, name) in [(0, "w_ih"), (1, "w_hh"), (2, "b_ih must")] {
         let mut tensors = args.weights.clone().map(|var| var.as_tensor().clone());
         tensors[wrong] = zeros(&[7], f32);
         let [w_ih, w_hh, b] = tensors;
-        let error = PackedWeights::new(&Weights { w_ih, w_hh, b }).unwrap_err().to_string();
+        let error =
+            PackedWeights::new(Cell::Tanh, &Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
     let half = args.weights.clone().map(|var| var.to_dtype(DType::F16).unwrap());
     let [w_ih, w_hh, b] = half;
-    let error = PackedWeights::new(&Weights { w_ih, w_hh, b }).unwrap_err().to_string();
+    let error =
+        PackedWeights::new(Cell::Tanh, &Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
     assert!(error.contains("f16"), "{error}");
 }
 
@@ -201,14 +198,14 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
 fn only_the_gradients_that_something_needs_are_there() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
     let args = Arguments::new(&sequence, DType::F32);
-    let packed = PackedWeights::new(&args.weights()).unwrap();
+    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
     let x = args.x.as_detached_tensor();
-    let h = rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::Last).unwrap();
+    let h = rnn_sequence(&x, &packed, None, Outputs::Last).unwrap();
     let grads = h.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(&x).is_none() && grads.get(args.weights[0].as_tensor()).is_some());
     // Frozen weights: the gradient of the inputs alone.
-    let packed = PackedWeights::new(&args.weights().detach()).unwrap();
-    let h = rnn_sequence(args.x.as_tensor(), &packed, None, Cell::Tanh, Outputs::Last).unwrap();
+    let packed = PackedWeights::new(Cell::Tanh, &args.weights().detach()).unwrap();
+    let h = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::Last).unwrap();
     let grads = h.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(args.weights[0].as_tensor()).is_none());
     let frozen = values(grads.get(&args.x).unwrap());
@@ -224,9 +221,8 @@ fn nan_in_the_inputs_or_weights_reaches_the_output() {
                 let mut sequence = sequence((2, 3, 4, 19), cell, 1);
                 sequence.x[4] = f64::NAN;
                 let args = Arguments::new(&sequence, dtype);
-                let packed = PackedWeights::for_isa(&args.weights(), isa).unwrap();
-                let h =
-                    rnn_sequence(args.x.as_tensor(), &packed, None, cell, Outputs::All).unwrap();
+                let packed = PackedWeights::for_isa(cell, &[&args.weights()], isa).unwrap();
+                let h = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
                 let h = values(&h);
                 // Row 0, from step 1 on; row 1 has nothing to do with it.
                 assert!(h[..19].iter().all(|h| h.is_finite()), "{}", isa.name());

@@ -1,8 +1,8 @@
 //! Values and gradients at the edges of every size, and what proves the reference itself.
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
-use super::super::{unrolled, Outputs};
+use super::super::{unrolled, Call, Outputs, State};
 use super::*;
 use crate::bptt::Truncation;
 
@@ -66,7 +66,8 @@ fn check_against_the_reference(
                             .copy_from_slice(&grad[(row * outputs + step) * h..][..h]);
                     }
                 }
-                let states = sequence.forward();
+                let states = sequence.forward().outputs;
+                let grad_h = of_outputs(&sequence, grad_h);
                 let mut expected = sequence.backward(&grad_h, Truncation::FULL);
                 if !with_h_0 {
                     expected.h_0.fill(0.);
@@ -132,7 +133,7 @@ fn check_finite_differences(cell: Cell) {
     let sequence = sequence((3, 4, 3, 5), cell, 7);
     let weight_of = |index: usize| ((index * 37 % 11) as f64 - 5.) / 5.;
     let loss = |sequence: &Sequence| -> f64 {
-        sequence.forward().iter().enumerate().map(|(index, h)| weight_of(index) * h).sum()
+        sequence.forward().outputs.iter().enumerate().map(|(index, h)| weight_of(index) * h).sum()
     };
     let grad: Vec<f64> = (0..3 * 4 * 5).map(weight_of).collect();
     type Field = fn(&mut Sequence) -> &mut Vec<f64>;
@@ -140,12 +141,12 @@ fn check_finite_differences(cell: Cell) {
         ("x", |s| &mut s.x),
         ("w_ih", |s| &mut s.w_ih),
         ("w_hh", |s| &mut s.w_hh),
-        ("b", |s| &mut s.b),
+        ("b_ih", |s| &mut s.b_ih),
         ("h_0", |s| &mut s.h_0),
     ];
     for isa in Isa::available() {
         let (_, found) = run(&sequence, isa, DType::F64, Outputs::All, &grad, true);
-        let found = [found.x, found.w_ih, found.w_hh, found.b, found.h_0];
+        let found = [found.x, found.w_ih, found.w_hh, found.b_ih, found.h_0];
         for ((name, field), found) in fields.iter().zip(&found) {
             let differences: Vec<f64> = (0..found.len())
                 .map(|index| {
@@ -167,12 +168,16 @@ fn the_unrolled_form_gives_the_same_values_and_gradients() {
     for cell in [Cell::Tanh, Cell::Relu] {
         let sequence = sequence((4, 6, 5, 9), cell, 3);
         let args = Arguments::new(&sequence, DType::F64);
-        let h_0 = Some(args.h_0.as_tensor());
-        let outputs = unrolled::static_rnn(args.x.as_tensor(), &args.weights(), h_0, cell).unwrap();
-        let output = Tensor::stack(&outputs, 1).unwrap();
-        assert_close("unrolled", &values(&output), &sequence.forward(), 1e-12);
+        let initial = State::new(args.h_0.unsqueeze(0).unwrap());
+        let call = Call { initial: Some(&initial), ..Call::new(Outputs::All) };
+        let weights = args.weights();
+        let (outputs, _) =
+            unrolled::run_layer(args.x.as_tensor(), cell, &[&weights], &call).unwrap();
+        let output = outputs.unwrap();
+        let states = sequence.forward().outputs;
+        assert_close("unrolled", &values(&output), &states, 1e-12);
         let grads = output.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-        let grad_h: Vec<f64> = sequence.forward().iter().map(|h| 2. * h).collect();
+        let grad_h = of_outputs(&sequence, states.iter().map(|h| 2. * h).collect());
         let expected = sequence.backward(&grad_h, Truncation::FULL);
         let [w_ih, w_hh, b] = &args.weights;
         let of = |var: &Var| values(grads.get(var).unwrap());
@@ -180,8 +185,11 @@ fn the_unrolled_form_gives_the_same_values_and_gradients() {
             x: of(&args.x),
             w_ih: of(w_ih),
             w_hh: of(w_hh),
-            b: of(b),
+            b_ih: of(b),
+            b_hh: Vec::new(),
+            w_hr: Vec::new(),
             h_0: of(&args.h_0),
+            c_0: Vec::new(),
         };
         assert_gradients("unrolled", &found, &expected, 1e-12);
     }

@@ -8,14 +8,10 @@ fn tanh_of(values_in: &[f64], isa: Isa, dtype: DType) -> Vec<f64> {
     let tensor = |values: &[f64], shape: &[usize]| {
         Tensor::from_slice(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
     };
-    let weights = Weights {
-        w_ih: tensor(&[1.], &[1, 1]),
-        w_hh: tensor(&[0.], &[1, 1]),
-        b: tensor(&[0.], &[1]),
-    };
-    let packed = PackedWeights::for_isa(&weights, isa).unwrap();
+    let weights = Weights::new(tensor(&[1.], &[1, 1]), tensor(&[0.], &[1, 1]), tensor(&[0.], &[1]));
+    let packed = PackedWeights::for_isa(Cell::Tanh, &[&weights], isa).unwrap();
     let x = tensor(values_in, &[values_in.len(), 1, 1]);
-    values(&rnn_sequence(&x, &packed, None, Cell::Tanh, Outputs::Last).unwrap())
+    values(&rnn_sequence(&x, &packed, None, Outputs::Last).unwrap())
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! One step of one layer.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+
+use crate::recurrence::{
+    rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Weights,
+};
+use crate::Result;
+
+/// A cell: the step that a layer repeats. It shares its weights with whoever made it.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_rnn::nn::{init::VarSink, Init, Lstm, LstmConfig};
+/// use candle_rnn::rng::{Purpose, Stream};
+/// # fn main() -> candle_rnn::Result<()> {
+/// let vars = VarMap::new();
+/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let lstm = Lstm::init(LstmConfig::new(3, 5), Init::Glorot, rng, &sink, "lstm")?;
+/// let cell = lstm.cell(0);
+/// let mut state = None;
+/// for _ in 0..4 {
+///     let x_t = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
+///     state = Some(cell.step(&x_t, state.as_ref())?);
+/// }
+/// let x = Tensor::ones((2, 4, 3), DType::F32, &Device::Cpu)?;
+/// let difference = (lstm.forward(&x)?.state.h - state.unwrap().h)?.abs()?.sum_all()?;
+/// assert!(difference.to_scalar::<f32>()? < 1e-6);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[doc(alias = "BasicRNNCell")]
+#[doc(alias = "RNNCell")]
+#[doc(alias = "GRUCell")]
+#[doc(alias = "LSTMCell")]
+#[doc(alias = "BasicLSTMCell")]
+pub struct RecurrentCell {
+    cell: Cell,
+    weights: Weights,
+    /// Of weights that do not change any more.
+    packed: Option<PackedWeights>,
+}
+
+impl RecurrentCell {
+    /// A cell with the given weights.
+    ///
+    /// # Errors
+    /// As [`Weights::check`].
+    pub fn new(cell: Cell, weights: Weights) -> Result<Self> {
+        weights.check(cell)?;
+        Ok(Self { cell, weights, packed: None })
+    }
+
+    /// The cell of a layer whose weights were checked, and perhaps packed.
+    pub(super) fn of_layer(cell: Cell, weights: Weights, packed: Option<PackedWeights>) -> Self {
+        Self { cell, weights, packed }
+    }
+
+    /// The cell as it is now, for inference: it has weights of its own, which are packed once.
+    ///
+    /// # Errors
+    /// [`Error::Candle`](crate::Error::Candle) when the weights cannot be copied.
+    pub fn freeze(&self) -> Result<Self> {
+        let weights = self.weights.copy()?;
+        let packed = match weights.w_ih.device().is_cpu() {
+            true => Some(PackedWeights::new(self.cell, &weights)?),
+            false => None,
+        };
+        Ok(Self { cell: self.cell, weights, packed })
+    }
+
+    /// One step.
+    ///
+    /// - `x_t`: `(B, I)`
+    /// - `state`: h `(1, B, P)` and, for an LSTM, c `(1, B, H)`, before the step; zeros if `None`
+    /// - returns the states after the step; the output is h
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) and [`Error::DType`](crate::Error::DType) when sizes or
+    /// dtypes disagree.
+    pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<State> {
+        let x = x_t.unsqueeze(1)?;
+        let call = Call { initial: state, ..Call::new(Outputs::Last) };
+        if !self.weights.w_ih.device().is_cpu() {
+            return Ok(unrolled::run_layer(&x, self.cell, &[&self.weights], &call)?.1);
+        }
+        let packed = match &self.packed {
+            Some(packed) => Cow::Borrowed(packed),
+            None => Cow::Owned(PackedWeights::new(self.cell, &self.weights)?),
+        };
+        if !self.cell.has_c() {
+            let h = state.map(|state| state.h.squeeze(0)).transpose()?;
+            return Ok(State::new(rnn_step(x_t, &packed, h.as_ref())?.unsqueeze(0)?));
+        }
+        Ok(run_layer(&x, &packed, &call)?.1)
+    }
+
+    /// Which cell it is.
+    pub fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+}

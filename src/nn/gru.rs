@@ -1,0 +1,81 @@
+//! Gated recurrent units.
+
+use serde::{Deserialize, Serialize};
+
+use super::stack::{Stack, StackConfig};
+use crate::recurrence::Cell;
+
+/// Where a [`Gru`]'s reset gate acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// On the product `W_hn h_{t-1} + b_hn`: cuDNN, PyTorch, Keras's `reset_after=True`.
+    #[default]
+    After,
+    /// On `h_{t-1}`, before the product: the paper, TensorFlow 1, Keras's `reset_after=False`.
+    Before,
+}
+
+/// The sizes of a [`Gru`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GruConfig {
+    /// I, features of the input at each step.
+    pub input_size: usize,
+    /// H, units.
+    pub hidden_size: usize,
+    /// Where the reset gate acts.
+    pub reset: Reset,
+    /// L, layers on top of each other.
+    pub num_layers: usize,
+    /// Whether each layer runs in both directions.
+    pub bidirectional: bool,
+    /// Probability that a number between two layers is left out in training.
+    pub dropout: f64,
+    /// Probability that a unit's state is left out of the recurrent products in training, the same
+    /// units at every step of a sequence.
+    pub recurrent_dropout: f64,
+}
+
+impl GruConfig {
+    /// One layer, forward in time, reset after the product, without dropout.
+    pub fn new(input_size: usize, hidden_size: usize) -> Self {
+        Self {
+            input_size,
+            hidden_size,
+            reset: Reset::After,
+            num_layers: 1,
+            bidirectional: false,
+            dropout: 0.,
+            recurrent_dropout: 0.,
+        }
+    }
+}
+
+impl From<GruConfig> for StackConfig {
+    fn from(config: GruConfig) -> Self {
+        let cell = match config.reset {
+            Reset::After => Cell::Gru,
+            Reset::Before => Cell::GruResetBefore,
+        };
+        Self {
+            num_layers: config.num_layers,
+            bidirectional: config.bidirectional,
+            dropout: config.dropout,
+            recurrent_dropout: config.recurrent_dropout,
+            ..Self::new(cell, config.input_size, config.hidden_size)
+        }
+    }
+}
+
+/// Layers of gated recurrent units: the equations of [`Cell::Gru`], or of [`Cell::GruResetBefore`].
+///
+/// It is a [`Stack`], which has its methods.
+///
+/// # Source
+/// Cho et al. (2014), "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+/// Machine Translation", equations 5 to 8.
+#[derive(Clone, Debug)]
+#[doc(alias = "GRUCell")]
+pub struct Gru(Stack);
+
+super::named_stack!(Gru, GruConfig);

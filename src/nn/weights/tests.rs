@@ -1,0 +1,292 @@
+//! What does not fit, and what is said of it. That what fits is right, `tests/layers.rs` shows.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::nn::weights::{
+    from_keras, from_pytorch, from_tensorflow_gru, from_tensorflow_lstm, from_tensorflow_rnn,
+    stack_from, to_pytorch,
+};
+use crate::nn::StackConfig;
+use crate::recurrence::{Cell, Weights};
+use crate::{Error, Result};
+
+fn ones(shape: &[usize]) -> Tensor {
+    Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()
+}
+
+/// The numbers from 1 on.
+fn counted(shape: &[usize]) -> Tensor {
+    let count = shape.iter().product::<usize>() as f64;
+    Tensor::arange(1., count + 1., &Device::Cpu).unwrap().reshape(shape).unwrap()
+}
+
+/// A state dict of ones.
+fn dict(config: &StackConfig, prefix: &str) -> BTreeMap<String, Tensor> {
+    let named = |(name, shape): (String, Vec<usize>)| (format!("{prefix}{name}"), ones(&shape));
+    config.parameters().into_iter().map(named).collect()
+}
+
+fn two_layers(cell: Cell) -> StackConfig {
+    StackConfig { num_layers: 2, ..StackConfig::new(cell, 3, 4) }
+}
+
+#[track_caller]
+fn text_of<T>(result: Result<T>) -> String {
+    match result {
+        Err(error @ (Error::Weight { .. } | Error::Config(_))) => error.to_string(),
+        Err(error) => panic!("another error: {error:?}"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+#[test]
+fn a_tensor_that_is_missing_is_named_with_the_name_that_is_near() {
+    let config = two_layers(Cell::Lstm);
+    let mut tensors = dict(&config, "rnn.");
+    tensors.remove("rnn.weight_hh_l1");
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "rnn.")),
+        "weight rnn.weight_hh_l1: expected shape [16, 4] of f32, as rnn.weight_ih_l0, \
+         found no such tensor (near: rnn.weight_hh_l0)"
+    );
+    let tensors = dict(&config, "model.encoder.");
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "encoder.")),
+        "weight encoder.weight_ih_l0: expected shape [16, 3] of f32 or f64, \
+         found no such tensor (near: model.encoder.weight_ih_l0)"
+    );
+    assert_eq!(
+        text_of(from_pytorch(config, &BTreeMap::new(), "")),
+        "weight weight_ih_l0: expected shape [16, 3] of f32 or f64, found no such tensor"
+    );
+}
+
+#[test]
+fn a_tensor_that_is_one_too_many_is_named_if_it_is_behind_the_prefix() {
+    let both = StackConfig { bidirectional: true, ..two_layers(Cell::Gru) };
+    let config = two_layers(Cell::Gru);
+    assert_eq!(
+        text_of(from_pytorch(config, &dict(&both, "rnn."), "rnn.")),
+        "weight rnn.weight_ih_l1: expected shape [12, 4] of f32, as rnn.weight_ih_l0, \
+         found [12, 8] of f32"
+    );
+    let mut tensors = dict(&config, "rnn.");
+    tensors.insert("head.weight".into(), ones(&[10, 4]));
+    from_pytorch(config, &tensors, "rnn.").unwrap();
+    tensors.insert("rnn.weight_hr_l1".into(), ones(&[2, 4]));
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "rnn.")),
+        "weight rnn.weight_hr_l1: expected no such tensor in gru with num_layers: 2, \
+         bidirectional: false, found [2, 4] of f32"
+    );
+    let config = StackConfig { proj_size: Some(2), ..StackConfig::new(Cell::Lstm, 3, 4) };
+    let mut tensors = dict(&config, "");
+    tensors.insert("head.weight".into(), ones(&[10, 4]));
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "")),
+        "weight head.weight: expected no such tensor in lstm with num_layers: 1, \
+         bidirectional: false, proj_size: 2, found [10, 4] of f32"
+    );
+}
+
+#[test]
+fn another_shape_another_dtype_and_nan_are_named() {
+    let config = two_layers(Cell::Lstm);
+    let wrong = [
+        (ones(&[12, 4]), "shape [16, 4] of f32, as rnn.weight_ih_l0, found [12, 4] of f32"),
+        (
+            ones(&[16, 4]).to_dtype(DType::F64).unwrap(),
+            "shape [16, 4] of f32, as rnn.weight_ih_l0, found [16, 4] of f64",
+        ),
+        (ones(&[16, 4]).affine(f64::NAN, 0.).unwrap(), "finite numbers, found NaN or infinity"),
+        (
+            ones(&[16, 4]).affine(1., f64::INFINITY).unwrap(),
+            "finite numbers, found NaN or infinity",
+        ),
+    ];
+    for (tensor, expected) in wrong {
+        let mut tensors = dict(&config, "rnn.");
+        tensors.insert("rnn.weight_hh_l1".into(), tensor);
+        let text = text_of(from_pytorch(config, &tensors, "rnn."));
+        assert_eq!(text, format!("weight rnn.weight_hh_l1: expected {expected}"));
+    }
+    let mut tensors = dict(&config, "");
+    tensors.values_mut().for_each(|tensor| *tensor = tensor.to_dtype(DType::F16).unwrap());
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "")),
+        "weight weight_ih_l0: expected shape [16, 3] of f32 or f64, found [16, 3] of f16"
+    );
+}
+
+#[test]
+fn the_second_bias_of_tanh_is_taken_if_it_is_there_and_that_of_a_gru_must_be() {
+    let config = two_layers(Cell::Tanh);
+    let mut tensors = dict(&config, "");
+    from_pytorch(config, &tensors, "").unwrap();
+    tensors.insert("bias_hh_l1".into(), ones(&[4]));
+    let stack = from_pytorch(config, &tensors, "").unwrap();
+    let second = |layer: usize| stack.weights(layer)[0].b_hh.is_some();
+    assert_eq!((second(0), second(1)), (false, true));
+    tensors.insert("bias_hh_l1".into(), ones(&[5]));
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "")),
+        "weight bias_hh_l1: expected shape [4] of f32, as weight_ih_l0, found [5] of f32"
+    );
+    let config = two_layers(Cell::Gru);
+    let mut tensors = dict(&config, "");
+    tensors.remove("bias_hh_l1");
+    assert_eq!(
+        text_of(from_pytorch(config, &tensors, "")),
+        "weight bias_hh_l1: expected shape [12] of f32, as weight_ih_l0, \
+         found no such tensor (near: bias_hh_l0)"
+    );
+}
+
+#[test]
+fn cells_that_pytorch_does_not_have_are_refused_both_ways() {
+    for cell in [Cell::GruResetBefore, Cell::MinimalGru] {
+        let config = StackConfig::new(cell, 3, 4);
+        let expected = format!(
+            "pytorch has no {}: a layer there with these weights would compute something else",
+            cell.name()
+        );
+        assert_eq!(text_of(from_pytorch(config, &dict(&config, ""), "")), expected);
+        let rows = cell.gates() * 4;
+        let weights = Weights::new(ones(&[rows, 3]), ones(&[rows, 4]), ones(&[rows]));
+        let stack = stack_from(config, vec![vec![weights]]).unwrap();
+        assert_eq!(text_of(to_pytorch(&stack, "")), expected);
+    }
+}
+
+#[test]
+fn exported_weights_are_copies_with_a_second_bias_of_zeros_for_tanh() {
+    let config = StackConfig::new(Cell::Tanh, 3, 4);
+    let mut tensors = dict(&config, "");
+    let var = Var::from_tensor(&tensors["bias_ih_l0"]).unwrap();
+    tensors.insert("bias_ih_l0".into(), var.as_tensor().clone());
+    let stack = from_pytorch(config, &tensors, "").unwrap();
+    let exported = to_pytorch(&stack, "rnn.").unwrap();
+    let names = ["bias_hh_l0", "bias_ih_l0", "weight_hh_l0", "weight_ih_l0"];
+    assert!(exported.keys().eq(&names.map(|name| format!("rnn.{name}"))), "{exported:?}");
+    assert!(exported.values().all(|tensor| !tensor.is_variable() && tensor.is_contiguous()));
+    assert_eq!(exported["rnn.bias_hh_l0"].to_vec1::<f32>().unwrap(), [0.; 4]);
+    var.set(&ones(&[4]).affine(7., 0.).unwrap()).unwrap();
+    assert_eq!(stack.weights(0)[0].b_ih.to_vec1::<f32>().unwrap(), [7.; 4]);
+    assert_eq!(exported["rnn.bias_ih_l0"].to_vec1::<f32>().unwrap(), [1.; 4]);
+}
+
+#[test]
+fn layers_and_directions_must_be_as_many_as_the_settings_say() {
+    let weights = || Weights::new(ones(&[4, 3]), ones(&[4, 4]), ones(&[4]));
+    let config = StackConfig::new(Cell::Tanh, 3, 4);
+    stack_from(config, vec![vec![weights()]]).unwrap();
+    for (layers, expected) in [
+        (vec![], "found []"),
+        (vec![vec![weights(), weights()]], "found [2]"),
+        (vec![vec![weights()], vec![weights()]], "found [1, 1]"),
+    ] {
+        let text = text_of(stack_from(config, layers));
+        let rule = "expected the weights of num_layers: 1 with 1 in each, ";
+        assert_eq!(text, format!("{rule}{expected}"));
+    }
+    assert_eq!(
+        text_of(stack_from(two_layers(Cell::Tanh), vec![vec![weights()], vec![weights()]])),
+        "weight weight_ih_l1: expected shape [4, 4] of f32, as weight_ih_l0, found [4, 3] of f32"
+    );
+}
+
+#[test]
+fn kernels_of_keras_that_do_not_fit_are_named() {
+    let (kernel, recurrent) = (ones(&[3, 16]), ones(&[4, 16]));
+    let keras = |cell, kernel: &[usize], recurrent: &[usize], bias: &[usize]| {
+        text_of(from_keras(cell, &ones(kernel), &ones(recurrent), Some(&ones(bias))))
+    };
+    from_keras(Cell::Lstm, &kernel, &recurrent, None).unwrap();
+    assert_eq!(
+        keras(Cell::Lstm, &[3, 18], &[4, 16], &[16]),
+        "weight kernel: expected shape (I, 4·H), I and H at least 1, of f32 or f64, \
+         found [3, 18] of f32"
+    );
+    assert_eq!(
+        keras(Cell::Lstm, &[3, 16], &[16, 4], &[16]),
+        "weight recurrent_kernel: expected shape [4, 16] of f32, as kernel, found [16, 4] of f32"
+    );
+    assert_eq!(
+        keras(Cell::GruResetBefore, &[3, 12], &[4, 12], &[2, 12]),
+        "weight bias: expected shape [12] of f32, as kernel, found [2, 12] of f32"
+    );
+    assert_eq!(
+        keras(Cell::Gru, &[3, 12], &[4, 12], &[12]),
+        "weight bias: expected shape [2, 12] of f32, as kernel, found [12] of f32"
+    );
+    for empty in [[0, 4], [3, 0]] {
+        let text = keras(Cell::Tanh, &empty, &[4, 4], &[4]);
+        assert!(text.contains("(I, H), I and H at least 1,"), "{text}");
+    }
+    let nan = recurrent.affine(f64::NAN, 0.).unwrap();
+    assert_eq!(
+        text_of(from_keras(Cell::Lstm, &kernel, &nan, None)),
+        "weight recurrent_kernel: expected finite numbers, found NaN or infinity"
+    );
+    let minimal = from_keras(Cell::MinimalGru, &kernel, &recurrent, None);
+    assert_eq!(text_of(minimal), "keras has no minimal-gru");
+}
+
+#[test]
+fn gates_of_keras_are_put_in_order_and_no_bias_is_zeros() {
+    let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    // z r h, of one unit, with two inputs.
+    let gru = |bias: Option<&Tensor>| {
+        from_keras(Cell::Gru, &counted(&[2, 3]), &counted(&[1, 3]), bias).unwrap()
+    };
+    let Weights { w_ih, w_hh, b_ih, b_hh, .. } = gru(Some(&counted(&[2, 3])));
+    assert_eq!(numbers(&w_ih), [2., 5., 1., 4., 3., 6.]);
+    assert_eq!(numbers(&w_hh), [2., 1., 3.]);
+    assert_eq!(
+        (numbers(&b_ih), b_hh.map(|b| numbers(&b))),
+        (vec![2., 1., 3.], Some(vec![5., 4., 6.]))
+    );
+    let Weights { b_ih, b_hh, .. } = gru(None);
+    assert_eq!((numbers(&b_ih), b_hh.is_none()), (vec![0.; 3], true));
+}
+
+#[test]
+fn kernels_of_tensorflow_that_do_not_fit_are_named() {
+    let (b, kernel) = (ones(&[16]), ones(&[7, 16]));
+    from_tensorflow_lstm(&kernel, &b, 3, 1.).unwrap();
+    for input_size in [0, 2, 8] {
+        let text = text_of(from_tensorflow_lstm(&kernel, &b, input_size, 1.));
+        let expected = format!(
+            "weight kernel: expected shape ({input_size} + H, 4·H), I and H at least 1, of f32 \
+             or f64, found [7, 16] of f32"
+        );
+        assert_eq!(text, expected);
+    }
+    assert_eq!(
+        text_of(from_tensorflow_lstm(&kernel, &b, 3, f64::NAN)),
+        "forget_bias must be finite, got NaN"
+    );
+    assert_eq!(
+        text_of(from_tensorflow_rnn(&ones(&[7, 4]), &b, 3)),
+        "weight bias: expected shape [4] of f32, as kernel, found [16] of f32"
+    );
+    let gru = |gates: &[usize], bias: &[usize], candidate: &[usize], last: &[usize]| {
+        from_tensorflow_gru(&ones(gates), &ones(bias), &ones(candidate), &ones(last), 3)
+    };
+    gru(&[7, 8], &[8], &[7, 4], &[4]).unwrap();
+    assert_eq!(
+        text_of(gru(&[7, 8], &[8], &[7, 5], &[4])),
+        "weight candidate/kernel: expected shape [7, 4] of f32, as gates/kernel, \
+         found [7, 5] of f32"
+    );
+    assert_eq!(
+        text_of(gru(&[7, 8], &[8], &[7, 4], &[8])),
+        "weight candidate/bias: expected shape [4] of f32, as gates/kernel, found [8] of f32"
+    );
+    assert_eq!(
+        text_of(gru(&[7, 8], &[4], &[7, 4], &[4])),
+        "weight gates/bias: expected shape [8] of f32, as gates/kernel, found [4] of f32"
+    );
+}

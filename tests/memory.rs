@@ -1,0 +1,102 @@
+//! What a layer keeps for its backward pass, counted by the allocator.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
+use candle_rnn::nn::init::VarSink;
+use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
+use candle_rnn::recurrence::{release_memory, Cell};
+use candle_rnn::rng::{Purpose, Stream};
+
+/// The system's allocator, which counts.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: it hands everything on to the system's allocator.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        System.alloc(layout)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        System.dealloc(at, layout);
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const B: usize = 10;
+const I: usize = 3;
+const H: usize = 64;
+
+/// Bytes that a forward pass over `steps` steps leaves allocated, and has at most, beyond what was
+/// there before it.
+fn forward(layer: &Stack, steps: usize, read_all: bool, recompute: bool) -> (usize, usize) {
+    let x = Tensor::ones((B, steps, I), DType::F32, &Device::Cpu).unwrap();
+    release_memory();
+    let before = NOW.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let sequences = Sequences::new(&x);
+    let kept: Tensor = match (read_all, recompute) {
+        (true, _) => layer.forward(sequences).unwrap().outputs,
+        (false, true) => layer.last(sequences.recomputing()).unwrap(),
+        (false, false) => layer.last(sequences).unwrap(),
+    };
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    // Buffers that nobody uses any more are not what is kept.
+    release_memory();
+    let left = NOW.load(Ordering::Relaxed) - before;
+    assert!(kept.track_op());
+    (left, peak)
+}
+
+/// Numbers that docs and docstrings say are kept for each row and step in one direction.
+fn documented(cell: Cell) -> usize {
+    let gates = match cell {
+        Cell::Tanh | Cell::Relu => 0,
+        Cell::Gru | Cell::Lstm => 4 * H,
+        Cell::GruResetBefore | Cell::MinimalGru => 3 * H,
+    };
+    H + gates + if cell == Cell::Lstm { H } else { 0 }
+}
+
+/// One test: the allocator counts for the whole process.
+#[test]
+fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else_that_grows_with_the_steps() {
+    for cell in Cell::ALL {
+        for bidirectional in [false, true] {
+            let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+            let rng = &mut Stream::new(1, Purpose::Init);
+            let config = StackConfig { bidirectional, ..StackConfig::new(cell, I, H) };
+            let layer = Stack::init(config, Init::Orthogonal, rng, &sink, "").unwrap();
+            // Threads and the like are there before anything is counted.
+            forward(&layer, 100, true, false);
+            for read_all in [true, false] {
+                let what = format!("{} bidirectional {bidirectional} all {read_all}", cell.name());
+                let expected = 4 * B * config.directions() * documented(cell);
+                let (left, peak) = forward(&layer, 200, read_all, false);
+                let (more_left, more_peak) = forward(&layer, 400, read_all, false);
+                for (name, grown) in [("kept", more_left - left), ("peak", more_peak - peak)] {
+                    let per_step = grown as f64 / 200.;
+                    let off = per_step / expected as f64 - 1.;
+                    assert!(off.abs() < 0.01, "{what}: {name} {per_step} a step, not {expected}");
+                }
+            }
+            let (left, _) = forward(&layer, 100, false, true);
+            let (more_left, _) = forward(&layer, 1600, false, true);
+            let per_step = (more_left - left) as f64 / 1500.;
+            let all = (4 * B * config.directions() * documented(cell)) as f64;
+            assert!(per_step < 0.1 * all, "{}: {per_step} of {all} a step", cell.name());
+        }
+    }
+}
