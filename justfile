@@ -166,14 +166,19 @@ memcheck *ARGS:
     # The bits for several threads: large sizes, and threads that wait at valgrind's pace.
     exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
 
-# Make the golden values of tests/golden anew, with PyTorch in .venv-golden (about 1 GB)
+# Make the golden values of tests/golden anew, with PyTorch in .venv-golden and Keras in .venv-golden-keras (about 3 GB)
 [group('work')]
 golden:
-    @command -v python3 >/dev/null || { echo "error: no python3, which runs PyTorch: install Python 3" >&2; exit 1; }
+    @command -v python3 >/dev/null || { echo "error: no python3, which runs PyTorch and Keras: install Python 3.12 or 3.13" >&2; exit 1; }
     @echo "installing PyTorch into .venv-golden"
     python3 -m venv .venv-golden
     .venv-golden/bin/pip install --quiet --disable-pip-version-check -r tests/golden/requirements.txt
     .venv-golden/bin/python tests/golden/make.py
+    .venv-golden/bin/python tests/golden/layers.py
+    @echo "installing Keras into .venv-golden-keras"
+    python3 -m venv .venv-golden-keras
+    .venv-golden-keras/bin/pip install --quiet --disable-pip-version-check -r benches/peers/requirements-keras.txt safetensors==0.8.0
+    .venv-golden-keras/bin/python tests/golden/keras_layers.py
 
 # Install NVIDIA's CUDA compiler from PyPI into .venv-cuda (about 1.2 GB), for `just train-cuda`
 [group('work')]

@@ -20,9 +20,9 @@
 //!
 //! - [`data`]: pixels on disk to batches of sequences
 //! - [`bptt`]: where losses are read and where gradients are cut
-//! - [`recurrence`]: `h_t = f(W_ih x_t + b + W_hh h_{t-1})` over whole sequences
-//! - [`nn`]: layers made of it, and their initial weights
-//! - [`model`]: the classifier, a recurrent layer and a head
+//! - [`recurrence`]: a cell's step over whole sequences, such as `h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`
+//! - [`nn`]: layers made of it ([`nn::Rnn`], [`nn::Gru`], [`nn::Lstm`]), their weights and initial weights
+//! - [`model`]: the classifier, recurrent layers and a head
 //! - [`optim`]: optimizers whose state can be saved
 //! - [`train`]: the training loop; it hands out events and prints nothing
 //! - [`checkpoint`]: weights, training state and run directories on disk

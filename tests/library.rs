@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use candle_core::{DType, Device};
 use candle_nn::VarMap;
+use candle_rnn::bptt::{LossAt, Truncation};
 use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig};
 use candle_rnn::data::batches::Gather;
 use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
@@ -56,8 +57,18 @@ fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
 
 #[test]
 fn a_batch_of_digits_is_learned_by_heart() {
-    for (cell, init) in [(Cell::Tanh, Init::Glorot), (Cell::Relu, Init::Identity)] {
-        let config = TrainConfig { cell, init, hidden_size: 40, ..small() };
+    let deep = |cell| TrainConfig { cell, num_layers: 2, bidirectional: true, ..small() };
+    for config in [
+        small(),
+        TrainConfig { cell: Cell::Relu, init: Init::Identity, ..small() },
+        TrainConfig { cell: Cell::Gru, ..small() },
+        TrainConfig { cell: Cell::GruResetBefore, init: Init::Pytorch, ..small() },
+        TrainConfig { cell: Cell::MinimalGru, ..small() },
+        TrainConfig { init: Init::Orthogonal, ..deep(Cell::Lstm) },
+        deep(Cell::Tanh),
+    ] {
+        let config = TrainConfig { hidden_size: 40, ..config };
+        let init = config.init;
         let vars = VarMap::new();
         let mut rng = Stream::new(3, Purpose::Init);
         let (dtype, device) = (DType::F32, Device::Cpu);
@@ -77,7 +88,7 @@ fn a_batch_of_digits_is_learned_by_heart() {
             last = loss.to_scalar().unwrap();
             adam.step(&loss.backward().unwrap()).unwrap();
         }
-        assert!(last <= 0.02, "{cell:?}: {last}");
+        assert!(last <= 0.02, "{config:?}: {last}");
     }
 }
 
@@ -115,8 +126,8 @@ fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
 
 #[test]
 fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
-    for dtype in [Precision::F32, Precision::F64] {
-        let config = TrainConfig { dtype, ..small() };
+    let dropout = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.3, ..small() };
+    for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, dropout] {
         let new = || Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
         let mut whole = new();
         for _ in 0..13 {
@@ -156,8 +167,10 @@ fn a_loss_that_is_not_finite_stops_the_trainer() {
 
 #[test]
 fn a_stream_says_after_each_row_what_the_whole_sequence_says_at_that_step() {
-    for dtype in [Precision::F32, Precision::F64] {
-        let (_folder, model) = trained(TrainConfig { dtype, ..small() });
+    let deep = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.2, ..small() };
+    let gru = TrainConfig { cell: Cell::Gru, ..small() };
+    for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, gru, deep] {
+        let (_folder, model) = trained(config);
         let digits = Mnist::sample().unwrap().test;
         let image = digits.image(4);
         let steps = &model.predict_steps(&[image]).unwrap()[0];
@@ -174,6 +187,16 @@ fn a_stream_says_after_each_row_what_the_whole_sequence_says_at_that_step() {
         let whole = &model.predict(&[image]).unwrap()[0];
         assert_eq!(whole.label, steps[27].label);
     }
+}
+
+#[test]
+fn a_bidirectional_model_tells_nothing_step_by_step() {
+    let (_folder, model) = trained(TrainConfig { bidirectional: true, ..small() });
+    let digits = Mnist::sample().unwrap().test;
+    let error = model.predict_steps(&[digits.image(0)]).unwrap_err();
+    assert!(error.to_string().contains("bidirectional"), "{error}");
+    assert!(model.stream().push(&[0.; 28]).is_err());
+    assert_eq!(model.predict(&[digits.image(0)]).unwrap().len(), 1);
 }
 
 #[test]
@@ -195,6 +218,17 @@ fn settings_out_of_range_are_refused() {
         TrainConfig { batch_size: 0, ..small() },
         TrainConfig { learning_rate: 0., ..small() },
         TrainConfig { learning_rate: f64::NAN, ..small() },
+        TrainConfig { num_layers: 0, ..small() },
+        TrainConfig { num_layers: 65, ..small() },
+        TrainConfig { dropout: 1., ..small() },
+        TrainConfig { dropout: -0.1, ..small() },
+        TrainConfig {
+            bidirectional: true,
+            truncation: Truncation::segments(5).unwrap(),
+            ..small()
+        },
+        TrainConfig { bidirectional: true, loss_at: LossAt::EVERY, ..small() },
+        TrainConfig { num_layers: 2, truncation: Truncation::window(2, 5).unwrap(), ..small() },
     ] {
         let made = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu);
         assert!(matches!(made.err(), Some(Error::Config(_))), "{config:?}");

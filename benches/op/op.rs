@@ -5,7 +5,7 @@
 //! operations that are done count: there is no gradient for the inputs, and no product with the zero
 //! state before the first step. Epochs of the reference job come first.
 //!
-//! `just bench gru` measures one cell alone.
+//! `just bench gru` measures one cell alone. A last table tells what rows of different lengths cost.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::init::VarSink;
-use candle_rnn::nn::{Init, Stack, StackConfig};
+use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::Cell;
 use candle_rnn::rng::{Purpose, Stream};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
@@ -127,6 +127,47 @@ impl Epoch {
     }
 }
 
+/// `(B, T, I, H)` of the layer that is run with rows of different lengths.
+const RAGGED: Shape = (128, 256, 32, 128);
+
+/// Times an LSTM, forward and backward, with rows of different lengths.
+fn ragged() {
+    let (batch_size, seq_len, ..) = RAGGED;
+    let layer = Layer::new(Cell::Lstm, RAGGED);
+    let full = vec![seq_len; batch_size];
+    let sorted: Vec<usize> = (1..=batch_size).map(|row| row * seq_len / batch_size).collect();
+    let order = Stream::new(1, Purpose::Init).permutation(batch_size as u32);
+    let shuffled: Vec<usize> = order.iter().map(|row| sorted[*row as usize]).collect();
+    let ways = [
+        ("no lengths", None),
+        ("all of T", Some(full)),
+        ("all of T / 2", Some(vec![seq_len / 2; batch_size])),
+        ("evenly from 1 to T, sorted", Some(sorted)),
+        ("evenly from 1 to T, in any order", Some(shuffled)),
+    ];
+    println!("\nrows of different lengths: lstm {RAGGED:?}, forward + backward\n");
+    println!("| lengths | ms | of no lengths |\n|---|---|---|");
+    let mut whole = f64::NAN;
+    for (name, lengths) in ways {
+        let mut fastest = Fastest::new();
+        for _ in 0..30 {
+            fastest.time(|| {
+                let mut sequences = Sequences::new(&layer.x);
+                if let Some(lengths) = &lengths {
+                    sequences = sequences.lengths(lengths);
+                }
+                let h_n = layer.layer.last(sequences).expect("forward");
+                std::hint::black_box(h_n.backward().expect("backward"));
+            });
+        }
+        let seconds = fastest.0.as_secs_f64();
+        if lengths.is_none() {
+            whole = seconds;
+        }
+        println!("| {name} | {:.2} | {:.2} |", 1e3 * seconds, seconds / whole);
+    }
+}
+
 /// The fastest of all runs of something.
 #[derive(Clone, Copy)]
 struct Fastest(Duration);
@@ -199,6 +240,8 @@ fn has_avx512() -> bool {
 }
 
 fn main() {
+    // As the program has it: Candle's threads do not wait by spinning.
+    std::env::set_var("CANDLE_BARRIER_POOL_SPIN_LIMIT", "0");
     let threads = rayon::current_num_threads();
     let forced = std::env::var("CANDLE_RNN_ISA").unwrap_or_default();
     let avx512 = forced != "avx2" && has_avx512();
@@ -248,15 +291,19 @@ fn main() {
             group.throughput(Throughput::Elements(forward_flops as u64));
             group.bench_function(format!("forward {name}"), |bencher| {
                 bencher.iter_custom(|count| {
-                    (0..count).map(|_| forward.time(|| layer.forward().expect("forward"))).sum()
+                    rayon::scope(|_| {
+                        (0..count).map(|_| forward.time(|| layer.forward().expect("forward"))).sum()
+                    })
                 })
             });
             group.throughput(Throughput::Elements(all_flops as u64));
             group.bench_function(format!("forward+backward {name}"), |bencher| {
                 bencher.iter_custom(|count| {
-                    (0..count)
-                        .map(|_| all.time(|| layer.forward_backward().expect("backward")))
-                        .sum()
+                    rayon::scope(|_| {
+                        (0..count)
+                            .map(|_| all.time(|| layer.forward_backward().expect("backward")))
+                            .sum()
+                    })
                 })
             });
             group.finish();
@@ -290,4 +337,5 @@ fn main() {
         });
         println!("| {} | {shape:?} | {} |", cell.name(), cells.join(" | "));
     }
+    rayon::scope(|_| ragged());
 }

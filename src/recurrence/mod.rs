@@ -19,14 +19,15 @@
 //!
 //! The same recurrence stands here in three forms:
 //!
-//! - `op`: [`run_layer`], [`rnn_sequence`] and [`rnn_step`], one differentiable Candle op for a whole
-//!   layer, on the kernels of `cpu`, with weights laid out by `packed`
+//! - `op`: [`run_layer`], [`rnn_sequence`] and [`rnn_step`], on `layer_op`: one differentiable Candle
+//!   op for a whole layer, on the kernels of `cpu`, with weights laid out by `packed`
 //! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
 //! - [`mod@reference`]: plain loops, the definition that the others are tested against
 
 mod arguments;
 mod cell;
 mod cpu;
+mod layer_op;
 mod op;
 mod packed;
 pub mod reference;

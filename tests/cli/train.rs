@@ -142,6 +142,44 @@ fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
 }
 
 #[test]
+fn every_cell_trains_in_layers_and_directions_and_is_saved_measured_and_resumed() {
+    let place = Place::new();
+    for (cell, gates) in [("tanh", 1), ("relu", 1), ("gru", 3), ("lstm", 4)] {
+        let deep = format!("--cell {cell} --layers 2 --bidirectional --dropout 0.3 --save-every 7");
+        place.train(cell, &deep);
+        let model = place.read(&format!("{cell}/model.safetensors"));
+        let tensors = safetensors::SafeTensors::deserialize(&model).unwrap();
+        let shape = |name: &str| tensors.tensor(name).ok().map(|view| view.shape().to_vec());
+        assert_eq!(shape("head.weight"), Some(vec![10, 24]));
+        for direction in ["", "_reverse"] {
+            let of = |name: &str| shape(&format!("rnn.{name}{direction}"));
+            assert_eq!(of("weight_ih_l0"), Some(vec![12 * gates, 28]));
+            assert_eq!(of("weight_ih_l1"), Some(vec![12 * gates, 24]));
+            assert_eq!(of("weight_hh_l1"), Some(vec![12 * gates, 12]));
+            assert_eq!(of("bias_hh_l0").is_some(), gates > 1);
+        }
+        let last = place.metrics(cell).pop().unwrap();
+        let found = place.run(&format!("eval {cell} --split valid --json")).succeeded().json();
+        assert_eq!(found["accuracy"], last["valid_accuracy"]);
+        // What dropout drew is part of what is resumed.
+        let whole = model.clone();
+        std::fs::remove_file(place.path(&format!("{cell}/model.safetensors"))).unwrap();
+        std::fs::remove_dir_all(place.path(&format!("{cell}/checkpoints/step-00000020"))).unwrap();
+        place.train(cell, &format!("{deep} --resume"));
+        assert_eq!(place.read(&format!("{cell}/model.safetensors")), whole);
+        let text = place.run(&format!("predict {cell} test:3")).succeeded().stdout;
+        assert!(text.contains("test:3"), "{text}");
+        place.run(&format!("predict {cell} test:3 --steps")).misused();
+    }
+    let one = |flags: &str| {
+        place.train("one", &format!("{flags} --overwrite"));
+        place.read("one/model.safetensors")
+    };
+    assert_ne!(one("--dropout 0.5"), one(""));
+    assert_eq!(one("--layers 1 --dropout 0 --cell tanh"), one(""));
+}
+
+#[test]
 fn without_out_the_next_free_folder_is_taken_and_printed_first() {
     let place = Place::new();
     for run in ["runs/0001", "runs/0002"] {
@@ -207,6 +245,15 @@ fn wrong_flags_are_wrong_usage_and_write_nothing() {
         "train --threads 0",
         "train --save-every 0",
         "train --cell cosine",
+        "train --cell minimal-gru",
+        "train --layers 0",
+        "train --layers 65",
+        "train --dropout 1",
+        "train --dropout -0.5",
+        "train --dropout some",
+        "train --bidirectional --truncate 5",
+        "train --bidirectional --loss-at every",
+        "train --layers 2 --truncate 2:5",
         "train --view diagonal",
         "train --init zeros",
         "train --dtype f16",

@@ -4,7 +4,8 @@
 //! Entry points are [`pack_weights`], [`forward()`], [`backward()`] and [`unpack_weights`].
 //!
 //! - `isa`: the instruction set, chosen once
-//! - `kernels`: the table of its kernels for a cell; weights packed for them
+//! - `kernels`: the table of its kernels for a cell
+//! - `packing`: weights packed for them
 //! - `passes`: whole calls: lengths checked, rows cut into chunks, chunks given to threads
 //! - `threads`: who takes which chunk
 //! - `vector`: what a kernel needs of a register; `avx512 avx2 neon portable`: the registers
@@ -34,6 +35,7 @@ mod isa;
 mod kernels;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod packing;
 mod panels;
 mod passes;
 mod pointwise;
@@ -44,8 +46,9 @@ mod vector;
 mod workspace;
 
 pub(crate) use isa::Isa;
-pub(crate) use kernels::{
-    pack_for_backward, pack_weights, unpack_weights, FedWeights, Float, Function, WeightSlices,
+pub(crate) use kernels::{Float, Function};
+pub(crate) use packing::{
+    pack_for_backward, pack_weights, unpack_weights, FedWeights, WeightSlices,
 };
 pub(crate) use passes::{
     backward, forward, BackwardInput, Gradients, Input, Output, Save, Saved, Wanted,

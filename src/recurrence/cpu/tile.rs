@@ -68,6 +68,12 @@ impl<E: super::vector::Element> Product<E> {
             panel = panel.wrapping_add(WIDTH * V::LANES);
         }
     }
+
+    /// A product of nothing.
+    pub(super) fn none() -> Self {
+        let null = std::ptr::null();
+        Self { a: null, row_stride: 0, k_stride: 0, count: 0, panel: null }
+    }
 }
 
 /// A tile in memory: rows of `valid` elements, of which only the last register may be partial.

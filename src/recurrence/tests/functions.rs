@@ -1,4 +1,4 @@
-//! The activation's last bits.
+//! The activations' last bits.
 
 use super::super::Outputs;
 use super::*;
@@ -78,6 +78,53 @@ fn tanh_keeps_nan_and_saturates_at_one() {
             let found = tanh_of(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.], isa, dtype);
             assert!(found[0].is_nan(), "{}", isa.name());
             assert_eq!(found[1..], [1., -1., 0.], "{}", isa.name());
+        }
+    }
+}
+
+/// `σ` of each value, by way of a GRU whose candidate is 0: `h_1 = σ(x) · h_0`, from 1.
+fn sigmoid_of(values_in: &[f64], isa: Isa, dtype: DType) -> Vec<f64> {
+    let tensor = |values: &[f64], shape: &[usize]| {
+        Tensor::from_slice(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    };
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
+    let weights = Weights::new(tensor(&[0., 1., 0.], &[3, 1]), zeros(&[3, 1]), zeros(&[3]));
+    let packed = PackedWeights::for_isa(Cell::Gru, &[&weights], isa).unwrap();
+    let x = tensor(values_in, &[values_in.len(), 1, 1]);
+    let ones = Tensor::ones((values_in.len(), 1), dtype, &Device::Cpu).unwrap();
+    values(&rnn_sequence(&x, &packed, Some(&ones), Outputs::Last).unwrap())
+}
+
+#[test]
+fn the_logistic_function_is_within_4_units_of_the_last_place() {
+    for (dtype, limit, epsilon) in
+        [(DType::F32, 87., f64::from(f32::EPSILON)), (DType::F64, 708., f64::EPSILON)]
+    {
+        let mut rng = Stream::new(12, Purpose::Init);
+        let inputs: Vec<f64> = (0..40_000)
+            .map(|index| match index % 3 {
+                0 => rng.symmetric(limit),
+                1 => rng.symmetric(4.),
+                _ => rng.symmetric(1e-3),
+            })
+            .map(|x| if dtype == DType::F32 { f64::from(x as f32) } else { x })
+            .collect();
+        for isa in Isa::available() {
+            let found = sigmoid_of(&inputs, isa, dtype);
+            for (x, y) in inputs.iter().zip(&found) {
+                // The small side, from which the other follows, without cancellation.
+                let small = (-x.abs()).exp() / (1. + (-x.abs()).exp());
+                let exact = if *x < 0. { small } else { 1. - small };
+                let unit = epsilon * 2f64.powi(exact.log2().floor() as i32);
+                let off = (y - exact).abs() / unit;
+                assert!(off <= 4. && *y <= 1., "{}: σ({x:e}) = {y:e}, {off} off", isa.name());
+            }
+            // Infinity times the candidate's weight of 0 would be NaN.
+            let edges = [f64::NAN, 1e30, -1e30, 0.];
+            let found = sigmoid_of(&edges, isa, dtype);
+            assert!(found[0].is_nan(), "{}", isa.name());
+            assert_eq!((found[1], found[3]), (1., 0.5), "{}", isa.name());
+            assert!((0. ..1e-37).contains(&found[2]), "{}: {}", isa.name(), found[2]);
         }
     }
 }

@@ -80,6 +80,7 @@ impl Arguments {
     fn new(sequence: &Sequence, dtype: DType) -> Self {
         let SequenceDims { batch_size: b, seq_len: t, input_size: i, hidden_size: h, .. } =
             sequence.dims;
+        let rows = sequence.cell.gates() * h;
         let var = |values: &[f64], shape: &[usize]| {
             let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
             Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
@@ -87,9 +88,9 @@ impl Arguments {
         Self {
             x: var(&sequence.x, &[b, t, i]),
             weights: [
-                var(&sequence.w_ih, &[h, i]),
-                var(&sequence.w_hh, &[h, h]),
-                var(&sequence.b_ih, &[h]),
+                var(&sequence.w_ih, &[rows, i]),
+                var(&sequence.w_hh, &[rows, h]),
+                var(&sequence.b_ih, &[rows]),
             ],
             h_0: var(&sequence.h_0, &[b, h]),
         }

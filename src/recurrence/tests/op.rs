@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::super::{dense, rnn_step, Outputs};
+use super::super::{dense, rnn_step, run_layer, Call, Outputs};
 use super::*;
 use crate::bptt::Truncation;
 
@@ -192,6 +192,41 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
     let error =
         PackedWeights::new(Cell::Tanh, &Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
     assert!(error.contains("f16"), "{error}");
+}
+
+#[test]
+fn weights_packed_once_get_the_gradients_of_all_calls_and_of_each_backward_pass_alone() {
+    let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 12);
+    let args = Arguments::new(&sequence, DType::F64);
+    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let run = |scale: f64| {
+        let x = (args.x.as_tensor() * scale).unwrap();
+        rnn_sequence(&x, &packed, None, Outputs::Last).unwrap().sum_all().unwrap()
+    };
+    let grad = |loss: &Tensor| values(loss.backward().unwrap().get(&args.weights[0]).unwrap());
+    let (one, two) = (run(1.), run(-0.5));
+    let apart: Vec<f64> = grad(&one).iter().zip(grad(&two)).map(|(a, b)| a + b).collect();
+    let together = (&one + &two).unwrap();
+    assert_close("both", &grad(&together), &apart, 1e-14);
+    assert_eq!(grad(&together), grad(&together));
+}
+
+#[test]
+fn final_states_beside_outputs_get_gradients_of_their_own_backward_pass_alone() {
+    let sequence = sequence((2, 3, 4, 5), Cell::Gru, 12);
+    let args = Arguments::new(&sequence, DType::F64);
+    let packed = PackedWeights::new(Cell::Gru, &args.weights()).unwrap();
+    let call = Call::new(Outputs::All);
+    let (outputs, state) = run_layer(args.x.as_tensor(), &packed, &call).unwrap();
+    let of_outputs = outputs.unwrap().sum_all().unwrap();
+    let of_state = state.h.sum_all().unwrap();
+    let grad = |loss: &Tensor| values(loss.backward().unwrap().get(&args.x).unwrap());
+    let alone = grad(&of_outputs);
+    let both = grad(&(&of_outputs + &of_state).unwrap());
+    // What the pass before left behind would show.
+    assert_eq!(grad(&of_outputs), alone);
+    let sum: Vec<f64> = alone.iter().zip(grad(&of_state)).map(|(a, b)| a + b).collect();
+    assert_close("both", &both, &sum, 1e-14);
 }
 
 #[test]

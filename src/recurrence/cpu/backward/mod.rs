@@ -32,23 +32,25 @@
 //! The sums of a group are added to those of the other groups afterwards, in a fixed order: how
 //! many threads there are changes no bit.
 //!
-//! - `deltas`: δ of a step; - `sums`: the weights' gradients; - `states`: states of a block
+//! - `memory`: what a group computes in
+//! - `states`: states of a block
+//! - `deltas`: δ of a step
+//! - `products`: what goes from δ to inputs and initial states
+//! - `sums`: the weights' gradients
 
 mod deltas;
+mod memory;
+mod products;
 mod states;
 mod sums;
 
-use std::marker::PhantomData;
-use std::ops::Range;
-
-use super::activation::Identity;
-use super::cell::{Cell, Fed, Plan};
-use super::forward::{self, Checkpoints, Forward, Initial, Spans, Steps};
-use super::panels::{split, Panels};
-use super::tile::{dispatch, Affine, Product, Rows};
-use super::vector::{Element, Vector};
+use super::cell::{Cell, Plan};
+use super::forward::{Checkpoints, Initial, Spans, Steps};
+use super::vector::Vector;
 use crate::bptt::Window;
 use crate::recurrence::SequenceDims;
+pub(super) use memory::scratch_len;
+use memory::{overlap, row_of_deltas, Memory};
 use states::BlockStates;
 
 /// The arguments of a backward pass, lengths checked by whoever made them.
@@ -142,94 +144,6 @@ pub(super) fn block_steps(dims: &SequenceDims, sample: usize, sums: usize, rows:
     dims.seq_len.div_ceil(dims.seq_len.div_ceil(most))
 }
 
-/// How many windows share a step, at most.
-fn overlap(windows: &[Window]) -> usize {
-    let sharing = |(index, window): (usize, &Window)| {
-        windows[index..].iter().take_while(|later| later.start < window.end).count()
-    };
-    windows.iter().enumerate().map(sharing).max().unwrap_or(1)
-}
-
-/// The parts of a group's memory.
-struct Memory<E> {
-    /// `(slots, rows, row of δ)`: δ of this step and of the one after it, for every window that
-    /// shares a step.
-    delta: *mut E,
-    next: *mut E,
-    /// `(slots, rows, P)` and `(slots, rows, H)`: what else goes from a step to the one before.
-    shortcut: *mut E,
-    carry_c: *mut E,
-    /// `(rows, ..)`: the windows' sums of the above.
-    total: *mut E,
-    total_shortcut: *mut E,
-    total_c: *mut E,
-    /// `(rows, P)`: what comes from the products of the step after.
-    product: *mut E,
-    /// `(rows, P)`: gradients from outside.
-    outside: *mut E,
-    /// `(rows, H)`: gradients of middle values.
-    grad_middle: *mut E,
-    /// δ of a block as samples: panel after panel, each `(rows, steps, width)` registers.
-    samples: *mut E,
-    /// `(rows, block steps, P)` and `(rows, block steps, H)`: what fed the products of a block,
-    /// where it does not lie elsewhere.
-    inputs: *mut E,
-    middle: *mut E,
-    /// States of a block, computed again.
-    recomputed: *mut E,
-    len: usize,
-}
-
-impl<E: Element> Memory<E> {
-    fn new(args: &Backward<E>, rows: usize, block_steps: usize, base: *mut E) -> Self {
-        let SequenceDims { hidden_size, output_size, .. } = args.dims;
-        let Plan { deltas, sample_len, .. } = args.plan;
-        let slots = overlap(args.windows);
-        let mut len = 0;
-        let mut take = |size: usize| {
-            let at = base.wrapping_add(len);
-            // Whole cache lines.
-            len += size.next_multiple_of(64 / size_of::<E>());
-            at
-        };
-        let (row, is_gated) = (row_of_deltas::<E>(deltas), args.plan.deltas > hidden_size);
-        let if_gated = |size| if is_gated { size } else { 0 };
-        let if_carried = |size| if args.is_carried() { size } else { 0 };
-        let if_middle = |size| if args.plan.has_middle() { size } else { 0 };
-        Self {
-            delta: take(slots * rows * row),
-            next: take(slots * rows * row),
-            shortcut: take(if_gated(slots * rows * output_size)),
-            carry_c: take(if_gated(slots * rows * hidden_size)),
-            total: take(rows * row),
-            total_shortcut: take(if_gated(rows * output_size)),
-            total_c: take(if_gated(rows * hidden_size)),
-            product: take(rows * output_size),
-            outside: take(rows * output_size),
-            grad_middle: take(if_middle(rows * hidden_size)),
-            samples: take(block_steps * rows * sample_len),
-            inputs: take(if_carried(block_steps * rows * output_size)),
-            middle: take(if_middle(block_steps * rows * hidden_size)),
-            recomputed: take(states::recomputed_len(args, rows)),
-            len,
-        }
-    }
-}
-
-/// Elements from a row of δ to the next: whole cache lines.
-fn row_of_deltas<E>(deltas: usize) -> usize {
-    deltas.next_multiple_of(64 / size_of::<E>())
-}
-
-/// Elements that [`Scratch::memory`] needs for a group of `rows` rows.
-pub(super) fn scratch_len<E: Element>(
-    args: &Backward<E>,
-    rows: usize,
-    block_steps: usize,
-) -> usize {
-    Memory::new(args, rows, block_steps, std::ptr::null_mut()).len
-}
-
 /// Runs the group of rows `first..first + rows`, `block_steps` steps at a time.
 ///
 /// # Safety
@@ -288,6 +202,10 @@ pub(super) unsafe fn backward_rows<V: Vector, C: Cell>(
 }
 
 /// Rows that go through all steps together.
+///
+/// # Safety
+/// Every method needs what [`backward_rows`] asks for: it made the group, with pointers that are
+/// valid for the sizes in `dims`, and hands out parts of its scratch.
 struct Group<'a, E> {
     args: &'a Backward<'a, E>,
     first: usize,
@@ -305,156 +223,4 @@ struct Block<E> {
     begin: usize,
     end: usize,
     states: BlockStates<E>,
-}
-
-/// # Safety
-/// Every method needs what [`backward_rows`] asks for: it made the group, with pointers that are
-/// valid for the sizes in `dims`, and hands out parts of its scratch.
-impl<E: Element> Group<'_, E> {
-    /// What goes from step `t` to the inputs and to the initial states.
-    unsafe fn gradients_before<V: Vector<Elem = E>, C: Cell>(
-        &self,
-        t: usize,
-        windows: Range<usize>,
-        memory: &Memory<E>,
-    ) {
-        let args = self.args;
-        let SequenceDims { input_size, hidden_size, output_size, .. } = args.dims;
-        let wants_initial = !(args.grad_h_0.is_null() && args.grad_c_0.is_null());
-        if args.grad_x.at.is_null() && !wants_initial {
-            return;
-        }
-        let delta = self.total(memory.delta, self.row, windows.clone(), memory.total);
-        if !args.grad_x.at.is_null() {
-            let out = Rows { at: args.grad_x.get(self.first, t), stride: args.grad_x.row };
-            let fed = args.plan.input_fed;
-            self.through_weights::<V>(0..self.rows, t, delta, fed, args.w_input, input_size, out);
-        }
-        // A row without steps has no δ: it hands its gradient through.
-        let begins = |local: usize| {
-            let (from, to) = args.spans.of(self.first + local);
-            from == t && from < to
-        };
-        if !wants_initial || !(0..self.rows).any(begins) {
-            return;
-        }
-        let out = Rows { at: memory.product, stride: output_size };
-        let fed = args.plan.state_fed;
-        self.through_weights::<V>(0..self.rows, t, delta, fed, args.w_state, output_size, out);
-        let shortcut = C::HAS_SHORTCUT.then(|| {
-            self.total(memory.shortcut, output_size, windows.clone(), memory.total_shortcut)
-        });
-        let carry_c = C::HAS_C
-            .then(|| self.total(memory.carry_c, hidden_size, windows.clone(), memory.total_c));
-        for local in (0..self.rows).filter(|local| begins(*local)) {
-            let row = self.first + local;
-            if !args.grad_h_0.is_null() {
-                for unit in 0..output_size {
-                    let mut grad = *memory.product.add(local * output_size + unit);
-                    if !args.mask.is_null() {
-                        grad = grad * *args.mask.add(row * output_size + unit);
-                    }
-                    if let Some(shortcut) = shortcut {
-                        grad = grad + *shortcut.add(local * output_size + unit);
-                    }
-                    *args.grad_h_0.add(row * output_size + unit) = grad;
-                }
-            }
-            if let (Some(carry), false) = (carry_c, args.grad_c_0.is_null()) {
-                let to = args.grad_c_0.add(row * hidden_size);
-                std::ptr::copy_nonoverlapping(carry.add(local * hidden_size), to, hidden_size);
-            }
-        }
-    }
-
-    /// The sum of the windows' rows of `len` numbers: where there is one window, its own.
-    unsafe fn total(
-        &self,
-        rows: *const E,
-        len: usize,
-        windows: Range<usize>,
-        total: *mut E,
-    ) -> *const E {
-        let size = self.rows * len;
-        let of = |window: usize| rows.add(window % self.slots * size);
-        if windows.len() == 1 {
-            return of(windows.start);
-        }
-        std::ptr::copy_nonoverlapping(of(windows.start), total, size);
-        for window in windows.skip(1) {
-            for index in 0..size {
-                *total.add(index) = *total.add(index) + *of(window).add(index);
-            }
-        }
-        total
-    }
-
-    /// `out = Wᵀ δ`, for some columns of δ and the weights `(fed columns, len)` that they belong to,
-    /// rows packed; for tiles that take part in step `t`.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn through_weights<V: Vector<Elem = E>>(
-        &self,
-        rows: Range<usize>,
-        t: usize,
-        delta: *const E,
-        fed: Fed,
-        weights: *const E,
-        len: usize,
-        out: Rows<*mut E>,
-    ) {
-        for panel in Panels::<V>::new(len).iter() {
-            let tiles = rows.len().div_ceil(V::tile_height(panel.width));
-            for tile in 0..tiles {
-                let (local, height) = split(rows.len(), tiles, tile);
-                let local = rows.start + local;
-                if !self.args.spans.any(self.first + local, height, t) {
-                    continue;
-                }
-                let product = Product {
-                    a: delta.add(local * self.row + fed.at),
-                    row_stride: self.row,
-                    k_stride: 1,
-                    count: fed.len,
-                    panel: weights.add(panel.at * fed.len),
-                };
-                let out = Rows { at: out.at.add(local * out.stride + panel.at), ..out };
-                dispatch!(V, height, panel.width, |ROWS, WIDTH| {
-                    Affine::<V, Identity, false, ROWS, WIDTH> {
-                        bias: std::ptr::null(),
-                        products: [product, Product::none()],
-                        out,
-                        last: panel.last,
-                        activation: PhantomData,
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// A forward pass that computes states again.
-fn forward_again<E: Element>(args: &Backward<E>, weights: *const E) -> Forward<E> {
-    Forward {
-        dims: args.dims,
-        plan: args.plan,
-        steps: 0,
-        offset: 0,
-        ahead: 0,
-        x: args.x,
-        initial: args.initial,
-        weights,
-        h: Steps::NONE,
-        c: Steps::NONE,
-        gates: Steps::NONE,
-        mask: args.mask,
-        spans: args.spans,
-        checkpoints: Checkpoints::NONE,
-        last_h: std::ptr::null_mut(),
-        last_c: std::ptr::null_mut(),
-    }
-}
-
-/// Elements of scratch that it needs.
-fn forward_again_scratch<E: Element>(args: &Backward<E>, rows: usize) -> usize {
-    forward::scratch_len(&forward_again(args, std::ptr::null()), rows)
 }

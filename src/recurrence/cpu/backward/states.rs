@@ -1,9 +1,11 @@
 //! States of a block of steps: kept from the forward pass, or computed again from a checkpoint.
 
 use super::super::cell::{Cell, Plan};
-use super::super::forward::{copy_or_zero, forward_rows, Checkpoints, Forward, Initial, Steps};
+use super::super::forward::{
+    self, copy_or_zero, forward_rows, Checkpoints, Forward, Initial, Steps,
+};
 use super::super::vector::{Element, Vector};
-use super::{forward_again, forward_again_scratch, Backward, Group, Kept};
+use super::{Backward, Group, Kept};
 use crate::recurrence::SequenceDims;
 
 /// States of a block's steps, by their row in the batch and their step in the sequence.
@@ -128,4 +130,31 @@ impl<E: Element> Group<'_, E> {
             checkpoints.c.wrapping_add(slot * hidden_size),
         )
     }
+}
+
+/// A forward pass that computes states again.
+fn forward_again<E: Element>(args: &Backward<E>, weights: *const E) -> Forward<E> {
+    Forward {
+        dims: args.dims,
+        plan: args.plan,
+        steps: 0,
+        offset: 0,
+        ahead: 0,
+        x: args.x,
+        initial: args.initial,
+        weights,
+        h: Steps::NONE,
+        c: Steps::NONE,
+        gates: Steps::NONE,
+        mask: args.mask,
+        spans: args.spans,
+        checkpoints: Checkpoints::NONE,
+        last_h: std::ptr::null_mut(),
+        last_c: std::ptr::null_mut(),
+    }
+}
+
+/// Elements of scratch that it needs.
+fn forward_again_scratch<E: Element>(args: &Backward<E>, rows: usize) -> usize {
+    forward::scratch_len(&forward_again(args, std::ptr::null()), rows)
 }

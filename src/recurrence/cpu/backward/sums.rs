@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::cell::{Columns, Source};
+use super::super::forward::{copy_or_zero, multiply};
 use super::super::panels::{split, Panel, Panels};
 use super::super::tile::{dispatch, Outer, Product};
 use super::super::vector::{Element, Vector};
@@ -43,6 +44,32 @@ impl<E: Element> Group<'_, E> {
                         is_first: block.end == self.args.dims.seq_len && local == 0,
                     };
                     self.add_rows::<V>(outer, columns, local, block, memory, sums);
+                }
+            }
+        }
+    }
+
+    /// What fed the products of step `t`, where no memory holds it in a row of steps.
+    unsafe fn inputs_of_block(&mut self, block: &Block<E>, memory: &Memory<E>) {
+        let args = self.args;
+        if !args.is_carried() {
+            return;
+        }
+        let size = args.dims.output_size;
+        let steps = block.end - block.begin;
+        self.spans.clear();
+        for local in 0..self.rows {
+            let row = self.first + local;
+            let (from, to) = args.spans.of(row);
+            let (from, to) = (from.max(block.begin), to.min(block.end));
+            self.spans.push((from - block.begin.min(from), to.saturating_sub(from)));
+            for t in from..to {
+                let input = memory.inputs.add((local * steps + t - block.begin) * size);
+                let h = args.h_before(&block.states, row, t);
+                if h.is_null() || args.mask.is_null() {
+                    copy_or_zero(h, input, size);
+                } else {
+                    multiply(h, args.mask.add(row * size), input, size);
                 }
             }
         }

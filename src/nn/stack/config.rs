@@ -1,0 +1,128 @@
+//! The sizes of a stack, and the names of its weights.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::dropout::check_probability;
+use crate::recurrence::Cell;
+use crate::{Error, Result};
+
+/// The sizes of a [`Stack`](super::Stack) and its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StackConfig {
+    /// The cell of all layers.
+    pub cell: Cell,
+    /// I, features of the input at each step.
+    pub input_size: usize,
+    /// H, units of a layer in one direction.
+    pub hidden_size: usize,
+    /// L, layers.
+    pub num_layers: usize,
+    /// Whether each layer runs in both directions: D is 2.
+    pub bidirectional: bool,
+    /// Probability that a number between two layers is left out in training.
+    pub dropout: f64,
+    /// Probability that a unit's state is left out of the recurrent products in training, the same
+    /// units at every step of a sequence.
+    pub recurrent_dropout: f64,
+    /// P, if an LSTM's state is projected.
+    pub proj_size: Option<usize>,
+    /// The initial bias of an LSTM's forget gate, if it is not to be as the initialisation's source
+    /// has it.
+    pub forget_bias: Option<f64>,
+}
+
+impl StackConfig {
+    /// One layer, forward in time, without dropout.
+    pub fn new(cell: Cell, input_size: usize, hidden_size: usize) -> Self {
+        Self {
+            cell,
+            input_size,
+            hidden_size,
+            num_layers: 1,
+            bidirectional: false,
+            dropout: 0.,
+            recurrent_dropout: 0.,
+            proj_size: None,
+            forget_bias: None,
+        }
+    }
+
+    /// D: 1 or 2.
+    pub fn directions(&self) -> usize {
+        if self.bidirectional {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// P: numbers of an output of one direction.
+    pub fn output_size(&self) -> usize {
+        self.proj_size.unwrap_or(self.hidden_size)
+    }
+
+    /// Checks that sizes are at least 1, probabilities in `[0, 1)`, and that the cell has what is
+    /// asked of it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what does not hold.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [
+            ("input_size", self.input_size),
+            ("hidden_size", self.hidden_size),
+            ("num_layers", self.num_layers),
+            ("proj_size", self.output_size()),
+        ];
+        if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(Error::Config(format!("{name} must be at least 1, got 0")));
+        }
+        check_probability("dropout", self.dropout)?;
+        check_probability("recurrent_dropout", self.recurrent_dropout)?;
+        if self.dropout > 0. && self.num_layers == 1 {
+            return Err(Error::Config(
+                "dropout is between layers, and there is one: set num_layers, or recurrent_dropout"
+                    .into(),
+            ));
+        }
+        if self.cell != Cell::Lstm && (self.proj_size.is_some() || self.forget_bias.is_some()) {
+            let cell = self.cell.name();
+            return Err(Error::Config(format!(
+                "a projection or forget bias is for lstm, not {cell}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Names and shapes of all weights, PyTorch's: `weight_ih_l0` (G·H, I), `weight_hh_l0` (G·H, P),
+    /// `bias_ih_l0`, `bias_hh_l0` (G·H,), `weight_hr_l0` (P, H); `l1` and so on for the layers above,
+    /// whose inputs are D·P; `_reverse` behind the names of the backward direction. In the order of
+    /// layers and directions.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let rows = self.cell.gates() * self.hidden_size;
+        let outputs = self.output_size();
+        let mut parameters = Vec::new();
+        for layer in 0..self.num_layers {
+            let inputs = if layer == 0 { self.input_size } else { self.directions() * outputs };
+            for direction in 0..self.directions() {
+                let mut add = |name: &str, shape: &[usize]| {
+                    parameters.push((weight_name(name, layer, direction), shape.to_vec()));
+                };
+                add("weight_ih", &[rows, inputs]);
+                add("weight_hh", &[rows, outputs]);
+                add("bias_ih", &[rows]);
+                if self.cell.has_two_biases() {
+                    add("bias_hh", &[rows]);
+                }
+                if self.proj_size.is_some() {
+                    add("weight_hr", &[outputs, self.hidden_size]);
+                }
+            }
+        }
+        parameters
+    }
+}
+
+/// PyTorch's name for a weight.
+pub(crate) fn weight_name(name: &str, layer: usize, direction: usize) -> String {
+    format!("{name}_l{layer}{}", if direction == 0 { "" } else { "_reverse" })
+}

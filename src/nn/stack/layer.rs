@@ -1,0 +1,137 @@
+//! One layer of a stack: its weights, and how it is run.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+
+use super::super::dropout;
+use super::{Sequences, Stack};
+use crate::bptt::Truncation;
+use crate::recurrence::{
+    run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Unroll, Weights,
+};
+use crate::{Error, Result};
+
+/// The weights of one layer, in one direction or in both.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    pub(super) directions: Vec<Weights>,
+    /// Of weights that do not change any more.
+    pub(super) packed: Option<PackedWeights>,
+}
+
+/// How a stack runs a layer.
+#[derive(Clone, Copy)]
+pub(super) struct LayerCall {
+    pub(super) read: Outputs,
+    pub(super) recompute: bool,
+}
+
+pub(super) fn pack(cell: Cell, directions: &[Weights]) -> Result<PackedWeights> {
+    match directions {
+        [forward, backward] => PackedWeights::bidirectional(cell, forward, backward),
+        _ => PackedWeights::new(cell, &directions[0]),
+    }
+}
+
+impl Stack {
+    /// Runs one layer.
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        x: &Tensor,
+        sequences: &mut Sequences,
+        LayerCall { read, recompute }: LayerCall,
+    ) -> Result<(Option<Tensor>, State)> {
+        self.check_truncation(sequences.truncation)?;
+        let directions = self.config.directions();
+        let mut dropped = None;
+        let mut mask = None;
+        if let Some(rng) = sequences.dropout.as_deref_mut() {
+            if index > 0 && self.config.dropout > 0. {
+                dropped = Some(dropout::dropout(x, self.config.dropout, rng)?);
+            }
+            if self.config.recurrent_dropout > 0. && x.rank() == 3 {
+                let batch_size = x.dim(usize::from(sequences.time_major))?;
+                let shape = [directions, batch_size, self.config.output_size()];
+                let p = self.config.recurrent_dropout;
+                mask = Some(dropout::mask(&shape, p, rng, x.dtype(), x.device())?);
+            }
+        }
+        let x = dropped.as_ref().unwrap_or(x);
+        let initial = match sequences.initial {
+            None => None,
+            Some(state) => Some(self.state_of(index, state)?),
+        };
+        let mut unroll = Unroll::new(read).truncated(sequences.truncation);
+        if recompute {
+            unroll = unroll.recomputing()?;
+        }
+        let call = Call {
+            initial: initial.as_ref(),
+            lengths: sequences.lengths,
+            mask: mask.as_ref(),
+            time_major: sequences.time_major,
+            unroll,
+        };
+        if self.device().is_cpu() {
+            return run_layer(x, self.packed(index)?.as_ref(), &call);
+        }
+        let weights: Vec<&Weights> = self.layers[index].directions.iter().collect();
+        unrolled::run_layer(x, self.config.cell, &weights, &call)
+    }
+
+    /// A layer's part of the states of all layers.
+    pub(super) fn state_of(&self, layer: usize, state: &State) -> Result<State> {
+        let directions = self.config.directions();
+        let count = directions * self.layers.len();
+        let part = |name: &'static str, states: &Tensor| {
+            if states.dims().first() != Some(&count) {
+                return Err(Error::Shape {
+                    op: "stack",
+                    tensor: name,
+                    expected: format!("({count}, B, ..)"),
+                    actual: states.dims().to_vec(),
+                });
+            }
+            match count == directions {
+                true => Ok(states.clone()),
+                false => Ok(states.narrow(0, layer * directions, directions)?),
+            }
+        };
+        let h = part("h_0", &state.h)?;
+        let c = state.c.as_ref().map(|c| part("c_0", c)).transpose()?;
+        Ok(State { h, c })
+    }
+
+    /// Truncation must mean in a stack what it means in a layer.
+    pub(super) fn check_truncation(&self, truncation: Truncation) -> Result<()> {
+        if truncation == Truncation::FULL {
+            return Ok(());
+        }
+        if self.config.bidirectional {
+            return Err(Error::Config(
+                "gradients cannot be truncated in both directions of time: every output of a \
+                 bidirectional stack depends on all steps"
+                    .into(),
+            ));
+        }
+        if self.layers.len() > 1 && truncation.overlaps() {
+            return Err(Error::Config(
+                "windows that overlap mix in a stack of layers: take segments, or run each window \
+                 by itself"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The weights as the kernels read them: made anew for each call, unless they are frozen.
+    pub(super) fn packed(&self, layer: usize) -> Result<Cow<'_, PackedWeights>> {
+        let Layer { directions, packed } = &self.layers[layer];
+        Ok(match packed {
+            Some(packed) => Cow::Borrowed(packed),
+            None => Cow::Owned(pack(self.config.cell, directions)?),
+        })
+    }
+}

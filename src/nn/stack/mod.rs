@@ -1,0 +1,280 @@
+//! Layers on top of each other, each in one direction or in both.
+//!
+//! - `config`: the sizes of a stack, and the names of its weights
+//! - `sequences`: what a stack reads, and what it makes of it
+//! - `layer`: how it runs one of its layers
+
+mod config;
+mod layer;
+mod sequences;
+
+use std::borrow::Cow;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::cell::RecurrentCell;
+use super::init::{init_stack, Init, VarSink};
+use crate::recurrence::{rnn_sequence, Outputs, State, Unroll, Weights};
+use crate::rng::Stream;
+use crate::{Error, Result};
+pub(crate) use config::weight_name;
+pub use config::StackConfig;
+use layer::{pack, Layer, LayerCall};
+pub use sequences::{Output, Sequences};
+
+/// Recurrent layers on top of each other: the outputs of one are the inputs of the next.
+///
+/// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number
+/// of steps. Elsewhere it is composed from Candle's own ops, step by step.
+///
+/// ```
+/// # use candle_core::{DType, Device, Tensor};
+/// # use candle_nn::VarMap;
+/// # use candle_rnn::rng::{Purpose, Stream};
+/// use candle_rnn::nn::{init::VarSink, Gru, GruConfig, Init, Sequences};
+/// # fn main() -> candle_rnn::Result<()> {
+/// let vars = VarMap::new();
+/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let config = GruConfig { num_layers: 2, bidirectional: true, ..GruConfig::new(3, 8) };
+/// let gru = Gru::init(config, Init::Orthogonal, rng, &sink, "gru")?;
+/// let x = Tensor::ones((4, 10, 3), DType::F32, &Device::Cpu)?;
+/// let output = gru.forward(Sequences::new(&x).lengths(&[10, 3, 7, 10]))?;
+/// assert_eq!(output.outputs.dims(), [4, 10, 16]);
+/// assert_eq!(output.state.h.dims(), [4, 4, 8]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[doc(alias = "MultiRNNCell")]
+#[doc(alias = "StackedRNNCells")]
+#[doc(alias = "Bidirectional")]
+pub struct Stack {
+    config: StackConfig,
+    layers: Vec<Layer>,
+}
+
+impl Stack {
+    /// Takes the weights from `vb` under PyTorch's names, see [`StackConfig::parameters`]. Tanh and
+    /// relu have a `bias_hh` too if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that do not hold, [`Error::Candle`] when a tensor is missing or
+    /// has another shape.
+    pub fn new(config: StackConfig, vb: VarBuilder) -> Result<Self> {
+        config.check()?;
+        let shapes = config.parameters();
+        let layers = (0..config.num_layers).map(|layer| {
+            let directions = (0..config.directions()).map(|direction| {
+                let find = |name: &str| {
+                    let name = weight_name(name, layer, direction);
+                    shapes.iter().find(|(found, _)| *found == name)
+                };
+                let get = |name: &str| match find(name) {
+                    Some((name, shape)) => vb.get(shape.as_slice(), name).map(Some),
+                    None => Ok(None),
+                };
+                let need = |name: &str| match get(name)? {
+                    Some(tensor) => Ok(tensor),
+                    None => Err(Error::Config(format!("a layer has no {name}"))),
+                };
+                let mut b_hh = get("bias_hh")?;
+                let second = weight_name("bias_hh", layer, direction);
+                if !config.cell.has_two_biases() && vb.contains_tensor(&second) {
+                    let rows = config.cell.gates() * config.hidden_size;
+                    b_hh = Some(vb.get(rows, &second)?);
+                }
+                Ok(Weights {
+                    w_ih: need("weight_ih")?,
+                    w_hh: need("weight_hh")?,
+                    b_ih: need("bias_ih")?,
+                    b_hh,
+                    w_hr: get("weight_hr")?,
+                })
+            });
+            Ok(Layer { directions: directions.collect::<Result<_>>()?, packed: None })
+        });
+        Ok(Self { config, layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// Puts initial weights into `vars`, behind `prefix` and a dot if it is not empty, and builds on
+    /// them: an optimizer that changes the variables changes this stack.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that do not hold, [`Error::Candle`] when a tensor cannot be
+    /// made.
+    pub fn init(
+        config: StackConfig,
+        init: Init,
+        rng: &mut Stream,
+        vars: &VarSink,
+        prefix: &str,
+    ) -> Result<Self> {
+        config.check()?;
+        init_stack(&config, init, rng, vars, prefix)?;
+        let vb = vars.builder();
+        Self::new(config, if prefix.is_empty() { vb } else { vb.pp(prefix) })
+    }
+
+    /// Runs the stack over a batch of sequences.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do, [`Error::Config`] for
+    /// lengths that do not fit, states that are computed again ([`Sequences::recomputing`]) though
+    /// all are read, truncation in a bidirectional stack or, in overlapping windows, in one of
+    /// several layers (see [`Truncation::windows`]), and on other devices than the CPU.
+    ///
+    /// [`Truncation::windows`]: crate::bptt::Truncation::windows
+    pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Output> {
+        let mut sequences = sequences.into();
+        if sequences.recompute {
+            // It says so.
+            Unroll::new(Outputs::All).recomputing()?;
+        }
+        let (mut h, mut c) = (Vec::new(), Vec::new());
+        let mut x = Cow::Borrowed(sequences.x);
+        for layer in 0..self.layers.len() {
+            let call = LayerCall { read: Outputs::All, recompute: false };
+            let (outputs, state) = self.layer(layer, &x, &mut sequences, call)?;
+            let outputs = outputs.ok_or_else(|| Error::Config("a layer gave no outputs".into()))?;
+            h.push(state.h);
+            c.extend(state.c);
+            x = Cow::Owned(outputs);
+        }
+        let join = |states: &[Tensor]| match states {
+            [state] => Ok(state.clone()),
+            states => Tensor::cat(states, 0),
+        };
+        let c = if c.is_empty() { None } else { Some(join(&c)?) };
+        Ok(Output { outputs: x.into_owned(), state: State { h: join(&h)?, c } })
+    }
+
+    /// Runs the stack over a batch of sequences and returns the last layer's final h alone, forward
+    /// beside backward: `(B, D·P)`. It saves the others' reading and writing.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn last<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Tensor> {
+        let mut sequences = sequences.into();
+        let mut x = Cow::Borrowed(sequences.x);
+        let top = self.layers.len() - 1;
+        for layer in 0..top {
+            let call = LayerCall { read: Outputs::All, recompute: false };
+            let (outputs, _) = self.layer(layer, &x, &mut sequences, call)?;
+            x = Cow::Owned(outputs.ok_or_else(|| Error::Config("a layer gave no outputs".into()))?);
+        }
+        let is_plain = sequences.lengths.is_none()
+            && sequences.initial.is_none()
+            && !sequences.time_major
+            && !self.config.cell.has_c()
+            && (sequences.dropout.is_none() || self.config.recurrent_dropout == 0. && top == 0);
+        if is_plain && self.config.directions() == 1 && x.device().is_cpu() {
+            // Without a node of the graph for the shape.
+            let mut unroll = Unroll::new(Outputs::Last).truncated(sequences.truncation);
+            if sequences.recompute {
+                unroll = unroll.recomputing()?;
+            }
+            self.check_truncation(sequences.truncation)?;
+            return rnn_sequence(&x, self.packed(top)?.as_ref(), None, unroll);
+        }
+        let call = LayerCall { read: Outputs::Last, recompute: sequences.recompute };
+        let (_, State { h, .. }) = self.layer(top, &x, &mut sequences, call)?;
+        let (directions, batch_size, size) = h.dims3()?;
+        Ok(match directions {
+            1 => h.squeeze(0)?,
+            _ => h.transpose(0, 1)?.reshape((batch_size, directions * size))?,
+        })
+    }
+
+    /// One step of all layers, which run forward in time.
+    ///
+    /// - `x_t`: `(B, I)`
+    /// - `state`: before the step, as [`Output::state`] has it; zeros if `None`
+    /// - returns the last layer's output, `(B, P)`, and the states after the step
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a bidirectional stack; else as [`forward`](Self::forward).
+    pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<(Tensor, State)> {
+        if self.config.bidirectional {
+            return Err(Error::Config(
+                "a bidirectional stack has no single steps: it needs the whole sequence".into(),
+            ));
+        }
+        let (mut h, mut c) = (Vec::new(), Vec::new());
+        let mut x_t = x_t.clone();
+        for index in 0..self.layers.len() {
+            let before = state.map(|state| self.state_of(index, state)).transpose()?;
+            let after = self.cell(index).step(&x_t, before.as_ref())?;
+            x_t = after.h.squeeze(0)?;
+            h.push(after.h);
+            c.extend(after.c);
+        }
+        if h.len() == 1 {
+            return Ok((x_t, State { h: h.remove(0), c: c.pop() }));
+        }
+        let c = if c.is_empty() { None } else { Some(Tensor::cat(&c, 0)?) };
+        Ok((x_t, State { h: Tensor::cat(&h, 0)?, c }))
+    }
+
+    /// The cell of a layer, in the forward direction; it shares the weights.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn cell(&self, layer: usize) -> RecurrentCell {
+        let Layer { directions, packed } = &self.layers[layer];
+        let packed = if self.config.bidirectional { None } else { packed.clone() };
+        RecurrentCell::of_layer(self.config.cell, directions[0].clone(), packed)
+    }
+
+    /// The same stack for inference: it shares the weights, and follows them when they change, but
+    /// keeps no graph for a backward pass.
+    pub fn detach(&self) -> Self {
+        let detach = |layer: &Layer| Layer {
+            directions: layer.directions.iter().map(Weights::detach).collect(),
+            packed: None,
+        };
+        Self { config: self.config, layers: self.layers.iter().map(detach).collect() }
+    }
+
+    /// The stack as it is now, for inference: it has weights of its own, which are packed once.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when the weights cannot be copied.
+    pub fn freeze(&self) -> Result<Self> {
+        let freeze = |layer: &Layer| -> Result<Layer> {
+            let directions =
+                layer.directions.iter().map(Weights::copy).collect::<Result<Vec<_>>>()?;
+            let packed = match self.device().is_cpu() {
+                true => Some(pack(self.config.cell, &directions)?),
+                false => None,
+            };
+            Ok(Layer { directions, packed })
+        };
+        let layers = self.layers.iter().map(freeze).collect::<Result<_>>()?;
+        Ok(Self { config: self.config, layers })
+    }
+
+    /// Its sizes and its cell.
+    pub fn config(&self) -> &StackConfig {
+        &self.config
+    }
+
+    /// The weights of a layer: forward, and backward if it runs in both directions.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn weights(&self, layer: usize) -> &[Weights] {
+        &self.layers[layer].directions
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.layers[0].directions[0].w_ih.device()
+    }
+
+    /// The float type of the weights.
+    pub fn dtype(&self) -> DType {
+        self.layers[0].directions[0].w_ih.dtype()
+    }
+}

@@ -1,0 +1,99 @@
+//! What a stack reads, and what it makes of it.
+
+use candle_core::Tensor;
+
+use crate::bptt::Truncation;
+use crate::recurrence::State;
+use crate::rng::Stream;
+
+/// A batch of sequences, and how a stack is to read it.
+///
+/// A tensor alone is a batch of whole sequences, batch-first, read from zeros.
+///
+/// ```
+/// # use candle_core::{DType, Device, Tensor};
+/// use candle_rnn::nn::Sequences;
+/// # fn main() -> candle_rnn::Result<()> {
+/// let x = Tensor::zeros((2, 7, 3), DType::F32, &Device::Cpu)?;
+/// let ragged = Sequences::new(&x).lengths(&[7, 4]);
+/// # let _ = ragged;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Sequences<'a> {
+    pub(super) x: &'a Tensor,
+    pub(super) initial: Option<&'a State>,
+    pub(super) lengths: Option<&'a [usize]>,
+    pub(super) time_major: bool,
+    pub(super) truncation: Truncation,
+    pub(super) recompute: bool,
+    pub(super) dropout: Option<&'a mut Stream>,
+}
+
+impl<'a> Sequences<'a> {
+    /// `x` is `(B, T, I)`.
+    pub fn new(x: &'a Tensor) -> Self {
+        Self {
+            x,
+            initial: None,
+            lengths: None,
+            time_major: false,
+            truncation: Truncation::FULL,
+            recompute: false,
+            dropout: None,
+        }
+    }
+
+    /// States before the first step: `(L·D, B, P)` and, for an LSTM, `(L·D, B, H)`.
+    pub fn initial(self, state: &'a State) -> Self {
+        Self { initial: Some(state), ..self }
+    }
+
+    /// The steps of each row, at most T: what lies behind is not read, outputs there are zero, and
+    /// final states are those at the row's end. The backward direction begins there.
+    #[doc(alias = "sequence_length")]
+    #[doc(alias = "pack_padded_sequence")]
+    pub fn lengths(self, lengths: &'a [usize]) -> Self {
+        Self { lengths: Some(lengths), ..self }
+    }
+
+    /// `x` is `(T, B, I)`, and so are the outputs.
+    pub fn time_major(self) -> Self {
+        Self { time_major: true, ..self }
+    }
+
+    /// Gradients flow back as far as `truncation` says.
+    pub fn truncated(self, truncation: Truncation) -> Self {
+        Self { truncation, ..self }
+    }
+
+    /// States of the last layer are computed again in the backward pass: see
+    /// [`Unroll::recomputing`]. For [`Stack::last`] only.
+    ///
+    /// [`Unroll::recomputing`]: crate::recurrence::Unroll::recomputing
+    /// [`Stack::last`]: super::Stack::last
+    pub fn recomputing(self) -> Self {
+        Self { recompute: true, ..self }
+    }
+
+    /// For training: dropout draws from `rng`. Without it nothing is left out.
+    pub fn dropout(self, rng: &'a mut Stream) -> Self {
+        Self { dropout: Some(rng), ..self }
+    }
+}
+
+impl<'a> From<&'a Tensor> for Sequences<'a> {
+    fn from(x: &'a Tensor) -> Self {
+        Self::new(x)
+    }
+}
+
+/// What a stack makes of a batch of sequences.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// `(B, T, D·P)`, or `(T, B, D·P)` if time-major: of the last layer, forward beside backward.
+    pub outputs: Tensor,
+    /// Final states of all layers: `(L·D, B, P)` and, for an LSTM, `(L·D, B, H)`.
+    pub state: State,
+}

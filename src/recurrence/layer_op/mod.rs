@@ -1,0 +1,154 @@
+//! The fused recurrence as a differentiable Candle op.
+//!
+//! Custom ops follow each other in the graph, since Candle allows three arguments and one result:
+//! `PackWeights` lays the weights out as the kernels read them, and `Layer` takes `x`, a token for the
+//! packed weights and the initial states to all outputs or to the final states. Where both are read,
+//! `FinalStates` gives the latter beside the former.
+//!
+//! - `passes`: `Layer` forward and backward, over the floats of a dtype
+//! - `shared`: what the ops of one layer share
+//! - `final_states`: `FinalStates`
+
+mod final_states;
+mod passes;
+mod shared;
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+
+use super::cpu::{Function, Isa, Save};
+use super::packed::{Direction, PackedWeights};
+use super::storage::not_on_cpu;
+use super::{SequenceDims, Unroll};
+use crate::Result;
+pub(super) use final_states::FinalStates;
+use shared::Shared;
+
+/// What a pass is, besides its tensors.
+pub(super) struct Setting {
+    pub(super) dims: SequenceDims,
+    /// Of the output.
+    pub(super) shape: Shape,
+    pub(super) unroll: Unroll,
+    pub(super) time_major: bool,
+    pub(super) lengths: Option<Vec<usize>>,
+    pub(super) mask: Option<Tensor>,
+}
+
+impl Setting {
+    pub(super) fn plain(dims: SequenceDims, shape: Shape, unroll: Unroll) -> Self {
+        Self { dims, shape, unroll, time_major: false, lengths: None, mask: None }
+    }
+}
+
+/// `x` may have any shape with the elements of `(B, T, I)`, and the output gets the one that is
+/// asked for: a reshape would be a node of the graph, with a pass over memory of its own. So may
+/// `initial`.
+pub(super) fn run(
+    x: &Tensor,
+    weights: &PackedWeights,
+    initial: Option<&Tensor>,
+    function: Function,
+    setting: Setting,
+) -> Result<(Tensor, Arc<Shared>)> {
+    let x = x.contiguous()?;
+    if std::iter::once(&x).chain(initial).any(|tensor| !tensor.device().is_cpu()) {
+        return Err(not_on_cpu());
+    }
+    let tracked = [&x, &weights.token].into_iter().chain(initial).any(Tensor::track_op);
+    let save = match (tracked, setting.unroll.recomputes()) {
+        (false, _) => Save::None,
+        (true, false) => Save::All,
+        (true, true) => Save::Checkpoints,
+    };
+    let shared = Arc::new(Shared::default());
+    let op = Layer {
+        setting,
+        function,
+        isa: weights.isa,
+        save,
+        directions: weights.directions.clone(),
+        shared: shared.clone(),
+    };
+    let output = match initial {
+        None => x.apply_op2(&weights.token, op)?,
+        Some(initial) => x.apply_op3(&weights.token, initial, op)?,
+    };
+    Ok((output, shared))
+}
+
+/// `(x, token of the weights, initial states)` to all outputs or to final states; without initial states,
+/// from zeros.
+struct Layer {
+    setting: Setting,
+    function: Function,
+    isa: Isa,
+    /// What backward will need.
+    save: Save,
+    /// The weights, by direction.
+    directions: Vec<Arc<Direction>>,
+    shared: Arc<Shared>,
+}
+
+impl Layer {
+    const NAME: &str = "rnn-layer";
+}
+
+impl CustomOp2 for Layer {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        _token: &CpuStorage,
+        _token_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.dispatch_forward((x, x_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        token: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let [grad_x, grad_token, _] = self.dispatch_backward(x, token, None, output, grad)?;
+        Ok((grad_x, grad_token))
+    }
+}
+
+impl CustomOp3 for Layer {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        _token: &CpuStorage,
+        _token_layout: &Layout,
+        initial: &CpuStorage,
+        initial_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.dispatch_forward((x, x_layout), Some((initial, initial_layout)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        token: &Tensor,
+        initial: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [grad_x, grad_token, grad_initial] =
+            self.dispatch_backward(x, token, Some(initial), output, grad)?;
+        Ok((grad_x, grad_token, grad_initial))
+    }
+}

@@ -1,0 +1,49 @@
+//! What the ops of one layer share, beside the graph.
+
+use std::sync::{Mutex, OnceLock};
+
+use candle_core::{CpuStorage, Tensor};
+
+use super::super::cpu::Saved;
+use super::super::packed::Packable;
+
+/// What the ops of one layer share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(super) saved: OnceLock<SavedStates>,
+    /// Final states, where the output does not hold them.
+    pub(super) last: OnceLock<CpuStorage>,
+    /// Their gradient, on its way from [`FinalStates`](super::FinalStates) to [`Layer`](super::Layer).
+    pub(super) grad_last: Mutex<Option<Tensor>>,
+}
+
+/// Saved states of either dtype.
+pub(super) enum SavedStates {
+    F32(Saved<f32>),
+    F64(Saved<f64>),
+}
+
+/// The dtypes that states are saved in.
+pub(super) trait Saveable: Packable {
+    fn wrap(states: Saved<Self>) -> SavedStates;
+    fn unwrap(saved: &SavedStates) -> Option<&Saved<Self>>;
+}
+
+macro_rules! saveable {
+    ($elem:ident, $variant:ident) => {
+        impl Saveable for $elem {
+            fn wrap(states: Saved<Self>) -> SavedStates {
+                SavedStates::$variant(states)
+            }
+            fn unwrap(saved: &SavedStates) -> Option<&Saved<Self>> {
+                match saved {
+                    SavedStates::$variant(states) => Some(states),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+saveable!(f32, F32);
+saveable!(f64, F64);

@@ -1,0 +1,270 @@
+//! Stacks as their users meet them: dropout, steps, states, lengths, what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarMap;
+use candle_rnn::bptt::Truncation;
+use candle_rnn::nn::init::VarSink;
+use candle_rnn::nn::{
+    Activation, Gru, GruConfig, Init, Lstm, LstmConfig, Reset, Rnn, RnnConfig, Sequences, Stack,
+    StackConfig,
+};
+use candle_rnn::recurrence::{Cell, State};
+use candle_rnn::rng::{Purpose, Stream};
+
+fn stack(config: StackConfig) -> Stack {
+    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    Stack::init(config, Init::Pytorch, &mut Stream::new(5, Purpose::Init), &sink, "").unwrap()
+}
+
+fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut rng = Stream::new(seed, Purpose::Init);
+    let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.symmetric(1.)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_close(a: &Tensor, b: &Tensor) {
+    assert_eq!(a.dims(), b.dims());
+    for (a, b) in values(a).iter().zip(values(b)) {
+        assert!((a - b).abs() <= 1e-12, "{a} {b}");
+    }
+}
+
+fn dropout() -> Stream {
+    Stream::new(3, Purpose::Dropout)
+}
+
+fn text<T>(result: candle_rnn::Result<T>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[test]
+fn dropout_between_layers_is_the_masked_outputs_of_the_layer_below() {
+    let config = StackConfig { num_layers: 2, dropout: 0.4, ..StackConfig::new(Cell::Gru, 3, 6) };
+    let stack = stack(config);
+    let x = random(&[4, 5, 3], 1);
+    let found = stack.forward(Sequences::new(&x).dropout(&mut dropout())).unwrap();
+    // The same by hand: the lower layer, dropout, the upper layer.
+    let single = |layer: usize, inputs: usize| {
+        let config = StackConfig::new(Cell::Gru, inputs, 6);
+        let weights = vec![stack.weights(layer).to_vec()];
+        candle_rnn::nn::weights::stack_from(config, weights).unwrap()
+    };
+    let below = single(0, 3).forward(&x).unwrap().outputs;
+    let dropped = candle_rnn::nn::dropout::dropout(&below, 0.4, &mut dropout()).unwrap();
+    assert!(values(&dropped).iter().filter(|value| **value == 0.).count() > 20);
+    assert_close(&found.outputs, &single(1, 6).forward(&dropped).unwrap().outputs);
+    // Without a generator nothing is left out, and what is drawn moves on.
+    let plain = single(1, 6).forward(&below).unwrap().outputs;
+    assert_close(&stack.forward(&x).unwrap().outputs, &plain);
+    let mut rng = dropout();
+    let first = stack.forward(Sequences::new(&x).dropout(&mut rng)).unwrap().outputs;
+    let second = stack.forward(Sequences::new(&x).dropout(&mut rng)).unwrap().outputs;
+    assert_eq!(values(&first), values(&found.outputs));
+    assert_ne!(values(&first), values(&second));
+}
+
+#[test]
+fn recurrent_dropout_has_one_mask_for_all_steps_of_a_sequence() {
+    // h_t = relu(h_{t-1} · mask · I): a unit that is left out is 0 from the first step on, the others
+    // grow by the same factor at every step.
+    let config = StackConfig { recurrent_dropout: 0.5, ..StackConfig::new(Cell::Relu, 1, 8) };
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &Device::Cpu).unwrap();
+    let eye = Tensor::eye(8, DType::F64, &Device::Cpu).unwrap();
+    let weights = candle_rnn::recurrence::Weights::new(zeros(&[8, 1]), eye, zeros(&[8]));
+    let stack = candle_rnn::nn::weights::stack_from(config, vec![vec![weights]]).unwrap();
+    let initial = State::new(Tensor::ones((1, 3, 8), DType::F64, &Device::Cpu).unwrap());
+    let x = zeros(&[3, 4, 1]);
+    let mut rng = dropout();
+    let sequences = Sequences::new(&x).initial(&initial).dropout(&mut rng);
+    let outputs = stack.forward(sequences).unwrap().outputs.to_vec3::<f64>().unwrap();
+    let mut left_out = 0;
+    for row in &outputs {
+        for unit in 0..8 {
+            let of_unit: Vec<f64> = row.iter().map(|step| step[unit]).collect();
+            left_out += usize::from(of_unit == [0.; 4]);
+            assert!(of_unit == [0.; 4] || of_unit == [2., 4., 8., 16.], "{of_unit:?}");
+        }
+    }
+    assert!((4..20).contains(&left_out), "{left_out}");
+}
+
+#[test]
+fn steps_of_a_stack_end_where_the_sequence_ends() {
+    for cell in Cell::ALL {
+        let config = StackConfig { num_layers: 3, ..StackConfig::new(cell, 3, 5) };
+        for stack in [stack(config), stack(config).freeze().unwrap(), stack(config).detach()] {
+            let x = random(&[2, 6, 3], 2);
+            let whole = stack.forward(&x).unwrap();
+            let mut state = None;
+            for t in 0..6 {
+                let x_t = x.narrow(1, t, 1).unwrap().squeeze(1).unwrap();
+                let (output, after) = stack.step(&x_t, state.as_ref()).unwrap();
+                let expected = whole.outputs.narrow(1, t, 1).unwrap().squeeze(1).unwrap();
+                assert_close(&output, &expected);
+                state = Some(after);
+            }
+            let State { h, c } = state.unwrap();
+            assert_close(&h, &whole.state.h);
+            assert_eq!(c.is_some(), cell.has_c());
+            if let (Some(c), Some(expected)) = (&c, &whole.state.c) {
+                assert_close(c, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sequence_in_two_pieces_ends_as_the_whole_one_with_gradients_through_the_state() {
+    let config = StackConfig { num_layers: 2, ..StackConfig::new(Cell::Lstm, 3, 5) };
+    let stack = stack(config);
+    let x = Var::from_tensor(&random(&[2, 7, 3], 4)).unwrap();
+    let loss = |state: &State| {
+        let c = state.c.as_ref().unwrap().sqr().unwrap().sum_all().unwrap();
+        (state.h.sum_all().unwrap() + c).unwrap()
+    };
+    let whole = stack.forward(x.as_tensor()).unwrap().state;
+    let piece = |from: usize, len: usize| x.narrow(1, from, len).unwrap();
+    let first = stack.forward(&piece(0, 4)).unwrap().state;
+    let rest = piece(4, 3);
+    let second = stack.forward(Sequences::new(&rest).initial(&first)).unwrap().state;
+    assert_close(&second.h, &whole.h);
+    let grads = |state: &State| loss(state).backward().unwrap().get(&x).unwrap().clone();
+    assert_close(&grads(&second), &grads(&whole));
+}
+
+#[test]
+fn a_ragged_batch_gives_each_row_what_it_gives_alone() {
+    for cell in Cell::ALL {
+        let config =
+            StackConfig { num_layers: 2, bidirectional: true, ..StackConfig::new(cell, 3, 5) };
+        let stack = stack(config);
+        let lengths = [4, 0, 6, 1];
+        let x = Var::from_tensor(&random(&[4, 6, 3], 6)).unwrap();
+        let found = stack.forward(Sequences::new(x.as_tensor()).lengths(&lengths)).unwrap();
+        let last = stack.last(Sequences::new(x.as_tensor()).lengths(&lengths)).unwrap();
+        let loss = (found.outputs.sqr().unwrap().sum_all().unwrap()
+            + found.state.h.sum_all().unwrap())
+        .unwrap();
+        let grad = loss.backward().unwrap().get(&x).unwrap().clone();
+        for (row, len) in lengths.into_iter().enumerate().filter(|(_, len)| *len > 0) {
+            let own = x.narrow(0, row, 1).unwrap().narrow(1, 0, len).unwrap();
+            let own = Var::from_tensor(&own.contiguous().unwrap()).unwrap();
+            let alone = stack.forward(own.as_tensor()).unwrap();
+            let of_row = found.outputs.narrow(0, row, 1).unwrap();
+            assert_close(&of_row.narrow(1, 0, len).unwrap(), &alone.outputs);
+            let behind = of_row.narrow(1, len, 6 - len).unwrap();
+            assert!(values(&behind).iter().all(|value| *value == 0.));
+            assert_close(&found.state.h.narrow(1, row, 1).unwrap(), &alone.state.h);
+            assert_close(&last.narrow(0, row, 1).unwrap(), &stack.last(own.as_tensor()).unwrap());
+            let loss = (alone.outputs.sqr().unwrap().sum_all().unwrap()
+                + alone.state.h.sum_all().unwrap())
+            .unwrap();
+            let of_row = grad.narrow(0, row, 1).unwrap();
+            let expected = loss.backward().unwrap().get(&own).unwrap().clone();
+            assert_close(&of_row.narrow(1, 0, len).unwrap(), &expected);
+            assert!(values(&of_row.narrow(1, len, 6 - len).unwrap()).iter().all(|g| *g == 0.));
+        }
+    }
+}
+
+#[test]
+fn an_optimizers_change_of_the_variables_shows_except_in_a_frozen_copy() {
+    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    let rng = &mut Stream::new(5, Purpose::Init);
+    let lstm = Lstm::init(LstmConfig::new(3, 4), Init::Glorot, rng, &sink, "lstm").unwrap();
+    let (frozen, detached) = (lstm.freeze().unwrap(), lstm.detach());
+    let x = random(&[2, 3, 3], 7);
+    let before = values(&lstm.last(&x).unwrap());
+    for var in sink.named().unwrap().values() {
+        var.set(&(var.as_detached_tensor() * 1.5).unwrap()).unwrap();
+    }
+    let after = values(&lstm.last(&x).unwrap());
+    assert_ne!(after, before);
+    assert_eq!(values(&detached.last(&x).unwrap()), after);
+    assert_eq!(values(&frozen.last(&x).unwrap()), before);
+    assert!(!detached.last(&x).unwrap().track_op());
+}
+
+#[test]
+fn the_forget_gate_begins_as_it_is_told() {
+    let bias = |config: LstmConfig, init: Init| {
+        let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+        Lstm::init(config, init, &mut Stream::new(1, Purpose::Init), &sink, "").unwrap();
+        let of = |name: &str| values(sink.named().unwrap()[name].as_tensor());
+        let (b_ih, b_hh) = (of("bias_ih_l0"), of("bias_hh_l0"));
+        (0..16).map(|row| b_ih[row] + b_hh[row]).collect::<Vec<f64>>()
+    };
+    let config = LstmConfig::new(3, 4);
+    let one = [[0.; 4], [1.; 4], [0.; 4], [0.; 4]].concat();
+    assert_eq!(bias(config, Init::Glorot), one);
+    assert_eq!(bias(config, Init::Identity), [0.; 16]);
+    let two = LstmConfig { forget_bias: Some(2.), ..config };
+    for init in [Init::Glorot, Init::Orthogonal, Init::Pytorch] {
+        assert_eq!(bias(two, init)[4..8], [2.; 4]);
+    }
+    assert!(bias(config, Init::Pytorch)[4..8].iter().all(|b| b.abs() < 1.));
+}
+
+#[test]
+fn each_name_is_the_cell_that_it_says() {
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let rng = &mut Stream::new(1, Purpose::Init);
+    let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(2, 3) };
+    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let before = GruConfig { reset: Reset::Before, num_layers: 2, ..GruConfig::new(2, 3) };
+    let gru = Gru::init(before, Init::Glorot, rng, &sink, "gru").unwrap();
+    let projected = LstmConfig { proj_size: Some(2), bidirectional: true, ..LstmConfig::new(2, 3) };
+    let lstm = Lstm::init(projected, Init::Glorot, rng, &sink, "lstm").unwrap();
+    assert_eq!(rnn.config().cell, Cell::Relu);
+    assert_eq!((gru.config().cell, gru.config().num_layers), (Cell::GruResetBefore, 2));
+    assert_eq!((lstm.config().cell, lstm.config().output_size()), (Cell::Lstm, 2));
+    let x = Tensor::ones((4, 5, 2), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(lstm.forward(&x).unwrap().outputs.dims(), [4, 5, 4]);
+    assert_eq!(lstm.last(&x).unwrap().dims(), [4, 4]);
+    let names: Vec<String> = sink.named().unwrap().into_keys().collect();
+    assert!(names.contains(&"lstm.weight_hr_l0_reverse".to_string()), "{names:?}");
+    assert!(names.contains(&"gru.bias_hh_l1".to_string()), "{names:?}");
+    assert!(!names.contains(&"rnn.bias_hh_l0".to_string()), "{names:?}");
+}
+
+#[test]
+fn what_has_no_meaning_is_refused_in_words() {
+    let both = StackConfig { bidirectional: true, ..StackConfig::new(Cell::Lstm, 3, 4) };
+    let deep = StackConfig { num_layers: 2, ..StackConfig::new(Cell::Tanh, 3, 4) };
+    let x = random(&[2, 5, 3], 8);
+    let segments = Truncation::segments(2).unwrap();
+    let window = Truncation::window(1, 3).unwrap();
+    let truncated =
+        |stack: &Stack, truncation| text(stack.forward(Sequences::new(&x).truncated(truncation)));
+    assert!(truncated(&stack(both), segments).contains("both directions"));
+    assert!(truncated(&stack(deep), window).contains("overlap"));
+    assert!(stack(deep).forward(Sequences::new(&x).truncated(segments)).is_ok());
+    assert!(text(stack(both).step(&random(&[2, 3], 1), None)).contains("no single steps"));
+    assert!(text(stack(deep).forward(Sequences::new(&x).recomputing())).contains("computed again"));
+    let lengths =
+        |lengths: &[usize]| text(stack(both).forward(Sequences::new(&x).lengths(lengths)));
+    assert!(lengths(&[5]).contains("one for each of 2 rows, got 1"));
+    assert!(lengths(&[5, 6]).contains("at most 5, the steps of x, got 6"));
+    let state = |h: &[usize], c: Option<&[usize]>| {
+        let state = State { h: random(h, 1), c: c.map(|c| random(c, 1)) };
+        text(stack(both).forward(Sequences::new(&x).initial(&state)))
+    };
+    assert!(state(&[1, 2, 4], Some(&[2, 2, 4])).contains("h_0"));
+    assert!(state(&[2, 2, 4], Some(&[2, 3, 4])).contains("c_0"));
+    assert!(state(&[2, 2, 4], None).contains("c_0"));
+    for (config, named) in [
+        (StackConfig { dropout: 0.5, ..StackConfig::new(Cell::Tanh, 3, 4) }, "num_layers"),
+        (StackConfig { dropout: 1.5, ..deep }, "dropout"),
+        (StackConfig { recurrent_dropout: f64::NAN, ..deep }, "recurrent_dropout"),
+        (StackConfig { proj_size: Some(2), ..deep }, "lstm"),
+        (StackConfig { proj_size: Some(0), ..both }, "proj_size"),
+        (StackConfig { hidden_size: 0, ..deep }, "hidden_size"),
+    ] {
+        assert!(text(config.check()).contains(named), "{config:?}");
+    }
+}
