@@ -17,7 +17,8 @@ use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";
-const METRICS: &str = "metrics.jsonl";
+/// A run's line an epoch.
+pub const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 const STEP: &str = "step-";

@@ -21,6 +21,15 @@ pub fn serialize(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
         .map_err(|error| Error::Candle(candle_core::Error::wrap(error)))
 }
 
+/// Writes a safetensors file of these tensors, whole or not at all: under a temporary name in the same
+/// folder, synced, then renamed.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written, [`Error::Candle`] when a tensor cannot be read.
+pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    super::durable::write(path, &serialize(tensors)?)
+}
+
 /// All tensors of a safetensors file, on the CPU.
 ///
 /// # Errors

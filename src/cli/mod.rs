@@ -41,7 +41,8 @@ enum Command {
 #[derive(Args, Clone)]
 struct DataSource {
     /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
-    /// not [default: the user's cache folder, filled from the network if need be]
+    /// not [default: what the run was trained on; else the user's cache folder, filled from the
+    /// network if need be]
     #[arg(long, value_name = "DIR|sample")]
     data: Option<PathBuf>,
 }

@@ -46,12 +46,13 @@ pub(super) struct TrainArgs {
     /// Recurrent layers on top of each other [default: 1]
     #[arg(long, value_name = "N", value_parser = layers)]
     layers: Option<usize>,
-    /// Read the sequence in both directions, in each layer
-    #[arg(long)]
-    bidirectional: bool,
+    /// Read the sequence in both directions, in each layer [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    bidirectional: Option<bool>,
     /// Probability that a number between two layers, or before the head, is left out in training
     /// [default: 0]
-    #[arg(long, value_name = "P", value_parser = probability)]
+    #[arg(long, value_name = "P", value_parser = probability, allow_negative_numbers = true)]
     dropout: Option<f64>,
     /// How initial weights are drawn [default: glorot]
     #[arg(long, value_enum)]
@@ -63,7 +64,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch_size: Option<usize>,
     /// Adam's step size [default: 0.001]
-    #[arg(long, value_name = "F", value_parser = positive)]
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// How far gradients flow back: `full`, segments of K steps, or windows that move by K1 steps
     /// and reach back K2 [default: full]
@@ -153,7 +154,7 @@ impl TrainArgs {
             cell: self.cell.unwrap_or(base.cell),
             hidden_size: self.hidden.unwrap_or(base.hidden_size),
             num_layers: self.layers.unwrap_or(base.num_layers),
-            bidirectional: self.bidirectional || base.bidirectional,
+            bidirectional: self.bidirectional.unwrap_or(base.bidirectional),
             dropout: self.dropout.unwrap_or(base.dropout),
             init: self.init.unwrap_or(base.init),
             epochs: self.epochs.unwrap_or(base.epochs),

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use crate::recurrence::{
-    rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Weights,
+    rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, WeightSizes, Weights,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// A cell: the step that a layer repeats. It shares its weights with whoever made it.
 ///
@@ -84,6 +84,27 @@ impl RecurrentCell {
     /// [`Error::Shape`](crate::Error::Shape) and [`Error::DType`](crate::Error::DType) when sizes or
     /// dtypes disagree.
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<State> {
+        let WeightSizes { input_size, output_size, .. } = self.weights.check(self.cell)?;
+        let shape = |tensor: &'static str, expected: String, actual: &Tensor| Error::Shape {
+            op: "step",
+            tensor,
+            expected,
+            actual: actual.dims().to_vec(),
+        };
+        let batch_size = match *x_t.dims() {
+            [batch_size, inputs] if inputs == input_size => batch_size,
+            _ => return Err(shape("x_t", format!("(B, {input_size})"), x_t)),
+        };
+        if let Some(State { h, .. }) = state {
+            if h.dims() != [1, batch_size, output_size] {
+                return Err(shape("h", format!("(1, {batch_size}, {output_size})"), h));
+            }
+        }
+        if state.is_some_and(|state| state.c.is_some() != self.cell.has_c()) {
+            let (name, has) =
+                (self.cell.name(), if self.cell.has_c() { "needs" } else { "has no" });
+            return Err(Error::Config(format!("step: {name} {has} state c")));
+        }
         let x = x_t.unsqueeze(1)?;
         let call = Call { initial: state, ..Call::new(Outputs::Last) };
         if !self.weights.w_ih.device().is_cpu() {

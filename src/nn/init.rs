@@ -160,7 +160,12 @@ impl VarSink {
     }
 
     fn put(&self, name: String, values: Vec<f64>, shape: &[usize]) -> Result<()> {
-        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
+        self.put_tensor(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// Makes a variable with the values of a tensor.
+    pub(crate) fn put_tensor(&self, name: String, tensor: &Tensor) -> Result<()> {
+        let tensor = tensor.detach().copy()?;
         let tensor = tensor.to_dtype(self.dtype)?.to_device(&self.device)?;
         let var = Var::from_tensor(&tensor)?;
         let mut vars = self.vars.data().lock().map_err(|_| lost())?;

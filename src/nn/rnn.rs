@@ -35,10 +35,11 @@ pub struct RnnConfig {
     pub num_layers: usize,
     /// Whether each layer runs in both directions.
     pub bidirectional: bool,
-    /// Probability that a number between two layers is left out in training.
+    /// Probability that a number between two layers is left out in training:
+    /// [`Sequences::dropout`](super::Sequences::dropout) turns it on.
     pub dropout: f64,
     /// Probability that a unit's state is left out of the recurrent products in training, the same
-    /// units at every step of a sequence.
+    /// units at every step of a sequence; turned on by the same.
     pub recurrent_dropout: f64,
 }
 

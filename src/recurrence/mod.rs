@@ -30,6 +30,7 @@ mod cpu;
 mod layer_op;
 mod op;
 mod packed;
+pub mod plan;
 pub mod reference;
 mod storage;
 pub mod unrolled;

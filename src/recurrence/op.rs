@@ -28,6 +28,10 @@ use crate::{Error, Result};
 ///
 /// The result and all gradients have the same bits for any number of threads.
 ///
+/// Gradients of packed weights and of final states go by the side of Candle's graph, see
+/// docs/design.md. So graphs that share packed weights, or a layer, are differentiated one after the
+/// other, not by several threads at once; and after a backward pass that failed, make the graph anew.
+///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree or `T == 0`; [`Error::DType`] unless all are `f32` or all
 /// `f64`; [`Error::Config`] when a tensor is not on the CPU, a state is missing or lengths do not
@@ -66,12 +70,7 @@ pub fn run_layer(
     let mask = match call.mask {
         None => None,
         Some(mask) => {
-            dims.check_state(
-                super::Cell::Tanh,
-                directions,
-                &State::new(mask.clone()),
-                weights.dtype(),
-            )?;
+            dims.check_mask(directions, mask, weights.dtype())?;
             Some(mask.detach().contiguous()?)
         }
     };

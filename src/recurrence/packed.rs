@@ -175,10 +175,11 @@ impl PackedWeights {
         for weights in directions {
             let found = weights.check(cell)?;
             if found != sizes || weights.w_ih.dtype() != dtype {
-                let WeightSizes { input_size, hidden_size, .. } = sizes;
-                let rows = cell.gates() * hidden_size;
-                let expected = format!("({rows}, {input_size}), as the other direction's");
-                return Err(wrong_shape("w_ih", expected, &weights.w_ih));
+                return Err(Error::Config(format!(
+                    "the directions of a layer differ: {sizes:?} in {} and {found:?} in {}",
+                    dtype.as_str(),
+                    weights.w_ih.dtype().as_str()
+                )));
             }
             if weights.tensors().any(|(_, tensor)| !tensor.device().is_cpu()) {
                 return Err(not_on_cpu());
@@ -297,7 +298,11 @@ impl PackWeights {
         };
         // Of a backward pass that failed half-way, gradients would be left.
         let Some(sum) = sum.filter(|sum| calls == [sum.calls as f64]) else {
-            candle_core::bail!("{}: gradients of an earlier backward pass are left", Self::NAME)
+            candle_core::bail!(
+                "{}: gradients of another backward pass are left, which failed or ran at the same \
+                 time: pack the weights and make the graph anew",
+                Self::NAME
+            )
         };
         let kernels = E::kernels(self.isa, self.function);
         let [w_ih, w_hh, rest] = cpu::unpack_weights(

@@ -3,7 +3,7 @@
 //! Candle's autograd differentiates it, so it trains on every device, and it is short enough to be
 //! read. Each step is a handful of graph nodes, which makes it slow.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::{Call, Cell, Outputs, SequenceDims, State, Unroll, Weights};
 use crate::{Error, Result};
@@ -26,14 +26,26 @@ pub fn run_layer(
             "gradients are truncated, and states computed again, on the CPU only".into(),
         ));
     }
-    let sizes = directions[0].check(cell)?;
-    let dtype = directions[0].w_ih.dtype();
+    let (1 | 2, Some(first)) = (directions.len(), directions.first()) else {
+        let number = directions.len();
+        return Err(Error::Config(format!("a layer has 1 or 2 directions, got {number}")));
+    };
+    let (sizes, dtype) = (first.check(cell)?, first.w_ih.dtype());
+    for weights in directions {
+        let found = weights.check(cell)?;
+        if found != sizes || weights.w_ih.dtype() != dtype {
+            return Err(Error::Config("the directions of a layer differ in size or dtype".into()));
+        }
+    }
     let dims = SequenceDims::check(x, sizes, dtype, call.time_major)?;
     if let Some(state) = call.initial {
         dims.check_state(cell, directions.len(), state, dtype)?;
     }
     if let Some(lengths) = call.lengths {
         dims.check_lengths(lengths)?;
+    }
+    if let Some(mask) = call.mask {
+        dims.check_mask(directions.len(), mask, dtype)?;
     }
     // (T, B, I), so that the inputs of a step lie together.
     let x = if call.time_major { x.clone() } else { x.transpose(0, 1)?.contiguous()? };
@@ -86,11 +98,12 @@ fn run_direction(
         let (mut h_t, mut c_t) = step_of(&x.get(t)?, cell, weights, &h, c.as_ref(), mask.as_ref())?;
         let mut output = h_t.clone();
         if let Some(lengths) = call.lengths {
-            let takes_part = takes_part(lengths, t, x.dtype(), x.device())?;
+            let takes_part = takes_part(lengths, t, x.device())?;
+            // Not by products, which what lies behind a row's end would reach as NaN.
             let keep = |new: &Tensor, old: &Tensor| -> Result<Tensor> {
-                Ok((old + (new - old)?.broadcast_mul(&takes_part)?)?)
+                Ok(takes_part.broadcast_as(new.shape())?.where_cond(new, old)?)
             };
-            output = output.broadcast_mul(&takes_part)?;
+            output = keep(&output, &output.zeros_like()?)?;
             h_t = keep(&h_t, &h)?;
             c_t = match (&c_t, &c) {
                 (Some(new), Some(old)) => Some(keep(new, old)?),
@@ -107,9 +120,9 @@ fn run_direction(
 }
 
 /// `(B, 1)`: 1 for rows that have a step t, else 0.
-fn takes_part(lengths: &[usize], t: usize, dtype: DType, device: &Device) -> Result<Tensor> {
-    let flags: Vec<f32> = lengths.iter().map(|len| f32::from(u8::from(t < *len))).collect();
-    Ok(Tensor::from_vec(flags, (lengths.len(), 1), device)?.to_dtype(dtype)?)
+fn takes_part(lengths: &[usize], t: usize, device: &Device) -> Result<Tensor> {
+    let flags: Vec<u8> = lengths.iter().map(|len| u8::from(t < *len)).collect();
+    Ok(Tensor::from_vec(flags, (lengths.len(), 1), device)?)
 }
 
 /// One step.

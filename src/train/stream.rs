@@ -53,7 +53,7 @@ impl StreamTrainer {
     /// the losses are computed with.
     ///
     /// # Errors
-    /// As [`Adam::new`]; and [`Error::Config`] for a bidirectional stack.
+    /// As [`Adam::new`]; and [`Error::Config`] for a bidirectional stack, or one with dropout.
     pub fn new(
         rnn: impl Into<Stack>,
         vars: impl IntoIterator<Item = (String, Var)>,
@@ -62,6 +62,13 @@ impl StreamTrainer {
         let adam = Adam::new(vars, config)?;
         let truncation = Truncation::FULL;
         let rnn = rnn.into();
+        if rnn.config().dropout > 0. || rnn.config().recurrent_dropout > 0. {
+            return Err(Error::Config(
+                "training on a sequence without end has no dropout: set dropout and \
+                 recurrent_dropout to 0"
+                    .into(),
+            ));
+        }
         if rnn.config().bidirectional {
             return Err(Error::Config("a sequence without end has no backward direction".into()));
         }

@@ -206,6 +206,36 @@ fn resuming_with_other_settings_or_data_is_refused_and_says_which() {
 }
 
 #[test]
+fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_resumed() {
+    let place = Place::new();
+    let small = "--epochs 4 --save-every 10";
+    place.train("whole", small);
+    place.train("run", small);
+    std::fs::remove_file(place.path("run/model.safetensors")).unwrap();
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000040")).unwrap();
+    let older = |name: &str, sections: &[&str]| {
+        let mut value: serde_json::Value = serde_json::from_str(&place.text(name)).unwrap();
+        let mut removed = 0;
+        for section in sections {
+            let fields = value.pointer_mut(section).unwrap().as_object_mut().unwrap();
+            for field in ["num_layers", "bidirectional", "dropout"] {
+                removed += usize::from(fields.remove(field).is_some());
+            }
+        }
+        assert!(removed > 0, "{name}");
+        place.write(name, serde_json::to_string(&value).unwrap().as_bytes());
+    };
+    older("run/config.json", &["/model", "/training"]);
+    for step in ["step-00000030", "best"] {
+        older(&format!("run/checkpoints/{step}/trainer_state.json"), &[""]);
+    }
+    let outcome = place.train("run", &format!("{small} --resume"));
+    assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
+    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
+    place.run("eval run").succeeded();
+}
+
+#[test]
 fn a_damaged_checkpoint_is_named_and_the_one_before_it_taken() {
     let place = Place::new();
     let small = "--epochs 4 --save-every 10";

@@ -59,12 +59,18 @@ impl Stack {
     /// Takes the weights from `vb` under PyTorch's names, see [`StackConfig::parameters`]. Tanh and
     /// relu have a `bias_hh` too if it is there.
     ///
+    /// Where `vb` makes variables that are not there, as that of a fresh `VarMap` does, they are uniform
+    /// in ±1/√H, from Candle's generator, which has no seed on the CPU: [`init`](Self::init) has one,
+    /// and the choice.
+    ///
     /// # Errors
     /// [`Error::Config`] for settings that do not hold, [`Error::Candle`] when a tensor is missing or
     /// has another shape.
     pub fn new(config: StackConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let shapes = config.parameters();
+        let limit = 1. / (config.hidden_size as f64).sqrt();
+        let fresh = candle_nn::Init::Uniform { lo: -limit, up: limit };
         let layers = (0..config.num_layers).map(|layer| {
             let directions = (0..config.directions()).map(|direction| {
                 let find = |name: &str| {
@@ -72,7 +78,9 @@ impl Stack {
                     shapes.iter().find(|(found, _)| *found == name)
                 };
                 let get = |name: &str| match find(name) {
-                    Some((name, shape)) => vb.get(shape.as_slice(), name).map(Some),
+                    Some((name, shape)) => {
+                        vb.get_with_hints(shape.as_slice(), name, fresh).map(Some)
+                    }
                     None => Ok(None),
                 };
                 let need = |name: &str| match get(name)? {
@@ -117,6 +125,38 @@ impl Stack {
         Self::new(config, if prefix.is_empty() { vb } else { vb.pp(prefix) })
     }
 
+    /// The same weights as variables of their own in `vars`, behind `prefix` and a dot if it is not
+    /// empty, and a stack on them: to train on with weights from elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when a tensor cannot be copied.
+    pub fn to_vars(&self, vars: &VarSink, prefix: &str) -> Result<Self> {
+        let name_of = |name: &str, layer: usize, direction: usize| {
+            let name = weight_name(name, layer, direction);
+            if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}.{name}")
+            }
+        };
+        for (index, layer) in self.layers.iter().enumerate() {
+            for (direction, weights) in layer.directions.iter().enumerate() {
+                let Weights { w_ih, w_hh, b_ih, b_hh, w_hr } = weights;
+                vars.put_tensor(name_of("weight_ih", index, direction), w_ih)?;
+                vars.put_tensor(name_of("weight_hh", index, direction), w_hh)?;
+                vars.put_tensor(name_of("bias_ih", index, direction), b_ih)?;
+                if let Some(b_hh) = b_hh {
+                    vars.put_tensor(name_of("bias_hh", index, direction), b_hh)?;
+                }
+                if let Some(w_hr) = w_hr {
+                    vars.put_tensor(name_of("weight_hr", index, direction), w_hr)?;
+                }
+            }
+        }
+        let vb = vars.builder();
+        Self::new(self.config, if prefix.is_empty() { vb } else { vb.pp(prefix) })
+    }
+
     /// Runs the stack over a batch of sequences.
     ///
     /// # Errors
@@ -126,6 +166,8 @@ impl Stack {
     /// several layers (see [`Truncation::windows`]), and on other devices than the CPU.
     ///
     /// [`Truncation::windows`]: crate::bptt::Truncation::windows
+    #[doc(alias = "static_rnn")]
+    #[doc(alias = "dynamic_rnn")]
     pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Output> {
         let mut sequences = sequences.into();
         if sequences.recompute {

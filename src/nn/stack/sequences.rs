@@ -50,7 +50,7 @@ impl<'a> Sequences<'a> {
         Self { initial: Some(state), ..self }
     }
 
-    /// The steps of each row, at most T: what lies behind is not read, outputs there are zero, and
+    /// The steps of each row, at most T; a row may have none. What lies behind is not read, outputs there are zero, and
     /// final states are those at the row's end. The backward direction begins there.
     #[doc(alias = "sequence_length")]
     #[doc(alias = "pack_padded_sequence")]

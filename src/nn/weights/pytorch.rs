@@ -70,12 +70,19 @@ pub fn from_pytorch(
 /// Where a tanh or relu layer has one bias, PyTorch's second is zeros.
 ///
 /// # Errors
-/// [`Error::Config`] for cells that PyTorch does not have, [`Error::Candle`] when a tensor cannot be
+/// [`Error::Config`] for cells and projections that PyTorch does not have, [`Error::Candle`] when a tensor cannot be
 /// copied.
 #[doc(alias = "state_dict")]
 pub fn to_pytorch(stack: &Stack, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
     let config = stack.config();
     check_cell(config.cell)?;
+    if config.proj_size.is_some_and(|size| size >= config.hidden_size) {
+        return Err(Error::Config(format!(
+            "pytorch's proj_size must be less than hidden_size, this lstm projects {} units to {}",
+            config.hidden_size,
+            config.output_size()
+        )));
+    }
     let mut tensors = BTreeMap::new();
     for layer in 0..config.num_layers {
         for (direction, weights) in stack.weights(layer).iter().enumerate() {

@@ -90,6 +90,20 @@ impl SequenceDims {
         }
     }
 
+    /// Checks the shape and the dtype of a recurrent dropout's mask.
+    pub(in crate::recurrence) fn check_mask(
+        &self,
+        directions: usize,
+        mask: &Tensor,
+        dtype: DType,
+    ) -> Result<()> {
+        let expected = [directions, self.batch_size, self.output_size];
+        if mask.dims() != expected {
+            return Err(wrong_shape("mask", format!("{expected:?}"), mask));
+        }
+        check_dtype("mask", mask, dtype)
+    }
+
     /// Checks the lengths of rows.
     pub(in crate::recurrence) fn check_lengths(&self, lengths: &[usize]) -> Result<()> {
         let Self { batch_size, seq_len, .. } = *self;

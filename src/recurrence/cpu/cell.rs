@@ -199,6 +199,8 @@ pub(crate) struct Plan {
     pub(crate) middle_fed: Fed,
     /// P, or 0: columns of h that a projection makes.
     pub(crate) projection: usize,
+    /// Whether the cell is a simple one.
+    pub(crate) is_simple: bool,
 }
 
 impl Plan {
@@ -227,6 +229,7 @@ impl Plan {
             state_fed: none,
             middle_fed: none,
             projection: 0,
+            is_simple: C::IS_SIMPLE,
         };
         for (section, columns) in C::SECTIONS.iter().zip(&mut plan.columns) {
             let len = match section.rows {

@@ -105,7 +105,7 @@ impl Layer {
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
         let grad = grad.contiguous()?;
         let reads_all = self.setting.unroll.read() == Outputs::All;
-        // What came by way of the final states, in this backward pass and no other.
+        // What came by way of the final states in this backward pass: whoever comes here takes it.
         let grad_last = match self.shared.grad_last.lock() {
             Ok(mut grad_last) => grad_last.take(),
             Err(_) => None,

@@ -411,7 +411,7 @@ fn a_projection_gives_the_values_and_gradients_of_the_reference() {
 
 #[test]
 fn both_directions_lengths_and_masks_give_the_values_and_gradients_of_the_reference() {
-    let sizes = [(6, 5, 3, 7), (9, 4, 2, 17), (30, 7, 3, 5), (1, 3, 4, 2)];
+    let sizes = [(6, 5, 3, 7), (9, 4, 2, 17), (30, 7, 3, 5)];
     for cell in Cell::ALL {
         for bits in 0..96 {
             let has = |bit: usize| bits >> bit & 1 == 1;
@@ -425,7 +425,8 @@ fn both_directions_lengths_and_masks_give_the_values_and_gradients_of_the_refere
                 outputs_alone: has(6),
                 ..Way::plain(cell)
             };
-            check(way, sizes[bits % 4], bits as u64);
+            // By other bits than those of a direction or lengths.
+            check(way, sizes[bits * 7 % 3], bits as u64);
         }
     }
 }
@@ -635,4 +636,62 @@ fn what_lies_behind_the_end_of_a_row_is_never_read() {
             }
         }
     }
+}
+
+#[test]
+fn weights_that_do_not_fit_the_caches_give_the_values_gradients_and_bits_of_the_reference() {
+    // More than 8 MiB of weights in f64: those of the inputs are used for several steps at once, of
+    // which the last block is not whole.
+    let size = (7, 11, 24, 512);
+    for (cell, projection) in [
+        (Cell::Gru, None),
+        (Cell::GruResetBefore, None),
+        (Cell::Lstm, None),
+        (Cell::Lstm, Some(300)),
+    ] {
+        for (read, ragged) in [(Outputs::All, true), (Outputs::Last, false)] {
+            let way = Way {
+                projection,
+                ragged,
+                read,
+                masked: ragged,
+                bidirectional: ragged && projection.is_none(),
+                ..Way::plain(cell)
+            };
+            let directions = directions(way, size, 3);
+            let grads = state_gradients(&directions, 3);
+            let isa = Isa::available()[0];
+            let with = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| run_fused(&directions, way, isa, DType::F64, &grads))
+            };
+            let found = with(2);
+            let what = format!("{way:?}");
+            assert_found(&what, &found, &expected(&directions, way, &grads), 1e-12);
+            let again = with(3);
+            for (found, again) in found.gradients.iter().zip(&again.gradients) {
+                assert_eq!(super::bits(found), super::bits(again), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_unrolled_form_reads_nothing_behind_the_end_of_a_row() {
+    let way = Way { ragged: true, ..Way::plain(Cell::Lstm) };
+    let mut directions = directions(way, (6, 5, 3, 4), 9);
+    let grads = state_gradients(&directions, 9);
+    let expected = expected(&directions, way, &grads);
+    for (row, len) in directions[0].lengths.clone().into_iter().enumerate() {
+        directions[0].x[(row * 5 + len) * 3..(row + 1) * 5 * 3].fill(f64::NAN);
+    }
+    let layer = Layer::new(&directions, way, DType::F64);
+    let weights = layer.weights();
+    let by_direction: Vec<&Weights> = weights.iter().collect();
+    let (outputs, state) =
+        unrolled::run_layer(layer.x.as_tensor(), Cell::Lstm, &by_direction, &layer.call(way))
+            .unwrap();
+    assert_close("outputs", &values(&outputs.unwrap()), &expected.outputs.unwrap(), 1e-12);
+    assert_close("h_n", &values(&state.h), &expected.h_n, 1e-12);
+    assert_close("c_n", &values(&state.c.unwrap()), &expected.c_n, 1e-12);
 }

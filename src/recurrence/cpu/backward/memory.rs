@@ -56,8 +56,8 @@ impl<E: Element> Memory<E> {
             len += size.next_multiple_of(64 / size_of::<E>());
             at
         };
-        let (row, is_gated) = (row_of_deltas::<E>(deltas), args.plan.deltas > hidden_size);
-        let if_gated = |size| if is_gated { size } else { 0 };
+        let row = row_of_deltas::<E>(deltas);
+        let if_gated = |size| if args.plan.is_simple { 0 } else { size };
         let if_carried = |size| if args.is_carried() { size } else { 0 };
         let if_middle = |size| if args.plan.has_middle() { size } else { 0 };
         Self {
