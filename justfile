@@ -166,6 +166,43 @@ memcheck *ARGS:
     # The bits for several threads: large sizes, and threads that wait at valgrind's pace.
     exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
 
+# The device kernels of kernels/, executed on the CPU against their definition; g++, installed if need be
+[group('work')]
+[no-exit-message]
+emulate *ARGS: gpp
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p target/emulate
+    g++ -std=c++20 -O2 -pthread kernels/host/emulate.cpp -o target/emulate/emulate
+    export CANDLE_RNN_EMULATE=$PWD/target/emulate/emulate
+    exec cargo test --locked --test emulate "$@" -- --ignored
+
+# The device kernels' own tests on the CPU, plain and under ThreadSanitizer and AddressSanitizer (about 6 minutes)
+[group('work')]
+[no-exit-message]
+test-kernels: gpp
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p target/emulate
+    for mode in plain thread address; do
+        flags=(-O2) arguments=()
+        [ "$mode" = plain ] || { flags=(-O1 "-fsanitize=$mode"); arguments=(--quick); }
+        g++ -std=c++20 "${flags[@]}" -pthread kernels/host/selftest.cpp -o "target/emulate/selftest-$mode"
+        echo "$mode"
+        "target/emulate/selftest-$mode" "${arguments[@]}"
+    done
+
+# What the device kernels' tests are worth: breaks the kernels in 40 ways, each of which must be noticed (4 minutes)
+[group('work')]
+[no-exit-message]
+mutate-kernels: gpp
+    kernels/host/mutate.sh
+
+[private]
+[no-exit-message]
+gpp:
+    @command -v g++ >/dev/null || just --justfile "{{justfile()}}" debian-packages g++
+
 # Make the golden values of tests/golden anew, with PyTorch in .venv-golden and Keras in .venv-golden-keras (about 3 GB)
 [group('work')]
 golden:

@@ -64,7 +64,7 @@ impl RecurrentCell {
     /// The cell as it is now, for inference: it has weights of its own, which are packed once.
     ///
     /// # Errors
-    /// [`Error::Candle`](crate::Error::Candle) when the weights cannot be copied.
+    /// [`Error::Candle`] when the weights cannot be copied.
     pub fn freeze(&self) -> Result<Self> {
         let weights = self.weights.copy()?;
         let packed = match weights.w_ih.device().is_cpu() {
@@ -81,7 +81,7 @@ impl RecurrentCell {
     /// - returns the states after the step; the output is h
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) and [`Error::DType`](crate::Error::DType) when sizes or
+    /// [`Error::Shape`] and [`Error::DType`] when sizes or
     /// dtypes disagree.
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<State> {
         let WeightSizes { input_size, output_size, .. } = self.weights.check(self.cell)?;

@@ -1,8 +1,8 @@
 //! Launch plans for the device kernels of `kernels/`: pure functions of sizes and limits, compiled and
 //! tested everywhere.
 //!
-//! kernels/README.md has the formulas on the kernels' side. A launch and its emulation on the CPU take
-//! the same plan.
+//! kernels/README.md has the formulas on the kernels' side. The kernels' emulation on the CPU takes these
+//! plans (`tests/emulate.rs`), as launches on a device will.
 
 use super::{Cell, SequenceDims};
 use crate::{Error, Result};

@@ -1,0 +1,141 @@
+// A launch as data: the kernel's name, and its arguments by their names.
+//
+// An argument that is not in the case is null (a pointer) or an error (a number). An int
+// NAME_offset moves the pointer of NAME by so many numbers: that is how a direction writes its part
+// of outputs that both share. Every tensor has
+// memory of its own that ends where it ends: AddressSanitizer reports what goes beyond; without it,
+// a margin of NaN on both sides does.
+
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "cuda_on_cpu.hpp"
+
+enum class DType : uint8_t { F32 = 0, BF16 = 1, I32 = 2 };
+enum class Direction : uint8_t { In = 0, Out = 1, InOut = 2 };
+
+inline size_t bytes_of(DType dtype) { return dtype == DType::BF16 ? 2 : 4; }
+
+class Tensor {
+   public:
+    DType dtype = DType::F32;
+    Direction direction = Direction::In;
+    std::vector<uint64_t> shape;
+
+    Tensor() = default;
+
+    // All bits set: NaN in fp32 and bf16.
+    Tensor(DType dtype, Direction direction, std::vector<uint64_t> shape)
+        : dtype(dtype), direction(direction), shape(std::move(shape)), memory(size() + 2 * MARGIN, 0xff) {}
+
+    size_t count() const {
+        size_t count = 1;
+        for (uint64_t dim : shape) {
+            count *= dim;
+        }
+        return count;
+    }
+    size_t size() const { return count() * bytes_of(dtype); }
+    unsigned char* data() { return memory.data() + MARGIN; }
+
+    template <typename T>
+    T* as() {
+        return reinterpret_cast<T*>(data());
+    }
+
+    bool is_margin_intact() const {
+        for (size_t i = 0; i < MARGIN; i++) {
+            if (memory[i] != 0xff || memory[memory.size() - 1 - i] != 0xff) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+   private:
+#if defined(__SANITIZE_ADDRESS__)
+    static constexpr size_t MARGIN = 0;
+#else
+    static constexpr size_t MARGIN = 1024;
+#endif
+    std::vector<unsigned char> memory;
+};
+
+struct Case {
+    std::string kernel;
+    unsigned grid = 1, block = 32;
+    size_t shared_bytes = 0;
+    std::map<std::string, int> ints;
+    std::map<std::string, float> floats;
+    std::map<std::string, Tensor> tensors;
+
+    template <typename T>
+    T argument(const std::string& name) {
+        if constexpr (std::is_same_v<T, int>) {
+            return number(ints, name);
+        } else if constexpr (std::is_same_v<T, float>) {
+            return number(floats, name);
+        } else {
+            using Element = std::remove_const_t<std::remove_pointer_t<T>>;
+            const auto found = tensors.find(name);
+            if (found == tensors.end()) {
+                return nullptr;
+            }
+            Tensor& tensor = found->second;
+            constexpr DType expected = std::is_same_v<Element, float> ? DType::F32
+                                       : std::is_same_v<Element, int> ? DType::I32
+                                                                      : DType::BF16;
+            if (tensor.dtype != expected) {
+                throw std::runtime_error(kernel + ": " + name + " has the wrong dtype");
+            }
+            if (!std::is_const_v<std::remove_pointer_t<T>> && tensor.direction == Direction::In) {
+                throw std::runtime_error(kernel + " writes " + name + ", which is an input");
+            }
+            const auto offset = ints.find(name + "_offset");
+            return tensor.as<Element>() + (offset == ints.end() ? 0 : offset->second);
+        }
+    }
+
+   private:
+    template <typename T>
+    T number(const std::map<std::string, T>& numbers, const std::string& name) const {
+        const auto found = numbers.find(name);
+        if (found == numbers.end()) {
+            throw std::runtime_error(kernel + " lacks the number " + name);
+        }
+        return found->second;
+    }
+};
+
+using Launcher = std::function<void(Case&)>;
+
+// A kernel whose arguments, in order, have the given names (separated by spaces).
+template <typename... Parameters>
+Launcher by_name(void (*kernel)(Parameters...), const char* names) {
+    std::vector<std::string> list;
+    std::istringstream words(names);
+    for (std::string word; words >> word;) {
+        list.push_back(word);
+    }
+    if (list.size() != sizeof...(Parameters)) {
+        throw std::logic_error(std::string("a kernel has not as many arguments as: ") + names);
+    }
+    return [=](Case& c) {
+        [&]<size_t... I>(std::index_sequence<I...>) {
+            on_cpu::launch(kernel, c.grid, c.block, c.shared_bytes,
+                           c.template argument<Parameters>(list[I])...);
+        }(std::index_sequence_for<Parameters...>{});
+    };
+}
+

@@ -1,0 +1,172 @@
+// Runs one kernel on the CPU: emulate CASE RESULT
+//
+// Built by: g++ -std=c++20 -O2 -pthread emulate.cpp -o emulate
+//
+// The case is a file of little-endian numbers; a string is a u32 length and its bytes:
+//
+//     "CRNNCASE"  u32 version = 1  string kernel
+//     u32 grid  u32 block  u64 bytes of dynamic shared memory
+//     u32 count, then of each int:    string name  i32 value
+//     u32 count, then of each float:  string name  f32 value
+//     u32 count, then of each tensor: string name  u8 dtype (0 f32, 1 bf16, 2 i32)
+//         u8 direction (0 in, 1 out, 2 in and out)  u32 rank  u64 dims[rank]
+//         data, row-major, unless it is only out
+//
+// Names are those of the kernel's parameters; a pointer that is not named is null, and an int
+// NAME_offset moves the pointer of NAME by so many numbers. Memory of an out
+// tensor holds NaN before the launch. The result: "CRNNCASE", version, kernel, then a u32 count and
+// the out tensors as above, all with data, sorted by name.
+//
+// Exit codes: 0 done, 1 failed with a line on stderr, 2 wrong usage.
+
+#include <fstream>
+
+#include "kernels.hpp"
+
+namespace {
+
+constexpr char MAGIC[] = "CRNNCASE";
+constexpr uint32_t VERSION = 1;
+// A file that asks for more is not a case.
+constexpr uint64_t LIMIT = 1ull << 32;
+
+class Reader {
+   public:
+    explicit Reader(const char* path) : file(path, std::ios::binary) {
+        if (!file) {
+            throw std::runtime_error(std::string("cannot open ") + path);
+        }
+    }
+
+    void bytes(void* out, size_t size) {
+        if (!file.read(static_cast<char*>(out), static_cast<std::streamsize>(size))) {
+            throw std::runtime_error("the case ends too early");
+        }
+    }
+
+    template <typename T>
+    T number() {
+        T value;
+        bytes(&value, sizeof value);
+        return value;
+    }
+
+    std::string text() {
+        const auto size = number<uint32_t>();
+        if (size > 1024) {
+            throw std::runtime_error("a name in the case is too long");
+        }
+        std::string value(size, ' ');
+        bytes(value.data(), value.size());
+        return value;
+    }
+
+   private:
+    std::ifstream file;
+};
+
+Tensor read_tensor(Reader& reader) {
+    const auto dtype = reader.number<uint8_t>();
+    const auto direction = reader.number<uint8_t>();
+    const auto rank = reader.number<uint32_t>();
+    if (dtype > 2 || direction > 2 || rank > 8) {
+        throw std::runtime_error("a tensor of the case has an unknown dtype, direction or rank");
+    }
+    std::vector<uint64_t> shape(rank);
+    uint64_t count = 1;
+    for (uint64_t& dim : shape) {
+        dim = reader.number<uint64_t>();
+        if (dim > LIMIT || (count *= dim) > LIMIT) {
+            throw std::runtime_error("a tensor of the case is too large");
+        }
+    }
+    Tensor tensor(static_cast<DType>(dtype), static_cast<Direction>(direction), shape);
+    if (tensor.direction != Direction::Out) {
+        reader.bytes(tensor.data(), tensor.size());
+    }
+    return tensor;
+}
+
+Case read_case(const char* path) {
+    Reader reader(path);
+    char magic[8];
+    reader.bytes(magic, sizeof magic);
+    if (std::memcmp(magic, MAGIC, sizeof magic) != 0 || reader.number<uint32_t>() != VERSION) {
+        throw std::runtime_error(std::string(path) + " is not a case of version 1");
+    }
+    Case c;
+    c.kernel = reader.text();
+    c.grid = reader.number<uint32_t>();
+    c.block = reader.number<uint32_t>();
+    c.shared_bytes = reader.number<uint64_t>();
+    for (auto left = reader.number<uint32_t>(); left > 0; left--) {
+        const std::string name = reader.text();
+        c.ints[name] = reader.number<int32_t>();
+    }
+    for (auto left = reader.number<uint32_t>(); left > 0; left--) {
+        const std::string name = reader.text();
+        c.floats[name] = reader.number<float>();
+    }
+    for (auto left = reader.number<uint32_t>(); left > 0; left--) {
+        const std::string name = reader.text();
+        c.tensors[name] = read_tensor(reader);
+    }
+    return c;
+}
+
+template <typename T>
+void write(std::ostream& file, T value) {
+    file.write(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+void write_text(std::ostream& file, const std::string& value) {
+    write(file, static_cast<uint32_t>(value.size()));
+    file << value;
+}
+
+void write_result(const char* path, Case& c) {
+    std::ofstream file(path, std::ios::binary);
+    file.write(MAGIC, 8);
+    write(file, VERSION);
+    write_text(file, c.kernel);
+    uint32_t count = 0;
+    for (const auto& [name, tensor] : c.tensors) {
+        count += tensor.direction != Direction::In;
+    }
+    write(file, count);
+    for (auto& [name, tensor] : c.tensors) {
+        if (tensor.direction == Direction::In) {
+            continue;
+        }
+        write_text(file, name);
+        write(file, tensor.dtype);
+        write(file, tensor.direction);
+        write(file, static_cast<uint32_t>(tensor.shape.size()));
+        for (uint64_t dim : tensor.shape) {
+            write(file, dim);
+        }
+        file.write(reinterpret_cast<const char*>(tensor.data()),
+                   static_cast<std::streamsize>(tensor.size()));
+    }
+    if (!file.flush()) {
+        throw std::runtime_error(std::string("cannot write ") + path);
+    }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count != 3) {
+        std::fprintf(stderr, "usage: emulate CASE RESULT\n");
+        return 2;
+    }
+    try {
+        Case c = read_case(arguments[1]);
+        run(c);
+        write_result(arguments[2], c);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,83 @@
+// All kernels, unchanged, and the table by which a case finds its own.
+
+#pragma once
+
+#include "case.hpp"
+
+#include "../adam.cu"
+#include "../gru.cu"
+#include "../lstm.cu"
+#include "../rnn.cu"
+#include "../step.cu"
+
+// Both words of W_hh.
+#define BOTH(NAME, ARGUMENTS)                                   \
+    {#NAME "_f32", by_name(NAME##_f32, ARGUMENTS)}, {           \
+#NAME "_bf16", by_name(NAME##_bf16, ARGUMENTS)              \
+    }
+
+inline const std::map<std::string, Launcher>& kernels() {
+    static const std::map<std::string, Launcher> table = {
+        BOTH(rnn_forward,
+             "gx w_hh h_0 lengths mask outputs h_in h_n batch_size seq_len hidden_size "
+             "outputs_row_stride outputs_step_stride reverse function rows"),
+        BOTH(rnn_backward,
+             "w_hh outputs lengths mask grad_outputs grad_h_n delta_x grad_h_0 batch_size "
+             "seq_len hidden_size outputs_row_stride outputs_step_stride reverse function "
+             "segment rows"),
+        BOTH(rnn_step_forward,
+             "gx z_hh lengths mask h operand outputs h_in batch_size seq_len hidden_size "
+             "outputs_row_stride outputs_step_stride reverse function step"),
+        BOTH(rnn_step_backward,
+             "z outputs lengths mask grad_outputs grad_h_n delta_x operand batch_size seq_len "
+             "hidden_size outputs_row_stride outputs_step_stride reverse function segment step"),
+        BOTH(gru_forward,
+             "gx w_hh b_hh h_0 lengths mask outputs h_in gates h_n batch_size seq_len "
+             "hidden_size outputs_row_stride outputs_step_stride reverse rows"),
+        BOTH(gru_backward,
+             "w_hh outputs gates h_0 lengths mask grad_outputs grad_h_n delta_x delta_h "
+             "grad_h_0 batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
+             "reverse segment rows"),
+        BOTH(gru_step_forward,
+             "gx z_hh b_hh lengths mask h operand outputs h_in gates batch_size seq_len "
+             "hidden_size outputs_row_stride outputs_step_stride reverse step"),
+        BOTH(gru_step_backward,
+             "z outputs gates h_0 lengths mask grad_outputs grad_h_n delta_x delta_h state "
+             "operand batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
+             "reverse segment step"),
+        BOTH(lstm_forward,
+             "gx w_hh b_hh h_0 c_0 lengths mask outputs h_in gates c h_n c_n batch_size "
+             "seq_len hidden_size outputs_row_stride outputs_step_stride reverse rows"),
+        BOTH(lstm_backward,
+             "w_hh gates c c_0 lengths mask grad_outputs grad_h_n grad_c_n delta_x grad_h_0 "
+             "grad_c_0 batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
+             "reverse segment rows"),
+        BOTH(lstm_step_forward,
+             "gx z_hh b_hh lengths mask h c_now operand outputs h_in gates c batch_size "
+             "seq_len hidden_size outputs_row_stride outputs_step_stride reverse step"),
+        BOTH(lstm_step_backward,
+             "z gates c c_0 lengths mask grad_outputs grad_h_n grad_c_n delta_x state operand "
+             "batch_size seq_len hidden_size outputs_row_stride outputs_step_stride reverse "
+             "segment step"),
+        BOTH(step_begin,
+             "h_0 mask h operand batch_size hidden_size"),
+        {"step_end_f32",
+         by_name(step_end_f32, "z state grad_n lengths mask grad_0 batch_size hidden_size")},
+        {"adam_f32",
+         by_name(adam_f32, "param grad m v count beta1 rest1 beta2 rest2 step_size correction eps keep")},
+    };
+    return table;
+}
+
+inline void run(Case& c) {
+    const auto found = kernels().find(c.kernel);
+    if (found == kernels().end()) {
+        throw std::runtime_error("there is no kernel " + c.kernel);
+    }
+    found->second(c);
+    for (const auto& [name, tensor] : c.tensors) {
+        if (!tensor.is_margin_intact()) {
+            throw std::runtime_error(c.kernel + " wrote outside of " + name);
+        }
+    }
+}

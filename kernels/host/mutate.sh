@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Proves that the self-test can fail: breaks a copy of the kernels in one place at a time and wants
+# every broken copy to be reported. Usage: mutate.sh [--list] [PATTERN]; a pattern picks mutations by
+# name. Needs g++ 12 or later and perl; about 8 minutes on 2 cores. Exit codes: 0 all were reported,
+# 1 a mutation survived or could not be applied, 2 wrong usage.
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+flags="-std=c++20 -Wno-unknown-pragmas -pthread -g0"
+
+# name | file | perl expression that breaks it | sanitizer (thread, address, none) | groups of the
+# self-test, each of which must report. A barrier is taken away by its number in the file.
+barrier() {
+    echo "my \$n = 0; s{__syncthreads\\(\\);}{++\$n == $1 ? '' : \$&}ge"
+}
+mutations=$(
+    cat <<TABLE
+forward: no barrier behind the panels|persistent.cuh|$(barrier 1)|thread|tanh/f32 gru/f32 lstm/f32
+forward: no barrier between steps|persistent.cuh|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
+backward: no barrier between steps|persistent.cuh|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
+one tile instead of two|persistent.cuh|s/\\(step & 1\\) \\* tile/0 * tile/|thread|tanh/f32 gru/f32 lstm/f32
+panels filled one word further|common.cuh|s/\\* 4 \\+ column % 4\\]/* 4 + column % 4 + 1]/|address|tanh/f32
+panels read one row further|common.cuh|s/\\(panels\\) \\+ first/(panels) + first + 1/|address|gru/f32
+outputs written one number further|cell.cuh|s/place.output \\+ unit\\] = h_t/place.output + unit + 1] = h_t/|address|tanh/f32
+delta_x written one number further|cell.cuh|s/pass.delta_x\\[at\\]/pass.delta_x[at + 1]/|address|lstm/f32
+shared memory without the states|persistent.cuh|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
+shared memory for one tile|persistent.cuh|s/return 4 \\* 2 \\* rows/return 4 * rows/|address|tanh/f32
+adam goes one number too far|adam.cu|s/i < static_cast<size_t>\\(count\\)/i <= static_cast<size_t>(count)/|address|adam
+step kernels without an end|stepwise.cuh|s/exists = row < batch_size/exists = true/|address|tanh/f32
+next tile of h one number further|persistent.cuh|s/next\\[r \\* shared.depth \\+ unit\\]/next[r * shared.depth + unit + 1]/|none|tanh/f32
+padding of the deltas not cleared|persistent.cuh|s/i % shared.depth >= k\\)/false)/|none|tanh/f32
+reverse begins one step late|common.cuh|s/length - 1 - step : step/length - 2 - step : step/|none|tanh/f32
+segments one step off|common.cuh|s/next % segment/(next + 1) % segment/|none|gru/f32
+reversed segments counted from the row's end|common.cuh|s/batch.seq_len - length : 0/0 : 0/|none|gru/f32
+no gradient of h_n|cell.cuh|s/grad_h \\+= at_or_zero\\(pass.grad_h_n.*/;/|none|tanh/f32
+no gradient of c_n|cell.cuh|s/state \\+= at_or_zero\\(pass.grad_c_n.*/;/|none|lstm/f32
+state survives a segment|cell.cuh|s/^ +state = 0.f;/;/m|none|lstm/f32
+backward without the mask|cell.cuh|s/from_product \\* pass.batch.mask_of\\(row, unit\\)/from_product/|none|tanh/f32
+rows without steps forgotten, forward|persistent.cuh|s/length\\(row\\) == 0/length(row) == -1/|none|tanh/f32
+rows without steps forgotten, backward|persistent.cuh|s/length\\(batch_row\\) == 0/length(batch_row) == -1/|none|gru/f32
+gru: the state after instead of before|gru.cu|s/place.output_before/place.output/|none|gru/f32
+gru: one delta for both sides|gru.cu|s/delta_n \\* kept.r/delta_n/|none|gru/f32
+lstm: c after instead of before|lstm.cu|s/place.at_before/place.at/|none|lstm/f32
+lstm: gates exchanged|lstm.cu|s/(x\\[)0(\\] \\+ z\\[)0/\${1}1\${2}1/|none|lstm/f32
+relu's slope at 0|rnn.cu|s/kept.h_t == 0.f \\? 0.f : grad_h/grad_h/|none|relu/f32
+relu loses NaN|rnn.cu|s/sum <= 0.f \\? 0.f : sum/sum > 0.f ? sum : 0.f/|none|nan
+bf16 cut instead of rounded|common.cuh|s/bits \\+ 0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/bits/|none|words tanh/bf16
+bf16 ties away from even|common.cuh|s/0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/0x8000u/|none|words
+rnn: strides swapped|rnn_kernels.inc|s/_row_stride = outputs_row/_row_stride = outputs_step/|none|tanh/f32
+rnn: gradients swapped|rnn_kernels.inc|s/grad_h_n = grad_h_n/grad_h_n = mask/|none|tanh/f32
+gru: deltas swapped|gru_kernels.inc|s/delta_x = delta_x/delta_x = delta_h/; s/delta_h = delta_h/delta_h = delta_x/|none|gru/f32
+lstm: initial states swapped|lstm_kernels.inc|s/h_0 = h_0/h_0 = c_0/; s/c_0 = c_0/c_0 = h_0/|none|lstm/f32
+step: operand without the mask|stepwise.cuh|s/narrow<Word>\\(h_t \\* mask\\)/narrow<Word>(h_t)/|none|tanh/f32
+step: no b_hh|stepwise.cuh|s/z\\[g\\] \\+= .*/;/|none|gru/f32
+step: end without the state|step.cu|s/\\(state \\? state\\[own.at\\] : 0.f\\)/0.f/|none|gru/f32
+adam: decays swapped|adam.cu|s/beta1 \\* m\\[i\\]/beta2 * m[i]/|none|adam
+adam: no weight decay|adam.cu|s/keep \\* param/param/|none|adam
+TABLE
+)
+
+if [[ ${1:-} == --list ]]; then
+    cut -d'|' -f1 <<<"$mutations"
+    exit 0
+fi
+if ! mutations=$(grep -E -- "${1:-}" <<<"$mutations"); then
+    echo "mutate.sh: no mutation is named $1" >&2
+    exit 2
+fi
+
+# Builds the copy; the optimiser is left out where it is not needed.
+build() {
+    case $1 in
+        thread) flags_of="-O1 -fsanitize=thread" ;;
+        address) flags_of="-O0 -fsanitize=address" ;;
+        none) flags_of="-O0" ;;
+    esac
+    g++ $flags $flags_of "$work/kernels/host/selftest.cpp" -o "$work/selftest" 2>"$work/build.log"
+}
+
+# What the run of a group reported: a race, memory, a mismatch; or nothing.
+report() {
+    TSAN_OPTIONS="halt_on_error=1 exitcode=66" ASAN_OPTIONS="exitcode=67 detect_leaks=0" \
+        timeout 400 "$work/selftest" --quick --only "$1" >"$work/run.log" 2>&1
+    case $? in
+        0) echo survived ;;
+        66) echo race ;;
+        67) echo memory ;;
+        1) echo mismatch ;;
+        134 | 139) echo crash ;;
+        *) echo "status $?" ;;
+    esac
+}
+
+fresh() {
+    rm -rf "$work/kernels"
+    cp -r "$here/.." "$work/kernels"
+}
+
+failed=0
+printf '%-46s %-8s %s\n' mutation build report
+# What is not broken must not be reported.
+for sanitizer in thread address none; do
+    fresh
+    result="DOES NOT BUILD"
+    build "$sanitizer" && result=$(report "")
+    [[ $result == survived ]] || failed=1
+    printf '%-46s %-8s %s\n' "(nothing)" "$sanitizer" "$result"
+done
+while IFS='|' read -r name file expression sanitizer groups; do
+    fresh
+    perl -0pi -e "$expression" "$work/kernels/$file"
+    if cmp -s "$here/../$file" "$work/kernels/$file"; then
+        result="NOT APPLIED"
+        failed=1
+    elif ! build "$sanitizer"; then
+        result="DOES NOT BUILD"
+        failed=1
+    else
+        result=""
+        for group in $groups; do
+            found=$(report "$group")
+            # A missing barrier must be seen as what it is, not by the luck of a wrong number.
+            if [[ ! $found =~ ^(race|memory|mismatch|crash)$ ]] ||
+                [[ $sanitizer == thread && $found != race ]]; then
+                found="$found (SURVIVED)"
+                failed=1
+            fi
+            result+="$group: $found  "
+        done
+    fi
+    printf '%-46s %-8s %s\n' "$name" "$sanitizer" "$result"
+done <<<"$mutations"
+exit "$failed"

@@ -1,0 +1,362 @@
+// Every kernel and variant against plain loops in f64: selftest [--quick] [--only NAME] [--verbose]
+//
+// Built by: g++ -std=c++20 -O2 -pthread selftest.cpp -o selftest
+//
+// --quick takes few small cases, for sanitizers; --only those whose name begins so: tanh, relu, gru,
+// lstm, with /f32 or /bf16, or reference, words, nan, adam. Exit codes: 0 all passed, 1 some did not, 2 usage.
+//
+// The tolerance is max|a - b| <= 1e-5 max|b| a tensor: sums of up to 600 terms in fp32, through at
+// most 150 steps that contract (weights uniform in ±1/√H). bf16 weights are compared with a reference
+// that has the same rounded weights; all sums are in fp32, so the tolerance is the same. Gradients
+// that vanish below the smallest normal fp32 number (at the far end of 150 steps they do, to 1e-74)
+// need only do so.
+
+#include <chrono>
+
+#include "draw.hpp"
+
+namespace {
+
+constexpr double TOLERANCE = 1e-5;
+constexpr int SIZES[] = {1, 2, 3, 5, 16, 17, 31, 32, 33, 64, 150};
+constexpr Kind KINDS[] = {Kind::Tanh, Kind::Relu, Kind::Gru, Kind::Lstm};
+constexpr const char* NAMES[] = {"tanh", "relu", "gru", "lstm"};
+
+struct Tally {
+    int checks = 0, failures = 0, cases = 0, skipped = 0;
+    double worst = 0;
+};
+
+bool is_verbose = false;
+
+// Fails unless max|a - b| <= tolerance max|b|, for NaN too. Places with `is_relevant` false do not
+// count.
+template <typename Relevant>
+void compare(Tally& tally, const std::string& what, const Vec& a, const Vec& b, Relevant is_relevant) {
+    double difference = 0, scale = 0;
+    bool is_number = a.size() == b.size();
+    for (size_t i = 0; is_number && i < b.size(); i++) {
+        if (is_relevant(i)) {
+            is_number = std::isfinite(a[i]);
+            difference = std::max(difference, std::abs(a[i] - b[i]));
+            scale = std::max(scale, std::abs(b[i]));
+        }
+    }
+    tally.checks++;
+    if (scale > std::numeric_limits<float>::min() / TOLERANCE) {
+        tally.worst = std::max(tally.worst, difference / scale);
+    }
+    if (!is_number || !(difference <= TOLERANCE * scale + std::numeric_limits<float>::min())) {
+        tally.failures++;
+        if (tally.failures <= 10) {
+            std::printf("FAILED %s: off by %.3g at a scale of %.3g%s\n", what.c_str(), difference,
+                        scale, is_number ? "" : ", and not all are finite");
+        }
+    }
+}
+
+void check_solution(
+    Tally& tally, const std::string& name, const Problem& p, const Plan& plan, const Solution& found) {
+    const Solution expected = solve(p);
+    auto check = [&](const char* tensor, const Vec& a, const Vec& b, auto relevant) {
+        compare(tally, name + " " + tensor + " (" + describe(p, plan) + ")", a, b, relevant);
+    };
+    auto all = [](size_t) { return true; };
+    auto within_rows = [&](size_t size) {
+        return [&p, size](size_t i) {
+            const size_t step = i / size;
+            return static_cast<int>(step % p.seq_len) < p.length(static_cast<int>(step / p.seq_len));
+        };
+    };
+    check("h_n", found.h_n, expected.h_n, all);
+    if (p.kind == Kind::Lstm) {
+        check("c_n", found.c_n, expected.c_n, all);
+    }
+    if (!plan.keeps) {
+        return;
+    }
+    check("outputs", found.outputs, expected.outputs, all);
+    check("h_in", found.h_in, expected.h_in, all);
+    check("delta_x", found.delta_x, expected.delta_x, all);
+    check("delta_h", found.delta_h, expected.delta_h, all);
+    check("grad_h_0", found.grad_h_0, expected.grad_h_0, all);
+    if (gates_of(p.kind) > 1) {
+        check("gates", found.gates, expected.gates, within_rows(4 * p.units));
+    }
+    if (p.kind == Kind::Lstm) {
+        check("c", found.c, expected.c, within_rows(p.units));
+        check("grad_c_0", found.grad_c_0, expected.grad_c_0, all);
+    }
+}
+
+bool has_same_bits(const Solution& a, const Solution& b) {
+    return a.h_n == b.h_n && a.outputs == b.outputs && a.delta_x == b.delta_x && a.grad_h_0 == b.grad_h_0;
+}
+
+void check_case(Tally& tally, Random& random, Kind kind, bool is_bf16, int B, int T, int H) {
+    const Problem p = draw_problem(random, kind, B, T, H, is_bf16);
+    Plan plan = draw_plan(random, p, is_bf16);
+    tally.cases++;
+    if (is_verbose) {
+        std::printf("%s\n", describe(p, plan).c_str());
+    }
+    while (shared_bytes_of(p, plan, true) > SHARED_CAPACITY && plan.rows > 1) {
+        plan.rows--;
+    }
+    try {
+        if (shared_bytes_of(p, plan, true) > SHARED_CAPACITY) {
+            tally.skipped++;
+        } else {
+            const Solution found = Driver(p, plan).persistent();
+            check_solution(tally, "persistent", p, plan, found);
+            // A row's sums depend neither on what else is in its tile nor on the block.
+            Plan other = plan;
+            other.rows = plan.rows % 4 + 1;
+            other.block = plan.block == 32 ? 64 : 32;
+            if (H <= 33 && T <= 33 && !has_same_bits(found, Driver(p, other).persistent())) {
+                throw std::runtime_error("another tile and block give other bits");
+            }
+        }
+        check_solution(tally, "stepwise", p, plan, Driver(p, plan).stepwise());
+    } catch (const std::exception& error) {
+        tally.failures++;
+        std::printf("FAILED %s (%s)\n", error.what(), describe(p, plan).c_str());
+    }
+}
+
+Tally check_kind(Kind kind, bool is_bf16, bool is_quick) {
+    Tally tally;
+    Random random(42 + static_cast<int>(kind) * 2 + is_bf16);
+    auto check = [&](int B, int T, int H) { check_case(tally, random, kind, is_bf16, B, T, H); };
+    // With everything at once, since what coins draw rarely meets.
+    random.is_all_heads = true;
+    for (int i = 0; i < 4; i++) {
+        check(5, 7, 5);
+    }
+    random.is_all_heads = false;
+    if (is_quick) {
+        for (int H : {1, 3, 17, 33}) {
+            for (int i = 0; i < 4; i++) {
+                check(1 + random.below(6), 1 + random.below(6), H);
+            }
+        }
+        return tally;
+    }
+    for (int size : SIZES) {
+        for (int i = 0; i < 2; i++) {
+            check(3, 4, size);
+            check(size, 3, 5);
+            check(2, size, 5);
+        }
+    }
+    for (int i = 0; i < 60; i++) {
+        check(SIZES[random.below(9)], SIZES[random.below(9)], SIZES[random.below(9)]);
+    }
+    return tally;
+}
+
+// The reference's gradients are the slopes of its loss.
+Tally check_reference() {
+    Tally tally;
+    Random random(7);
+    for (Kind kind : KINDS) {
+        for (int i = 0; i < 12; i++) {
+            Problem p = draw_problem(random, kind, 3, 4, 3, false);
+            p.segment = 0;
+            p.h_0 = random.vector(9, 1.);
+            p.c_0 = random.vector(9, 1.);
+            auto loss = [&] {
+                const Solution s = solve(p);
+                auto dot = [](const Vec& a, const Vec& b) {
+                    double sum = 0;
+                    for (size_t j = 0; j < a.size(); j++) {
+                        sum += a[j] * b[j];
+                    }
+                    return sum;
+                };
+                return dot(p.grad_outputs, s.outputs) + dot(p.grad_h_n, s.h_n) + dot(p.grad_c_n, s.c_n);
+            };
+            const Solution s = solve(p);
+            auto check = [&](const char* what, Vec& values, const Vec& gradient) {
+                Vec slopes;
+                for (double& value : values) {
+                    const double before = value, step = 1e-6;
+                    value = before + step;
+                    const double above = loss();
+                    value = before - step;
+                    slopes.push_back((above - loss()) / (2 * step));
+                    value = before;
+                }
+                compare(tally, std::string("reference ") + what, gradient, slopes,
+                        [](size_t) { return true; });
+            };
+            check("gx", p.gx, s.delta_x);
+            check("h_0", p.h_0, s.grad_h_0);
+            if (kind == Kind::Lstm) {
+                check("c_0", p.c_0, s.grad_c_0);
+            }
+            if (!p.b_hh.empty()) {
+                Vec sums(p.b_hh.size());
+                for (size_t j = 0; j < s.delta_h.size(); j++) {
+                    sums[j % sums.size()] += s.delta_h[j];
+                }
+                check("b_hh", p.b_hh, sums);
+            }
+            tally.cases++;
+        }
+    }
+    return tally;
+}
+
+// bf16 by the standard's rule, at all its values and between them.
+Tally check_words() {
+    Tally tally;
+    for (unsigned bits = 0; bits < 0x10000; bits++) {
+        const float value = widen(static_cast<unsigned short>(bits));
+        const bool is_nan = std::isnan(value);
+        const unsigned back = narrow<unsigned short>(value);
+        tally.checks++;
+        tally.failures += is_nan ? !std::isnan(widen(static_cast<unsigned short>(back))) : back != bits;
+        if (is_nan || std::isinf(value)) {
+            continue;
+        }
+        // A little below the middle, the middle, a little above: down, to even, up.
+        const unsigned expected[] = {bits, bits + (bits & 1), bits + 1};
+        for (unsigned i = 0; i < 3; i++) {
+            const float between = __uint_as_float((bits << 16) + 0x7fffu + i);
+            tally.checks++;
+            tally.failures += narrow<unsigned short>(between) != expected[i];
+        }
+    }
+    // A NaN whose payload is all in the bits that are lost.
+    tally.failures += !std::isnan(widen(narrow<unsigned short>(__uint_as_float(0x7f800001u))));
+    return tally;
+}
+
+// NaN in a row is NaN behind it in the recurrence, and nowhere else.
+Tally check_nan() {
+    Tally tally;
+    Random random(5);
+    for (Kind kind : KINDS) {
+        Problem p = draw_problem(random, kind, 3, 4, 5, false);
+        p.reverse = false;
+        p.lengths.clear();
+        p.mask.clear();
+        const int size = gates_of(kind) * p.units;
+        std::fill_n(p.gx.begin() + (1 * p.seq_len + 2) * size, size,
+                    std::numeric_limits<double>::quiet_NaN());
+        Plan plan;
+        plan.rows = 3;
+        for (bool is_stepwise : {false, true}) {
+            Driver driver(p, plan);
+            const Vec outputs = (is_stepwise ? driver.stepwise() : driver.persistent()).outputs;
+            for (size_t i = 0; i < outputs.size(); i++) {
+                const size_t step = i / p.units;
+                const bool is_behind = step / p.seq_len == 1 && step % p.seq_len >= 2;
+                tally.checks++;
+                tally.failures += std::isnan(outputs[i]) != is_behind;
+            }
+            tally.cases++;
+        }
+    }
+    return tally;
+}
+
+Tally check_adam() {
+    Tally tally;
+    Random random(11);
+    for (int count : SIZES) {
+        for (double decay : {0., 0.01}) {
+            const double lr = 1e-2, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+            Vec param = random.vector(count, 1.), m(count), v(count);
+            Case c;
+            c.kernel = "adam_f32";
+            c.block = 32;
+            // Fewer threads than numbers at the larger counts, so that some do several.
+            c.grid = 2;
+            c.ints["count"] = count;
+            for (const char* name : {"param", "grad", "m", "v"}) {
+                c.tensors[name] = Tensor(DType::F32, Direction::InOut, {static_cast<uint64_t>(count)});
+                std::fill_n(c.tensors[name].as<float>(), count, 0.f);
+            }
+            std::copy(param.begin(), param.end(), c.tensors["param"].as<float>());
+            for (int t = 1; t <= 3; t++) {
+                const Vec grad = random.vector(count, 1.);
+                std::copy(grad.begin(), grad.end(), c.tensors["grad"].as<float>());
+                const double step_size = lr / (1 - std::pow(beta1, t));
+                const double correction = std::sqrt(1 - std::pow(beta2, t));
+                for (int i = 0; i < count; i++) {
+                    m[i] = beta1 * m[i] + (1 - beta1) * grad[i];
+                    v[i] = beta2 * v[i] + (1 - beta2) * grad[i] * grad[i];
+                    param[i] = (1 - lr * decay) * param[i] -
+                               step_size * m[i] / (std::sqrt(v[i]) / correction + eps);
+                }
+                auto f = [](double value) { return static_cast<float>(value); };
+                c.floats = {{"beta1", f(beta1)}, {"rest1", f(1 - beta1)}, {"beta2", f(beta2)},
+                            {"rest2", f(1 - beta2)}, {"step_size", f(step_size)},
+                            {"correction", f(correction)}, {"eps", f(eps)}, {"keep", f(1 - lr * decay)}};
+                run(c);
+            }
+            auto check = [&](const char* name, const Vec& expected) {
+                float* found = c.tensors[name].as<float>();
+                compare(tally, std::string("adam ") + name, Vec(found, found + count), expected,
+                        [](size_t) { return true; });
+            };
+            check("param", param);
+            check("m", m);
+            check("v", v);
+            tally.cases++;
+        }
+    }
+    return tally;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    bool is_quick = false;
+    std::string only;
+    for (int i = 1; i < count; i++) {
+        const std::string argument = arguments[i];
+        if (argument == "--quick") {
+            is_quick = true;
+        } else if (argument == "--verbose") {
+            is_verbose = true;
+        } else if (argument == "--only" && i + 1 < count) {
+            only = arguments[++i];
+        } else {
+            std::fprintf(stderr, "usage: selftest [--quick] [--only NAME] [--verbose]\n");
+            return 2;
+        }
+    }
+    int failures = 0, groups = 0;
+    auto group = [&](const std::string& name, auto body) {
+        if (name.rfind(only, 0) != 0) {
+            return;
+        }
+        const auto start = std::chrono::steady_clock::now();
+        const Tally tally = body();
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        std::printf("%-10s %4d cases %5d checks  worst %.2g  %d not persistent  %.1f s  %s\n",
+                    name.c_str(), tally.cases, tally.checks, tally.worst, tally.skipped,
+                    seconds.count(), tally.failures ? "FAILED" : "ok");
+        std::fflush(stdout);
+        failures += tally.failures;
+        groups++;
+    };
+    group("reference", check_reference);
+    for (size_t i = 0; i < std::size(KINDS); i++) {
+        for (bool is_bf16 : {false, true}) {
+            group(std::string(NAMES[i]) + (is_bf16 ? "/bf16" : "/f32"),
+                  [&] { return check_kind(KINDS[i], is_bf16, is_quick); });
+        }
+    }
+    group("words", check_words);
+    group("nan", check_nan);
+    group("adam", check_adam);
+    if (groups == 0) {
+        std::fprintf(stderr, "selftest: nothing is named %s\n", only.c_str());
+        return 2;
+    }
+    return failures ? 1 : 0;
+}
