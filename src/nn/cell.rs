@@ -74,7 +74,7 @@ impl RecurrentCell {
         Ok(Self { cell: self.cell, weights, packed })
     }
 
-    /// One step.
+    /// One step. The weights are packed at every step, unless the cell is a frozen one.
     ///
     /// - `x_t`: `(B, I)`
     /// - `state`: h `(1, B, P)` and, for an LSTM, c `(1, B, H)`, before the step; zeros if `None`

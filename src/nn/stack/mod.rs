@@ -231,6 +231,8 @@ impl Stack {
 
     /// One step of all layers, which run forward in time.
     ///
+    /// The weights are packed at every step, unless the stack is a frozen one ([`freeze`](Self::freeze)).
+    ///
     /// - `x_t`: `(B, I)`
     /// - `state`: before the step, as [`Output::state`] has it; zeros if `None`
     /// - returns the last layer's output, `(B, P)`, and the states after the step
