@@ -191,6 +191,45 @@ fn an_optimizers_change_of_the_variables_shows_except_in_a_frozen_copy() {
 }
 
 #[test]
+fn weights_from_elsewhere_are_trained_on_as_variables() {
+    let imported = stack(StackConfig {
+        num_layers: 2,
+        bidirectional: true,
+        proj_size: Some(2),
+        ..StackConfig::new(Cell::Lstm, 3, 4)
+    });
+    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    let trained = imported.to_vars(&sink, "lstm").unwrap();
+    let x = random(&[2, 3, 3], 7);
+    let before = values(&imported.last(&x).unwrap());
+    assert_eq!(values(&trained.last(&x).unwrap()), before);
+    let vars = sink.named().unwrap();
+    assert_eq!(vars.len(), 2 * 2 * 5);
+    let grads = trained.last(&x).unwrap().sum_all().unwrap().backward().unwrap();
+    for (name, var) in &vars {
+        assert!(name.starts_with("lstm."), "{name}");
+        let grad = grads.get(var).expect("a gradient for every variable");
+        var.set(&(var.as_detached_tensor() - grad).unwrap()).unwrap();
+    }
+    assert_ne!(values(&trained.last(&x).unwrap()), before);
+    assert_eq!(values(&imported.last(&x).unwrap()), before);
+}
+
+#[test]
+fn variables_that_a_builder_makes_anew_are_random_and_not_zero() {
+    for cell in Cell::ALL {
+        let config = StackConfig { num_layers: 2, ..StackConfig::new(cell, 3, 16) };
+        let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+        Stack::new(config, sink.builder()).unwrap();
+        for (name, var) in sink.named().unwrap() {
+            let values = values(var.as_tensor());
+            assert!(values.iter().all(|value| value.abs() <= 0.25), "{name}");
+            assert!(values.iter().any(|value| (value - values[0]).abs() > 1e-3), "{name}");
+        }
+    }
+}
+
+#[test]
 fn the_forget_gate_begins_as_it_is_told() {
     let bias = |config: LstmConfig, init: Init| {
         let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
@@ -257,6 +296,14 @@ fn what_has_no_meaning_is_refused_in_words() {
     assert!(state(&[1, 2, 4], Some(&[2, 2, 4])).contains("h_0"));
     assert!(state(&[2, 2, 4], Some(&[2, 3, 4])).contains("c_0"));
     assert!(state(&[2, 2, 4], None).contains("c_0"));
+    let cell = stack(both).cell(0);
+    assert!(text(cell.step(&random(&[2, 1, 3], 1), None)).contains("x_t must have shape (B, 3)"));
+    let step = |h: &[usize], c: Option<&[usize]>| {
+        let state = State { h: random(h, 1), c: c.map(|c| random(c, 1)) };
+        text(cell.step(&random(&[2, 3], 1), Some(&state)))
+    };
+    assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h must have shape (1, 2, 4)"));
+    assert!(step(&[1, 2, 4], None).contains("lstm needs state c"));
     for (config, named) in [
         (StackConfig { dropout: 0.5, ..StackConfig::new(Cell::Tanh, 3, 4) }, "num_layers"),
         (StackConfig { dropout: 1.5, ..deep }, "dropout"),

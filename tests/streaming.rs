@@ -126,3 +126,20 @@ fn a_state_of_another_batch_size_is_an_error_that_names_it() {
     let error = trainer.step(&wider, loss).unwrap_err().to_string();
     assert!(error.contains("h_0 must have shape (1, 2, 8), got [1, 1, 8]"), "{error}");
 }
+
+#[test]
+fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
+    let plain = RnnConfig::new(1, 4);
+    for (config, named) in [
+        (RnnConfig { recurrent_dropout: 0.1, ..plain }, "dropout"),
+        (RnnConfig { num_layers: 2, dropout: 0.1, ..plain }, "dropout"),
+        (RnnConfig { bidirectional: true, ..plain }, "backward direction"),
+    ] {
+        let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+        let mut rng = Stream::new(1, Purpose::Init);
+        let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink, "rnn").unwrap();
+        let made = StreamTrainer::new(rnn, sink.named().unwrap(), AdamConfig::default());
+        let error = made.err().expect("an error").to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}

@@ -17,8 +17,7 @@ use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";
-/// A run's line an epoch.
-pub const METRICS: &str = "metrics.jsonl";
+const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 const STEP: &str = "step-";
@@ -341,23 +340,28 @@ fn lock(folder: &Path) -> Result<File> {
 /// # Errors
 /// [`Error::Checkpoint`] when `run` is not a run directory or its configuration is wrong.
 pub fn read_config(run: &Path) -> Result<RunConfig> {
-    let checkpoints =
-        run.parent().filter(|parent| parent.file_name().is_some_and(|f| f == CHECKPOINTS));
-    let path = match checkpoints.and_then(Path::parent) {
-        Some(of) if !run.join(CONFIG).exists() && run.join(MODEL).exists() => of.join(CONFIG),
-        _ => run.join(CONFIG),
-    };
+    let path = run_of_checkpoint(run).unwrap_or(run).join(CONFIG);
     if !path.exists() {
         return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
     }
     RunConfig::parse(&path)
 }
 
-/// Reads the metrics of a run's epochs.
+/// The run that a folder is a checkpoint of, if it is one: it has weights and no settings of its own.
+fn run_of_checkpoint(folder: &Path) -> Option<&Path> {
+    let checkpoints = folder.parent().filter(|parent| parent.ends_with(CHECKPOINTS))?;
+    let is_checkpoint = !folder.join(CONFIG).exists() && folder.join(MODEL).exists();
+    checkpoints.parent().filter(|_| is_checkpoint)
+}
+
+/// Reads the metrics of a run's epochs; of one of its checkpoints, which has none of its own: nothing.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
 pub fn read_metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
+    if run_of_checkpoint(run).is_some() {
+        return Ok(Vec::new());
+    }
     let path = run.join(METRICS);
     let text = fs::read_to_string(&path).map_err(Error::io(&path, "read the file"))?;
     let parse = |(index, line): (usize, &str)| {

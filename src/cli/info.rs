@@ -33,8 +33,7 @@ pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
 fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     let config = run::read_config(path)?;
     let tensors: Vec<(String, Tensor)> = run::read_weights(path, &config)?.into_iter().collect();
-    // A checkpoint within a run has none of its own.
-    let history = if path.join(run::METRICS).exists() { run::read_metrics(path)? } else { vec![] };
+    let history = run::read_metrics(path)?;
     if json {
         return screen::json(&json!({
             "config": config,

@@ -81,8 +81,8 @@ impl RecurrentCell {
     /// - returns the states after the step; the output is h
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::DType`] when sizes or
-    /// dtypes disagree.
+    /// [`Error::Shape`] and [`Error::DType`] when sizes or dtypes disagree, [`Error::Config`] when the
+    /// state lacks c, or has one that the cell does not have.
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<State> {
         let WeightSizes { input_size, output_size, .. } = self.weights.check(self.cell)?;
         let shape = |tensor: &'static str, expected: String, actual: &Tensor| Error::Shape {

@@ -3,9 +3,9 @@
 //! Candle's own initialisers cannot be seeded on the CPU, so the values are drawn here, in `f64`
 //! and in a fixed order, and put into the `VarMap`; a layer then finds them there by name.
 
-use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 

@@ -135,7 +135,7 @@ impl PackedWeights {
     /// Packs the weights of a layer that runs in both directions.
     ///
     /// # Errors
-    /// As [`new`](Self::new); and [`Error::Shape`] when the directions differ in size.
+    /// As [`new`](Self::new); and [`Error::Config`] when the directions differ in size or dtype.
     pub fn bidirectional(cell: Cell, forward: &Weights, backward: &Weights) -> Result<Self> {
         Self::for_isa(cell, &[forward, backward], chosen()?)
     }

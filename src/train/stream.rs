@@ -49,8 +49,8 @@ pub struct StreamTrainer {
 }
 
 impl StreamTrainer {
-    /// A trainer of the layers `rnn`, which run forward in time, and which changes `vars`: the layer's weights and those of whatever
-    /// the losses are computed with.
+    /// A trainer of the layers `rnn`, which run forward in time. It changes `vars`: the layers' weights
+    /// and those of whatever the losses are computed with.
     ///
     /// # Errors
     /// As [`Adam::new`]; and [`Error::Config`] for a bidirectional stack, or one with dropout.

@@ -22,6 +22,9 @@ fn info_shows_configuration_parameters_and_history() {
         { "name": "rnn.weight_ih_l0", "shape": [12, 28], "dtype": "f32" }
     );
     assert!(parameters.len() == 5 && parameters.contains(&expected), "{parameters:?}");
+    // A checkpoint has the run's configuration and no history; a run without its history is not whole.
+    let best = place.run("info run/checkpoints/best --json").succeeded().json();
+    assert_eq!((&best["config"], best["history"].as_array().unwrap().len()), (&config, 0));
     let file = place.run("info run/model.safetensors --json").succeeded().json();
     assert_eq!(file["parameters"], found["parameters"]);
     let text = place.run("info run/model.safetensors").succeeded().stdout;
@@ -30,6 +33,8 @@ fn info_shows_configuration_parameters_and_history() {
     let state = "run/checkpoints/step-00000020/training_state.safetensors";
     let text = place.run(&format!("info {state}")).succeeded().stdout;
     assert!(text.contains("adam.m.rnn.weight_hh_l0"), "{text}");
+    std::fs::remove_file(place.path("run/metrics.jsonl")).unwrap();
+    place.run("info run").failed_saying(&["metrics.jsonl"]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The sizes of a stack, and the names of its weights.
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::super::dropout::check_probability;
-use crate::recurrence::Cell;
+use crate::recurrence::{Cell, Weights};
 use crate::{Error, Result};
 
 /// The sizes of a [`Stack`](super::Stack) and its cell.
@@ -121,6 +122,24 @@ impl StackConfig {
         }
         parameters
     }
+}
+
+/// The weights of a direction under PyTorch's names.
+pub(crate) fn named_weights(
+    weights: &Weights,
+    layer: usize,
+    direction: usize,
+) -> impl Iterator<Item = (String, &Tensor)> {
+    let Weights { w_ih, w_hh, b_ih, b_hh, w_hr } = weights;
+    [
+        ("weight_ih", Some(w_ih)),
+        ("weight_hh", Some(w_hh)),
+        ("bias_ih", Some(b_ih)),
+        ("bias_hh", b_hh.as_ref()),
+        ("weight_hr", w_hr.as_ref()),
+    ]
+    .into_iter()
+    .filter_map(move |(name, tensor)| Some((weight_name(name, layer, direction), tensor?)))
 }
 
 /// PyTorch's name for a weight.

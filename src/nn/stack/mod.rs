@@ -18,8 +18,8 @@ use super::init::{init_stack, Init, VarSink};
 use crate::recurrence::{rnn_sequence, Outputs, State, Unroll, Weights};
 use crate::rng::Stream;
 use crate::{Error, Result};
-pub(crate) use config::weight_name;
 pub use config::StackConfig;
+pub(crate) use config::{named_weights, weight_name};
 use layer::{pack, Layer, LayerCall};
 pub use sequences::{Output, Sequences};
 
@@ -131,25 +131,11 @@ impl Stack {
     /// # Errors
     /// [`Error::Candle`] when a tensor cannot be copied.
     pub fn to_vars(&self, vars: &VarSink, prefix: &str) -> Result<Self> {
-        let name_of = |name: &str, layer: usize, direction: usize| {
-            let name = weight_name(name, layer, direction);
-            if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}.{name}")
-            }
-        };
         for (index, layer) in self.layers.iter().enumerate() {
             for (direction, weights) in layer.directions.iter().enumerate() {
-                let Weights { w_ih, w_hh, b_ih, b_hh, w_hr } = weights;
-                vars.put_tensor(name_of("weight_ih", index, direction), w_ih)?;
-                vars.put_tensor(name_of("weight_hh", index, direction), w_hh)?;
-                vars.put_tensor(name_of("bias_ih", index, direction), b_ih)?;
-                if let Some(b_hh) = b_hh {
-                    vars.put_tensor(name_of("bias_hh", index, direction), b_hh)?;
-                }
-                if let Some(w_hr) = w_hr {
-                    vars.put_tensor(name_of("weight_hr", index, direction), w_hr)?;
+                for (name, tensor) in named_weights(weights, index, direction) {
+                    let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+                    vars.put_tensor(name, tensor)?;
                 }
             }
         }

@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::stack::{weight_name, Stack, StackConfig};
+use super::stack::{named_weights, Stack, StackConfig};
 use crate::checkpoint::weights::is_finite;
 use crate::recurrence::Weights;
 use crate::{Error, Result};
@@ -83,23 +83,12 @@ pub fn stack_from(config: StackConfig, layers: Vec<Vec<Weights>>) -> Result<Stac
     }
     let mut tensors = BTreeMap::new();
     for (layer, weights) in layers.into_iter().enumerate() {
-        for (direction, Weights { w_ih, w_hh, b_ih, b_hh, w_hr }) in weights.into_iter().enumerate()
-        {
-            let b_hh = match b_hh {
-                None if config.cell.has_two_biases() => Some(b_ih.zeros_like()?),
-                b_hh => b_hh,
-            };
-            let named = [
-                ("weight_ih", Some(w_ih)),
-                ("weight_hh", Some(w_hh)),
-                ("bias_ih", Some(b_ih)),
-                ("bias_hh", b_hh),
-                ("weight_hr", w_hr),
-            ];
-            for (name, tensor) in named {
-                let name = weight_name(name, layer, direction);
-                tensors.extend(tensor.map(|tensor| (name, tensor)));
+        for (direction, mut weights) in weights.into_iter().enumerate() {
+            if weights.b_hh.is_none() && config.cell.has_two_biases() {
+                weights.b_hh = Some(weights.b_ih.zeros_like()?);
             }
+            let named = named_weights(&weights, layer, direction);
+            tensors.extend(named.map(|(name, tensor)| (name, tensor.clone())));
         }
     }
     pytorch::build(config, &tensors, "")

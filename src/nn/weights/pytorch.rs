@@ -6,8 +6,8 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use super::{found, Checks};
-use crate::nn::stack::{weight_name, Stack, StackConfig};
-use crate::recurrence::{Cell, Weights};
+use crate::nn::stack::{named_weights, weight_name, Stack, StackConfig};
+use crate::recurrence::Cell;
 use crate::{Error, Result};
 
 /// A stack with the weights of a `torch.nn.RNN`, `GRU` or `LSTM`: its `state_dict()`, or that of a
@@ -86,21 +86,13 @@ pub fn to_pytorch(stack: &Stack, prefix: &str) -> Result<BTreeMap<String, Tensor
     let mut tensors = BTreeMap::new();
     for layer in 0..config.num_layers {
         for (direction, weights) in stack.weights(layer).iter().enumerate() {
-            let Weights { w_ih, w_hh, b_ih, b_hh, w_hr } = weights;
-            let b_hh = match b_hh {
-                Some(b_hh) => b_hh.clone(),
-                None => b_ih.zeros_like()?,
-            };
-            let mut add = |name: &str, tensor: &Tensor| -> Result<()> {
-                let name = format!("{prefix}{}", weight_name(name, layer, direction));
-                tensors.insert(name, tensor.detach().force_contiguous()?);
-                Ok(())
-            };
-            add("weight_ih", w_ih)?;
-            add("weight_hh", w_hh)?;
-            add("bias_ih", b_ih)?;
-            add("bias_hh", &b_hh)?;
-            w_hr.iter().try_for_each(|w_hr| add("weight_hr", w_hr))?;
+            for (name, tensor) in named_weights(weights, layer, direction) {
+                tensors.insert(format!("{prefix}{name}"), tensor.detach().force_contiguous()?);
+            }
+            if weights.b_hh.is_none() {
+                let name = weight_name("bias_hh", layer, direction);
+                tensors.insert(format!("{prefix}{name}"), weights.b_ih.zeros_like()?);
+            }
         }
     }
     Ok(tensors)

@@ -178,6 +178,14 @@ fn exported_weights_are_copies_with_a_second_bias_of_zeros_for_tanh() {
 }
 
 #[test]
+fn a_projection_that_pytorch_refuses_is_not_exported() {
+    let config = StackConfig { proj_size: Some(4), ..StackConfig::new(Cell::Lstm, 3, 4) };
+    let stack = from_pytorch(config, &dict(&config, ""), "").unwrap();
+    let error = to_pytorch(&stack, "").unwrap_err().to_string();
+    assert!(error.contains("proj_size must be less than hidden_size"), "{error}");
+}
+
+#[test]
 fn layers_and_directions_must_be_as_many_as_the_settings_say() {
     let weights = || Weights::new(ones(&[4, 3]), ones(&[4, 4]), ones(&[4]));
     let config = StackConfig::new(Cell::Tanh, 3, 4);

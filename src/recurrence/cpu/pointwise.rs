@@ -75,6 +75,7 @@ impl<E: Element> BeforeRow<E> {
     unsafe fn load<V: Vector<Elem = E>, C: Cell>(&self, at: usize, count: usize) -> Before<V> {
         let c = if C::HAS_C { load_or_zero(self.c, at, count) } else { V::splat(E::ZERO) };
         // A projected state has another size, and takes no part.
+        // SAFETY: as this function's caller says, rows are null or valid for `count` numbers at `at`.
         let of = |row| unsafe {
             if C::HAS_SHORTCUT {
                 load_or_zero(row, at, count)

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::super::{dense, rnn_step, run_layer, Call, Outputs};
+use super::super::{dense, rnn_step, run_layer, unrolled, Call, Outputs};
 use super::*;
 use crate::bptt::Truncation;
 
@@ -192,6 +192,27 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
     let error =
         PackedWeights::new(Cell::Tanh, &Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
     assert!(error.contains("f16"), "{error}");
+}
+
+#[test]
+fn masks_and_directions_that_do_not_fit_are_errors_that_name_them() {
+    let of = |size| Arguments::new(&sequence(size, Cell::Gru, 1), DType::F32).weights();
+    let (weights, wider) = (of((1, 1, 4, 5)), of((1, 1, 4, 6)));
+    let error = PackedWeights::bidirectional(Cell::Gru, &weights, &wider).unwrap_err().to_string();
+    assert!(error.contains("directions of a layer differ"), "{error}");
+    let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu).unwrap();
+    let mask = Tensor::zeros((1, 3, 5), DType::F32, &Device::Cpu).unwrap();
+    let call = Call { mask: Some(&mask), ..Call::new(Outputs::All) };
+    let packed = PackedWeights::new(Cell::Gru, &weights).unwrap();
+    let fused = run_layer(&x, &packed, &call).unwrap_err().to_string();
+    let unrolled_error = |directions: &[&Weights]| {
+        unrolled::run_layer(&x, Cell::Gru, directions, &call).unwrap_err().to_string()
+    };
+    for error in [fused, unrolled_error(&[&weights])] {
+        assert!(error.contains("mask must have shape [1, 2, 5], got [1, 3, 5]"), "{error}");
+    }
+    assert!(unrolled_error(&[]).contains("1 or 2 directions, got 0"));
+    assert!(unrolled_error(&[&weights, &wider]).contains("differ"));
 }
 
 #[test]

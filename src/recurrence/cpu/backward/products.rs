@@ -32,7 +32,7 @@ impl<E: Element> Group<'_, E> {
         if !args.grad_x.at.is_null() {
             let out = Rows { at: args.grad_x.get(self.first, t), stride: args.grad_x.row };
             let fed = args.plan.input_fed;
-            self.through_weights::<V>(0..self.rows, t, delta, fed, args.w_input, input_size, out);
+            self.through_weights::<V>(t, delta, fed, args.w_input, input_size, out);
         }
         // A row without steps has no δ: it hands its gradient through.
         let begins = |local: usize| {
@@ -44,7 +44,7 @@ impl<E: Element> Group<'_, E> {
         }
         let out = Rows { at: memory.product, stride: output_size };
         let fed = args.plan.state_fed;
-        self.through_weights::<V>(0..self.rows, t, delta, fed, args.w_state, output_size, out);
+        self.through_weights::<V>(t, delta, fed, args.w_state, output_size, out);
         let shortcut = C::HAS_SHORTCUT.then(|| {
             self.total(memory.shortcut, output_size, windows.clone(), memory.total_shortcut)
         });
@@ -95,10 +95,8 @@ impl<E: Element> Group<'_, E> {
 
     /// `out = Wᵀ δ`, for some columns of δ and the weights `(fed columns, len)` that they belong to,
     /// rows packed; for tiles that take part in step `t`.
-    #[allow(clippy::too_many_arguments)]
     pub(super) unsafe fn through_weights<V: Vector<Elem = E>>(
         &self,
-        rows: Range<usize>,
         t: usize,
         delta: *const E,
         fed: Fed,
@@ -107,10 +105,9 @@ impl<E: Element> Group<'_, E> {
         out: Rows<*mut E>,
     ) {
         for panel in Panels::<V>::new(len).iter() {
-            let tiles = rows.len().div_ceil(V::tile_height(panel.width));
+            let tiles = self.rows.div_ceil(V::tile_height(panel.width));
             for tile in 0..tiles {
-                let (local, height) = split(rows.len(), tiles, tile);
-                let local = rows.start + local;
+                let (local, height) = split(self.rows, tiles, tile);
                 if !self.args.spans.any(self.first + local, height, t) {
                     continue;
                 }

@@ -67,9 +67,9 @@ impl<E: Element> BackwardInput<'_, E> {
         let Saved { save, h, c, gates } = self.saved;
         let outputs = states * seq_len * output_size;
         let if_c = |len| if kernels.has_c { len } else { 0 };
+        assert_ne!(*save, Save::None);
         match save {
-            Save::None => panic!("a backward pass needs the states of the forward pass"),
-            Save::All => {
+            Save::None | Save::All => {
                 assert_eq!(self.outputs.map_or(h.len(), <[E]>::len), outputs);
                 assert_eq!(c.len(), if_c(states * seq_len * hidden_size));
                 let gates_len = if kernels.is_simple { 0 } else { plan.gates };
@@ -200,7 +200,7 @@ impl<E: Element> BackwardInput<'_, E> {
 /// Computes the gradients that are wanted.
 ///
 /// # Panics
-/// When a slice's length does not fit.
+/// When a slice's length does not fit, or no states were saved.
 pub(crate) fn backward<E: Element>(
     kernels: &Kernels<E>,
     args: BackwardInput<E>,

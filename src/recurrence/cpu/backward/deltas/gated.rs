@@ -49,7 +49,7 @@ impl<E: Element> Group<'_, E> {
             let output_size = args.dims.output_size;
             let out = Rows { at: memory.product, stride: output_size };
             let fed = args.plan.state_fed;
-            self.through_weights::<V>(0..self.rows, t, next, fed, args.w_state, output_size, out);
+            self.through_weights::<V>(t, next, fed, args.w_state, output_size, out);
         }
         let step = Step { t, window, slot, follows, adds, delta, block, memory };
         if args.plan.has_middle() {
@@ -89,7 +89,7 @@ impl<E: Element> Group<'_, E> {
         }
         let out = Rows { at: memory.grad_middle, stride: hidden_size };
         self.clear_others(t, delta);
-        self.through_weights::<V>(0..self.rows, t, delta, fed, args.w_middle, hidden_size, out);
+        self.through_weights::<V>(t, delta, fed, args.w_middle, hidden_size, out);
     }
 
     /// δ of a row, and what goes to the step before.
