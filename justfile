@@ -175,7 +175,7 @@ emulate *ARGS: gpp
     mkdir -p target/emulate
     g++ -std=c++20 -O2 -pthread kernels/host/emulate.cpp -o target/emulate/emulate
     export CANDLE_RNN_EMULATE=$PWD/target/emulate/emulate
-    exec cargo test --locked --test emulate "$@" -- --ignored
+    exec cargo test --locked --lib emulated "$@" -- --ignored
 
 # The device kernels' own tests on the CPU, plain and under ThreadSanitizer and AddressSanitizer (about 6 minutes)
 [group('work')]

@@ -5,35 +5,87 @@
 //     θ ← keep θ - step_size m / (√v / correction + ε)
 //
 // Each number by itself, so a gradient that is NaN stays where it is. The coefficients are computed
-// by the caller in f64.
+// by the caller in f64. A launch takes up to five parameters, which are all of a classifier's with one
+// layer of tanh units: launches cost more than the numbers.
 
 #include "common.cuh"
 
-// Grid: any; ceil(count / block) gives each thread one number.
+namespace adam {
+
+// A parameter with what belongs to it; moments are the mean of g, then the mean of g².
+struct Slot {
+    float* param;
+    const float* grad;
+    float* moments;
+    int count;
+};
+
+constexpr int SLOTS = 5;
+
+}  // namespace adam
+
+// Grid: any; ceil(sum of the counts / block) gives each thread one number. A slot of 0 numbers may be
+// null.
 extern "C" __global__ void __launch_bounds__(MAX_BLOCK)
 adam_f32(
-    float* param,       // (count,) in|out θ
-    const float* grad,  // (count,) in     g
-    float* m,           // (count,) in|out mean of g
-    float* v,           // (count,) in|out mean of g²
-    int count,
+    float* param_0,          // (count,) in|out θ
+    const float* grad_0,     // (count,) in     g
+    float* moments_0,        // (2, count) in|out mean of g, mean of g²
+    int count_0,             // numbers of the slot
+    float* param_1,          // as above
+    const float* grad_1,
+    float* moments_1,
+    int count_1,
+    float* param_2,          // as above
+    const float* grad_2,
+    float* moments_2,
+    int count_2,
+    float* param_3,          // as above
+    const float* grad_3,
+    float* moments_3,
+    int count_3,
+    float* param_4,          // as above
+    const float* grad_4,
+    float* moments_4,
+    int count_4,
     float beta1,
-    float rest1,      // 1 - β1
+    float rest1,       // 1 - β1
     float beta2,
-    float rest2,      // 1 - β2
-    float step_size,  // learning rate / (1 - β1^t)
+    float rest2,       // 1 - β2
+    float step_size,   // learning rate / (1 - β1^t)
     float correction,  // √(1 - β2^t)
     float eps,
     float keep  // 1 - learning rate * weight decay; 1 for none
 ) {
+    const adam::Slot slots[adam::SLOTS] = {
+        {param_0, grad_0, moments_0, count_0},
+        {param_1, grad_1, moments_1, count_1},
+        {param_2, grad_2, moments_2, count_2},
+        {param_3, grad_3, moments_3, count_3},
+        {param_4, grad_4, moments_4, count_4},
+    };
     const size_t stride = static_cast<size_t>(gridDim.x) * blockDim.x;
     const size_t first = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    for (size_t i = first; i < static_cast<size_t>(count); i += stride) {
-        const float g = grad[i];
-        const float m_i = beta1 * m[i] + rest1 * g;
-        const float v_i = beta2 * v[i] + rest2 * g * g;
-        m[i] = m_i;
-        v[i] = v_i;
-        param[i] = keep * param[i] - step_size * m_i / (sqrtf(v_i) / correction + eps);
+    // The threads walk through the slots as if they were one behind the other.
+    size_t before = 0;
+#pragma unroll
+    for (int s = 0; s < adam::SLOTS; s++) {
+        const adam::Slot slot = slots[s];
+        const size_t count = slot.count;
+        const size_t end = before + count;
+        size_t at = first;
+        if (at < before) {
+            at += (before - at + stride - 1) / stride * stride;
+        }
+        for (; at < end; at += stride) {
+            const size_t i = at - before;
+            const float g = slot.grad[i];
+            const float m_i = beta1 * slot.moments[i] + rest1 * g;
+            const float v_i = beta2 * slot.moments[count + i] + rest2 * g * g;
+            slot.moments[i] = m_i;
+            slot.moments[count + i] = v_i;
+            slot.param[i] = keep * slot.param[i] - step_size * m_i / (sqrtf(v_i) / correction + eps);
+        }
+        before = end;
     }
 }

@@ -112,6 +112,15 @@ impl Truncation {
 }
 
 impl Truncation {
+    /// The steps of a segment, 0 where gradients are not cut; `None` for windows.
+    pub(crate) fn segment_len(&self) -> Option<usize> {
+        match self.0 {
+            Form::Full => Some(0),
+            Form::Segments(k) => Some(k),
+            Form::Window { .. } => None,
+        }
+    }
+
     /// Whether windows may share steps.
     pub fn overlaps(&self) -> bool {
         matches!(self.0, Form::Window { k1, k2 } if k2 > k1)

@@ -91,9 +91,21 @@ pub enum Error {
         /// The batch within the epoch, from 1.
         batch: usize,
     },
+    /// A GPU, its driver or its memory does not serve.
+    #[error("{0}")]
+    Device(String),
     /// Candle refused an operation.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        match crate::recurrence::device::reason_of(&error) {
+            Some(reason) => Self::Device(reason),
+            None => Self::Candle(error),
+        }
+    }
 }
 
 impl Error {

@@ -1,4 +1,5 @@
-// Runs one kernel on the CPU: emulate CASE RESULT
+// Runs kernels on the CPU: emulate CASE RESULT, or emulate --serve, which reads cases from stdin until
+// it ends and writes a result for each to stdout.
 //
 // Built by: g++ -std=c++20 -O2 -pthread emulate.cpp -o emulate
 //
@@ -20,6 +21,7 @@
 // Exit codes: 0 done, 1 failed with a line on stderr, 2 wrong usage.
 
 #include <fstream>
+#include <iostream>
 
 #include "kernels.hpp"
 
@@ -32,11 +34,7 @@ constexpr uint64_t LIMIT = 1ull << 32;
 
 class Reader {
    public:
-    explicit Reader(const char* path) : file(path, std::ios::binary) {
-        if (!file) {
-            throw std::runtime_error(std::string("cannot open ") + path);
-        }
-    }
+    explicit Reader(std::istream& file) : file(file) {}
 
     void bytes(void* out, size_t size) {
         if (!file.read(static_cast<char*>(out), static_cast<std::streamsize>(size))) {
@@ -62,7 +60,7 @@ class Reader {
     }
 
    private:
-    std::ifstream file;
+    std::istream& file;
 };
 
 Tensor read_tensor(Reader& reader) {
@@ -87,8 +85,8 @@ Tensor read_tensor(Reader& reader) {
     return tensor;
 }
 
-Case read_case(const char* path) {
-    Reader reader(path);
+Case read_case(std::istream& in, const char* path) {
+    Reader reader(in);
     char magic[8];
     reader.bytes(magic, sizeof magic);
     if (std::memcmp(magic, MAGIC, sizeof magic) != 0 || reader.number<uint32_t>() != VERSION) {
@@ -124,8 +122,7 @@ void write_text(std::ostream& file, const std::string& value) {
     file << value;
 }
 
-void write_result(const char* path, Case& c) {
-    std::ofstream file(path, std::ios::binary);
+void write_result(std::ostream& file, const char* path, Case& c) {
     file.write(MAGIC, 8);
     write(file, VERSION);
     write_text(file, c.kernel);
@@ -156,14 +153,28 @@ void write_result(const char* path, Case& c) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    if (count != 3) {
-        std::fprintf(stderr, "usage: emulate CASE RESULT\n");
+    const bool serves = count == 2 && std::strcmp(arguments[1], "--serve") == 0;
+    if (!serves && count != 3) {
+        std::fprintf(stderr, "usage: emulate CASE RESULT, or emulate --serve\n");
         return 2;
     }
     try {
-        Case c = read_case(arguments[1]);
+        while (serves && std::cin.peek() != EOF) {
+            Case c = read_case(std::cin, "stdin");
+            run(c);
+            write_result(std::cout, "stdout", c);
+        }
+        if (serves) {
+            return 0;
+        }
+        std::ifstream in(arguments[1], std::ios::binary);
+        if (!in) {
+            throw std::runtime_error(std::string("cannot open ") + arguments[1]);
+        }
+        Case c = read_case(in, arguments[1]);
         run(c);
-        write_result(arguments[2], c);
+        std::ofstream out(arguments[2], std::ios::binary);
+        write_result(out, arguments[2], c);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "error: %s\n", error.what());
         return 1;

@@ -64,7 +64,11 @@ inline const std::map<std::string, Launcher>& kernels() {
         {"step_end_f32",
          by_name(step_end_f32, "z state grad_n lengths mask grad_0 batch_size hidden_size")},
         {"adam_f32",
-         by_name(adam_f32, "param grad m v count beta1 rest1 beta2 rest2 step_size correction eps keep")},
+         by_name(adam_f32,
+                 "param_0 grad_0 moments_0 count_0 param_1 grad_1 moments_1 count_1 "
+                 "param_2 grad_2 moments_2 count_2 param_3 grad_3 moments_3 count_3 "
+                 "param_4 grad_4 moments_4 count_4 "
+                 "beta1 rest1 beta2 rest2 step_size correction eps keep")},
     };
     return table;
 }

@@ -27,7 +27,7 @@ outputs written one number further|cell.cuh|s/place.output \\+ unit\\] = h_t/pla
 delta_x written one number further|cell.cuh|s/pass.delta_x\\[at\\]/pass.delta_x[at + 1]/|address|lstm/f32
 shared memory without the states|persistent.cuh|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
 shared memory for one tile|persistent.cuh|s/return 4 \\* 2 \\* rows/return 4 * rows/|address|tanh/f32
-adam goes one number too far|adam.cu|s/i < static_cast<size_t>\\(count\\)/i <= static_cast<size_t>(count)/|address|adam
+adam goes one number too far|adam.cu|s/at < end; at/at <= end; at/|address|adam
 step kernels without an end|stepwise.cuh|s/exists = row < batch_size/exists = true/|address|tanh/f32
 next tile of h one number further|persistent.cuh|s/next\\[r \\* shared.depth \\+ unit\\]/next[r * shared.depth + unit + 1]/|none|tanh/f32
 padding of the deltas not cleared|persistent.cuh|s/i % shared.depth >= k\\)/false)/|none|tanh/f32
@@ -55,8 +55,9 @@ lstm: initial states swapped|lstm_kernels.inc|s/h_0 = h_0/h_0 = c_0/; s/c_0 = c_
 step: operand without the mask|stepwise.cuh|s/narrow<Word>\\(h_t \\* mask\\)/narrow<Word>(h_t)/|none|tanh/f32
 step: no b_hh|stepwise.cuh|s/z\\[g\\] \\+= .*/;/|none|gru/f32
 step: end without the state|step.cu|s/\\(state \\? state\\[own.at\\] : 0.f\\)/0.f/|none|gru/f32
-adam: decays swapped|adam.cu|s/beta1 \\* m\\[i\\]/beta2 * m[i]/|none|adam
-adam: no weight decay|adam.cu|s/keep \\* param/param/|none|adam
+adam: decays swapped|adam.cu|s/beta1 \\* slot/beta2 * slot/|none|adam
+adam: slots counted from the first|adam.cu|s{i = at - before}{i = at}|address|adam
+adam: no weight decay|adam.cu|s/keep \\* slot.param/slot.param/|none|adam
 TABLE
 )
 

@@ -262,49 +262,80 @@ Tally check_nan() {
     return tally;
 }
 
+// One to five parameters a launch, with empty slots between them, at the edges of every count.
 Tally check_adam() {
     Tally tally;
     Random random(11);
-    for (int count : SIZES) {
-        for (double decay : {0., 0.01}) {
+    constexpr int SLOTS = 5;
+    constexpr int NUMBER_OF_SIZES = std::size(SIZES);
+    for (int index = 0; index < NUMBER_OF_SIZES; index++) {
+        for (int used = 1; used < 1 << SLOTS; used += 3) {
+            const double decay = used % 2 ? 0. : 0.01;
             const double lr = 1e-2, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-            Vec param = random.vector(count, 1.), m(count), v(count);
+            const double keep = 1 - lr * decay;
             Case c;
             c.kernel = "adam_f32";
             c.block = 32;
             // Fewer threads than numbers at the larger counts, so that some do several.
             c.grid = 2;
-            c.ints["count"] = count;
-            for (const char* name : {"param", "grad", "m", "v"}) {
-                c.tensors[name] = Tensor(DType::F32, Direction::InOut, {static_cast<uint64_t>(count)});
-                std::fill_n(c.tensors[name].as<float>(), count, 0.f);
+            Vec params[SLOTS], moments[SLOTS];
+            auto name = [](const char* of, int slot) { return of + std::to_string(slot); };
+            auto put = [](Tensor& tensor, const Vec& values) {
+                std::copy(values.begin(), values.end(), tensor.as<float>());
+            };
+            for (int slot = 0; slot < SLOTS; slot++) {
+                const int count = used >> slot & 1 ? SIZES[(index + slot) % NUMBER_OF_SIZES] : 0;
+                c.ints[name("count_", slot)] = count;
+                if (count == 0) {
+                    continue;
+                }
+                params[slot] = random.vector(count, 1.);
+                moments[slot] = Vec(2 * count);
+                const auto size = static_cast<uint64_t>(count);
+                c.tensors[name("param_", slot)] = Tensor(DType::F32, Direction::InOut, {size});
+                c.tensors[name("grad_", slot)] = Tensor(DType::F32, Direction::In, {size});
+                c.tensors[name("moments_", slot)] = Tensor(DType::F32, Direction::InOut, {2, size});
+                put(c.tensors[name("param_", slot)], params[slot]);
+                put(c.tensors[name("moments_", slot)], moments[slot]);
             }
-            std::copy(param.begin(), param.end(), c.tensors["param"].as<float>());
             for (int t = 1; t <= 3; t++) {
-                const Vec grad = random.vector(count, 1.);
-                std::copy(grad.begin(), grad.end(), c.tensors["grad"].as<float>());
                 const double step_size = lr / (1 - std::pow(beta1, t));
                 const double correction = std::sqrt(1 - std::pow(beta2, t));
-                for (int i = 0; i < count; i++) {
-                    m[i] = beta1 * m[i] + (1 - beta1) * grad[i];
-                    v[i] = beta2 * v[i] + (1 - beta2) * grad[i] * grad[i];
-                    param[i] = (1 - lr * decay) * param[i] -
-                               step_size * m[i] / (std::sqrt(v[i]) / correction + eps);
+                for (int slot = 0; slot < SLOTS; slot++) {
+                    const int count = static_cast<int>(params[slot].size());
+                    if (count == 0) {
+                        continue;
+                    }
+                    const Vec grad = random.vector(count, 1.);
+                    put(c.tensors[name("grad_", slot)], grad);
+                    double* m = moments[slot].data();
+                    double* v = m + count;
+                    for (int i = 0; i < count; i++) {
+                        m[i] = beta1 * m[i] + (1 - beta1) * grad[i];
+                        v[i] = beta2 * v[i] + (1 - beta2) * grad[i] * grad[i];
+                        params[slot][i] = keep * params[slot][i] -
+                                          step_size * m[i] / (std::sqrt(v[i]) / correction + eps);
+                    }
                 }
                 auto f = [](double value) { return static_cast<float>(value); };
                 c.floats = {{"beta1", f(beta1)}, {"rest1", f(1 - beta1)}, {"beta2", f(beta2)},
                             {"rest2", f(1 - beta2)}, {"step_size", f(step_size)},
-                            {"correction", f(correction)}, {"eps", f(eps)}, {"keep", f(1 - lr * decay)}};
+                            {"correction", f(correction)}, {"eps", f(eps)}, {"keep", f(keep)}};
                 run(c);
             }
-            auto check = [&](const char* name, const Vec& expected) {
-                float* found = c.tensors[name].as<float>();
-                compare(tally, std::string("adam ") + name, Vec(found, found + count), expected,
-                        [](size_t) { return true; });
-            };
-            check("param", param);
-            check("m", m);
-            check("v", v);
+            for (int slot = 0; slot < SLOTS; slot++) {
+                const size_t count = params[slot].size();
+                auto check = [&](const char* what, const float* found, const Vec& expected) {
+                    compare(tally, std::string("adam ") + what,
+                            Vec(found, found + expected.size()), expected, [](size_t) { return true; });
+                };
+                if (count > 0) {
+                    const float* m = c.tensors[name("moments_", slot)].as<float>();
+                    check("param", c.tensors[name("param_", slot)].as<float>(), params[slot]);
+                    check("m", m, Vec(moments[slot].begin(), moments[slot].begin() + count));
+                    check("v", m + count, Vec(moments[slot].begin() + count, moments[slot].end()));
+                }
+            }
             tally.cases++;
         }
     }

@@ -61,6 +61,11 @@ impl Gather {
         Ok(Self { view, order, dtype, device: device.clone() })
     }
 
+    /// Where batches are made.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The images of `split` at `indices`, as one batch.
     ///
     /// # Errors

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
+use crate::recurrence::plan::Word;
 use crate::recurrence::{
-    rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, WeightSizes, Weights,
+    device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, WeightSizes,
+    Weights,
 };
 use crate::{Error, Result};
 
@@ -107,7 +109,11 @@ impl RecurrentCell {
         }
         let x = x_t.unsqueeze(1)?;
         let call = Call { initial: state, ..Call::new(Outputs::Last) };
-        if !self.weights.w_ih.device().is_cpu() {
+        if !device::is_for_cpu_kernels(self.weights.w_ih.device()) {
+            if device::has_kernels(self.cell, &self.weights)? {
+                let weights = [&self.weights];
+                return Ok(device::run_layer(&x, self.cell, &weights, &call, Word::F32)?.1);
+            }
             return Ok(unrolled::run_layer(&x, self.cell, &[&self.weights], &call)?.1);
         }
         let packed = match &self.packed {

@@ -17,20 +17,21 @@
 //! Buffers that a call needs go back to a pool, of at most 512 MiB, for the next call:
 //! [`release_memory`] empties it.
 //!
-//! The same recurrence stands here in three forms:
+//! The same recurrence stands here in four forms:
 //!
 //! - `op`: [`run_layer`], [`rnn_sequence`] and [`rnn_step`], on `layer_op`: one differentiable Candle
 //!   op for a whole layer, on the kernels of `cpu`, with weights laid out by `packed`
+//! - [`device`]: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/`
 //! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
 //! - [`mod@reference`]: plain loops, the definition that the others are tested against
 
 mod arguments;
 mod cell;
 mod cpu;
+pub mod device;
 mod layer_op;
 mod op;
 mod packed;
-pub mod plan;
 pub mod reference;
 mod storage;
 pub mod unrolled;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use arguments::{Call, Outputs, SequenceDims, State, Unroll, WeightSizes, Weights};
 pub use cell::Cell;
+pub use device::plan;
 pub(crate) use op::dense_packed;
 pub use op::{dense, rnn_sequence, rnn_step, run_layer};
 pub use packed::PackedWeights;

@@ -112,7 +112,7 @@ pub fn run_layer(
 }
 
 /// `[h | c]`, flat; h alone as it is.
-fn join(state: &State) -> Result<Tensor> {
+pub(super) fn join(state: &State) -> Result<Tensor> {
     Ok(match &state.c {
         None => state.h.contiguous()?,
         Some(c) => Tensor::cat(&[&state.h.flatten_all()?, &c.flatten_all()?], 0)?,

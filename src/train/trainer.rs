@@ -17,6 +17,7 @@ use crate::model::SequenceClassifier;
 use crate::nn::init::VarSink;
 use crate::optim::adam::AdamState;
 use crate::optim::{Adam, AdamConfig};
+use crate::recurrence::device::is_for_cpu_kernels;
 use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
@@ -154,11 +155,16 @@ impl Trainer {
             let next = (index + 1 < self.batches()).then_some(index + 1);
             let gather_next = || next.map(|next| self.batch(next)).transpose();
             let mut dropout = self.dropout.clone();
-            let loss = || {
+            let mut loss = || {
                 let loss = self.loss(&batch, &mut dropout)?;
                 Ok((loss.backward()?, loss))
             };
-            let joined: (Result<_>, _) = rayon::join(loss, gather_next);
+            // On a device a thread may have a stream of launches of its own, behind which another
+            // thread's do not wait: there everything goes one after the other.
+            let joined: (Result<_>, _) = match is_for_cpu_kernels(self.gather.device()) {
+                true => rayon::join(&mut loss, gather_next),
+                false => (loss(), gather_next()),
+            };
             self.dropout = dropout;
             joined
         };

@@ -7,8 +7,9 @@ use candle_core::Tensor;
 use super::super::dropout;
 use super::{Sequences, Stack};
 use crate::bptt::Truncation;
+use crate::recurrence::plan::Word;
 use crate::recurrence::{
-    run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Unroll, Weights,
+    device, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Unroll, Weights,
 };
 use crate::{Error, Result};
 
@@ -44,6 +45,12 @@ impl Stack {
         LayerCall { read, recompute }: LayerCall,
     ) -> Result<(Option<Tensor>, State)> {
         self.check_truncation(sequences.truncation)?;
+        let has_kernels = device::has_kernels(self.config.cell, &self.layers[index].directions[0])?;
+        if sequences.word != Word::F32 && !has_kernels {
+            return Err(Error::Config(
+                "bf16 weights are for GPUs, and cells with kernels there".into(),
+            ));
+        }
         let directions = self.config.directions();
         let mut dropped = None;
         let mut mask = None;
@@ -74,11 +81,15 @@ impl Stack {
             time_major: sequences.time_major,
             unroll,
         };
-        if self.device().is_cpu() {
+        if device::is_for_cpu_kernels(self.device()) {
             return run_layer(x, self.packed(index)?.as_ref(), &call);
         }
         let weights: Vec<&Weights> = self.layers[index].directions.iter().collect();
-        unrolled::run_layer(x, self.config.cell, &weights, &call)
+        let cell = self.config.cell;
+        if has_kernels {
+            return device::run_layer(x, cell, &weights, &call, sequences.word);
+        }
+        unrolled::run_layer(x, cell, &weights, &call)
     }
 
     /// A layer's part of the states of all layers.

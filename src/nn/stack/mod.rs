@@ -15,7 +15,8 @@ use candle_nn::VarBuilder;
 
 use super::cell::RecurrentCell;
 use super::init::{init_stack, Init, VarSink};
-use crate::recurrence::{rnn_sequence, Outputs, State, Unroll, Weights};
+use crate::recurrence::plan::Word;
+use crate::recurrence::{device, rnn_sequence, Outputs, State, Unroll, Weights};
 use crate::rng::Stream;
 use crate::{Error, Result};
 pub use config::StackConfig;
@@ -26,7 +27,9 @@ pub use sequences::{Output, Sequences};
 /// Recurrent layers on top of each other: the outputs of one are the inputs of the next.
 ///
 /// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number
-/// of steps. Elsewhere it is composed from Candle's own ops, step by step.
+/// of steps. So it is on NVIDIA and Apple GPUs, with kernels of their own, for `f32` and the cells that
+/// [`kernel_family`](crate::recurrence::plan::kernel_family) names. Elsewhere it is composed from
+/// Candle's own ops, step by step.
 ///
 /// ```
 /// # use candle_core::{DType, Device, Tensor};
@@ -196,8 +199,9 @@ impl Stack {
             && sequences.initial.is_none()
             && !sequences.time_major
             && !self.config.cell.has_c()
+            && sequences.word == Word::F32
             && (sequences.dropout.is_none() || self.config.recurrent_dropout == 0. && top == 0);
-        if is_plain && self.config.directions() == 1 && x.device().is_cpu() {
+        if is_plain && self.config.directions() == 1 && device::is_for_cpu_kernels(x.device()) {
             // Without a node of the graph for the shape.
             let mut unroll = Unroll::new(Outputs::Last).truncated(sequences.truncation);
             if sequences.recompute {

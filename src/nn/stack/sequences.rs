@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::bptt::Truncation;
+use crate::recurrence::plan::Word;
 use crate::recurrence::State;
 use crate::rng::Stream;
 
@@ -29,6 +30,7 @@ pub struct Sequences<'a> {
     pub(super) truncation: Truncation,
     pub(super) recompute: bool,
     pub(super) dropout: Option<&'a mut Stream>,
+    pub(super) word: Word,
 }
 
 impl<'a> Sequences<'a> {
@@ -42,6 +44,7 @@ impl<'a> Sequences<'a> {
             truncation: Truncation::FULL,
             recompute: false,
             dropout: None,
+            word: Word::F32,
         }
     }
 
@@ -75,6 +78,13 @@ impl<'a> Sequences<'a> {
     /// [`Stack::last`]: super::Stack::last
     pub fn recomputing(self) -> Self {
         Self { recompute: true, ..self }
+    }
+
+    /// Products with recurrent weights read them rounded to `word`: with [`Word::Bf16`] larger layers
+    /// stay in a GPU's shared memory. The weights themselves, sums, states and gradients stay `f32`. For
+    /// devices with kernels only.
+    pub fn recurrent_words(self, word: Word) -> Self {
+        Self { word, ..self }
     }
 
     /// For training: dropout draws from `rng`. Without it nothing is left out.

@@ -9,23 +9,23 @@ use crate::bptt::Truncation;
 
 /// A way to run a layer.
 #[derive(Clone, Copy, Debug)]
-struct Way {
-    cell: Cell,
-    projection: Option<usize>,
-    bidirectional: bool,
-    ragged: bool,
-    masked: bool,
-    time_major: bool,
-    with_initial: bool,
-    read: Outputs,
+pub(super) struct Way {
+    pub(super) cell: Cell,
+    pub(super) projection: Option<usize>,
+    pub(super) bidirectional: bool,
+    pub(super) ragged: bool,
+    pub(super) masked: bool,
+    pub(super) time_major: bool,
+    pub(super) with_initial: bool,
+    pub(super) read: Outputs,
     /// Whether the loss leaves final states out.
-    outputs_alone: bool,
-    truncation: Truncation,
-    recompute: bool,
+    pub(super) outputs_alone: bool,
+    pub(super) truncation: Truncation,
+    pub(super) recompute: bool,
 }
 
 impl Way {
-    fn plain(cell: Cell) -> Self {
+    pub(super) fn plain(cell: Cell) -> Self {
         Self {
             cell,
             projection: None,
@@ -52,7 +52,11 @@ impl Way {
 }
 
 /// The directions of a layer as the reference has them: they share `x` and lengths.
-fn directions(way: Way, (b, t, i, h): (usize, usize, usize, usize), seed: u64) -> Vec<Sequence> {
+pub(super) fn directions(
+    way: Way,
+    (b, t, i, h): (usize, usize, usize, usize),
+    seed: u64,
+) -> Vec<Sequence> {
     let mut rng = Stream::new(seed ^ 77, Purpose::Init);
     let lengths: Vec<usize> = match way.ragged {
         // The longest, none at all, and what lies between.
@@ -109,9 +113,9 @@ fn swap_axes(values: &[f64], first: usize, second: usize, len: usize) -> Vec<f64
 }
 
 /// The tensors of a layer, as variables.
-struct Layer {
-    x: Var,
-    weights: Vec<Vec<Var>>,
+pub(super) struct Layer {
+    pub(super) x: Var,
+    pub(super) weights: Vec<Vec<Var>>,
     initial: Option<State>,
     initial_vars: Vec<Var>,
     mask: Option<Tensor>,
@@ -119,7 +123,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(directions: &[Sequence], way: Way, dtype: DType) -> Self {
+    pub(super) fn new(directions: &[Sequence], way: Way, dtype: DType) -> Self {
         let var = |values: &[f64], shape: &[usize]| {
             let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
             Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
@@ -164,7 +168,7 @@ impl Layer {
         Self { x, weights: weights.collect(), initial, initial_vars, mask, lengths }
     }
 
-    fn weights(&self) -> Vec<Weights> {
+    pub(super) fn weights(&self) -> Vec<Weights> {
         let of = |vars: &Vec<Var>| {
             let tensor = |index: usize| vars[index].as_tensor().clone();
             let mut weights = Weights::new(tensor(0), tensor(1), tensor(2));
@@ -175,7 +179,7 @@ impl Layer {
         self.weights.iter().map(of).collect()
     }
 
-    fn call(&self, way: Way) -> Call<'_> {
+    pub(super) fn call(&self, way: Way) -> Call<'_> {
         Call {
             initial: self.initial.as_ref(),
             lengths: self.lengths.as_deref(),
@@ -188,15 +192,15 @@ impl Layer {
 
 /// What a layer gives: outputs batch-first if they were read, final states, and the gradients of
 /// each direction, of which that of `x` stands with the first.
-struct Found {
-    outputs: Option<Vec<f64>>,
-    h_n: Vec<f64>,
-    c_n: Vec<f64>,
-    gradients: Vec<SequenceGradients>,
+pub(super) struct Found {
+    pub(super) outputs: Option<Vec<f64>>,
+    pub(super) h_n: Vec<f64>,
+    pub(super) c_n: Vec<f64>,
+    pub(super) gradients: Vec<SequenceGradients>,
 }
 
 /// Gradients for all states: outputs `(B, T, D·P)`, h and c.
-fn state_gradients(directions: &[Sequence], seed: u64) -> [Vec<f64>; 3] {
+pub(super) fn state_gradients(directions: &[Sequence], seed: u64) -> [Vec<f64>; 3] {
     let SequenceDims { batch_size: b, seq_len: t, hidden_size: h, output_size: p, .. } =
         directions[0].dims;
     let mut rng = Stream::new(seed + 5, Purpose::Init);
@@ -208,7 +212,7 @@ fn state_gradients(directions: &[Sequence], seed: u64) -> [Vec<f64>; 3] {
     })
 }
 
-fn found(
+pub(super) fn found(
     outputs: Option<Tensor>,
     state: State,
     layer: &Layer,
@@ -294,7 +298,7 @@ fn run_fused(
 }
 
 /// The same by the reference.
-fn expected(directions: &[Sequence], way: Way, grads: &[Vec<f64>; 3]) -> Found {
+pub(super) fn expected(directions: &[Sequence], way: Way, grads: &[Vec<f64>; 3]) -> Found {
     let SequenceDims { batch_size: b, seq_len: t, hidden_size: h, output_size: p, .. } =
         directions[0].dims;
     let width = directions.len() * p;
@@ -340,7 +344,7 @@ fn expected(directions: &[Sequence], way: Way, grads: &[Vec<f64>; 3]) -> Found {
     Found { outputs, h_n, c_n, gradients }
 }
 
-fn assert_found(what: &str, found: &Found, expected: &Found, tolerance: f64) {
+pub(super) fn assert_found(what: &str, found: &Found, expected: &Found, tolerance: f64) {
     assert_eq!(found.outputs.is_some(), expected.outputs.is_some(), "{what}");
     if let (Some(found), Some(expected)) = (&found.outputs, &expected.outputs) {
         assert_close(&format!("{what} outputs"), found, expected, tolerance);

@@ -2,9 +2,11 @@
 //!
 //! [`parity`]: values and gradients at the edges of every size; [`layers`]: every cell in every way
 //! that a layer runs; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
-//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function.
+//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`emulated`]: the
+//! kernels of devices, executed on the CPU.
 
 mod bptt;
+mod emulated;
 mod functions;
 mod layers;
 mod op;

@@ -1,10 +1,10 @@
 //! Launch plans for the device kernels of `kernels/`: pure functions of sizes and limits, compiled and
 //! tested everywhere.
 //!
-//! kernels/README.md has the formulas on the kernels' side. The kernels' emulation on the CPU takes these
-//! plans (`tests/emulate.rs`), as launches on a device will.
+//! kernels/README.md has the formulas on the kernels' side. Launches on a device take these plans, and so
+//! does the kernels' emulation on the CPU.
 
-use super::{Cell, SequenceDims};
+use super::super::{Cell, SequenceDims};
 use crate::{Error, Result};
 
 /// Threads of a block at most, as the kernels are compiled for.
@@ -23,6 +23,9 @@ pub struct DeviceLimits {
     pub multiprocessors: usize,
     /// Blocks of a grid at most.
     pub max_grid: usize,
+    /// Whether the recurrent weights are read from the device's memory rather than held in shared
+    /// memory, which is too small for them on Apple's GPUs.
+    pub streams_weights: bool,
 }
 
 /// How the recurrent weights are kept on the device.
@@ -129,7 +132,7 @@ pub fn plan(
 ) -> Result<LaunchPlan> {
     kernel_family(cell, dims.output_size != dims.hidden_size)?;
     let SequenceDims { batch_size, hidden_size, .. } = *dims;
-    let bytes = |rows: usize| shared_bytes(cell, hidden_size, word, sweep, rows);
+    let bytes = |rows: usize| shared_bytes(cell, hidden_size, word, sweep, rows, limits);
     let block = hidden_size.next_multiple_of(WARP).min(MAX_BLOCK);
     let plan = if bytes(1) <= limits.shared_bytes {
         let wanted = batch_size.div_ceil(limits.multiprocessors.max(1)).max(1);
@@ -153,13 +156,14 @@ pub fn plan(
 }
 
 /// Bytes of dynamic shared memory of a block of the persistent variant: two tiles of vectors, the
-/// recurrent weights, and what units of a gru or lstm carry apart.
+/// recurrent weights unless they are streamed, and what units of a gru or lstm carry apart.
 pub fn shared_bytes(
     cell: Cell,
     hidden_size: usize,
     word: Word,
     sweep: Sweep,
     rows: usize,
+    limits: &DeviceLimits,
 ) -> usize {
     let gates = cell.gates() * hidden_size;
     let (outputs, inputs) = match sweep {
@@ -168,15 +172,16 @@ pub fn shared_bytes(
     };
     let depth = inputs.next_multiple_of(4);
     let carried = if cell.gates() > 1 { 4 * rows * hidden_size } else { 0 };
-    8 * rows * depth + word.bytes() * outputs * depth + carried
+    let weights = if limits.streams_weights { 0 } else { word.bytes() * outputs * depth };
+    8 * rows * depth + weights + carried
 }
 
 /// The largest H of the persistent variant, forward and backward, with tiles of `rows` rows.
 pub fn largest_hidden_size(cell: Cell, word: Word, rows: usize, limits: &DeviceLimits) -> usize {
     let fits = |hidden_size: &usize| {
-        [Sweep::Forward, Sweep::Backward]
-            .into_iter()
-            .all(|sweep| shared_bytes(cell, *hidden_size, word, sweep, rows) <= limits.shared_bytes)
+        [Sweep::Forward, Sweep::Backward].into_iter().all(|sweep| {
+            shared_bytes(cell, *hidden_size, word, sweep, rows, limits) <= limits.shared_bytes
+        })
     };
     (1..4096).take_while(fits).last().unwrap_or(0)
 }
@@ -188,8 +193,12 @@ mod tests {
     /// Rows that share one read of the recurrent weights.
     const ROWS_TOGETHER: usize = 4;
     /// H100: 227 KB, 132 multiprocessors.
-    const H100: DeviceLimits =
-        DeviceLimits { shared_bytes: 227 << 10, multiprocessors: 132, max_grid: (1 << 31) - 1 };
+    const H100: DeviceLimits = DeviceLimits {
+        shared_bytes: 227 << 10,
+        multiprocessors: 132,
+        max_grid: (1 << 31) - 1,
+        streams_weights: false,
+    };
     /// A consumer Ada card: 99 KB.
     const ADA: DeviceLimits = DeviceLimits { shared_bytes: 99 << 10, multiprocessors: 128, ..H100 };
 
@@ -254,8 +263,14 @@ mod tests {
                                     assert!(block >= hidden_size.min(MAX_BLOCK));
                                 }
                                 LaunchPlan::Stepwise { launch } => {
-                                    let one =
-                                        shared_bytes(cell, hidden_size, word, Sweep::Forward, 1);
+                                    let one = shared_bytes(
+                                        cell,
+                                        hidden_size,
+                                        word,
+                                        Sweep::Forward,
+                                        1,
+                                        &limits,
+                                    );
                                     assert!(one > limits.shared_bytes);
                                     let threads = launch.grid * launch.block;
                                     assert!(threads >= batch_size * hidden_size);

@@ -1,0 +1,221 @@
+//! The recurrence on devices: kernels of `kernels/`, launched for whole sequences.
+//!
+//! The way of the data, forward and back:
+//!
+//! - [`run_layer`] checks the arguments and puts the nodes into Candle's graph (`node`);
+//! - `pass` says which kernels run in which order, and what is handed to them;
+//! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory;
+//! - `queue` is what launches have in common, [`cuda`] and [`metal`] hand them to the driver.
+//!
+//! In tests there is one device more, `emulated`: the same launches, executed on the CPU.
+#![allow(unsafe_code)]
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(test)]
+pub(crate) mod emulated;
+#[cfg(feature = "metal")]
+mod metal;
+mod errors;
+mod node;
+mod pass;
+pub mod plan;
+#[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
+mod queue;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use super::op::join;
+use super::{Call, Cell, Outputs, SequenceDims, State, Weights};
+use crate::{Error, Result};
+pub(crate) use errors::reason_of;
+use node::{LayerNode, Slot, StatesNode, WeightsNode};
+use pass::{Direction, Pass};
+use plan::{kernel_family, Word};
+pub(crate) use queue::{Arg, Call as KernelCall, Queue};
+
+/// Whether the CPU's kernels are to be used for tensors there.
+pub(crate) fn is_for_cpu_kernels(device: &Device) -> bool {
+    #[cfg(test)]
+    if emulated::is_on() {
+        return false;
+    }
+    device.is_cpu()
+}
+
+/// Whether kernels of this crate run such a layer on the device of its weights; where they do not, it is
+/// composed of Candle's ops by [`unrolled`](super::unrolled).
+pub(crate) fn has_kernels(cell: Cell, weights: &Weights) -> Result<bool> {
+    Ok(kernel_family(cell, weights.w_hr.is_some()).is_ok()
+        && weights.w_ih.dtype() == DType::F32
+        && Queue::of(weights.w_ih.device())?.is_some())
+}
+
+/// Runs a layer over whole sequences on an NVIDIA or Apple GPU, as [`run_layer`](super::run_layer) does on
+/// the CPU, with weights of one direction or of two.
+///
+/// The arguments are those of [`run_layer`](super::run_layer); recurrent weights are rounded to `word`
+/// for the products, sums and states are `f32`. Keeps for the backward pass, in bytes, `4·D·B·T` times: H
+/// for what the recurrent weights are multiplied with; H for the outputs, unless they are all read, of
+/// tanh, relu and GRU; H for an LSTM's c; and 4·H for the gates of LSTM and GRU.
+///
+/// The same call gives the same bits every time. In `x`, and so in the gradients of the weights, nothing
+/// behind a row's end counts.
+///
+/// # Errors
+/// As [`run_layer`](super::run_layer); [`Error::Device`] when the tensors are on a device without
+/// kernels, or it fails; [`Error::DType`] unless all tensors are `f32`; [`Error::Config`] for a cell
+/// without device kernels ([`kernel_family`]), windows of truncation that are not segments, states that
+/// are to be computed again, and a batch without rows.
+pub fn run_layer(
+    x: &Tensor,
+    cell: Cell,
+    directions: &[&Weights],
+    call: &Call,
+    word: Word,
+) -> Result<(Option<Tensor>, State)> {
+    let family = kernel_family(cell, directions.iter().any(|weights| weights.w_hr.is_some()))?;
+    let dims = check(x, cell, directions, call)?;
+    let Some(queue) = Queue::of(x.device())? else {
+        return Err(Error::Device(format!(
+            "no kernels for {:?} in this build: on the CPU take PackedWeights, for a GPU build with the \
+             feature cuda or metal",
+            x.device().location()
+        )));
+    };
+    let Some(segment) = call.unroll.truncation().segment_len() else {
+        return Err(Error::Config(
+            "on a device gradients are cut at segments only: give segments, or run on the CPU"
+                .into(),
+        ));
+    };
+    let (mut tokens, mut slots) = (Vec::new(), Vec::new());
+    for weights in directions {
+        let slot = Slot::default();
+        let node = WeightsNode { slot: slot.clone() };
+        let [w_ih, w_hh] = [weights.w_ih.contiguous()?, weights.w_hh.contiguous()?];
+        tokens.push(w_ih.apply_op3(&w_hh, &biases(weights)?, node)?);
+        slots.push(slot);
+    }
+    let token = match tokens.len() {
+        1 => tokens.remove(0),
+        _ => Tensor::cat(&tokens, 0)?,
+    };
+    let initial = call.initial.map(join).transpose()?;
+    let tracked = [x, &token].into_iter().chain(&initial).any(Tensor::track_op);
+    let numbers = directions
+        .iter()
+        .zip(slots)
+        .map(|(weights, slot)| Direction::new(weights, word, slot, queue.limits().streams_weights));
+    let pass = Arc::new(Pass {
+        cell,
+        family,
+        word,
+        dims,
+        segment,
+        time_major: call.time_major,
+        read: call.unroll.read(),
+        keeps: tracked,
+        lengths: call.lengths.map(|lengths| pass::lengths(lengths, x.device())).transpose()?,
+        mask: call.mask.map(|mask| mask.detach().contiguous()).transpose()?,
+        x: pass::rows_of(x, call, &dims)?,
+        initial: initial.as_ref().map(Tensor::detach),
+        directions: numbers.collect::<candle_core::Result<_>>()?,
+        grad_of_states: Default::default(),
+        queue,
+    });
+    run(x, &token, initial.as_ref(), pass)
+}
+
+/// Puts the nodes into the graph, and fills them.
+fn run(
+    x: &Tensor,
+    token: &Tensor,
+    initial: Option<&Tensor>,
+    pass: Arc<Pass>,
+) -> Result<(Option<Tensor>, State)> {
+    let SequenceDims { batch_size, seq_len, hidden_size, .. } = pass.dims;
+    let (directions, has_c) = (pass.directions.len(), pass.cell.has_c());
+    let count = directions * batch_size * hidden_size;
+    let len = if has_c { 2 * count } else { count };
+    let shape = match (pass.read, pass.time_major) {
+        (Outputs::All, false) => Shape::from((batch_size, seq_len, directions * hidden_size)),
+        (Outputs::All, true) => Shape::from((seq_len, batch_size, directions * hidden_size)),
+        (Outputs::Last, _) => Shape::from(len),
+    };
+    let node = LayerNode { pass: pass.clone(), shape };
+    let x = x.contiguous()?;
+    let result = match initial {
+        None => x.apply_op2(token, node)?,
+        Some(initial) => x.apply_op3(token, initial, node)?,
+    };
+    let (outputs, states) = match pass.read {
+        Outputs::Last => (None, result),
+        Outputs::All => {
+            let states = result.apply_op1(StatesNode { pass: pass.clone(), len })?;
+            (Some(result), states)
+        }
+    };
+    pass.forward(outputs.as_ref(), &states)?;
+    let of = |first: usize| -> candle_core::Result<Tensor> {
+        states.narrow(0, first, count)?.reshape((directions, batch_size, hidden_size))
+    };
+    let state = State { h: of(0)?, c: if has_c { Some(of(count)?) } else { None } };
+    Ok((outputs, state))
+}
+
+/// Checks sizes, dtypes and devices.
+fn check(x: &Tensor, cell: Cell, directions: &[&Weights], call: &Call) -> Result<SequenceDims> {
+    let (1 | 2, Some(first)) = (directions.len(), directions.first()) else {
+        let number = directions.len();
+        return Err(Error::Config(format!("a layer has 1 or 2 directions, got {number}")));
+    };
+    let sizes = first.check(cell)?;
+    for weights in directions {
+        if weights.check(cell)? != sizes {
+            return Err(Error::Config("the directions of a layer differ in size".into()));
+        }
+        for (name, tensor) in weights.tensors().chain([("x", x)]) {
+            if tensor.dtype() != DType::F32 {
+                return Err(Error::DType {
+                    op: "recurrence on a device",
+                    tensor: name.into(),
+                    expected: "f32 (f64 runs on the CPU)",
+                    actual: tensor.dtype().as_str().into(),
+                });
+            }
+            if !tensor.device().same_device(x.device()) {
+                return Err(Error::Config(format!("{name} is on another device than x")));
+            }
+        }
+    }
+    let dims = SequenceDims::check(x, sizes, DType::F32, call.time_major)?;
+    if let Some(state) = call.initial {
+        dims.check_state(cell, directions.len(), state, DType::F32)?;
+    }
+    if let Some(lengths) = call.lengths {
+        dims.check_lengths(lengths)?;
+    }
+    if let Some(mask) = call.mask {
+        dims.check_mask(directions.len(), mask, DType::F32)?;
+    }
+    if call.unroll.recomputes() {
+        return Err(Error::Config(
+            "states are computed again on the CPU only: on a device all are kept".into(),
+        ));
+    }
+    if dims.batch_size == 0 {
+        return Err(Error::Config("a batch on a device needs at least one row".into()));
+    }
+    Ok(dims)
+}
+
+/// `[b_ih | b_hh]`: an op has three arguments at most.
+fn biases(weights: &Weights) -> candle_core::Result<Tensor> {
+    match &weights.b_hh {
+        None => weights.b_ih.contiguous(),
+        Some(b_hh) => Tensor::cat(&[&weights.b_ih, b_hh], 0),
+    }
+}

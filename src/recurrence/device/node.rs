@@ -1,0 +1,174 @@
+//! The nodes that a layer has in Candle's graph.
+//!
+//! A node makes room for its result and nothing more: [`Pass`] fills it, with tensors at hand instead
+//! of storages. Weights go as on the CPU: a token stands for them in the graph, and their gradients go
+//! beside it, from [`LayerNode`] to [`WeightsNode`].
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Shape,
+    Tensor,
+};
+
+use super::pass::Pass;
+
+/// The gradients of a direction's weights: of w_ih, of w_hh and of the biases, one behind the other.
+pub(super) type WeightGradients = [Tensor; 3];
+
+/// Where they wait.
+pub(super) type Slot = Arc<Mutex<Option<WeightGradients>>>;
+
+/// Room that nothing is written to yet, on the device of `like`.
+fn room<S>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)>
+where
+    S: BackendStorage,
+    S::Device: BackendDevice<Storage = S>,
+{
+    // SAFETY: f32 has no invalid bits; the numbers are written by the pass before anyone reads them.
+    let storage = unsafe { like.device().alloc_uninit(shape, DType::F32)? };
+    Ok((storage, shape.clone()))
+}
+
+/// The forward functions of a node, one for each kind of device.
+macro_rules! makes_room {
+    ($shape:expr; $($others:ident: $layouts:ident),*) => {
+        fn cpu_fwd(
+            &self,
+            first: &CpuStorage,
+            _: &Layout,
+            $($others: &CpuStorage, $layouts: &Layout,)*
+        ) -> candle_core::Result<(CpuStorage, Shape)> {
+            let _ = ($(($others, $layouts),)*);
+            room(first, &$shape(self))
+        }
+
+        fn cuda_fwd(
+            &self,
+            first: &CudaStorage,
+            _: &Layout,
+            $($others: &CudaStorage, $layouts: &Layout,)*
+        ) -> candle_core::Result<(CudaStorage, Shape)> {
+            let _ = ($(($others, $layouts),)*);
+            room(first, &$shape(self))
+        }
+
+        fn metal_fwd(
+            &self,
+            first: &MetalStorage,
+            _: &Layout,
+            $($others: &MetalStorage, $layouts: &Layout,)*
+        ) -> candle_core::Result<(MetalStorage, Shape)> {
+            let _ = ($(($others, $layouts),)*);
+            room(first, &$shape(self))
+        }
+    };
+}
+
+/// `(W_ih, W_hh, biases)` of a direction to the token that stands for them.
+pub(super) struct WeightsNode {
+    pub(super) slot: Slot,
+}
+
+impl CustomOp3 for WeightsNode {
+    fn name(&self) -> &'static str {
+        "rnn-device-weights"
+    }
+
+    makes_room!(|_: &Self| Shape::from(1); second: second_layout, third: third_layout);
+
+    fn bwd(
+        &self,
+        _w_ih: &Tensor,
+        _w_hh: &Tensor,
+        _biases: &Tensor,
+        _token: &Tensor,
+        _grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grads = match self.slot.lock() {
+            Ok(mut slot) => slot.take(),
+            Err(_) => None,
+        };
+        let Some([w_ih, w_hh, biases]) = grads else {
+            candle_core::bail!("{}: no gradients came from the layer", CustomOp3::name(self))
+        };
+        Ok((Some(w_ih), Some(w_hh), Some(biases)))
+    }
+}
+
+/// `(x, token, initial states)` to all outputs or to final states.
+pub(super) struct LayerNode {
+    pub(super) pass: Arc<Pass>,
+    /// Of the result.
+    pub(super) shape: Shape,
+}
+
+impl LayerNode {
+    const NAME: &str = "rnn-device-layer";
+}
+
+impl CustomOp2 for LayerNode {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    makes_room!(|node: &Self| node.shape.clone(); second: second_layout);
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        token: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let [grad_x, grad_token, _] = self.pass.backward(x, token, None, output, grad)?;
+        Ok((grad_x, grad_token))
+    }
+}
+
+impl CustomOp3 for LayerNode {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    makes_room!(|node: &Self| node.shape.clone(); second: second_layout, third: third_layout);
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        token: &Tensor,
+        initial: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [grad_x, grad_token, grad_initial] =
+            self.pass.backward(x, token, Some(initial), output, grad)?;
+        Ok((grad_x, grad_token, grad_initial))
+    }
+}
+
+/// All outputs to the final states, `[h_n | c_n]`, which the same pass computes.
+pub(super) struct StatesNode {
+    pub(super) pass: Arc<Pass>,
+    pub(super) len: usize,
+}
+
+impl CustomOp1 for StatesNode {
+    fn name(&self) -> &'static str {
+        "rnn-device-states"
+    }
+
+    makes_room!(|node: &Self| Shape::from(node.len););
+
+    fn bwd(
+        &self,
+        outputs: &Tensor,
+        _states: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        self.pass.take_grad_of_states(grad)?;
+        let zero = Tensor::zeros((), outputs.dtype(), outputs.device())?;
+        Ok(Some(zero.broadcast_as(outputs.shape())?))
+    }
+}
