@@ -174,8 +174,11 @@ emulate *ARGS: gpp
     set -euo pipefail
     mkdir -p target/emulate
     g++ -std=c++20 -O2 -pthread kernels/host/emulate.cpp -o target/emulate/emulate
+    g++ -std=c++20 -O2 -pthread -DMETAL -Ikernels/host/metal -Wno-attributes kernels/host/emulate.cpp \
+        -o target/emulate/emulate-metal
     export CANDLE_RNN_EMULATE=$PWD/target/emulate/emulate
-    exec cargo test --locked --lib emulated "$@" -- --ignored
+    export CANDLE_RNN_EMULATE_METAL=$PWD/target/emulate/emulate-metal
+    exec cargo test --locked --lib emulated -- --ignored "$@"
 
 # The device kernels' own tests on the CPU, plain and under ThreadSanitizer and AddressSanitizer (about 6 minutes)
 [group('work')]

@@ -17,10 +17,15 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
+#if defined(METAL)
+#include "metal_on_cpu.hpp"
+#else
 #include "cuda_on_cpu.hpp"
+#endif
 
 enum class DType : uint8_t { F32 = 0, BF16 = 1, I32 = 2 };
 enum class Direction : uint8_t { In = 0, Out = 1, InOut = 2 };
@@ -90,7 +95,7 @@ struct Case {
             using Element = std::remove_const_t<std::remove_pointer_t<T>>;
             const auto found = tensors.find(name);
             if (found == tensors.end()) {
-                return nullptr;
+                return reinterpret_cast<T>(NOT_GIVEN);
             }
             Tensor& tensor = found->second;
             constexpr DType expected = std::is_same_v<Element, float> ? DType::F32
@@ -108,6 +113,13 @@ struct Case {
     }
 
    private:
+    // Metal has no null: whoever reads there without asking `given` ends the program.
+#if defined(METAL)
+    static constexpr uintptr_t NOT_GIVEN = 64;
+#else
+    static constexpr uintptr_t NOT_GIVEN = 0;
+#endif
+
     template <typename T>
     T number(const std::map<std::string, T>& numbers, const std::string& name) const {
         const auto found = numbers.find(name);
@@ -120,6 +132,20 @@ struct Case {
 
 using Launcher = std::function<void(Case&)>;
 
+// How many parameters a kernel has behind its arguments: none in CUDA; in Metal the thread's four
+// coordinates, before them which arguments are given, and before those shared memory's pointer, which
+// is the only one to bytes.
+template <typename... Parameters>
+constexpr size_t own_parameters() {
+#if defined(METAL)
+    constexpr bool IS_TILE = (std::is_same_v<Parameters, unsigned char*> || ...);
+    constexpr bool HAS_GIVEN = (std::is_same_v<Parameters, const unsigned&> || ...);
+    return 4 + HAS_GIVEN + IS_TILE;
+#else
+    return 0;
+#endif
+}
+
 // A kernel whose arguments, in order, have the given names (separated by spaces).
 template <typename... Parameters>
 Launcher by_name(void (*kernel)(Parameters...), const char* names) {
@@ -128,14 +154,35 @@ Launcher by_name(void (*kernel)(Parameters...), const char* names) {
     for (std::string word; words >> word;) {
         list.push_back(word);
     }
-    if (list.size() != sizeof...(Parameters)) {
+    constexpr size_t COUNT = sizeof...(Parameters) - own_parameters<Parameters...>();
+    if (list.size() != COUNT) {
         throw std::logic_error(std::string("a kernel has not as many arguments as: ") + names);
     }
     return [=](Case& c) {
         [&]<size_t... I>(std::index_sequence<I...>) {
-            on_cpu::launch(kernel, c.grid, c.block, c.shared_bytes,
-                           c.template argument<Parameters>(list[I])...);
-        }(std::index_sequence_for<Parameters...>{});
+            using All = std::tuple<std::remove_cvref_t<Parameters>...>;
+            const auto named = std::make_tuple(c.template argument<std::tuple_element_t<I, All>>(list[I])...);
+            // Which of them are there, as a bit each.
+            unsigned given = 0;
+            ((given |= static_cast<unsigned>(c.tensors.count(list[I])) << I), ...);
+            auto own = [&] {
+#if defined(METAL)
+                const auto coordinates = std::make_tuple(threadIdx.x, blockIdx.x, blockDim.x, gridDim.x);
+                const auto all = std::make_tuple(given, static_cast<unsigned char*>(shared_memory));
+                if constexpr (own_parameters<Parameters...>() == 6) {
+                    return std::tuple_cat(all, coordinates);
+                } else if constexpr (own_parameters<Parameters...>() == 5) {
+                    return std::tuple_cat(std::make_tuple(given), coordinates);
+                } else {
+                    return coordinates;
+                }
+#else
+                return std::make_tuple();
+#endif
+            };
+            on_cpu::launch([&] { std::apply(kernel, std::tuple_cat(named, own())); }, c.grid, c.block,
+                           c.shared_bytes);
+        }(std::make_index_sequence<COUNT>{});
     };
 }
 

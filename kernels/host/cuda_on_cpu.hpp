@@ -120,9 +120,9 @@ inline void fill_shared(size_t bytes) {
 #endif
 }
 
-// Runs `kernel(args...)` as <<<grid, threads, shared>>> would.
-template <typename... Parameters, typename... Args>
-void launch(void (*kernel)(Parameters...), unsigned grid, unsigned threads, size_t shared, Args... args) {
+// Runs `kernel()` on every thread, as <<<grid, threads, shared>>> would.
+template <typename Kernel>
+void launch(const Kernel& kernel, unsigned grid, unsigned threads, size_t shared) {
     if (shared > SHARED_CAPACITY || threads == 0 || threads > 1024) {
         std::fprintf(stderr, "launch: %u threads, %zu bytes of shared memory\n", threads, shared);
         std::abort();
@@ -140,7 +140,7 @@ void launch(void (*kernel)(Parameters...), unsigned grid, unsigned threads, size
                 fill_shared(shared);
             }
             own.barrier.arrive_and_wait();
-            kernel(args...);
+            kernel();
             own.barrier.arrive_and_wait();
         }
     };

@@ -54,7 +54,8 @@ class Driver {
         f.shared_bytes = shared_bytes_of(p, plan, false);
         f.ints["rows"] = plan.rows;
         add_forward_inputs(f);
-        put_words(f, "w_hh", p.w_hh, {G * states[1], states[1]});
+        put_words(f, "w_hh", STREAMS_WEIGHTS ? transposed(p.w_hh, states[1]) : p.w_hh,
+                  {G * states[1], states[1]});
         put(f, "h_0", p.h_0, states);
         put(f, "c_0", p.c_0, states);
         add_out(f, "h_n", states);
@@ -219,6 +220,18 @@ class Driver {
                 }
             }
         }
+    }
+
+    // The transpose of a matrix with so many columns.
+    static Vec transposed(const Vec& matrix, size_t columns) {
+        const size_t rows = matrix.size() / columns;
+        Vec out(matrix.size());
+        for (size_t i = 0; i < rows; i++) {
+            for (size_t j = 0; j < columns; j++) {
+                out[j * rows + i] = matrix[i * columns + j];
+            }
+        }
+        return out;
     }
 
     // A (B, T, size) tensor with NaN behind the rows' ends: nothing there may be read.

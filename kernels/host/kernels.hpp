@@ -4,11 +4,24 @@
 
 #include "case.hpp"
 
+#if defined(METAL)
+#include "../adam.metal"
+#include "../gru.metal"
+#include "../lstm.metal"
+#include "../rnn.metal"
+#include "../step.metal"
+#undef device
+#undef constant
+#undef threadgroup
+#undef thread
+#undef kernel
+#else
 #include "../adam.cu"
 #include "../gru.cu"
 #include "../lstm.cu"
 #include "../rnn.cu"
 #include "../step.cu"
+#endif
 
 // Both words of W_hh.
 #define BOTH(NAME, ARGUMENTS)                                   \

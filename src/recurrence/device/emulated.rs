@@ -13,6 +13,7 @@ use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
 
 use super::plan::DeviceLimits;
 use super::queue::{int, Arg, Call, Launcher};
+use super::source;
 
 /// What the kernels are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,32 +93,31 @@ impl Emulated {
     }
 }
 
-/// The arguments of a kernel as its source declares them: whether each is a pointer, and its name.
-fn declared(kernel: &str) -> Vec<(bool, String)> {
+/// The arguments of a kernel as its source declares them: what kind each is, and its name.
+fn declared(kernel: &str) -> Vec<(&'static str, String)> {
     let (name, _word) = kernel.rsplit_once('_').unwrap();
-    let sources = [
-        include_str!("../../../kernels/rnn_kernels.inc"),
-        include_str!("../../../kernels/gru_kernels.inc"),
-        include_str!("../../../kernels/lstm_kernels.inc"),
-        include_str!("../../../kernels/step.cu"),
-        include_str!("../../../kernels/adam.cu"),
-    ];
+    let family = source::family(kernel).unwrap();
     let heads = [format!("KERNEL({name})("), format!("{kernel}(")];
-    let list = sources.iter().find_map(|source| {
-        let begin = heads.iter().find_map(|head| Some(source.find(head.as_str())? + head.len()))?;
-        source[begin..].split(") {").next()
+    let files = [format!("{family}_kernels.inc"), format!("{family}.h")];
+    let list = files.iter().filter_map(|name| source::file(name)).find_map(|text| {
+        let begin = heads.iter().find_map(|head| Some(text.find(head.as_str())? + head.len()))?;
+        text[begin..].split("\n) {").next()
     });
     let list = list.unwrap_or_else(|| panic!("no source has a kernel {kernel}"));
-    let without_comments: String =
-        list.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join(" ");
-    without_comments
-        .split(',')
-        .map(|argument| {
-            let name = argument.rsplit(|c: char| c == '*' || c.is_whitespace());
-            let name = name.into_iter().find(|word| !word.is_empty()).unwrap();
-            (argument.contains('*'), name.to_string())
-        })
-        .collect()
+    let mut arguments = Vec::new();
+    for line in list.lines().map(str::trim) {
+        for kind in ["IN", "OUT", "INT", "FLOAT"] {
+            let inside = line.strip_prefix(kind).and_then(|rest| rest.strip_prefix('('));
+            let Some((inside, _)) = inside.and_then(|inside| inside.split_once(')')) else {
+                continue;
+            };
+            let (index, name) =
+                (inside.split(',').next().unwrap(), inside.rsplit(", ").next().unwrap());
+            assert_eq!(index.parse(), Ok(arguments.len()), "{kernel}: {name}");
+            arguments.push((kind, name.to_string()));
+        }
+    }
+    arguments
 }
 
 /// A tensor's memory: from its first number to behind its last, whatever lies between.
@@ -298,7 +298,15 @@ impl Launcher for Emulated {
         let given: Vec<_> = call
             .args
             .iter()
-            .map(|(name, arg)| (!matches!(arg, Arg::Int(_) | Arg::Float(_)), name.to_string()))
+            .map(|(name, arg)| {
+                let kind = match arg {
+                    Arg::In(_) => "IN",
+                    Arg::Out(_) | Arg::InOut(_) => "OUT",
+                    Arg::Int(_) => "INT",
+                    Arg::Float(_) => "FLOAT",
+                };
+                (kind, name.to_string())
+            })
             .collect();
         assert_eq!(given, declared, "the arguments of {}", call.kernel);
         self.note(&call.kernel);

@@ -22,6 +22,8 @@ mod pass;
 pub mod plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
 mod queue;
+#[cfg(any(test, feature = "cuda", feature = "metal"))]
+mod source;
 
 use std::sync::Arc;
 

@@ -21,20 +21,17 @@ const CARD: DeviceLimits = DeviceLimits {
     max_grid: 1 << 30,
     streams_weights: false,
 };
-/// A card on which no layer is one launch.
-const TINY: DeviceLimits = DeviceLimits { shared_bytes: 16, ..CARD };
 /// An Apple GPU.
 const APPLE: DeviceLimits = DeviceLimits { shared_bytes: 32 << 10, streams_weights: true, ..CARD };
 
 /// The cards that layers are run on, with the names of their kernels' variants.
 fn cards() -> Vec<(Language, DeviceLimits, &'static str)> {
-    let mut cards = vec![(Language::Cuda, CARD, "forward"), (Language::Cuda, TINY, "step_forward")];
-    if std::env::var_os("CANDLE_RNN_EMULATE_METAL").is_some() {
-        let tiny = DeviceLimits { shared_bytes: 16, ..APPLE };
-        cards.push((Language::Metal, APPLE, "forward"));
-        cards.push((Language::Metal, tiny, "step_forward"));
-    }
-    cards
+    let of = |language, card: DeviceLimits| {
+        // So small that no layer is one launch.
+        let tiny = DeviceLimits { shared_bytes: 16, ..card };
+        [(language, card, "forward"), (language, tiny, "step_forward")]
+    };
+    [of(Language::Cuda, CARD), of(Language::Metal, APPLE)].concat()
 }
 
 fn check(way: Way, size: (usize, usize, usize, usize), seed: u64, word: Word, tolerance: f64) {

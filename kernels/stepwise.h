@@ -5,11 +5,11 @@
 //     for s in (0..T).rev():       *_step_backward(s);  z = operand W_hh (B, H)
 //     step_end
 //
-// `operand` is what the GEMM reads, in the words of W_hh. The same cells as in persistent.cuh.
+// `operand` is what the GEMM reads, in the words of W_hh. The same cells as in persistent.h.
 
 #pragma once
 
-#include "cell.cuh"
+#include "cell.h"
 
 // The thread's place in a (B, H) tensor.
 struct Unit {
@@ -18,8 +18,8 @@ struct Unit {
     size_t at;
     bool exists;
 
-    __device__ Unit(int batch_size, int units) {
-        at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    METHOD Unit(LOCAL const Threads& threads, int batch_size, int units) {
+        at = static_cast<size_t>(threads.block) * threads.count + threads.index;
         row = static_cast<int>(at / units);
         unit = static_cast<int>(at % units);
         exists = row < batch_size;
@@ -28,11 +28,17 @@ struct Unit {
 
 // `h`, `c`: (B, H) in|out: the states before the step, then after it.
 template <class Cell, typename Word>
-__device__ inline void
-forward_one_step(const Forward& pass, const float* z_hh, float* h, float* c, Word* operand, int step) {
+FUNCTION void
+forward_one_step(LOCAL const Threads& threads,
+                 LOCAL const Forward& pass,
+                 GLOBAL const float* z_hh,
+                 GLOBAL float* h,
+                 GLOBAL float* c,
+                 GLOBAL Word* operand,
+                 int step) {
     constexpr int G = Cell::GATES;
     const int units = pass.batch.hidden_size;
-    const Unit own(pass.batch.batch_size, units);
+    const Unit own(threads, pass.batch.batch_size, units);
     if (!own.exists) {
         return;
     }
@@ -64,11 +70,16 @@ forward_one_step(const Forward& pass, const float* z_hh, float* h, float* c, Wor
 // `z`: (B, H) in: the product with the operand of the step before this call; null at the first
 // call. `state`: (B, H) in|out, of cells that have one; not read at the first call.
 template <class Cell, typename Word>
-__device__ inline void
-backward_one_step(const Backward& pass, const float* z, float* state, Word* operand, int step) {
+FUNCTION void
+backward_one_step(LOCAL const Threads& threads,
+                  LOCAL const Backward& pass,
+                  GLOBAL const float* z,
+                  GLOBAL float* state,
+                  GLOBAL Word* operand,
+                  int step) {
     constexpr int G = Cell::GATES;
     const int units = pass.batch.hidden_size;
-    const Unit own(pass.batch.batch_size, units);
+    const Unit own(threads, pass.batch.batch_size, units);
     if (!own.exists) {
         return;
     }

@@ -1,7 +1,7 @@
 // What a pass reads and writes, in the terms that all cells share, and what a cell has to give.
 //
-// A cell is a struct of static members; rnn.cu, gru.cu and lstm.cu hold one each. Sweeps over
-// steps (persistent.cuh, stepwise.cuh) are written once over it:
+// A cell is a struct of static members; rnn.h, gru.h and lstm.h hold one each. Sweeps over steps
+// (persistent.h, stepwise.h) are written once over it:
 //
 //     GATES      G
 //     SAVED      numbers a unit keeps of a step for backward, besides h and c
@@ -16,22 +16,22 @@
 
 #pragma once
 
-#include "common.cuh"
+#include "common.h"
 
 // Tensors of a forward pass. Those that may be null are marked; a cell without one leaves it null.
 struct Forward {
     Batch batch;
     int function = 0;             // rnn: 0 tanh, 1 relu
-    const float* gx = nullptr;    // (B, T, G*H) in: W_ih x + b_ih
-    const float* b_hh = nullptr;  // (G*H,) in; or null
-    const float* h_0 = nullptr;   // (B, H) in; or null: zeros
-    const float* c_0 = nullptr;   // (B, H) in; or null: zeros
-    float* outputs = nullptr;     // (B, T, H), strided, out: h_t, zero behind a row's end; or null
-    float* h_in = nullptr;        // (B, T, H) out: what W_hh is multiplied by, zero behind the end; or null
-    float* gates = nullptr;       // (B, T, SAVED*H) out: kept for backward, unwritten behind the end; or null
-    float* c = nullptr;           // (B, T, H) out: c_t, unwritten behind the end; or null
-    float* h_n = nullptr;         // (B, H) out: the state at each row's end
-    float* c_n = nullptr;         // (B, H) out
+    GLOBAL const float* gx = nullptr;    // (B, T, G*H) in: W_ih x + b_ih
+    GLOBAL const float* b_hh = nullptr;  // (G*H,) in; or null
+    GLOBAL const float* h_0 = nullptr;   // (B, H) in; or null: zeros
+    GLOBAL const float* c_0 = nullptr;   // (B, H) in; or null: zeros
+    GLOBAL float* outputs = nullptr;     // (B, T, H), strided, out: h_t, zero behind a row's end; or null
+    GLOBAL float* h_in = nullptr;        // (B, T, H) out: what W_hh is multiplied by, zero behind the end; or null
+    GLOBAL float* gates = nullptr;       // (B, T, SAVED*H) out: kept for backward, unwritten behind the end; or null
+    GLOBAL float* c = nullptr;           // (B, T, H) out: c_t, unwritten behind the end; or null
+    GLOBAL float* h_n = nullptr;         // (B, H) out: the state at each row's end
+    GLOBAL float* c_n = nullptr;         // (B, H) out
 };
 
 // Tensors of a backward pass. What lies behind a row's end is not read.
@@ -39,22 +39,22 @@ struct Backward {
     Batch batch;
     int function = 0;
     int segment = 0;                      // steps of a truncation segment; 0: none
-    const float* outputs = nullptr;       // (B, T, H), strided, in
-    const float* gates = nullptr;         // (B, T, SAVED*H) in
-    const float* c = nullptr;             // (B, T, H) in
-    const float* h_0 = nullptr;           // (B, H) in; or null
-    const float* c_0 = nullptr;           // (B, H) in; or null
-    const float* grad_outputs = nullptr;  // (B, T, H), of the outputs' strides, in; or null
-    const float* grad_h_n = nullptr;      // (B, H) in; or null
-    const float* grad_c_n = nullptr;      // (B, H) in; or null
-    float* delta_x = nullptr;             // (B, T, G*H) out: gradient of gx, zero behind the end
-    float* delta_h = nullptr;             // (B, T, G*H) out: of W_hh h + b_hh, where TWO_DELTAS
-    float* grad_h_0 = nullptr;            // (B, H) out
-    float* grad_c_0 = nullptr;            // (B, H) out
+    GLOBAL const float* outputs = nullptr;       // (B, T, H), strided, in
+    GLOBAL const float* gates = nullptr;         // (B, T, SAVED*H) in
+    GLOBAL const float* c = nullptr;             // (B, T, H) in
+    GLOBAL const float* h_0 = nullptr;           // (B, H) in; or null
+    GLOBAL const float* c_0 = nullptr;           // (B, H) in; or null
+    GLOBAL const float* grad_outputs = nullptr;  // (B, T, H), of the outputs' strides, in; or null
+    GLOBAL const float* grad_h_n = nullptr;      // (B, H) in; or null
+    GLOBAL const float* grad_c_n = nullptr;      // (B, H) in; or null
+    GLOBAL float* delta_x = nullptr;             // (B, T, G*H) out: gradient of gx, zero behind the end
+    GLOBAL float* delta_h = nullptr;             // (B, T, G*H) out: of W_hh h + b_hh, where TWO_DELTAS
+    GLOBAL float* grad_h_0 = nullptr;            // (B, H) out
+    GLOBAL float* grad_c_0 = nullptr;            // (B, H) out
 };
 
 // The number of a unit in a (B, H) tensor that may be null.
-__device__ inline float at_or_zero(const float* tensor, int row, int unit, int units) {
+FUNCTION float at_or_zero(GLOBAL const float* tensor, int row, int unit, int units) {
     return tensor ? tensor[static_cast<size_t>(row) * units + unit] : 0.f;
 }
 
@@ -63,13 +63,13 @@ __device__ inline float at_or_zero(const float* tensor, int row, int unit, int u
 // `h_in` and `h_t` are zero where the row does not have the step; `saved` and `c_t` are not read
 // there.
 template <class Cell>
-__device__ inline void write_step(const Forward& pass,
-                                  const Place& place,
+FUNCTION void write_step(LOCAL const Forward& pass,
+                                  LOCAL const Place& place,
                                   int unit,
                                   float h_in,
                                   float h_t,
                                   float c_t,
-                                  const float (&saved)[Cell::SAVED + 1]) {
+                                  LOCAL const float (&saved)[Cell::SAVED + 1]) {
     const int units = pass.batch.hidden_size;
     if (pass.outputs) {
         pass.outputs[place.output + unit] = h_t;
@@ -96,15 +96,15 @@ __device__ inline void write_step(const Forward& pass,
 //
 // `from_product` is the sum of the next step's deltas times W_hh, before the mask.
 template <class Cell>
-__device__ inline void reverse_step(const Backward& pass,
-                                    const Place& place,
+FUNCTION void reverse_step(LOCAL const Backward& pass,
+                                    LOCAL const Place& place,
                                     int row,
                                     int unit,
-                                    const typename Cell::Kept& kept,
+                                    LOCAL const typename Cell::Kept& kept,
                                     float grad_output,
                                     float from_product,
-                                    float& state,
-                                    float (&delta_h)[Cell::GATES]) {
+                                    LOCAL float& state,
+                                    LOCAL float (&delta_h)[Cell::GATES]) {
     const int units = pass.batch.hidden_size;
     float delta_x[Cell::GATES];
 #pragma unroll

@@ -1,56 +1,59 @@
 // The sweeps in which a block takes a tile of batch rows through all T steps.
 //
 // Rows are independent, so blocks never wait for each other: no grid-wide barrier, no atomics, and
-// the same bits every time. W_hh stays in shared memory as panels (common.cuh). A thread owns
-// units threadIdx.x, threadIdx.x + blockDim.x, .. with all their gates, for all rows of the tile:
-// gates never travel between threads. One step, forward:
+// the same bits every time. W_hh is where weights.h says. A thread owns the units with its own index,
+// and every so many behind it as the block has threads, with all their gates, for all rows of the
+// tile: gates never travel between threads. One step, forward:
 //
 //     fetch gx of the step (its latency hides behind the product)
 //     z = W_hh h_in         h_in read from one of two tiles
 //     the cell              c, or h without the mask, in memory that only this thread touches
 //     h_in of the next step into the other tile
-//     __syncthreads
+//     barrier
 //
 // With two tiles, one barrier a step is enough: who is past it writes the tile that nobody reads
-// any more. Backward is the same shape: the tiles hold deltas, the panels W_hh transposed.
+// any more. Backward is the same shape: the tiles hold deltas, the matrix is W_hh transposed.
 //
-// Known limits: W_hh must fit in shared memory (shared_bytes); above that, stepwise.cuh.
+// Known limits: what shared_bytes counts must fit in shared memory; above that, stepwise.h.
 
 #pragma once
 
-#include "cell.cuh"
+#include "cell.h"
+#include "weights.h"
 
-// Bytes of dynamic shared memory: two tiles of vectors, the panels, and the units' own numbers.
+// Bytes of dynamic shared memory: two tiles of vectors, W_hh unless it is streamed, and the units'
+// own numbers.
 // Forward: n = G*H, k = H. Backward: n = H, k = G*H.
-__host__ __device__ inline size_t
+HOST_FUNCTION size_t
 shared_bytes(int word_bytes, int n, int k, int rows, bool has_state, int units) {
     const size_t depth = padded(k);
-    return 4 * 2 * rows * depth + word_bytes * n * depth + (has_state ? 4 * rows * units : 0);
+    const size_t weights = STREAMS_WEIGHTS ? 0 : word_bytes * n * depth;
+    return 4 * 2 * rows * depth + weights + (has_state ? 4 * rows * units : 0);
 }
 
-// The three parts of a block's shared memory, in an order that keeps each aligned.
+// The parts of a block's shared memory, in an order that keeps each aligned.
 template <typename Word>
 struct Shared {
     int depth;
-    int tile;      // numbers of a tile
-    float* tiles;  // (2, rows, depth)
-    Word* panels;  // (depth / 4, n, 4)
-    float* state;  // (rows, H)
+    int tile;             // numbers of a tile
+    SHARED float* tiles;  // (2, rows, depth)
+    Weights<Word> weights;
+    SHARED float* state;  // (rows, H)
 
-    __device__ Shared(unsigned char* memory, int n, int k, int rows)
+    METHOD Shared(SHARED unsigned char* memory, GLOBAL const Word* matrix, int n, int k, int rows)
         : depth(padded(k)),
           tile(rows * depth),
-          tiles(reinterpret_cast<float*>(memory)),
-          panels(reinterpret_cast<Word*>(tiles + 2 * tile)),
-          state(reinterpret_cast<float*>(panels + static_cast<size_t>(n) * depth)) {}
+          tiles(reinterpret_cast<SHARED float*>(memory)),
+          weights(tiles + 2 * tile, matrix, n, k),
+          state(tiles + 2 * tile + Weights<Word>::floats(n, k)) {}
 
-    __device__ float* tile_of(int step) const { return tiles + (step & 1) * tile; }
+    METHOD SHARED float* tile_of(int step) const { return tiles + (step & 1) * tile; }
 };
 
 // Calls `body` with a compile-time number of rows until `count` rows are done: sums stay in
 // registers, and W_hh is read once per four rows.
 template <class Body>
-__device__ inline void for_row_groups(int count, const Body& body) {
+FUNCTION void for_row_groups(int count, LOCAL const Body& body) {
     int row = 0;
     for (; row + 4 <= count; row += 4) {
         body.template run<4>(row);
@@ -67,18 +70,18 @@ __device__ inline void for_row_groups(int count, const Body& body) {
 // One step of one unit, forward.
 template <class Cell, typename Word>
 struct ForwardStep {
-    const Forward& pass;
-    const Shared<Word>& shared;
+    LOCAL const Forward& pass;
+    LOCAL const Shared<Word>& shared;
     int first_row;  // of the tile, in the batch
     int step;
     int unit;
 
     template <int ROWS>
-    __device__ void run(int row) const {
+    METHOD void run(int row) const {
         constexpr int G = Cell::GATES;
         const int units = pass.batch.hidden_size;
-        const float* now = shared.tile_of(step) + row * shared.depth;
-        float* next = shared.tile_of(step + 1) + row * shared.depth;
+        SHARED const float* now = shared.tile_of(step) + row * shared.depth;
+        SHARED float* next = shared.tile_of(step + 1) + row * shared.depth;
         float x[G][ROWS], z[G][ROWS];
         bool is_any_active = false;
 #pragma unroll
@@ -92,7 +95,7 @@ struct ForwardStep {
             }
         }
         if (is_any_active) {
-            add_products(z, shared.panels, now, G * units, shared.depth, unit, units);
+            shared.weights.add_products(z, now, shared.depth, unit, units);
         }
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
@@ -109,7 +112,7 @@ struct ForwardStep {
                 x_r[g] = x[g][r];
                 z_r[g] = z[g][r];
             }
-            float* own = shared.state + (row + r) * units + unit;
+            SHARED float* own = shared.state + (row + r) * units + unit;
             float state = Cell::HAS_STATE ? *own : 0.f;
             const float h_t = Cell::forward(x_r, z_r, pass.function, state, saved);
             if (Cell::HAS_STATE) {
@@ -129,23 +132,26 @@ struct ForwardStep {
 };
 
 // A block's rows: those of its tile that the batch has.
-__device__ inline int rows_of_block(const Batch& batch, int rows) {
-    const int left = batch.batch_size - static_cast<int>(blockIdx.x) * rows;
+FUNCTION int rows_of_block(LOCAL const Threads& threads, LOCAL const Batch& batch, int rows) {
+    const int left = batch.batch_size - threads.block * rows;
     return left < rows ? left : rows;
 }
 
 template <class Cell, typename Word>
-__device__ inline void forward_sweep(const Forward& pass, const Word* w_hh, int rows) {
-    extern __shared__ __align__(16) unsigned char shared_memory[];
+FUNCTION void forward_sweep(LOCAL const Threads& threads,
+                      SHARED unsigned char* memory,
+                      LOCAL const Forward& pass,
+                      GLOBAL const Word* w_hh,
+                      int rows) {
     const int units = pass.batch.hidden_size;
     const int n = Cell::GATES * units;
-    const int count = rows_of_block(pass.batch, rows);
-    const int first_row = blockIdx.x * rows;
-    const Shared<Word> shared(shared_memory, n, units, rows);
+    const int count = rows_of_block(threads, pass.batch, rows);
+    const int first_row = threads.block * rows;
+    const Shared<Word> shared(memory, w_hh, n, units, rows);
 
-    fill_panels<false>(shared.panels, w_hh, n, units);
+    shared.weights.template fill<false>(threads);
     // Both tiles: the second so that what a row without steps leaves there is a number.
-    for (int i = threadIdx.x; i < count * shared.depth; i += blockDim.x) {
+    for (int i = threads.index; i < count * shared.depth; i += threads.count) {
         const int row = first_row + i / shared.depth;
         const int unit = i % shared.depth;
         const bool is_padding = unit >= units;
@@ -154,7 +160,7 @@ __device__ inline void forward_sweep(const Forward& pass, const Word* w_hh, int 
         shared.tile_of(0)[i] = h_in;
         shared.tile_of(1)[i] = h_in;
     }
-    for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+    for (int unit = threads.index; unit < units; unit += threads.count) {
         for (int r = 0; r < count; r++) {
             const int row = first_row + r;
             const float h = at_or_zero(pass.h_0, row, unit, units);
@@ -170,27 +176,27 @@ __device__ inline void forward_sweep(const Forward& pass, const Word* w_hh, int 
             }
         }
     }
-    __syncthreads();
+    BARRIER();
 
     for (int step = 0; step < pass.batch.seq_len; step++) {
-        for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+        for (int unit = threads.index; unit < units; unit += threads.count) {
             for_row_groups(count, ForwardStep<Cell, Word>{pass, shared, first_row, step, unit});
         }
-        __syncthreads();
+        BARRIER();
     }
 }
 
 // One step of one unit, backward. The tiles hold the deltas of the hidden side.
 template <class Cell, typename Word>
 struct BackwardStep {
-    const Backward& pass;
-    const Shared<Word>& shared;
+    LOCAL const Backward& pass;
+    LOCAL const Shared<Word>& shared;
     int first_row;
     int step;
     int unit;
 
     template <int ROWS>
-    __device__ void run(int row) const {
+    METHOD void run(int row) const {
         constexpr int G = Cell::GATES;
         const int units = pass.batch.hidden_size;
         typename Cell::Kept kept[ROWS] = {};
@@ -211,14 +217,14 @@ struct BackwardStep {
             }
         }
         if (is_any_carrying) {
-            const float* now = shared.tile_of(step + 1) + row * shared.depth;
-            add_products(sums, shared.panels, now, units, shared.depth, unit, 0);
+            SHARED const float* now = shared.tile_of(step + 1) + row * shared.depth;
+            shared.weights.add_products(sums, now, shared.depth, unit, 0);
         }
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             const int batch_row = first_row + row + r;
             const Place place(pass.batch, batch_row, step, pass.segment);
-            float* own = shared.state + (row + r) * units + unit;
+            SHARED float* own = shared.state + (row + r) * units + unit;
             float state = Cell::HAS_STATE ? *own : 0.f;
             float delta_h[G];
             reverse_step<Cell>(pass, place, batch_row, unit, kept[r], grad_output[r], sums[0][r],
@@ -226,7 +232,7 @@ struct BackwardStep {
             if (Cell::HAS_STATE) {
                 *own = state;
             }
-            float* next = shared.tile_of(step) + (row + r) * shared.depth;
+            SHARED float* next = shared.tile_of(step) + (row + r) * shared.depth;
 #pragma unroll
             for (int g = 0; g < G; g++) {
                 next[g * units + unit] = delta_h[g];
@@ -238,21 +244,21 @@ struct BackwardStep {
 // Behind the first step: what arrives at the initial state.
 template <class Cell, typename Word>
 struct BackwardEnd {
-    const Backward& pass;
-    const Shared<Word>& shared;
+    LOCAL const Backward& pass;
+    LOCAL const Shared<Word>& shared;
     int first_row;
     int unit;
 
     template <int ROWS>
-    __device__ void run(int row) const {
+    METHOD void run(int row) const {
         const int units = pass.batch.hidden_size;
         float sums[1][ROWS];
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             sums[0][r] = 0.f;
         }
-        const float* now = shared.tile_of(0) + row * shared.depth;
-        add_products(sums, shared.panels, now, units, shared.depth, unit, 0);
+        SHARED const float* now = shared.tile_of(0) + row * shared.depth;
+        shared.weights.add_products(sums, now, shared.depth, unit, 0);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             const int batch_row = first_row + row + r;
@@ -277,23 +283,26 @@ struct BackwardEnd {
 };
 
 template <class Cell, typename Word>
-__device__ inline void backward_sweep(const Backward& pass, const Word* w_hh, int rows) {
-    extern __shared__ __align__(16) unsigned char shared_memory[];
+FUNCTION void backward_sweep(LOCAL const Threads& threads,
+                       SHARED unsigned char* memory,
+                       LOCAL const Backward& pass,
+                       GLOBAL const Word* w_hh,
+                       int rows) {
     const int units = pass.batch.hidden_size;
     const int k = Cell::GATES * units;
-    const int count = rows_of_block(pass.batch, rows);
-    const int first_row = blockIdx.x * rows;
-    const Shared<Word> shared(shared_memory, units, k, rows);
+    const int count = rows_of_block(threads, pass.batch, rows);
+    const int first_row = threads.block * rows;
+    const Shared<Word> shared(memory, w_hh, units, k, rows);
 
-    fill_panels<true>(shared.panels, w_hh, units, k);
+    shared.weights.template fill<true>(threads);
     // The padding counts in products; the rest is written before it is read.
-    for (int i = threadIdx.x; i < 2 * shared.tile; i += blockDim.x) {
+    for (int i = threads.index; i < 2 * shared.tile; i += threads.count) {
         if (i % shared.depth >= k) {
             shared.tiles[i] = 0.f;
         }
     }
     if (Cell::HAS_STATE) {
-        for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+        for (int unit = threads.index; unit < units; unit += threads.count) {
             for (int r = 0; r < count; r++) {
                 shared.state[r * units + unit] = 0.f;
             }
@@ -303,12 +312,12 @@ __device__ inline void backward_sweep(const Backward& pass, const Word* w_hh, in
     // No barrier yet: nothing is carried into the last step, so its reverse makes no product, and
     // the barrier behind it stands before the first. That takes T >= 1.
     for (int step = pass.batch.seq_len - 1; step >= 0; step--) {
-        for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+        for (int unit = threads.index; unit < units; unit += threads.count) {
             for_row_groups(count, BackwardStep<Cell, Word>{pass, shared, first_row, step, unit});
         }
-        __syncthreads();
+        BARRIER();
     }
-    for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+    for (int unit = threads.index; unit < units; unit += threads.count) {
         for_row_groups(count, BackwardEnd<Cell, Word>{pass, shared, first_row, unit});
     }
 }

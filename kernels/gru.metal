@@ -1,0 +1,3 @@
+// The GRU for Metal: gru.h has the kernels.
+
+#include "gru.h"

@@ -1,0 +1,3 @@
+// The LSTM for Metal: lstm.h has the kernels.
+
+#include "lstm.h"
