@@ -23,35 +23,13 @@ train-cpu *ARGS:
 [group('use')]
 [no-exit-message]
 train-cuda *ARGS:
-    #!/usr/bin/env bash
-    set -euo pipefail
-    fail() { echo "error: $*" >&2; exit 1; }
-    nvidia-smi -L >/dev/null 2>&1 || fail "no NVIDIA GPU answers (nvidia-smi -L): install its driver, or train with \`just train-cpu\`"
-    own=("{{cuda_venv}}"/lib/python*/site-packages/nvidia/cu13)
-    if [ -x "${own[0]}/bin/nvcc" ]; then
-        root=${own[0]}
-        export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root
-        export PATH=$root/bin:$PATH LD_LIBRARY_PATH=$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-        # The linker asks for libcuda.so, of which a driver alone brings libcuda.so.1.
-        driver=$(ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*libcuda\.so\.1\)$/\1/p' | head -n 1) || true
-        if [ -n "$driver" ]; then ln -sf "$driver" "$root/lib/libcuda.so"; fi
-        export LIBRARY_PATH=$root/lib${LIBRARY_PATH:+:$LIBRARY_PATH}
-    elif [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
-        export PATH=${CUDA_HOME:-/usr/local/cuda}/bin:$PATH
-    fi
-    command -v nvcc >/dev/null || fail "no CUDA compiler (nvcc): \`just cuda-compiler\` installs NVIDIA's into .venv-cuda, as an installed CUDA toolkit with its bin on PATH also would"
-    exec cargo run --release --locked --features cuda -- train --device cuda "$@"
+    @just --justfile "{{justfile()}}" on-cuda cargo run --release --locked --features cuda -- train --device cuda "$@"
 
 # The same on a Mac's GPU
 [group('use')]
 [no-exit-message]
 train-metal *ARGS:
-    #!/usr/bin/env bash
-    set -euo pipefail
-    fail() { echo "error: $*" >&2; exit 1; }
-    [ "$(uname -s)" = Darwin ] || fail "Metal needs a Mac, this is $(uname -s): train with \`just train-cpu\`, or with \`just train-cuda\` on an NVIDIA GPU"
-    xcrun --find cc >/dev/null 2>&1 || fail "no linker: \`xcode-select --install\` installs Apple's command line tools"
-    exec cargo run --release --locked --features metal -- train --device metal "$@"
+    @just --justfile "{{justfile()}}" on-metal cargo run --release --locked --features metal -- train --device metal "$@"
 
 # Accuracy and loss of a run on the test set, or on `--split valid`
 [group('use')]
@@ -205,6 +183,107 @@ mutate-kernels: gpp
 [no-exit-message]
 gpp:
     @command -v g++ >/dev/null || just --justfile "{{justfile()}}" debian-packages g++
+
+# The device tests on an NVIDIA GPU, and all others of the library in the same build
+[group('work')]
+[no-exit-message]
+test-cuda *ARGS:
+    @just --justfile "{{justfile()}}" on-cuda cargo test --locked --features cuda --lib -- --test-threads 1 --include-ignored --skip emulated "$@"
+
+# The same on a Mac's GPU
+[group('work')]
+[no-exit-message]
+test-metal *ARGS:
+    @just --justfile "{{justfile()}}" on-metal cargo test --locked --features metal --lib -- --test-threads 1 --include-ignored --skip emulated "$@"
+
+# Layers and the reference job's step on an NVIDIA GPU, fused beside composed from Candle's ops
+[group('work')]
+[no-exit-message]
+bench-cuda *ARGS:
+    @just --justfile "{{justfile()}}" on-cuda cargo bench --locked --features cuda --bench device -- "$@"
+
+# The same on a Mac's GPU
+[group('work')]
+[no-exit-message]
+bench-metal *ARGS:
+    @just --justfile "{{justfile()}}" on-metal cargo bench --locked --features metal --bench device -- "$@"
+
+# What can be known of CUDA without a GPU: the kernels' registers on four architectures, no spills, and clippy over the feature
+[group('work')]
+[no-exit-message]
+check-cuda:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    root=$(just --justfile "{{justfile()}}" cuda-root) || root=
+    if [ -z "$root" ]; then
+        just --justfile "{{justfile()}}" cuda-compiler
+        root=$(just --justfile "{{justfile()}}" cuda-root)
+    fi
+    export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root PATH=$root/bin:$PATH
+    kernels/host/registers.sh 75 80 90 120
+    # There is no GPU to ask what it can; for the kernels of Candle, which clippy does not look at, an empty
+    # file will do.
+    export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=target/cuda
+    cargo clippy --locked --all-targets --features cuda -- -D warnings
+
+# What can be known of Metal without a Mac: clang's address spaces over the kernels, and the Rust code type-checked for Apple's target; Debian's packages, installed if need be
+[group('work')]
+[no-exit-message]
+check-metal:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v clang >/dev/null || just --justfile "{{justfile()}}" debian-packages clang
+    kernels/host/check-msl.sh
+    if [ "$(uname -s)" = Darwin ]; then
+        exec cargo clippy --locked --all-targets --features metal -- -D warnings
+    fi
+    # Debian's Rust: it has the standard library's source, which is built for Apple's target.
+    just --justfile "{{justfile()}}" debian-packages rustc-web libstd-rust-web-dev rust-web-src
+    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/metal
+    exec cargo check --locked -Zbuild-std=std,panic_abort --target aarch64-apple-darwin \
+        --no-default-features --features metal --lib --tests --benches
+
+# Runs a command where an NVIDIA GPU and nvcc are; one line says which is missing.
+[private]
+[no-exit-message]
+on-cuda +COMMAND:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    nvidia-smi -L >/dev/null 2>&1 || fail "no NVIDIA GPU answers (nvidia-smi -L): install its driver, or train with \`just train-cpu\`"
+    root=$(just --justfile "{{justfile()}}" cuda-root) || fail "no CUDA compiler (nvcc): \`just cuda-compiler\` installs NVIDIA's into .venv-cuda, as an installed CUDA toolkit with its bin on PATH also would"
+    export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root PATH=$root/bin:$PATH
+    case $root in "{{cuda_venv}}"/*)
+        export LD_LIBRARY_PATH=$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+        # The linker asks for libcuda.so, of which a driver alone brings libcuda.so.1.
+        driver=$(ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*libcuda\.so\.1\)$/\1/p' | head -n 1) || true
+        if [ -n "$driver" ]; then ln -sf "$driver" "$root/lib/libcuda.so"; fi
+        export LIBRARY_PATH=$root/lib${LIBRARY_PATH:+:$LIBRARY_PATH}
+    esac
+    exec "$@"
+
+# Runs a command on a Mac with a linker; one line says what is missing.
+[private]
+[no-exit-message]
+on-metal +COMMAND:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    [ "$(uname -s)" = Darwin ] || fail "Metal needs a Mac, this is $(uname -s): train with \`just train-cpu\`, or with \`just train-cuda\` on an NVIDIA GPU"
+    xcrun --find cc >/dev/null 2>&1 || fail "no linker: \`xcode-select --install\` installs Apple's command line tools"
+    exec "$@"
+
+# Where nvcc and its libraries are: of `just cuda-compiler`, of CUDA_HOME, or of the nvcc on the PATH.
+[private]
+[no-exit-message]
+cuda-root:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for root in "{{cuda_venv}}"/lib/python*/site-packages/nvidia/cu13 "${CUDA_HOME:-/usr/local/cuda}"; do
+        if [ -x "$root/bin/nvcc" ]; then echo "$root"; exit; fi
+    done
+    nvcc=$(command -v nvcc) || exit 1
+    dirname "$(dirname "$(readlink -f "$nvcc")")"
 
 # Make the golden values of tests/golden anew, with PyTorch in .venv-golden and Keras in .venv-golden-keras (about 3 GB)
 [group('work')]

@@ -10,54 +10,66 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags="-std=c++20 -Wno-unknown-pragmas -pthread -g0"
 
+# Names that begin with metal: are of the Metal form, the others of CUDA's.
 # name | file | perl expression that breaks it | sanitizer (thread, address, none) | groups of the
 # self-test, each of which must report. A barrier is taken away by its number in the file.
 barrier() {
-    echo "my \$n = 0; s{__syncthreads\\(\\);}{++\$n == $1 ? '' : \$&}ge"
+    echo "my \$n = 0; s{BARRIER\\(\\);}{++\$n == $1 ? '' : \$&}ge"
 }
 mutations=$(
     cat <<TABLE
-forward: no barrier behind the panels|persistent.cuh|$(barrier 1)|thread|tanh/f32 gru/f32 lstm/f32
-forward: no barrier between steps|persistent.cuh|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
-backward: no barrier between steps|persistent.cuh|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
-one tile instead of two|persistent.cuh|s/\\(step & 1\\) \\* tile/0 * tile/|thread|tanh/f32 gru/f32 lstm/f32
-panels filled one word further|common.cuh|s/\\* 4 \\+ column % 4\\]/* 4 + column % 4 + 1]/|address|tanh/f32
-panels read one row further|common.cuh|s/\\(panels\\) \\+ first/(panels) + first + 1/|address|gru/f32
-outputs written one number further|cell.cuh|s/place.output \\+ unit\\] = h_t/place.output + unit + 1] = h_t/|address|tanh/f32
-delta_x written one number further|cell.cuh|s/pass.delta_x\\[at\\]/pass.delta_x[at + 1]/|address|lstm/f32
-shared memory without the states|persistent.cuh|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
-shared memory for one tile|persistent.cuh|s/return 4 \\* 2 \\* rows/return 4 * rows/|address|tanh/f32
-adam goes one number too far|adam.cu|s/at < end; at/at <= end; at/|address|adam
-step kernels without an end|stepwise.cuh|s/exists = row < batch_size/exists = true/|address|tanh/f32
-next tile of h one number further|persistent.cuh|s/next\\[r \\* shared.depth \\+ unit\\]/next[r * shared.depth + unit + 1]/|none|tanh/f32
-padding of the deltas not cleared|persistent.cuh|s/i % shared.depth >= k\\)/false)/|none|tanh/f32
-reverse begins one step late|common.cuh|s/length - 1 - step : step/length - 2 - step : step/|none|tanh/f32
-segments one step off|common.cuh|s/next % segment/(next + 1) % segment/|none|gru/f32
-reversed segments counted from the row's end|common.cuh|s/batch.seq_len - length : 0/0 : 0/|none|gru/f32
-no gradient of h_n|cell.cuh|s/grad_h \\+= at_or_zero\\(pass.grad_h_n.*/;/|none|tanh/f32
-no gradient of c_n|cell.cuh|s/state \\+= at_or_zero\\(pass.grad_c_n.*/;/|none|lstm/f32
-state survives a segment|cell.cuh|s/^ +state = 0.f;/;/m|none|lstm/f32
-backward without the mask|cell.cuh|s/from_product \\* pass.batch.mask_of\\(row, unit\\)/from_product/|none|tanh/f32
-rows without steps forgotten, forward|persistent.cuh|s/length\\(row\\) == 0/length(row) == -1/|none|tanh/f32
-rows without steps forgotten, backward|persistent.cuh|s/length\\(batch_row\\) == 0/length(batch_row) == -1/|none|gru/f32
-gru: the state after instead of before|gru.cu|s/place.output_before/place.output/|none|gru/f32
-gru: one delta for both sides|gru.cu|s/delta_n \\* kept.r/delta_n/|none|gru/f32
-lstm: c after instead of before|lstm.cu|s/place.at_before/place.at/|none|lstm/f32
-lstm: gates exchanged|lstm.cu|s/(x\\[)0(\\] \\+ z\\[)0/\${1}1\${2}1/|none|lstm/f32
-relu's slope at 0|rnn.cu|s/kept.h_t == 0.f \\? 0.f : grad_h/grad_h/|none|relu/f32
-relu loses NaN|rnn.cu|s/sum <= 0.f \\? 0.f : sum/sum > 0.f ? sum : 0.f/|none|nan
-bf16 cut instead of rounded|common.cuh|s/bits \\+ 0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/bits/|none|words tanh/bf16
-bf16 ties away from even|common.cuh|s/0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/0x8000u/|none|words
+forward: no barrier behind the panels|persistent.h|$(barrier 1)|thread|tanh/f32 gru/f32 lstm/f32
+forward: no barrier between steps|persistent.h|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
+backward: no barrier between steps|persistent.h|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
+one tile instead of two|persistent.h|s/\\(step & 1\\) \\* tile/0 * tile/|thread|tanh/f32 gru/f32 lstm/f32
+panels filled one word further|weights.h|s/\\* 4 \\+ column % 4\\]/* 4 + column % 4 + 1]/|address|tanh/f32
+panels read one row further|weights.h|s/\\(panels\\) \\+ first/(panels) + first + 1/|address|gru/f32
+outputs written one number further|cell.h|s/place.output \\+ unit\\] = h_t/place.output + unit + 1] = h_t/|address|tanh/f32
+delta_x written one number further|cell.h|s/pass.delta_x\\[at\\]/pass.delta_x[at + 1]/|address|lstm/f32
+shared memory without the states|persistent.h|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
+shared memory for one tile|persistent.h|s/return 4 \\* 2 \\* rows/return 4 * rows/|address|tanh/f32
+adam goes one number too far|adam.h|s/at < end; at/at <= end; at/|address|adam
+step kernels without an end|stepwise.h|s/exists = row < batch_size/exists = true/|address|tanh/f32
+next tile of h one number further|persistent.h|s/next\\[r \\* shared.depth \\+ unit\\]/next[r * shared.depth + unit + 1]/|none|tanh/f32
+padding of the deltas not cleared|persistent.h|s/i % shared.depth >= k\\)/false)/|none|tanh/f32
+reverse begins one step late|common.h|s/length - 1 - step : step/length - 2 - step : step/|none|tanh/f32
+segments one step off|common.h|s/next % segment/(next + 1) % segment/|none|gru/f32
+reversed segments counted from the row's end|common.h|s/batch.seq_len - length : 0/0 : 0/|none|gru/f32
+no gradient of h_n|cell.h|s/grad_h \\+= at_or_zero\\(pass.grad_h_n.*/;/|none|tanh/f32
+no gradient of c_n|cell.h|s/state \\+= at_or_zero\\(pass.grad_c_n.*/;/|none|lstm/f32
+state survives a segment|cell.h|s/^ +state = 0.f;/;/m|none|lstm/f32
+backward without the mask|cell.h|s/from_product \\* pass.batch.mask_of\\(row, unit\\)/from_product/|none|tanh/f32
+rows without steps forgotten, forward|persistent.h|s/length\\(row\\) == 0/length(row) == -1/|none|tanh/f32
+rows without steps forgotten, backward|persistent.h|s/length\\(batch_row\\) == 0/length(batch_row) == -1/|none|gru/f32
+gru: the state after instead of before|gru.h|s/place.output_before/place.output/|none|gru/f32
+gru: one delta for both sides|gru.h|s/delta_n \\* kept.r/delta_n/|none|gru/f32
+lstm: c after instead of before|lstm.h|s/place.at_before/place.at/|none|lstm/f32
+lstm: gates exchanged|lstm.h|s/(x\\[)0(\\] \\+ z\\[)0/\${1}1\${2}1/|none|lstm/f32
+relu's slope at 0|rnn.h|s/kept.h_t == 0.f \\? 0.f : grad_h/grad_h/|none|relu/f32
+relu loses NaN|rnn.h|s/sum <= 0.f \\? 0.f : sum/sum > 0.f ? sum : 0.f/|none|nan
+bf16 cut instead of rounded|common.h|s/bits \\+ 0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/bits/|none|words tanh/bf16
+bf16 ties away from even|common.h|s/0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/0x8000u/|none|words
 rnn: strides swapped|rnn_kernels.inc|s/_row_stride = outputs_row/_row_stride = outputs_step/|none|tanh/f32
-rnn: gradients swapped|rnn_kernels.inc|s/grad_h_n = grad_h_n/grad_h_n = mask/|none|tanh/f32
+rnn: gradients swapped|rnn_kernels.inc|s/grad_h_n = GIVEN\\(5, grad_h_n/grad_h_n = GIVEN(5, mask/|none|tanh/f32
 gru: deltas swapped|gru_kernels.inc|s/delta_x = delta_x/delta_x = delta_h/; s/delta_h = delta_h/delta_h = delta_x/|none|gru/f32
-lstm: initial states swapped|lstm_kernels.inc|s/h_0 = h_0/h_0 = c_0/; s/c_0 = c_0/c_0 = h_0/|none|lstm/f32
-step: operand without the mask|stepwise.cuh|s/narrow<Word>\\(h_t \\* mask\\)/narrow<Word>(h_t)/|none|tanh/f32
-step: no b_hh|stepwise.cuh|s/z\\[g\\] \\+= .*/;/|none|gru/f32
-step: end without the state|step.cu|s/\\(state \\? state\\[own.at\\] : 0.f\\)/0.f/|none|gru/f32
-adam: decays swapped|adam.cu|s/beta1 \\* slot/beta2 * slot/|none|adam
-adam: slots counted from the first|adam.cu|s{i = at - before}{i = at}|address|adam
-adam: no weight decay|adam.cu|s/keep \\* slot.param/slot.param/|none|adam
+lstm: initial states swapped|lstm_kernels.inc|s/3, h_0\\)/3, c_0)/; s/4, c_0\\)/4, h_0)/|none|lstm/f32
+step: operand without the mask|stepwise.h|s/narrow<Word>\\(h_t \\* mask\\)/narrow<Word>(h_t)/|none|tanh/f32
+step: no b_hh|stepwise.h|s/z\\[g\\] \\+= .*/;/|none|gru/f32
+step: end without the state|step.h|s/\\(past_product \\? past_product\\[own.at\\] : 0.f\\)/0.f/|none|gru/f32
+adam: decays swapped|adam.h|s/beta1 \\* slot/beta2 * slot/|none|adam
+adam: slots counted from the first|adam.h|s{i = at - before}{i = at}|address|adam
+adam: no weight decay|adam.h|s/keep \\* slot.param/slot.param/|none|adam
+metal: no barrier between steps|persistent.h|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
+metal: no barrier in reverse|persistent.h|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
+metal: barrier of nothing|target.h|s/threadgroup_barrier\\(mem_flags::mem_threadgroup\\)/(void)0/|thread|tanh/f32
+metal: weights read one row further|weights.h|s/matrix \\+ first;/matrix + first + 1;/|address|gru/f32
+metal: weights read as CUDA has them|weights.h|s/words \\+= n\\) \\{/words += k) {/|none|lstm/f32
+metal: shared memory without the states|persistent.h|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
+metal: a tensor that is not given is read|target.h|s/\\(\\(given >> index & 1u\\) != 0u \\? name : nullptr\\)/name/|none|tanh/f32
+metal: the next argument's bit|target.h|s/given >> index/given >> (index + 1)/|none|tanh/f32
+metal: one argument asks for another|rnn_kernels.inc|s/GIVEN\\(4, mask\\)/GIVEN(3, mask)/|none|tanh/f32
+metal: buffers swapped|lstm_kernels.inc|s/gx = gx/gx = c_0/|none|lstm/f32
+metal: block and thread exchanged|target.h|s/static_cast<int>\\(thread_at\\), static_cast<int>\\(block_at\\)/static_cast<int>(block_at), static_cast<int>(thread_at)/|none|tanh/f32
 TABLE
 )
 
@@ -77,6 +89,7 @@ build() {
         address) flags_of="-O0 -fsanitize=address" ;;
         none) flags_of="-O0" ;;
     esac
+    [[ $2 != metal:* ]] || flags_of+=" -DMETAL -I$work/kernels/host/metal -Wno-attributes"
     g++ $flags $flags_of "$work/kernels/host/selftest.cpp" -o "$work/selftest" 2>"$work/build.log"
 }
 
@@ -103,11 +116,13 @@ failed=0
 printf '%-46s %-8s %s\n' mutation build report
 # What is not broken must not be reported.
 for sanitizer in thread address none; do
-    fresh
-    result="DOES NOT BUILD"
-    build "$sanitizer" && result=$(report "")
-    [[ $result == survived ]] || failed=1
-    printf '%-46s %-8s %s\n' "(nothing)" "$sanitizer" "$result"
+    for language in cuda: metal:; do
+        fresh
+        result="DOES NOT BUILD"
+        build "$sanitizer" "$language" && result=$(report "")
+        [[ $result == survived ]] || failed=1
+        printf '%-46s %-8s %s\n' "$language (nothing)" "$sanitizer" "$result"
+    done
 done
 while IFS='|' read -r name file expression sanitizer groups; do
     fresh
@@ -115,7 +130,7 @@ while IFS='|' read -r name file expression sanitizer groups; do
     if cmp -s "$here/../$file" "$work/kernels/$file"; then
         result="NOT APPLIED"
         failed=1
-    elif ! build "$sanitizer"; then
+    elif ! build "$sanitizer" "$name"; then
         result="DOES NOT BUILD"
         failed=1
     else

@@ -94,11 +94,13 @@ fn cuda(ordinal: usize) -> anyhow::Result<Device> {
         cfg!(feature = "cuda"),
         "this build has no CUDA: run `just train-cuda`, or build with --features cuda"
     );
-    Device::new_cuda(ordinal).map_err(|error| {
-        anyhow::anyhow!(
+    // One stream for all threads: each thread's own would not wait for the others'.
+    Device::new_cuda_with_stream(ordinal).map_err(|error| match error.into() {
+        candle_rnn::Error::Candle(error) => anyhow::anyhow!(
             "no CUDA device {ordinal} ({}): is the driver installed?",
             first_line(&error)
-        )
+        ),
+        error => anyhow::anyhow!("no CUDA device {ordinal}: {error}"),
     })
 }
 

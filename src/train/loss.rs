@@ -33,12 +33,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 /// The loss of a sequence: the mean over all rows of the weighted sum over the steps of
 /// `-ln softmax(logits)[label]`, in nats, as a differentiable scalar.
 ///
-/// - `logits`: `(B, T, C)`, `f32` or `f64`, all at least 1, on the CPU
+/// - `logits`: `(B, T, C)`, `f32` or `f64`, all at least 1
 /// - `labels`: `(B,)`, `u32`, each below C: every step of a row is to tell the row's label
 /// - `loss_at`: which steps are read, and how much each counts
 ///
 /// # Errors
-/// As [`cross_entropy`]; [`Error::Config`] too for a step beyond the sequence, or another device.
+/// As [`cross_entropy`]; [`Error::Config`] too for a step beyond the sequence.
 pub fn sequence_cross_entropy(
     logits: &Tensor,
     labels: &Tensor,
@@ -49,13 +49,26 @@ pub fn sequence_cross_entropy(
         _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
     };
     check(logits, labels, rows)?;
-    if !logits.device().is_cpu() {
-        return Err(Error::Config("losses at several steps are read on the CPU only".into()));
-    }
     let of_steps: Vec<f64> =
         loss_at.weights(steps)?.into_iter().map(|weight| weight / rows as f64).collect();
     let logits = logits.reshape((rows * steps, classes))?;
+    if !logits.device().is_cpu() {
+        return composed(&logits, labels, &of_steps.repeat(rows), steps);
+    }
     fused(&logits, labels, of_steps.repeat(rows), steps)
+}
+
+/// As [`fused`], of Candle's ops, on any device.
+///
+/// - `logits`: `(B·T, C)`; `labels`: `(B,)`; `weights`: B·T of them
+fn composed(logits: &Tensor, labels: &Tensor, weights: &[f64], steps: usize) -> Result<Tensor> {
+    let rows = labels.elem_count();
+    let of_steps = labels.unsqueeze(1)?.broadcast_as((rows, steps))?.contiguous()?;
+    let log_probabilities = candle_nn::ops::log_softmax(logits, 1)?;
+    let of_labels = log_probabilities.gather(&of_steps.reshape((rows * steps, 1))?, 1)?;
+    let weights = Tensor::new(weights, &candle_core::Device::Cpu)?.to_dtype(logits.dtype())?;
+    let weights = weights.to_device(logits.device())?.reshape((rows * steps, 1))?;
+    Ok((of_labels * weights)?.sum_all()?.neg()?)
 }
 
 const OP: &str = "cross_entropy";
@@ -209,6 +222,25 @@ mod tests {
 
     fn values(tensor: &Tensor) -> Vec<f64> {
         tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_devices_loss_of_a_sequence_is_the_cpus() {
+        let labels = Tensor::new(&[2u32], &Device::Cpu).unwrap();
+        let weights = [0.5, 0., 2.];
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-14)] {
+            let logits = logits(dtype);
+            let of = |loss: Tensor| {
+                let store = loss.backward().unwrap();
+                [values(&loss), values(store.get(&logits).unwrap())].concat()
+            };
+            let found = of(composed(logits.as_tensor(), &labels, &weights, 3).unwrap());
+            let expected = of(fused(logits.as_tensor(), &labels, weights.to_vec(), 3).unwrap());
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a - b).abs() <= tolerance * b.abs().max(1.), "{a} instead of {b}");
+            }
+            assert_eq!(found.len(), expected.len());
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::data::mnist::CLASSES;
 use crate::data::view::View;
 use crate::model::ClassifierConfig;
 use crate::nn::Init;
+use crate::recurrence::plan::kernel_family;
 use crate::recurrence::Cell;
 use crate::{Error, Result};
 
@@ -170,18 +171,25 @@ impl TrainConfig {
     /// Checks that such a model can be trained on `device`.
     ///
     /// # Errors
-    /// [`Error::Config`] for truncation or losses at several steps elsewhere than on the CPU, and
-    /// when the environment variable `CANDLE_RNN_ISA` names an instruction set that is not there.
+    /// [`Error::Config`] for truncation elsewhere than on the CPU, other than to segments with the
+    /// device's own kernels, and when the environment variable `CANDLE_RNN_ISA` names an instruction
+    /// set that is not there.
     pub fn check_device(&self, device: &Device) -> Result<()> {
         if device.is_cpu() {
             return crate::recurrence::check_cpu();
         }
-        if self.truncation == Truncation::FULL && self.loss_at.is_last() {
-            return Ok(());
+        let has_kernels = self.dtype == Precision::F32 && kernel_family(self.cell, false).is_ok();
+        match self.truncation.segment_len() {
+            Some(0) => Ok(()),
+            Some(_) if has_kernels => Ok(()),
+            Some(_) => Err(Error::Config(
+                "gradients of f64, and of cells without device kernels, are truncated on the CPU only"
+                    .into(),
+            )),
+            None => Err(Error::Config(
+                "windows of truncation are for the CPU: a device has segments (--truncate K)".into(),
+            )),
         }
-        Err(Error::Config(
-            "gradients are truncated, and losses read at several steps, on the CPU only".into(),
-        ))
     }
 }
 

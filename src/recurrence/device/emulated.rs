@@ -318,3 +318,45 @@ impl Launcher for Emulated {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The arguments that kernels/README.md gives a kernel.
+    fn documented(readme: &str, kernel: &str) -> Vec<(String, String)> {
+        let (name, _word) = kernel.rsplit_once('_').unwrap();
+        let heads = [format!("`{name}_{{f32,bf16}}`"), format!("`{kernel}`\n\n| | argument")];
+        let at = heads.iter().find_map(|head| readme.rfind(head.as_str())).unwrap();
+        let rows = readme[at..].lines().skip_while(|line| !line.starts_with("|---"));
+        rows.skip(1)
+            .take_while(|line| line.starts_with('|'))
+            .map(|row| {
+                let cells: Vec<&str> =
+                    row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+                let kind = match cells[3] {
+                    "int" => "INT",
+                    "float" => "FLOAT",
+                    constant if constant.starts_with("const ") => "IN",
+                    _ => "OUT",
+                };
+                (kind.to_string(), cells[2].to_string())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_kernels_readme_has_their_arguments() {
+        let readme = include_str!("../../../kernels/README.md");
+        let cells = ["rnn", "gru", "lstm"].into_iter().flat_map(|family| {
+            ["forward", "backward", "step_forward", "step_backward"]
+                .map(|sweep| format!("{family}_{sweep}_f32"))
+        });
+        for kernel in cells.chain(["step_begin_f32", "step_end_f32", "adam_f32"].map(String::from))
+        {
+            let declared =
+                declared(&kernel).into_iter().map(|(kind, name)| (kind.to_string(), name));
+            assert_eq!(documented(readme, &kernel), declared.collect::<Vec<_>>(), "{kernel}");
+        }
+    }
+}

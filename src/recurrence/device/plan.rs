@@ -183,7 +183,7 @@ pub fn largest_hidden_size(cell: Cell, word: Word, rows: usize, limits: &DeviceL
             shared_bytes(cell, *hidden_size, word, sweep, rows, limits) <= limits.shared_bytes
         })
     };
-    (1..4096).take_while(fits).last().unwrap_or(0)
+    (1..1 << 16).take_while(fits).last().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -234,6 +234,19 @@ mod tests {
                 assert_eq!(largest(ROWS_TOGETHER), four_rows[index], "{cell:?} {word:?}");
             }
         }
+    }
+
+    #[test]
+    fn streamed_weights_leave_shared_memory_to_the_vectors() {
+        let apple = DeviceLimits { shared_bytes: 32 << 10, streams_weights: true, ..ADA };
+        for (cell, largest) in [(Cell::Tanh, 4096), (Cell::Gru, 1169), (Cell::Lstm, 910)] {
+            for word in [Word::F32, Word::Bf16] {
+                assert_eq!(largest_hidden_size(cell, word, 1, &apple), largest, "{cell:?}");
+            }
+        }
+        let plan = planned(Cell::Lstm, dims(150, 150), Word::F32, &apple);
+        let launch = Launch { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 2 * 4 * 150 };
+        assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
     }
 
     #[test]

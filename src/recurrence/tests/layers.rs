@@ -123,10 +123,15 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn new(directions: &[Sequence], way: Way, dtype: DType) -> Self {
+    fn new(directions: &[Sequence], way: Way, dtype: DType) -> Self {
+        Self::on(&Device::Cpu, directions, way, dtype)
+    }
+
+    pub(super) fn on(device: &Device, directions: &[Sequence], way: Way, dtype: DType) -> Self {
         let var = |values: &[f64], shape: &[usize]| {
             let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
-            Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
+            let tensor = tensor.to_dtype(dtype).unwrap().to_device(device).unwrap();
+            Var::from_tensor(&tensor).unwrap()
         };
         let SequenceDims {
             batch_size: b,
@@ -220,15 +225,16 @@ pub(super) fn found(
     directions: &[Sequence],
     grads: &[Vec<f64>; 3],
 ) -> Found {
-    let dtype = layer.x.dtype();
+    let (dtype, device) = (layer.x.dtype(), layer.x.device());
     let SequenceDims { batch_size: b, seq_len: t, input_size: i, output_size: p, .. } =
         directions[0].dims;
     let width = directions.len() * p;
     let weighted = |tensor: &Tensor, grad: &[f64]| {
         let grad = Tensor::from_slice(grad, tensor.shape(), &Device::Cpu).unwrap();
-        (tensor * grad.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap()
+        let grad = grad.to_dtype(dtype).unwrap().to_device(device).unwrap();
+        (tensor * grad).unwrap().sum_all().unwrap()
     };
-    let mut loss = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
+    let mut loss = Tensor::zeros((), dtype, device).unwrap();
     if !way.outputs_alone {
         loss = weighted(&state.h, &grads[1]);
         if let Some(c) = &state.c {

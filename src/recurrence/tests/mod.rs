@@ -2,10 +2,11 @@
 //!
 //! [`parity`]: values and gradients at the edges of every size; [`layers`]: every cell in every way
 //! that a layer runs; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
-//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`emulated`]: the
-//! kernels of devices, executed on the CPU.
+//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`device`]:
+//! layers and training on a GPU, and [`emulated`]: the same with a GPU's kernels executed on the CPU.
 
 mod bptt;
+mod device;
 mod emulated;
 mod functions;
 mod layers;
@@ -105,6 +106,8 @@ impl Arguments {
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
+    // Metal has no f64.
+    let tensor = tensor.to_device(&Device::Cpu).unwrap();
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
