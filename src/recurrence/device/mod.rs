@@ -22,7 +22,7 @@ mod pass;
 pub mod plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
 mod queue;
-#[cfg(any(test, feature = "cuda", feature = "metal"))]
+#[cfg(any(test, feature = "metal"))]
 mod source;
 
 use std::sync::Arc;

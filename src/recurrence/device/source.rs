@@ -43,7 +43,6 @@ pub(super) fn family(kernel: &str) -> Option<&'static str> {
 }
 
 /// The whole source of the file that a kernel is in.
-#[cfg(any(feature = "metal", test))]
 pub(super) fn of_kernel(kernel: &str) -> Option<String> {
     let mut text = String::new();
     paste(&format!("{}.metal", family(kernel)?), &mut Vec::new(), &mut text)?;
@@ -51,7 +50,6 @@ pub(super) fn of_kernel(kernel: &str) -> Option<String> {
 }
 
 /// Pastes a file and those it includes, each that says so once.
-#[cfg(any(feature = "metal", test))]
 fn paste(name: &str, pasted: &mut Vec<String>, text: &mut String) -> Option<()> {
     let source = file(name)?;
     if source.contains("#pragma once") {
