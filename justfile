@@ -158,22 +158,26 @@ emulate *ARGS: gpp
     export CANDLE_RNN_EMULATE_METAL=$PWD/target/emulate/emulate-metal
     exec cargo test --locked --lib emulated -- --ignored "$@"
 
-# The device kernels' own tests on the CPU, plain and under ThreadSanitizer and AddressSanitizer (about 6 minutes)
+# The device kernels' own tests on the CPU in both languages, plain and under ThreadSanitizer and AddressSanitizer (about 8 minutes)
 [group('work')]
 [no-exit-message]
 test-kernels: gpp
     #!/usr/bin/env bash
     set -euo pipefail
     mkdir -p target/emulate
-    for mode in plain thread address; do
-        flags=(-O2) arguments=()
-        [ "$mode" = plain ] || { flags=(-O1 "-fsanitize=$mode"); arguments=(--quick); }
-        g++ -std=c++20 "${flags[@]}" -pthread kernels/host/selftest.cpp -o "target/emulate/selftest-$mode"
-        echo "$mode"
-        "target/emulate/selftest-$mode" "${arguments[@]}"
+    for language in cuda metal; do
+        for mode in plain thread address; do
+            flags=(-O2) arguments=()
+            [ "$mode" = plain ] || { flags=(-O1 "-fsanitize=$mode"); arguments=(--quick); }
+            [ "$language" = cuda ] || flags+=(-DMETAL -Ikernels/host/metal -Wno-attributes)
+            program=target/emulate/selftest-$language-$mode
+            g++ -std=c++20 "${flags[@]}" -pthread kernels/host/selftest.cpp -o "$program"
+            echo "$language, $mode"
+            "$program" "${arguments[@]}"
+        done
     done
 
-# What the device kernels' tests are worth: breaks the kernels in 40 ways, each of which must be noticed (4 minutes)
+# What the device kernels' tests are worth: breaks the kernels in 52 ways, each of which must be noticed (about 6 minutes)
 [group('work')]
 [no-exit-message]
 mutate-kernels: gpp

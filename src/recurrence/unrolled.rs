@@ -23,7 +23,8 @@ pub fn run_layer(
 ) -> Result<(Option<Tensor>, State)> {
     if call.unroll != Unroll::new(call.unroll.read()) {
         return Err(Error::Config(
-            "gradients are truncated, and states computed again, on the CPU only".into(),
+            "composed of Candle's ops, gradients are not truncated, and states not computed again"
+                .into(),
         ));
     }
     let (1 | 2, Some(first)) = (directions.len(), directions.first()) else {

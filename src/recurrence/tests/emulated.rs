@@ -52,6 +52,22 @@ fn emulated_layers_give_the_values_and_gradients_of_the_reference() {
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
+fn an_emulated_sweep_at_once_may_be_followed_by_one_in_steps() {
+    for cell in [Cell::Gru, Cell::Lstm] {
+        let case = Case { way: Way::plain(cell), size: (5, 4, 3, 7), seed: 9 };
+        // Backward needs more than forward.
+        let limits =
+            DeviceLimits { shared_bytes: if cell == Cell::Gru { 800 } else { 1000 }, ..CARD };
+        let run = || case.found_on(&Device::Cpu, Word::F32);
+        let (found, launches) = on_device(Language::Cuda, limits, run);
+        let of = |part: &str| launches.iter().filter(|name| name.contains(part)).count();
+        assert_eq!((of("_step_forward"), of("_step_backward")), (0, 4), "{launches:?}");
+        assert_found("mixed", &found, &case.expected(), 1e-5);
+    }
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
 fn emulated_bf16_weights_give_the_reference_within_their_rounding() {
     rounding_cases().for_each(|case| check(case, Word::Bf16, BF16_TOLERANCE));
 }
