@@ -153,7 +153,7 @@ impl Stack {
     /// lengths that do not fit, states that are computed again ([`Sequences::recomputing`]) though
     /// all are read, truncation in a bidirectional stack or, in overlapping windows, in one of
     /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation, states that
-    /// are computed again, and what [`device::run_layer`](crate::recurrence::device::run_layer) refuses; [`Error::Device`] when it fails.
+    /// are computed again, and what [`device::run_layer`] refuses; [`Error::Device`] when it fails.
     ///
     /// [`Truncation::windows`]: crate::bptt::Truncation::windows
     #[doc(alias = "static_rnn")]

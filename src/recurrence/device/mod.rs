@@ -5,7 +5,7 @@
 //! - [`run_layer`] checks the arguments and puts the nodes into Candle's graph (`node`);
 //! - `pass` says which kernels run in which order, and what is handed to them;
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory;
-//! - `queue` is what launches have in common, [`cuda`] and [`metal`] hand them to the driver.
+//! - `queue` is what launches have in common, `cuda` and `metal` hand them to the driver.
 //!
 //! In tests there is one device more, `emulated`: the same launches, executed on the CPU.
 #![allow(unsafe_code)]
