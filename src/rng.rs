@@ -19,6 +19,8 @@ pub enum Purpose {
     Shuffle = 2,
     /// Which numbers dropout leaves out.
     Dropout = 3,
+    /// How far training images are moved.
+    Augment = 4,
     /// The fixed order of pixels in `View::Permuted`.
     Permutation = 5,
 }

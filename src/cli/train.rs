@@ -12,8 +12,9 @@ use candle_rnn::checkpoint::run::{self, DataConfig, IfExists, RunConfig, RunDir}
 use candle_rnn::data::mnist::Dataset;
 use candle_rnn::data::view::View;
 use candle_rnn::nn::Init;
+use candle_rnn::optim::Clip;
 use candle_rnn::recurrence::Cell;
-use candle_rnn::train::{Event, Outcome, Precision, Session, Start, TrainConfig};
+use candle_rnn::train::{Event, Outcome, Precision, Schedule, Session, Start, TrainConfig};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::device::{self, Compute};
@@ -26,6 +27,7 @@ use super::{screen, DataSource};
   candle-rnn train --data sample --epochs 20      a quick look, with no network
   candle-rnn train --truncate 5 --loss-at every   gradients within segments of 5 rows
   candle-rnn train --cell lstm --hidden 128 --layers 2 --bidirectional --dropout 0.2
+  candle-rnn train --schedule one-cycle --lr 0.004 --clip-norm 1 --shift 1 --epochs 20
   candle-rnn train --out runs/relu --cell relu --init identity
   candle-rnn train --out runs/relu --resume       after an interruption")]
 pub(super) struct TrainArgs {
@@ -66,6 +68,31 @@ pub(super) struct TrainArgs {
     /// Adam's step size [default: 0.001]
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f64>,
+    /// How the step size changes over the run; --lr is its largest [default: constant]
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// The part of the run in which one-cycle (0.3) or cosine (0.05) let the step size rise
+    #[arg(long, value_name = "PART", value_parser = probability, allow_negative_numbers = true)]
+    warmup: Option<f64>,
+    /// Make all gradients together shorter where their norm is larger [default: as they are]
+    #[arg(long, value_name = "F", value_parser = positive, conflicts_with = "clip_value",
+          allow_negative_numbers = true)]
+    clip_norm: Option<f64>,
+    /// Hold each number of the gradients between -F and F [default: as they are]
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
+    clip_value: Option<f64>,
+    /// Weight decay of AdamW [default: 0]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    weight_decay: Option<f64>,
+    /// The part of each label that is spread over all classes [default: 0]
+    #[arg(long, value_name = "PART", value_parser = probability, allow_negative_numbers = true)]
+    label_smoothing: Option<f64>,
+    /// Move each training image by up to N pixels in either direction, anew in each epoch [default: 0]
+    #[arg(long, value_name = "N", value_parser = shift)]
+    shift: Option<usize>,
+    /// End after N epochs without a lower validation loss [default: never]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    patience: Option<usize>,
     /// How far gradients flow back: `full`, segments of K steps, or windows that move by K1 steps
     /// and reach back K2 [default: full]
     #[arg(long, value_name = "K|K1:K2")]
@@ -138,6 +165,25 @@ fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
+/// As far as an image can be moved with something of it left.
+const MAX_SHIFT: usize = 27;
+
+fn shift(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > MAX_SHIFT => Err(format!("must be at most {MAX_SHIFT}")),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number >= 0. && number.is_finite() => Ok(number),
+        Ok(_) => Err("must be a number, at least 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0. && number.is_finite() => Ok(number),
@@ -164,6 +210,17 @@ impl TrainArgs {
             dtype: self.dtype.unwrap_or(base.dtype),
             truncation: self.truncate.unwrap_or(base.truncation),
             loss_at: self.loss_at.clone().unwrap_or_else(|| base.loss_at.clone()),
+            schedule: self.schedule.unwrap_or(base.schedule),
+            warmup: self.warmup.or(base.warmup),
+            clip: match (self.clip_norm, self.clip_value) {
+                (Some(bound), _) => Clip::Norm(bound),
+                (_, Some(bound)) => Clip::Value(bound),
+                _ => base.clip,
+            },
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            patience: self.patience.or(base.patience),
+            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            shift: self.shift.unwrap_or(base.shift),
         }
     }
 
@@ -295,6 +352,12 @@ fn train(
         }
         _ => {
             show_steps(args, session)?;
+            let ended = session.history().len();
+            if ended < epochs {
+                args.say(&format!(
+                    "ended after epoch {ended}: the validation loss fell no further"
+                ))?;
+            }
             args.say(&format!("saved; next: candle-rnn eval {run}"))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::augment::{add_shifted, Shift};
 use super::mnist::{Split, PIXELS};
 use super::view::View;
 use crate::{Error, Result};
@@ -81,6 +82,29 @@ impl Gather {
         let labels: Vec<u32> = indices.clone().map(|i| u32::from(split.labels()[i])).collect();
         let count = labels.len();
         let x = self.sequences(indices.map(|i| split.image(i)))?;
+        Ok(Batch { x, labels: Tensor::from_vec(labels, count, &self.device)? })
+    }
+
+    /// The same with each image moved by its shift.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    ///
+    /// # Panics
+    /// As [`batch`](Self::batch), and when there is no shift for an image.
+    pub fn batch_of_shifted(
+        &self,
+        split: &Split,
+        indices: impl ExactSizeIterator<Item = usize> + Clone,
+        shifts: &[Shift],
+    ) -> Result<Batch> {
+        let labels: Vec<u32> = indices.clone().map(|i| u32::from(split.labels()[i])).collect();
+        let count = labels.len();
+        let mut moved = Vec::with_capacity(count * PIXELS);
+        for (number, index) in indices.enumerate() {
+            add_shifted(&mut moved, split.image(index), shifts[number]);
+        }
+        let x = self.sequences(moved.chunks_exact(PIXELS))?;
         Ok(Batch { x, labels: Tensor::from_vec(labels, count, &self.device)? })
     }
 

@@ -2,9 +2,11 @@
 //!
 //! The data's way: an IDX file ([`idx`]) becomes one of the splits of a data set ([`mnist`]),
 //! which may have to be fetched first (`fetch`, feature `datasets`); an image is looked at as a
-//! sequence ([`view`]); shuffled images are gathered into tensors ([`batches`]). `picture`
+//! sequence ([`view`]); shuffled images, moved a little if that is asked
+//! for ([`augment`]), are gathered into tensors ([`batches`]). `picture`
 //! (feature `image`) turns any PNG or JPEG file into a digit as MNIST holds it.
 
+pub mod augment;
 pub mod batches;
 #[cfg(feature = "datasets")]
 pub mod fetch;

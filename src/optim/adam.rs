@@ -1,7 +1,8 @@
 //! Adam (Kingma & Ba, 2015), as PyTorch computes it.
 //!
 //! `m ← β1 m + (1 - β1) g`, `v ← β2 v + (1 - β2) g²`,
-//! `θ ← θ - lr / (1 - β1^t) · m / (√v / √(1 - β2^t) + ε)`.
+//! `θ ← (1 - lr λ) θ - lr / (1 - β1^t) · m / (√v / √(1 - β2^t) + ε)`, where λ is the weight decay of
+//! AdamW (Loshchilov & Hutter, 2019), 0 in Adam itself.
 //!
 //! On the CPU and, for `f32`, on GPUs that is one pass over parameter, gradient and both moments, there
 //! in one launch for up to five parameters; elsewhere it is composed from Candle's ops.
@@ -27,11 +28,13 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the denominator.
     pub eps: f64,
+    /// λ, of all parameters.
+    pub weight_decay: f64,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0. }
     }
 }
 
@@ -183,7 +186,7 @@ impl Adam {
                 ("step_size", Arg::Float(c.step_size)),
                 ("correction", Arg::Float(c.bias_correction2_sqrt)),
                 ("eps", Arg::Float(c.eps)),
-                ("keep", Arg::Float(1.)),
+                ("keep", Arg::Float(c.keep)),
             ]);
             let launch =
                 Launch { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 };
@@ -281,11 +284,13 @@ struct Coefficients {
     step_size: f64,
     /// `√(1 - β2^t)`.
     bias_correction2_sqrt: f64,
+    /// `1 - lr λ`.
+    keep: f64,
 }
 
 impl Coefficients {
     fn new(config: &AdamConfig, step: u64) -> Self {
-        let AdamConfig { learning_rate, beta1, beta2, eps } = *config;
+        let AdamConfig { learning_rate, beta1, beta2, eps, weight_decay } = *config;
         let t = step as f64;
         Self {
             beta1,
@@ -293,6 +298,7 @@ impl Coefficients {
             eps,
             step_size: learning_rate / (1. - beta1.powf(t)),
             bias_correction2_sqrt: (1. - beta2.powf(t)).sqrt(),
+            keep: 1. - learning_rate * weight_decay,
         }
     }
 }
@@ -315,7 +321,8 @@ impl Parameter {
                 *v = ((&*v * c.beta2)? + (grad.sqr()? * (1. - c.beta2))?)?;
                 let denominator = ((v.sqrt()? / c.bias_correction2_sqrt)? + c.eps)?;
                 let change = (&*m / denominator)?;
-                var.set(&(var.as_detached_tensor() - (change * c.step_size)?)?)?;
+                let kept = (var.as_detached_tensor() * c.keep)?;
+                var.set(&(kept - (change * c.step_size)?)?)?;
             }
             // It has moved with others.
             Moments::Kernel(_) => {}
@@ -363,12 +370,12 @@ impl InplaceOp2 for FusedStep<'_> {
                 let (rest1, rest2) = ((1. - self.c.beta1) as $type, (1. - self.c.beta2) as $type);
                 let step_size = self.c.step_size as $type;
                 let correction = self.c.bias_correction2_sqrt as $type;
-                let eps = self.c.eps as $type;
+                let (eps, keep) = (self.c.eps as $type, self.c.keep as $type);
                 let moments = $m.iter_mut().zip($v.iter_mut());
                 for ((x, g), (m, v)) in var.iter_mut().zip(grad).zip(moments) {
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * g * g;
-                    *x -= step_size * *m / (v.sqrt() / correction + eps);
+                    *x = keep * *x - step_size * *m / (v.sqrt() / correction + eps);
                 }
             }};
         }
@@ -425,6 +432,23 @@ mod tests {
             for (found, expected) in values(&x).iter().zip(expected) {
                 assert!((found - expected).abs() <= tolerance * 3., "{found} {expected}");
             }
+        }
+    }
+
+    #[test]
+    fn decayed_weights_are_those_of_pytorchs_adamw() {
+        let x = var(&[1., -2., 0.5], DType::F64);
+        let config = AdamConfig { learning_rate: 0.1, weight_decay: 0.05, ..Default::default() };
+        let mut adam = Adam::new([("x".to_string(), x.clone())], config).unwrap();
+        for gradient in [[0.5, -1., 2.], [1., 0., -1.]] {
+            let gradient = Tensor::new(&gradient, &Device::Cpu).unwrap();
+            let loss = (x.as_tensor() * gradient).unwrap().sum_all().unwrap();
+            adam.step(&loss.backward().unwrap()).unwrap();
+        }
+        // torch.optim.AdamW([p], lr=0.1, weight_decay=0.05) with these gradients.
+        let expected = [0.7940068006285094, -1.8135441765291886, 0.36887879669993157];
+        for (a, b) in values(&x).iter().zip(expected) {
+            assert!((a - b).abs() < 1e-14, "{a} instead of {b}");
         }
     }
 

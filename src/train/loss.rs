@@ -27,7 +27,26 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     if !logits.device().is_cpu() {
         return Ok(candle_nn::loss::cross_entropy(logits, labels)?);
     }
-    fused(logits, labels, vec![1. / rows as f64; rows], 1)
+    fused(logits, labels, vec![1. / rows as f64; rows], 1, 0.)
+}
+
+/// The same with a part of each label spread over all classes: the loss is
+/// `(1 - s) · -ln softmax(logits)[label] + s · mean over the classes of -ln softmax(logits)`.
+///
+/// - `smoothing`: s, at least 0 and less than 1
+///
+/// # Errors
+/// As [`cross_entropy`].
+///
+/// # Source
+/// Szegedy et al. (2016), "Rethinking the Inception Architecture", section 7.
+pub fn smoothed_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
+    if smoothing == 0. {
+        return cross_entropy(logits, labels);
+    }
+    let (rows, classes) = logits.dims2()?;
+    let logits = logits.reshape((rows, 1, classes))?;
+    smoothed_sequence_cross_entropy(&logits, labels, &LossAt::LAST, smoothing)
 }
 
 /// The loss of a sequence: the mean over all rows of the weighted sum over the steps of
@@ -44,6 +63,19 @@ pub fn sequence_cross_entropy(
     labels: &Tensor,
     loss_at: &LossAt,
 ) -> Result<Tensor> {
+    smoothed_sequence_cross_entropy(logits, labels, loss_at, 0.)
+}
+
+/// The same with a part of each label spread over all classes, as in [`smoothed_cross_entropy`].
+///
+/// # Errors
+/// As [`sequence_cross_entropy`].
+pub fn smoothed_sequence_cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    loss_at: &LossAt,
+    smoothing: f64,
+) -> Result<Tensor> {
     let (rows, steps, classes) = match *logits.dims() {
         [rows, steps, classes] if rows * steps * classes > 0 => (rows, steps, classes),
         _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
@@ -53,19 +85,29 @@ pub fn sequence_cross_entropy(
         loss_at.weights(steps)?.into_iter().map(|weight| weight / rows as f64).collect();
     let logits = logits.reshape((rows * steps, classes))?;
     if !logits.device().is_cpu() {
-        return composed(&logits, labels, &of_steps.repeat(rows), steps);
+        return composed(&logits, labels, &of_steps.repeat(rows), steps, smoothing);
     }
-    fused(&logits, labels, of_steps.repeat(rows), steps)
+    fused(&logits, labels, of_steps.repeat(rows), steps, smoothing)
 }
 
 /// As [`fused`], of Candle's ops, on any device.
 ///
 /// - `logits`: `(B·T, C)`; `labels`: `(B,)`; `weights`: B·T of them
-fn composed(logits: &Tensor, labels: &Tensor, weights: &[f64], steps: usize) -> Result<Tensor> {
+fn composed(
+    logits: &Tensor,
+    labels: &Tensor,
+    weights: &[f64],
+    steps: usize,
+    smoothing: f64,
+) -> Result<Tensor> {
     let rows = labels.elem_count();
     let of_steps = labels.unsqueeze(1)?.broadcast_as((rows, steps))?.contiguous()?;
     let log_probabilities = candle_nn::ops::log_softmax(logits, 1)?;
-    let of_labels = log_probabilities.gather(&of_steps.reshape((rows * steps, 1))?, 1)?;
+    let mut of_labels = log_probabilities.gather(&of_steps.reshape((rows * steps, 1))?, 1)?;
+    if smoothing > 0. {
+        let of_all = log_probabilities.mean_keepdim(1)?;
+        of_labels = ((of_labels * (1. - smoothing))? + (of_all * smoothing)?)?;
+    }
     let weights = Tensor::new(weights, &candle_core::Device::Cpu)?.to_dtype(logits.dtype())?;
     let weights = weights.to_device(logits.device())?.reshape((rows * steps, 1))?;
     Ok((of_labels * weights)?.sum_all()?.neg()?)
@@ -97,7 +139,13 @@ fn check(logits: &Tensor, labels: &Tensor, rows: usize) -> Result<()> {
 }
 
 /// `logits` `(N, C)`, of which `steps` rows after each other have the same label.
-fn fused(logits: &Tensor, labels: &Tensor, weights: Vec<f64>, steps: usize) -> Result<Tensor> {
+fn fused(
+    logits: &Tensor,
+    labels: &Tensor,
+    weights: Vec<f64>,
+    steps: usize,
+    smoothing: f64,
+) -> Result<Tensor> {
     let classes = logits.dim(1)?;
     let mut of_rows = Vec::with_capacity(weights.len());
     for label in labels.to_vec1::<u32>()? {
@@ -106,7 +154,8 @@ fn fused(logits: &Tensor, labels: &Tensor, weights: Vec<f64>, steps: usize) -> R
         }
         of_rows.extend(std::iter::repeat_n(label as usize, steps));
     }
-    let op = CrossEntropy { classes, labels: of_rows, weights, probabilities: OnceLock::new() };
+    let probabilities = OnceLock::new();
+    let op = CrossEntropy { classes, labels: of_rows, weights, smoothing, probabilities };
     Ok(logits.contiguous()?.apply_op1(op)?)
 }
 
@@ -117,6 +166,8 @@ struct CrossEntropy {
     labels: Vec<usize>,
     /// `(N,)`: a row of weight 0 is not looked at.
     weights: Vec<f64>,
+    /// The part of a label that is spread over all classes.
+    smoothing: f64,
     /// `(N, C)`, kept for backward.
     probabilities: OnceLock<Vec<f64>>,
 }
@@ -138,7 +189,11 @@ impl CrossEntropy {
             let row = &mut probabilities[start..];
             // A NaN is no maximum, but reaches the sum by way of its own term.
             let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let own = row[*label] - max;
+            let mut own = row[*label] - max;
+            if self.smoothing > 0. {
+                let mean = row.iter().sum::<f64>() / self.classes as f64 - max;
+                own = (1. - self.smoothing) * own + self.smoothing * mean;
+            }
             row.iter_mut().for_each(|logit| *logit = (*logit - max).exp());
             let total: f64 = row.iter().sum();
             row.iter_mut().for_each(|exp| *exp /= total);
@@ -149,7 +204,7 @@ impl CrossEntropy {
         E::to_cpu_storage_owned(vec![E::from_f64(loss)])
     }
 
-    /// `∂L/∂logits = weight · (softmax(logits) - onehot(label)) · grad`.
+    /// `∂L/∂logits = weight · (softmax(logits) - target) · grad`, the target being the label's, smoothed.
     fn backward<E: WithDType>(&self, grad: f64) -> candle_core::Result<Vec<E>> {
         let Some(probabilities) = self.probabilities.get() else {
             candle_core::bail!("{}: backward without probabilities from forward", Self::NAME);
@@ -163,7 +218,8 @@ impl CrossEntropy {
             }
             let scale = weight * grad;
             grads.extend(probabilities.iter().enumerate().map(|(class, probability)| {
-                let target = f64::from(u8::from(class == *label));
+                let own = f64::from(u8::from(class == *label));
+                let target = (1. - self.smoothing) * own + self.smoothing / self.classes as f64;
                 E::from_f64(scale * (probability - target))
             }));
         }
@@ -234,12 +290,43 @@ mod tests {
                 let store = loss.backward().unwrap();
                 [values(&loss), values(store.get(&logits).unwrap())].concat()
             };
-            let found = of(composed(logits.as_tensor(), &labels, &weights, 3).unwrap());
-            let expected = of(fused(logits.as_tensor(), &labels, weights.to_vec(), 3).unwrap());
-            for (a, b) in found.iter().zip(&expected) {
-                assert!((a - b).abs() <= tolerance * b.abs().max(1.), "{a} instead of {b}");
+            for smoothing in [0., 0.1] {
+                let logits = logits.as_tensor();
+                let found = of(composed(logits, &labels, &weights, 3, smoothing).unwrap());
+                let expected = fused(logits, &labels, weights.to_vec(), 3, smoothing).unwrap();
+                let expected = of(expected);
+                for (a, b) in found.iter().zip(&expected) {
+                    assert!((a - b).abs() <= tolerance * b.abs().max(1.), "{a} instead of {b}");
+                }
+                assert_eq!(found.len(), expected.len());
             }
-            assert_eq!(found.len(), expected.len());
+        }
+    }
+
+    #[test]
+    fn a_smoothed_loss_and_its_gradient_are_those_of_pytorch() {
+        let labels = Tensor::new(&[2u32, 0, 3], &Device::Cpu).unwrap();
+        let logits = logits(DType::F64);
+        let loss = smoothed_cross_entropy(logits.as_tensor(), &labels, 0.1).unwrap();
+        // torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1), and its gradient.
+        assert!((values(&loss)[0] - 10.27371174520903).abs() < 1e-13, "{loss}");
+        let expected = [
+            0.03572801275913761,
+            0.00367478432073996,
+            -0.06714384281446255,
+            0.027741045734585006,
+            -0.14281733567329088,
+            0.15718266432670913,
+            -0.008277808901798389,
+            -0.006087519751619734,
+            -0.008333333333333333,
+            0.32499999999988405,
+            -0.008333333333302141,
+            -0.3083333333332486,
+        ];
+        let store = loss.backward().unwrap();
+        for (a, b) in values(store.get(&logits).unwrap()).iter().zip(expected) {
+            assert!((a - b).abs() < 1e-15, "{a} instead of {b}");
         }
     }
 

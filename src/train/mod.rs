@@ -7,6 +7,7 @@
 
 mod evaluate;
 mod loss;
+mod schedule;
 mod session;
 mod stream;
 mod trainer;
@@ -16,16 +17,20 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{evaluate, evaluate_steps, Evaluation};
-pub use loss::{cross_entropy, sequence_cross_entropy};
+pub use loss::{
+    cross_entropy, sequence_cross_entropy, smoothed_cross_entropy, smoothed_sequence_cross_entropy,
+};
+pub use schedule::{Schedule, PLATEAU_EPOCHS};
 pub use session::{Outcome, Session, Start};
 pub use stream::StreamTrainer;
 pub use trainer::{Event, Position, Trainer, TrainerState};
 
 use crate::bptt::{LossAt, Truncation};
-use crate::data::mnist::CLASSES;
+use crate::data::mnist::{CLASSES, COLUMNS};
 use crate::data::view::View;
 use crate::model::ClassifierConfig;
 use crate::nn::Init;
+use crate::optim::Clip;
 use crate::recurrence::plan::kernel_family;
 use crate::recurrence::Cell;
 use crate::{Error, Result};
@@ -89,6 +94,27 @@ pub struct TrainConfig {
     /// At which steps the model is to tell the label.
     #[serde(default)]
     pub loss_at: LossAt,
+    /// How the step size changes over the run.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
+    #[serde(default)]
+    pub warmup: Option<f64>,
+    /// How gradients are cut before a step.
+    #[serde(default)]
+    pub clip: Clip,
+    /// AdamW's λ, of all parameters.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// After how many epochs without a better validation loss the run ends.
+    #[serde(default)]
+    pub patience: Option<usize>,
+    /// The part of each label that is spread over all classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// By how many pixels, at most, each image is moved in either direction before a step reads it.
+    #[serde(default)]
+    pub shift: usize,
 }
 
 fn one() -> usize {
@@ -112,6 +138,13 @@ impl Default for TrainConfig {
             dtype: Precision::F32,
             truncation: Truncation::FULL,
             loss_at: LossAt::LAST,
+            schedule: Schedule::Constant,
+            warmup: None,
+            clip: Clip::None,
+            weight_decay: 0.,
+            patience: None,
+            label_smoothing: 0.,
+            shift: 0,
         }
     }
 }
@@ -145,6 +178,7 @@ impl TrainConfig {
             let rate = self.learning_rate;
             return Err(Error::Config(format!("learning_rate must be above 0, got {rate}")));
         }
+        self.check_control()?;
         if self.bidirectional && self.truncation != Truncation::FULL {
             return Err(Error::Config(
                 "gradients cannot be truncated in both directions of time: truncation and \
@@ -166,6 +200,34 @@ impl TrainConfig {
             ));
         }
         self.loss_at.weights(self.view.seq_len()).map(|_| ())
+    }
+
+    /// Checks what steers the training.
+    fn check_control(&self) -> Result<()> {
+        self.clip.check()?;
+        let part = |name: &str, value: f64| match (0. ..1.).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "{name} must be at least 0 and less than 1, got {value}"
+            ))),
+        };
+        part("warmup", self.warmup.unwrap_or(0.))?;
+        part("label_smoothing", self.label_smoothing)?;
+        part("learning_rate times weight_decay", self.learning_rate * self.weight_decay)?;
+        let rises = matches!(self.schedule, Schedule::OneCycle | Schedule::Cosine);
+        if self.warmup.is_some() && !rises {
+            return Err(Error::Config("a warm-up belongs to one-cycle or cosine".into()));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::Config("patience must be at least 1 epoch, got 0".into()));
+        }
+        if self.shift >= COLUMNS {
+            let shift = self.shift;
+            return Err(Error::Config(format!(
+                "shift must be less than {COLUMNS} pixels, got {shift}"
+            )));
+        }
+        Ok(())
     }
 
     /// Checks that such a model can be trained on `device`.

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::VarMap;
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::Tally;
-use super::{
-    cross_entropy, evaluate, evaluate_steps, sequence_cross_entropy, EpochMetrics, TrainConfig,
-};
+use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
+use super::schedule::Progress;
+use super::{evaluate, evaluate_steps, EpochMetrics, TrainConfig, PLATEAU_EPOCHS};
+use crate::data::augment::{shifts, Shift};
 use crate::data::batches::{array_split, batch_count, Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
 use crate::nn::init::VarSink;
 use crate::optim::adam::AdamState;
-use crate::optim::{Adam, AdamConfig};
+use crate::optim::clip::{clip, Found};
+use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::device::is_for_cpu_kernels;
 use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, Stream};
@@ -59,6 +62,9 @@ pub struct Trainer {
     position: Position,
     /// The order of the training images in this epoch; empty between epochs.
     order: Vec<u32>,
+    /// How far this epoch moves each image of its order; empty if none is moved.
+    shifts: Vec<Shift>,
+    augment: Stream,
     /// A batch of this epoch that was gathered ahead, and its index.
     next_batch: Option<(usize, Batch)>,
 }
@@ -80,6 +86,18 @@ pub struct Position {
     /// Position of the dropout stream.
     #[serde(default)]
     pub dropout: u64,
+    /// Position of the stream of shifts before it drew this epoch's.
+    #[serde(default)]
+    pub augment: u64,
+    /// The lowest validation loss so far.
+    #[serde(default)]
+    pub best_loss: Option<f64>,
+    /// Epochs since it was found.
+    #[serde(default)]
+    pub waited: usize,
+    /// How often it was waited for in vain: what `Schedule::Plateau` counts.
+    #[serde(default)]
+    pub plateaus: u32,
 }
 
 /// A trainer's state: what [`Trainer::restore`] continues from.
@@ -114,12 +132,18 @@ impl Trainer {
             device,
         )?;
         let vars = VarSink::new(&var_map, dtype, device).named()?;
-        let adam = AdamConfig { learning_rate: config.learning_rate, ..AdamConfig::default() };
+        let adam = AdamConfig {
+            learning_rate: config.learning_rate,
+            weight_decay: config.weight_decay,
+            ..AdamConfig::default()
+        };
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
             adam: Adam::new(vars.clone(), adam)?,
             shuffle: Stream::new(config.seed, Purpose::Shuffle),
             dropout: Stream::new(config.seed, Purpose::Dropout),
+            augment: Stream::new(config.seed, Purpose::Augment),
+            shifts: Vec::new(),
             config: config.clone(),
             position: Position::default(),
             order: Vec::new(),
@@ -135,7 +159,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::NotFinite`] when a loss is NaN or infinite, [`Error::Candle`] when Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
-        if self.position.epoch >= self.config.epochs {
+        if self.is_done() {
             return Ok(Event::Done);
         }
         let start = Instant::now();
@@ -168,12 +192,14 @@ impl Trainer {
             self.dropout = dropout;
             joined
         };
-        let (grads, loss) = stepped?;
+        let (mut grads, loss) = stepped?;
         self.next_batch = next_batch?.map(|batch| (index + 1, batch));
         let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         if !loss.is_finite() {
             return Err(self.not_finite("the loss", self.position.batch + 1));
         }
+        self.check_gradients(&mut grads)?;
+        self.adam.config.learning_rate = self.learning_rate();
         self.adam.step(&grads)?;
         self.position.batch += 1;
         self.position.dropout = self.dropout.position() as u64;
@@ -188,14 +214,45 @@ impl Trainer {
         })
     }
 
+    /// Cuts gradients as the settings say, and stops where one is not finite. On a device, which would
+    /// have to be waited for, they are looked at only where they are to be cut.
+    fn check_gradients(&self, grads: &mut GradStore) -> Result<()> {
+        if self.config.clip == Clip::None && !self.gather.device().is_cpu() {
+            return Ok(());
+        }
+        match clip(self.vars.iter(), grads, self.config.clip)? {
+            Found::Norm(_) => Ok(()),
+            Found::NotFinite(name) => {
+                let what = format!("the gradient of {name}");
+                Err(self.not_finite(&what, self.position.batch + 1))
+            }
+        }
+    }
+
+    /// The step size of the next step.
+    fn learning_rate(&self) -> f64 {
+        let TrainConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
+        let progress = Progress {
+            step: self.adam.step_count(),
+            steps: (epochs * self.batches()) as u64,
+            epoch: self.position.epoch,
+            epochs,
+            plateaus: self.position.plateaus,
+        };
+        let warmup = warmup.unwrap_or_else(|| schedule.default_warmup());
+        learning_rate * schedule.factor(warmup, progress)
+    }
+
     fn loss(&self, batch: &Batch, dropout: &mut Stream) -> Result<Tensor> {
-        let TrainConfig { truncation, loss_at, .. } = &self.config;
+        let TrainConfig { truncation, loss_at, label_smoothing, .. } = &self.config;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
         let logits = self.model.forward_training(&batch.x, unroll, dropout)?;
         match read {
-            Outputs::Last => cross_entropy(&logits, &batch.labels),
-            Outputs::All => sequence_cross_entropy(&logits, &batch.labels, loss_at),
+            Outputs::Last => smoothed_cross_entropy(&logits, &batch.labels, *label_smoothing),
+            Outputs::All => {
+                smoothed_sequence_cross_entropy(&logits, &batch.labels, loss_at, *label_smoothing)
+            }
         }
     }
 
@@ -209,9 +266,10 @@ impl Trainer {
         self.adam.step_count()
     }
 
-    /// Whether all epochs are done.
+    /// Whether all epochs are done, or the validation loss was waited for in vain.
     pub fn is_done(&self) -> bool {
-        self.position.epoch >= self.config.epochs
+        let is_tired = |patience| self.position.waited >= patience;
+        self.position.epoch >= self.config.epochs || self.config.patience.is_some_and(is_tired)
     }
 
     /// Where the trainer is.
@@ -276,6 +334,7 @@ impl Trainer {
         self.position = state.position.clone();
         self.shuffle.set_position(u128::from(self.position.shuffle));
         self.dropout.set_position(u128::from(self.position.dropout));
+        self.augment.set_position(u128::from(self.position.augment));
         self.order.clear();
         self.next_batch = None;
         Ok(())
@@ -286,12 +345,21 @@ impl Trainer {
     fn begin_epoch(&mut self) {
         self.position.shuffle = self.shuffle.position() as u64;
         self.order = self.shuffle.permutation(self.data.train.len() as u32);
+        self.position.augment = self.augment.position() as u64;
+        self.shifts = match self.config.shift {
+            0 => Vec::new(),
+            limit => shifts(&mut self.augment, self.order.len(), limit),
+        };
     }
 
     /// The batch with this index in the epoch that has begun.
     fn batch(&self, index: usize) -> Result<Batch> {
         let range = array_split(self.order.len(), self.batches(), index);
-        self.gather.batch(&self.data.train, self.order[range].iter().map(|i| *i as usize))
+        let indices = self.order[range.clone()].iter().map(|i| *i as usize);
+        match self.shifts.get(range) {
+            Some(shifts) => self.gather.batch_of_shifted(&self.data.train, indices, shifts),
+            None => self.gather.batch(&self.data.train, indices),
+        }
     }
 
     fn end_epoch(&mut self) -> Result<Event> {
@@ -326,10 +394,18 @@ impl Trainer {
         };
         self.order.clear();
         self.next_batch = None;
+        let Position { best_loss, waited, plateaus, .. } = self.position;
+        let is_better = best_loss.is_none_or(|best| valid.loss < best);
+        let waited = if is_better { 0 } else { waited + 1 };
+        let is_plateau = waited > 0 && waited.is_multiple_of(PLATEAU_EPOCHS);
         self.position = Position {
             epoch: self.position.epoch + 1,
             shuffle: self.shuffle.position() as u64,
             dropout: self.dropout.position() as u64,
+            augment: self.augment.position() as u64,
+            best_loss: if is_better { Some(valid.loss) } else { best_loss },
+            waited,
+            plateaus: plateaus + u32::from(is_plateau),
             ..Position::default()
         };
         Ok(Event::Epoch(metrics))

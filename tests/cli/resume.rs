@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::{Outcome, Place};
 
-/// A training that saves often, long enough to be interrupted.
+/// A training that saves often, long enough to be interrupted, with all that steers a training.
 const LONG: &str =
-    "train --data sample --hidden 40 --epochs 25 --batch-size 40 --save-every 20 --json";
+    "train --data sample --hidden 40 --epochs 25 --batch-size 40 --save-every 20 --json \
+                    --schedule one-cycle --clip-norm 1 --weight-decay 0.01 --label-smoothing 0.1 \
+                    --shift 2 --dropout 0.1";
 
 /// A running training.
 struct Running(Child);
@@ -218,8 +220,13 @@ fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_re
         let mut removed = 0;
         for section in sections {
             let fields = value.pointer_mut(section).unwrap().as_object_mut().unwrap();
-            for field in ["num_layers", "bidirectional", "dropout"] {
-                removed += usize::from(fields.remove(field).is_some());
+            let newer = [
+                ["num_layers", "bidirectional", "dropout", "augment", "best_loss", "waited"],
+                ["plateaus", "schedule", "warmup", "clip", "weight_decay", "patience"],
+                ["label_smoothing", "shift", "", "", "", ""],
+            ];
+            for field in newer.iter().flatten() {
+                removed += usize::from(fields.remove(*field).is_some());
             }
         }
         assert!(removed > 0, "{name}");
@@ -233,6 +240,35 @@ fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_re
     assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
     assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
     place.run("eval run").succeeded();
+}
+
+#[test]
+fn a_run_whose_validation_loss_no_longer_falls_ends_and_is_finished() {
+    let place = Place::new();
+    let args = "--epochs 60 --lr 0.02 --hidden 40 --patience 3 --schedule plateau";
+    let outcome = place.train("whole", args);
+    assert!(outcome.stdout.contains("the validation loss fell no further"), "{}", outcome.stdout);
+    let metrics = place.metrics("whole");
+    let losses: Vec<f64> = metrics.iter().map(|m| m["valid_loss"].as_f64().unwrap()).collect();
+    assert!((4..60).contains(&losses.len()), "{losses:?}");
+    let (before, last) = losses.split_at(losses.len() - 3);
+    let best = before.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(before.last(), Some(&best));
+    assert!(last.iter().all(|loss| *loss >= best), "{losses:?}");
+    // The second of them halved the step size.
+    let rates: Vec<f64> = metrics.iter().map(|m| m["learning_rate"].as_f64().unwrap()).collect();
+    assert_eq!(rates[rates.len() - 1] * 2., rates[rates.len() - 2], "{rates:?}");
+    let outcome = place.train("whole", &format!("{args} --resume"));
+    assert!(outcome.stdout.contains("finished"), "{}", outcome.stdout);
+    // What it waits for is in its checkpoints.
+    place.train("part", args);
+    let steps: Vec<_> = std::fs::read_dir(place.path("part/checkpoints")).unwrap().collect();
+    let newest = steps.into_iter().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let newest = newest.filter(|name| name.starts_with("step-")).max().unwrap();
+    std::fs::remove_dir_all(place.path(&format!("part/checkpoints/{newest}"))).unwrap();
+    let outcome = place.train("part", &format!("{args} --resume"));
+    assert!(outcome.stdout.contains("resuming after step"), "{}", outcome.stdout);
+    assert_eq!(place.read("part/model.safetensors"), place.read("whole/model.safetensors"));
 }
 
 #[test]

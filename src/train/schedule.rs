@@ -1,0 +1,146 @@
+//! How the step size changes over a run.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+/// How the step size changes over a run of N optimizer steps; `learning_rate` is its largest value.
+///
+/// | | |
+/// |---|---|
+/// | `Constant` | the same at every step |
+/// | `OneCycle` | from 1/25 up to the largest, then down to 1/250,000, both along half a cosine |
+/// | `Cosine` | up in a straight line, then down to 0 along half a cosine |
+/// | `Step` | a tenth from each third of the epochs to the next |
+/// | `Plateau` | half, whenever the validation loss has not fallen for two epochs |
+///
+/// # Source
+/// Smith & Topin (2018), "Super-Convergence", in the form of PyTorch's `OneCycleLR`; Loshchilov & Hutter
+/// (2017), "SGDR", with one cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Schedule {
+    /// The same at every step.
+    #[default]
+    Constant,
+    /// Up, then far down.
+    OneCycle,
+    /// Down along half a cosine, behind a warm-up.
+    Cosine,
+    /// A tenth from each third of the epochs to the next.
+    Step,
+    /// Half, whenever the validation loss stays where it is.
+    Plateau,
+}
+
+/// How many epochs without a better validation loss [`Schedule::Plateau`] waits for.
+pub const PLATEAU_EPOCHS: usize = 2;
+
+/// Where a run is, as schedules see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Optimizer steps done.
+    pub(crate) step: u64,
+    /// Optimizer steps of the whole run.
+    pub(crate) steps: u64,
+    /// Epochs done.
+    pub(crate) epoch: usize,
+    /// Epochs of the whole run.
+    pub(crate) epochs: usize,
+    /// How often the validation loss has stayed where it was for [`PLATEAU_EPOCHS`].
+    pub(crate) plateaus: u32,
+}
+
+impl Schedule {
+    /// The part of a run that warms up unless it is said: none but `OneCycle` and `Cosine` do.
+    pub fn default_warmup(self) -> f64 {
+        match self {
+            Self::OneCycle => 0.3,
+            Self::Cosine => 0.05,
+            Self::Constant | Self::Step | Self::Plateau => 0.,
+        }
+    }
+
+    /// What the largest step size is multiplied by at the step behind `progress`; `warmup` is the part
+    /// of the run, less than 1, in which it rises.
+    pub(crate) fn factor(self, warmup: f64, progress: Progress) -> f64 {
+        const LOWEST: f64 = 1. / 25.;
+        const LAST: f64 = LOWEST / 1e4;
+        let Progress { step, steps, epoch, epochs, plateaus } = progress;
+        let last = steps.saturating_sub(1).max(1) as f64;
+        // Where the largest step size is; one-cycle counts from 1 there, as PyTorch does.
+        let top = match self {
+            Self::OneCycle => (warmup * steps as f64 - 1.).max(0.),
+            _ => warmup * last,
+        };
+        let step = step as f64;
+        // From 1 at 0 to 0 at 1.
+        let fall = |part: f64| (1. + (PI * part.clamp(0., 1.)).cos()) / 2.;
+        let behind = (step - top) / (last - top);
+        match self {
+            Self::Constant => 1.,
+            Self::OneCycle if step < top => 1. + (LOWEST - 1.) * fall(step / top),
+            Self::OneCycle => LAST + (1. - LAST) * fall(behind),
+            Self::Cosine if step < top => (step + 1.) / (top + 1.),
+            Self::Cosine => fall(behind),
+            Self::Step => 0.1f64.powi((3 * epoch / epochs.max(1)).min(2) as i32),
+            Self::Plateau => 0.5f64.powi(plateaus as i32),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(schedule: Schedule, step: u64) -> f64 {
+        let progress = Progress { step, steps: 101, epoch: 0, epochs: 3, plateaus: 0 };
+        schedule.factor(schedule.default_warmup(), progress)
+    }
+
+    #[test]
+    fn one_cycle_is_that_of_pytorch() {
+        // torch.optim.lr_scheduler.OneCycleLR(max_lr=1, total_steps=101), at these steps.
+        for (step, expected) in [
+            (0, 0.04),
+            (15, 0.5380089997421007),
+            (30, 0.9997581421134295),
+            (65, 0.4922261251434484),
+            (100, 4e-6),
+        ] {
+            let found = at(Schedule::OneCycle, step);
+            assert!((found - expected).abs() < 1e-12, "step {step}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_cosine_warms_up_and_falls_to_zero() {
+        let of = |step| at(Schedule::Cosine, step);
+        assert!((of(0) - 1. / 6.).abs() < 1e-12 && of(1) > of(0) && of(4) < 1.);
+        assert!((of(5) - 1.).abs() < 1e-12, "{}", of(5));
+        assert!((5..100).all(|step| of(step + 1) < of(step)) && of(100).abs() < 1e-12);
+    }
+
+    #[test]
+    fn steps_and_plateaus_are_counted_in_epochs() {
+        let of = |schedule: Schedule, epoch, plateaus| {
+            schedule.factor(0., Progress { step: 0, steps: 9, epoch, epochs: 9, plateaus })
+        };
+        let steps: Vec<f64> = [0, 2, 3, 5, 6, 8].map(|epoch| of(Schedule::Step, epoch, 0)).into();
+        for (found, expected) in steps.iter().zip([1., 1., 0.1, 0.1, 0.01, 0.01]) {
+            assert!((found - expected).abs() < 1e-15, "{steps:?}");
+        }
+        assert_eq!(of(Schedule::Plateau, 5, 3), 0.125);
+        assert_eq!(of(Schedule::Constant, 5, 3), 1.);
+    }
+
+    #[test]
+    fn a_run_of_one_step_has_a_step_size() {
+        for schedule in [Schedule::OneCycle, Schedule::Cosine, Schedule::Constant] {
+            let progress = Progress { step: 0, steps: 1, epoch: 0, epochs: 1, plateaus: 0 };
+            let factor = schedule.factor(schedule.default_warmup(), progress);
+            assert!(factor.is_finite() && factor > 0., "{schedule:?}: {factor}");
+        }
+    }
+}
