@@ -6,10 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
 use crate::nn::init::{init_linear, VarSink};
+use crate::nn::pool::mean_max;
 use crate::nn::{Init, Sequences, Stack, StackConfig};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::Stream;
 use crate::{Error, Result};
+
+/// What the head reads of a sequence's outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Readout {
+    /// The last layer's final state.
+    #[default]
+    Last,
+    /// The mean over all outputs beside their largest values: see [`mean_max`].
+    MeanMax,
+}
 
 /// The sizes of a [`SequenceClassifier`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +43,9 @@ pub struct ClassifierConfig {
     /// Probability that a number between two layers, or before the head, is left out in training.
     #[serde(default)]
     pub dropout: f64,
+    /// What the head reads.
+    #[serde(default)]
+    pub readout: Readout,
     /// C, classes.
     pub num_classes: usize,
 }
@@ -48,6 +64,7 @@ impl ClassifierConfig {
             num_layers: 1,
             bidirectional: false,
             dropout: 0.,
+            readout: Readout::Last,
             num_classes,
         }
     }
@@ -69,9 +86,13 @@ impl ClassifierConfig {
         }
     }
 
-    /// D·H: numbers that the head reads.
+    /// F: numbers that the head reads, D·H, or twice that of means and largest values.
     fn features(&self) -> usize {
-        self.rnn().directions() * self.hidden_size
+        let outputs = self.rnn().directions() * self.hidden_size;
+        match self.readout {
+            Readout::Last => outputs,
+            Readout::MeanMax => 2 * outputs,
+        }
     }
 
     /// Checks that every size is from 1 to 2^20, that there are at most 64 layers, and that dropout
@@ -115,11 +136,13 @@ impl ClassifierConfig {
 }
 
 /// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the final state of a
-/// [`Stack`]'s last layer; of both directions, if it has two.
+/// [`Stack`]'s last layer; of both directions, if it has two. With [`Readout::MeanMax`] the mean and the
+/// largest values of all its outputs stand in the place of `h_T`.
 #[derive(Clone, Debug)]
 pub struct SequenceClassifier {
     rnn: Stack,
     dropout: f64,
+    readout: Readout,
     head: Linear,
     /// Of a head that does not change any more.
     packed_head: Option<PackedWeights>,
@@ -127,7 +150,7 @@ pub struct SequenceClassifier {
 
 impl SequenceClassifier {
     /// Takes the weights from `vb`: the recurrent layers' under `rnn`, the head's under `head`
-    /// (`weight` `(C, D·H)`, `bias` `(C,)`).
+    /// (`weight` `(C, F)`, `bias` `(C,)`; F is D·H, or 2·D·H for [`Readout::MeanMax`]).
     ///
     /// # Errors
     /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor is missing or has
@@ -139,7 +162,8 @@ impl SequenceClassifier {
         let head = vb.pp("head");
         let head =
             Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
-        Ok(Self { rnn, dropout: config.dropout, head, packed_head: None })
+        let (dropout, readout) = (config.dropout, config.readout);
+        Ok(Self { rnn, dropout, readout, head, packed_head: None })
     }
 
     /// Puts initial weights into `vars`, replacing any of the same names, and builds on them: an
@@ -162,7 +186,7 @@ impl SequenceClassifier {
         Self::new(config, sink.builder())
     }
 
-    /// Logits after the last step.
+    /// Logits of whole sequences.
     ///
     /// - `x`: `(B, T, I)`
     /// - returns `(B, C)`
@@ -176,10 +200,11 @@ impl SequenceClassifier {
     /// Logits of the states that `unroll` reads, whose gradients flow back as far as it says.
     ///
     /// - `x`: `(B, T, I)`
-    /// - returns `(B, C)` for the last state, `(B, T, C)` for all
+    /// - returns `(B, C)` for the last state, or what is read of all; `(B, T, C)` for all
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// As [`forward`](Self::forward); and [`Error::Config`] for all states of a model that reads their mean
+    /// and largest values.
     pub fn forward_unrolled(&self, x: &Tensor, unroll: impl Into<Unroll>) -> Result<Tensor> {
         self.read(x, unroll.into(), None)
     }
@@ -206,9 +231,16 @@ impl SequenceClassifier {
         if let Some(rng) = rng.as_deref_mut() {
             sequences = sequences.dropout(rng);
         }
-        let mut h = match unroll.read() {
-            Outputs::All => self.rnn.forward(sequences)?.outputs,
-            Outputs::Last => self.rnn.last(sequences)?,
+        let mut h = match (unroll.read(), self.readout) {
+            (Outputs::All, Readout::Last) => self.rnn.forward(sequences)?.outputs,
+            (Outputs::Last, Readout::Last) => self.rnn.last(sequences)?,
+            (Outputs::Last, Readout::MeanMax) => mean_max(&self.rnn.forward(sequences)?.outputs)?,
+            (Outputs::All, Readout::MeanMax) => {
+                return Err(Error::Config(
+                    "a model that reads the mean and the largest of all outputs says nothing step by step"
+                        .into(),
+                ))
+            }
         };
         if let (Some(rng), true) = (rng, self.dropout > 0.) {
             h = dropout(&h, self.dropout, rng)?;
@@ -229,7 +261,7 @@ impl SequenceClassifier {
 
     /// Logits of states.
     ///
-    /// - `h`: `(B, D·H)` or `(B, T, D·H)`
+    /// - `h`: `(B, F)` or `(B, T, F)`
     /// - returns `(B, C)` or `(B, T, C)`
     ///
     /// # Errors
@@ -248,7 +280,8 @@ impl SequenceClassifier {
     /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
         let head = Linear::new(self.head.weight().detach(), self.head.bias().map(Tensor::detach));
-        Self { rnn: self.rnn.detach(), dropout: self.dropout, head, packed_head: None }
+        let (dropout, readout) = (self.dropout, self.readout);
+        Self { rnn: self.rnn.detach(), dropout, readout, head, packed_head: None }
     }
 
     /// The model as it is now, for inference: it has weights of its own, laid out once for the
@@ -266,6 +299,7 @@ impl SequenceClassifier {
         Ok(Self {
             rnn: self.rnn.freeze()?,
             dropout: self.dropout,
+            readout: self.readout,
             head: Linear::new(weight, bias),
             packed_head,
         })

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::checkpoint::run::{self, RunConfig};
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
-use crate::model::SequenceClassifier;
+use crate::model::{Readout, SequenceClassifier};
 use crate::recurrence::State;
 use crate::train::{evaluate, Evaluation};
 use crate::{Error, Result};
@@ -102,7 +102,7 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`predict`](Self::predict); and [`Error::Config`] for a bidirectional model, which has read
-    /// the whole image at every step.
+    /// the whole image at every step, and for one that reads all outputs at once.
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
         if self.config.model.bidirectional {
             return Err(Error::Config(
@@ -110,6 +110,9 @@ impl Predictor {
                  to tell step by step"
                     .into(),
             ));
+        }
+        if self.config.model.readout != Readout::Last {
+            return Err(not_step_by_step());
         }
         let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
         let logits = self.model.forward_steps(&x)?;
@@ -161,9 +164,12 @@ impl Stream<'_> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the input has another size than the model's, [`Error::Config`] when the
-    /// model reads sequences in both directions.
+    /// model reads sequences in both directions, or all outputs at once.
     pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
         let Predictor { config, model, .. } = self.predictor;
+        if config.model.readout != Readout::Last {
+            return Err(not_step_by_step());
+        }
         if x_t.len() != config.model.input_size {
             return Err(Error::Shape {
                 op: "stream",
@@ -182,6 +188,13 @@ impl Stream<'_> {
             .pop()
             .ok_or_else(|| Error::Config("a step of one sequence gives one prediction".into()))
     }
+}
+
+fn not_step_by_step() -> Error {
+    Error::Config(
+        "a model that reads the mean and the largest of all outputs says nothing step by step"
+            .into(),
+    )
 }
 
 /// Softmax over `(N, C)` logits.

@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Data(data::DataArgs),
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Info(info::InfoArgs),
@@ -64,7 +64,7 @@ impl DataSource {
 pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Data(args) => data::run(args),
-        Command::Train(args) => return train::run(args).unwrap_or_else(|error| fail(&error)),
+        Command::Train(args) => return train::run(*args).unwrap_or_else(|error| fail(&error)),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Info(args) => info::run(args),

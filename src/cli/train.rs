@@ -11,6 +11,7 @@ use candle_rnn::bptt::{LossAt, Truncation};
 use candle_rnn::checkpoint::run::{self, DataConfig, IfExists, RunConfig, RunDir};
 use candle_rnn::data::mnist::Dataset;
 use candle_rnn::data::view::View;
+use candle_rnn::model::Readout;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::Clip;
 use candle_rnn::recurrence::Cell;
@@ -56,6 +57,9 @@ pub(super) struct TrainArgs {
     /// [default: 0]
     #[arg(long, value_name = "P", value_parser = probability, allow_negative_numbers = true)]
     dropout: Option<f64>,
+    /// What the head reads: the `last` output, or the mean and the largest values of all [default: last]
+    #[arg(long, value_enum)]
+    readout: Option<Readout>,
     /// How initial weights are drawn [default: glorot]
     #[arg(long, value_enum)]
     init: Option<Init>,
@@ -202,6 +206,7 @@ impl TrainArgs {
             num_layers: self.layers.unwrap_or(base.num_layers),
             bidirectional: self.bidirectional.unwrap_or(base.bidirectional),
             dropout: self.dropout.unwrap_or(base.dropout),
+            readout: self.readout.unwrap_or(base.readout),
             init: self.init.unwrap_or(base.init),
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),

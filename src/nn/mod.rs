@@ -4,6 +4,7 @@
 //! - [`rnn`], [`gru`], [`lstm`]: stacks of one cell, by the names that users look for
 //! - [`cell`]: one step of one layer, with the same weights
 //! - [`dropout`]: seeded dropout
+//! - [`pool`]: what is read of all outputs of a sequence
 //! - [`init`]: seeded initial weights that go into a `VarMap`
 //! - [`weights`]: weights from PyTorch, Keras and candle-nn, and back to PyTorch's names
 
@@ -12,6 +13,7 @@ pub mod dropout;
 pub mod gru;
 pub mod init;
 pub mod lstm;
+pub mod pool;
 pub mod rnn;
 pub mod stack;
 pub mod weights;

@@ -28,7 +28,7 @@ pub use trainer::{Event, Position, Trainer, TrainerState};
 use crate::bptt::{LossAt, Truncation};
 use crate::data::mnist::{CLASSES, COLUMNS};
 use crate::data::view::View;
-use crate::model::ClassifierConfig;
+use crate::model::{ClassifierConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::plan::kernel_family;
@@ -76,6 +76,9 @@ pub struct TrainConfig {
     /// Probability that a number between two layers, or before the head, is left out in training.
     #[serde(default)]
     pub dropout: f64,
+    /// What the head reads of the outputs.
+    #[serde(default)]
+    pub readout: Readout,
     /// How initial weights are drawn.
     pub init: Init,
     /// Passes over the training images.
@@ -130,6 +133,7 @@ impl Default for TrainConfig {
             num_layers: 1,
             bidirectional: false,
             dropout: 0.,
+            readout: Readout::Last,
             init: Init::Glorot,
             epochs: 5,
             batch_size: 150,
@@ -159,6 +163,7 @@ impl TrainConfig {
             num_layers: self.num_layers,
             bidirectional: self.bidirectional,
             dropout: self.dropout,
+            readout: self.readout,
             num_classes: CLASSES,
         }
     }
@@ -189,6 +194,13 @@ impl TrainConfig {
         if self.num_layers > 1 && self.truncation.overlaps() {
             return Err(Error::Config(
                 "windows that overlap mix in several layers: truncate to segments, or take one layer"
+                    .into(),
+            ));
+        }
+        if self.readout != Readout::Last && !self.loss_at.is_last() {
+            return Err(Error::Config(
+                "a readout of all outputs belongs to the whole image: mean-max and losses at several \
+                 steps exclude each other"
                     .into(),
             ));
         }

@@ -223,7 +223,7 @@ fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_re
             let newer = [
                 ["num_layers", "bidirectional", "dropout", "augment", "best_loss", "waited"],
                 ["plateaus", "schedule", "warmup", "clip", "weight_decay", "patience"],
-                ["label_smoothing", "shift", "", "", "", ""],
+                ["label_smoothing", "shift", "readout", "", "", ""],
             ];
             for field in newer.iter().flatten() {
                 removed += usize::from(fields.remove(*field).is_some());

@@ -142,6 +142,47 @@ fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
 }
 
 #[test]
+fn a_head_that_reads_all_outputs_is_trained_saved_and_measured() {
+    let place = Place::new();
+    place.train("all", "--readout mean-max");
+    let model = place.read("all/model.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&model).unwrap();
+    assert_eq!(tensors.tensor("head.weight").unwrap().shape(), [10, 24]);
+    let last = place.metrics("all").pop().unwrap();
+    let found = place.run("eval all --split valid --json").succeeded().json();
+    assert_eq!(found["accuracy"], last["valid_accuracy"]);
+    assert_eq!(found["loss"], last["valid_loss"]);
+    let text = place.run("predict all test:3").succeeded().stdout;
+    assert!(text.contains("test:3"), "{text}");
+    let outcome = place.run("predict all test:3 --steps");
+    assert!(outcome.stderr.contains("nothing step by step"), "{}", outcome.stderr);
+    assert_ne!(outcome.code, Some(0));
+    place.run("train --data sample --readout mean-max --loss-at every --out no").misused();
+    assert!(!place.exists("no"));
+}
+
+#[test]
+fn what_steers_a_training_is_refused_where_it_means_nothing() {
+    let place = Place::new();
+    for wrong in [
+        "--schedule linear",
+        "--warmup 0.1",
+        "--schedule cosine --warmup 1",
+        "--clip-norm 0",
+        "--clip-norm 1 --clip-value 1",
+        "--clip-value -1",
+        "--weight-decay -0.1",
+        "--weight-decay 1000",
+        "--label-smoothing 1",
+        "--shift 28",
+        "--patience 0",
+    ] {
+        place.run(&format!("train --data sample {wrong} --out no")).misused();
+        assert!(!place.exists("no"), "{wrong}");
+    }
+}
+
+#[test]
 fn every_cell_trains_in_layers_and_directions_and_is_saved_measured_and_resumed() {
     let place = Place::new();
     for (cell, gates) in [("tanh", 1), ("relu", 1), ("gru", 3), ("lstm", 4)] {
