@@ -21,7 +21,7 @@
 // Tensors of a forward pass. Those that may be null are marked; a cell without one leaves it null.
 struct Forward {
     Batch batch;
-    int function = 0;             // rnn: 0 tanh, 1 relu
+    int function = 0;                    // rnn: 0 tanh, 1 relu
     GLOBAL const float* gx = nullptr;    // (B, T, G*H) in: W_ih x + b_ih
     GLOBAL const float* b_hh = nullptr;  // (G*H,) in; or null
     GLOBAL const float* h_0 = nullptr;   // (B, H) in; or null: zeros
@@ -38,7 +38,7 @@ struct Forward {
 struct Backward {
     Batch batch;
     int function = 0;
-    int segment = 0;                      // steps of a truncation segment; 0: none
+    int segment = 0;                             // steps of a truncation segment; 0: none
     GLOBAL const float* outputs = nullptr;       // (B, T, H), strided, in
     GLOBAL const float* gates = nullptr;         // (B, T, SAVED*H) in
     GLOBAL const float* c = nullptr;             // (B, T, H) in
@@ -64,12 +64,12 @@ FUNCTION float at_or_zero(GLOBAL const float* tensor, int row, int unit, int uni
 // there.
 template <class Cell>
 FUNCTION void write_step(LOCAL const Forward& pass,
-                                  LOCAL const Place& place,
-                                  int unit,
-                                  float h_in,
-                                  float h_t,
-                                  float c_t,
-                                  LOCAL const float (&saved)[Cell::SAVED + 1]) {
+                         LOCAL const Place& place,
+                         int unit,
+                         float h_in,
+                         float h_t,
+                         float c_t,
+                         LOCAL const float (&saved)[Cell::SAVED + 1]) {
     const int units = pass.batch.hidden_size;
     if (pass.outputs) {
         pass.outputs[place.output + unit] = h_t;
@@ -97,14 +97,14 @@ FUNCTION void write_step(LOCAL const Forward& pass,
 // `from_product` is the sum of the next step's deltas times W_hh, before the mask.
 template <class Cell>
 FUNCTION void reverse_step(LOCAL const Backward& pass,
-                                    LOCAL const Place& place,
-                                    int row,
-                                    int unit,
-                                    LOCAL const typename Cell::Kept& kept,
-                                    float grad_output,
-                                    float from_product,
-                                    LOCAL float& state,
-                                    LOCAL float (&delta_h)[Cell::GATES]) {
+                           LOCAL const Place& place,
+                           int row,
+                           int unit,
+                           LOCAL const typename Cell::Kept& kept,
+                           float grad_output,
+                           float from_product,
+                           LOCAL float& state,
+                           LOCAL float (&delta_h)[Cell::GATES]) {
     const int units = pass.batch.hidden_size;
     float delta_x[Cell::GATES];
 #pragma unroll

@@ -58,11 +58,11 @@ struct Cell {
     };
 
     METHOD static void backward(LOCAL const Kept& kept,
-                                    int,
-                                    float grad_h,
-                                    LOCAL float& state,
-                                    LOCAL float (&delta_x)[3],
-                                    LOCAL float (&delta_h)[3]) {
+                                int,
+                                float grad_h,
+                                LOCAL float& state,
+                                LOCAL float (&delta_x)[3],
+                                LOCAL float (&delta_h)[3]) {
         const float delta_n = through_tanh(kept.n, grad_h * (1.f - kept.z));
         delta_x[0] = delta_h[0] = through_sigmoid(kept.r, delta_n * kept.q);
         delta_x[1] = delta_h[1] = through_sigmoid(kept.z, grad_h * (kept.h_before - kept.n));

@@ -57,11 +57,11 @@ struct Cell {
     };
 
     METHOD static void backward(LOCAL const Kept& kept,
-                                    int,
-                                    float grad_h,
-                                    LOCAL float& state,
-                                    LOCAL float (&delta_x)[4],
-                                    LOCAL float (&delta_h)[4]) {
+                                int,
+                                float grad_h,
+                                LOCAL float& state,
+                                LOCAL float (&delta_x)[4],
+                                LOCAL float (&delta_h)[4]) {
         const float tanh_c = exact_tanh(kept.c_t);
         const float grad_c = state + through_tanh(tanh_c, grad_h * kept.o);
         delta_x[0] = through_sigmoid(kept.i, grad_c * kept.g);

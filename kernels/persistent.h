@@ -139,10 +139,10 @@ FUNCTION int rows_of_block(LOCAL const Threads& threads, LOCAL const Batch& batc
 
 template <class Cell, typename Word>
 FUNCTION void forward_sweep(LOCAL const Threads& threads,
-                      SHARED unsigned char* memory,
-                      LOCAL const Forward& pass,
-                      GLOBAL const Word* w_hh,
-                      int rows) {
+                            SHARED unsigned char* memory,
+                            LOCAL const Forward& pass,
+                            GLOBAL const Word* w_hh,
+                            int rows) {
     const int units = pass.batch.hidden_size;
     const int n = Cell::GATES * units;
     const int count = rows_of_block(threads, pass.batch, rows);
@@ -284,10 +284,10 @@ struct BackwardEnd {
 
 template <class Cell, typename Word>
 FUNCTION void backward_sweep(LOCAL const Threads& threads,
-                       SHARED unsigned char* memory,
-                       LOCAL const Backward& pass,
-                       GLOBAL const Word* w_hh,
-                       int rows) {
+                             SHARED unsigned char* memory,
+                             LOCAL const Backward& pass,
+                             GLOBAL const Word* w_hh,
+                             int rows) {
     const int units = pass.batch.hidden_size;
     const int k = Cell::GATES * units;
     const int count = rows_of_block(threads, pass.batch, rows);

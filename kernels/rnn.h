@@ -37,11 +37,11 @@ struct Cell {
     };
 
     METHOD static void backward(LOCAL const Kept& kept,
-                                    int function,
-                                    float grad_h,
-                                    LOCAL float&,
-                                    LOCAL float (&delta_x)[1],
-                                    LOCAL float (&delta_h)[1]) {
+                                int function,
+                                float grad_h,
+                                LOCAL float&,
+                                LOCAL float (&delta_x)[1],
+                                LOCAL float (&delta_h)[1]) {
         const float through_relu = kept.h_t == 0.f ? 0.f : grad_h;
         delta_x[0] = function == 0 ? through_tanh(kept.h_t, grad_h) : through_relu;
         delta_h[0] = delta_x[0];

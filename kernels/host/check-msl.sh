@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks the .metal files with clang as C++14, Metal's dialect, where every memory is an address space of
-# its own. Then breaks a copy in two ways, which must be noticed. Needs clang. Exit code 1 if a file has
-# an error, or a broken copy has none.
+# its own; and that every pointer and reference names its memory, which Metal wants of a thread's own
+# too, where clang cannot tell. Then breaks a copy in some ways, which must be noticed. Needs clang and
+# perl. Exit code 1 if a file has an error, or a broken copy has none.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,6 +14,20 @@ check() {
         clang -x c++ -std=c++14 -fsyntax-only -nostdinc -nostdinc++ -D__METAL_VERSION__=310 -Wall -Werror \
             -Wno-unknown-attributes -Wno-c++20-designator -isystem "$here/address_spaces" "$file" || return 1
     done
+    # target.h alone is left out: it has the words themselves.
+    local files
+    files=$(ls "$1"/*.h "$1"/*.inc | grep -v /target.h)
+    # shellcheck disable=SC2086
+    perl -ne '
+        s{//.*}{};
+        while (/((?:GLOBAL|SHARED|LOCAL)\s+)?(?:const\s+)?(?:typename\s+)?(?:unsigned\s+)?
+                [\w:]+(?:<[\w,\ ]+>)?(?:[*&](?=[\s,);>])|\s\(&)/gx) {
+            next if defined $1;
+            print STDERR "$ARGV: no memory is named: $_";
+            $is_bad = 1;
+        }
+        END { $? = 1 if $is_bad }
+    ' $files
 }
 
 check "$here/.."
@@ -32,3 +47,5 @@ broken() {
 broken cell.h 's/GLOBAL const float\* gx/const float* gx/'
 broken weights.h 's/SHARED const float\* vectors/GLOBAL const float* vectors/'
 broken lstm.h 's/exact_tanh\(state\)/tanhf(state)/'
+broken common.h 's/LOCAL const Batch& batch/const Batch& batch/'
+broken rnn.h 's/LOCAL const float \(&z\)/const float (&z)/'

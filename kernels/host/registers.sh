@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the kernels with nvcc and prints registers per thread as a Markdown table, one column an
 # architecture. Usage: registers.sh [ARCH...], 75 80 90 120 by default; nvcc on PATH. Exit code 1 if
-# anything spills, uses a stack or static shared memory, which no
-# plan counts, or nvcc warns.
+# anything spills, uses a stack or static shared memory, which no plan counts, or nvcc warns.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

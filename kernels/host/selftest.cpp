@@ -3,7 +3,8 @@
 // Built by: g++ -std=c++20 -O2 -pthread selftest.cpp -o selftest
 //
 // --quick takes few small cases, for sanitizers; --only those whose name begins so: tanh, relu, gru,
-// lstm, with /f32 or /bf16, or reference, words, nan, adam. Exit codes: 0 all passed, 1 some did not, 2 usage.
+// lstm, with /f32 or /bf16, or reference, words, nan, blocks, adam. Exit codes: 0 all passed, 1 some did
+// not, 2 usage.
 //
 // The tolerance is max|a - b| <= 1e-5 max|b| a tensor: sums of up to 600 terms in fp32, through at
 // most 150 steps that contract (weights uniform in ±1/√H). bf16 weights are compared with a reference
@@ -262,6 +263,33 @@ Tally check_nan() {
     return tally;
 }
 
+// The bits are the same for every number of threads, up to the most that a device has.
+Tally check_blocks(bool is_quick) {
+    Tally tally;
+    Random random(13);
+    random.is_all_heads = true;
+    // Hundreds of threads are slow under a sanitizer, which has nothing to see in idle ones.
+    const unsigned most = is_quick ? 96 : STREAMS_WEIGHTS ? 1024 : MAX_BLOCK;
+    for (Kind kind : KINDS) {
+        const Problem p = draw_problem(random, kind, 5, 4, 37, false);
+        Plan plan;
+        plan.rows = 3;
+        const Solution expected = Driver(p, plan).persistent();
+        check_solution(tally, "blocks", p, plan, expected);
+        for (unsigned block : {1u, 7u, most - 1, most}) {
+            plan.block = block;
+            const bool is_same = has_same_bits(expected, Driver(p, plan).persistent());
+            tally.checks++;
+            tally.failures += !is_same;
+            if (!is_same) {
+                std::printf("FAILED blocks: other bits (%s)\n", describe(p, plan).c_str());
+            }
+        }
+        tally.cases++;
+    }
+    return tally;
+}
+
 // One to five parameters a launch, with empty slots between them, at the edges of every count.
 Tally check_adam() {
     Tally tally;
@@ -384,6 +412,7 @@ int main(int count, char** arguments) {
     }
     group("words", check_words);
     group("nan", check_nan);
+    group("blocks", [&] { return check_blocks(is_quick); });
     group("adam", check_adam);
     if (groups == 0) {
         std::fprintf(stderr, "selftest: nothing is named %s\n", only.c_str());

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! RUN/config.json                     settings of model and training, crate version
-//! RUN/model.safetensors               the weights after the last step
+//! RUN/model.safetensors               the weights after the last step, or their averages
 //! RUN/metrics.jsonl                   a line an epoch
 //! RUN/checkpoints/step-00001830/      model.safetensors, training_state.safetensors,
 //!                                     trainer_state.json; the last two of them are kept

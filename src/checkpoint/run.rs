@@ -252,7 +252,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn write_model(&self, state: &TrainerState) -> Result<()> {
-        durable::write(&self.path.join(MODEL), &weights::serialize(&state.weights)?)
+        durable::write(&self.path.join(MODEL), &weights::serialize(state.model())?)
     }
 
     /// Saves a checkpoint under its step, and removes those that are too many.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{durable, weights};
@@ -16,6 +17,8 @@ const TRAINING_STATE: &str = "training_state.safetensors";
 const TRAINER_STATE: &str = "trainer_state.json";
 /// What the optimizer's tensors are called in the file: this, then their own name.
 const ADAM: &str = "adam.";
+/// What the last step's weights are called there, where the model's are averages.
+const LAST: &str = "weights.";
 
 /// Everything in a checkpoint.
 #[derive(Clone, Debug)]
@@ -42,13 +45,15 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] when a file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let moments: BTreeMap<String, candle_core::Tensor> = self
-            .state
-            .adam
-            .moments
-            .iter()
-            .map(|(name, tensor)| (format!("{ADAM}{name}"), tensor.clone()))
-            .collect();
+        let named = |prefix: &str, tensors: &BTreeMap<String, Tensor>| {
+            let named =
+                tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()));
+            named.collect::<BTreeMap<String, Tensor>>()
+        };
+        let mut training_state = named(ADAM, &self.state.adam.moments);
+        if self.state.average.is_some() {
+            training_state.extend(named(LAST, &self.state.weights));
+        }
         let file = TrainerStateFile {
             step: self.state.adam.step,
             position: self.state.position.clone(),
@@ -59,8 +64,8 @@ impl Checkpoint {
         durable::write_folder(
             path,
             &[
-                (MODEL, &weights::serialize(&self.state.weights)?),
-                (TRAINING_STATE, &weights::serialize(&moments)?),
+                (MODEL, &weights::serialize(self.state.model())?),
+                (TRAINING_STATE, &weights::serialize(&training_state)?),
                 (TRAINER_STATE, &json),
             ],
         )
@@ -77,12 +82,19 @@ impl Checkpoint {
         let file: TrainerStateFile = serde_json::from_slice(&json)
             .map_err(|error| Error::checkpoint(&json_path, error.to_string()))?;
         let weights = weights::load(&path.join(MODEL), model, training.dtype.dtype())?;
-        let moments = weights::read(&path.join(TRAINING_STATE))?
-            .into_iter()
-            .map(|(name, tensor)| (name.strip_prefix(ADAM).unwrap_or(&name).to_string(), tensor))
-            .collect();
+        let (mut moments, mut last) = (BTreeMap::new(), BTreeMap::new());
+        for (name, tensor) in weights::read(&path.join(TRAINING_STATE))? {
+            match name.strip_prefix(LAST) {
+                Some(name) => last.insert(name.to_string(), tensor),
+                None => moments.insert(name.strip_prefix(ADAM).unwrap_or(&name).into(), tensor),
+            };
+        }
+        let (weights, average) = match training.ema {
+            None => (weights, None),
+            Some(_) => (last, Some(weights)),
+        };
         let adam = AdamState { step: file.step, moments };
-        let state = TrainerState { position: file.position, weights, adam };
+        let state = TrainerState { position: file.position, weights, adam, average };
         Ok(Self { state, history: file.history })
     }
 }

@@ -91,6 +91,10 @@ pub(super) struct TrainArgs {
     /// The part of each label that is spread over all classes [default: 0]
     #[arg(long, value_name = "PART", value_parser = probability, allow_negative_numbers = true)]
     label_smoothing: Option<f64>,
+    /// Measure and keep an average of the weights over the steps, of this decay, such as 0.999
+    /// [default: those of the last step]
+    #[arg(long, value_name = "F", value_parser = probability, allow_negative_numbers = true)]
+    ema: Option<f64>,
     /// Move each training image by up to N pixels in either direction, anew in each epoch [default: 0]
     #[arg(long, value_name = "N", value_parser = shift)]
     shift: Option<usize>,
@@ -225,6 +229,7 @@ impl TrainArgs {
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             patience: self.patience.or(base.patience),
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            ema: self.ema.or(base.ema),
             shift: self.shift.unwrap_or(base.shift),
         }
     }

@@ -5,6 +5,7 @@
 //! trainer and keeps its run directory, so that a run can be interrupted and resumed;
 //! [`StreamTrainer`] trains on sequences without end.
 
+mod average;
 mod evaluate;
 mod loss;
 mod schedule;
@@ -115,6 +116,10 @@ pub struct TrainConfig {
     /// The part of each label that is spread over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
+    /// The decay of an average of the weights over the steps, which is then what is measured, and the
+    /// run's model; `None` for none.
+    #[serde(default)]
+    pub ema: Option<f64>,
     /// By how many pixels, at most, each image is moved in either direction before a step reads it.
     #[serde(default)]
     pub shift: usize,
@@ -148,6 +153,7 @@ impl Default for TrainConfig {
             weight_decay: 0.,
             patience: None,
             label_smoothing: 0.,
+            ema: None,
             shift: 0,
         }
     }
@@ -225,6 +231,7 @@ impl TrainConfig {
         };
         part("warmup", self.warmup.unwrap_or(0.))?;
         part("label_smoothing", self.label_smoothing)?;
+        part("ema", self.ema.unwrap_or(0.))?;
         part("learning_rate times weight_decay", self.learning_rate * self.weight_decay)?;
         let rises = matches!(self.schedule, Schedule::OneCycle | Schedule::Cosine);
         if self.warmup.is_some() && !rises {

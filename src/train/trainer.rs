@@ -1,13 +1,15 @@
 //! The training loop, one optimizer step at a time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
-use candle_nn::VarMap;
+use candle_nn::{VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
+use super::average::Average;
 use super::evaluate::Tally;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
 use super::schedule::Progress;
@@ -57,6 +59,7 @@ pub struct Trainer {
     vars: BTreeMap<String, Var>,
     model: SequenceClassifier,
     adam: Adam,
+    average: Option<Average>,
     shuffle: Stream,
     dropout: Stream,
     position: Position,
@@ -109,6 +112,15 @@ pub struct TrainerState {
     pub weights: BTreeMap<String, Tensor>,
     /// The optimizer's state.
     pub adam: AdamState,
+    /// The averages of the weights, by the weights' names; `None` unless they are asked for.
+    pub average: Option<BTreeMap<String, Tensor>>,
+}
+
+impl TrainerState {
+    /// The weights that were measured: the averages if there are some.
+    pub fn model(&self) -> &BTreeMap<String, Tensor> {
+        self.average.as_ref().unwrap_or(&self.weights)
+    }
 }
 
 impl Trainer {
@@ -140,6 +152,7 @@ impl Trainer {
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
             adam: Adam::new(vars.clone(), adam)?,
+            average: config.ema.map(|decay| Average::new(decay, &vars)).transpose()?,
             shuffle: Stream::new(config.seed, Purpose::Shuffle),
             dropout: Stream::new(config.seed, Purpose::Dropout),
             augment: Stream::new(config.seed, Purpose::Augment),
@@ -201,6 +214,9 @@ impl Trainer {
         self.check_gradients(&mut grads)?;
         self.adam.config.learning_rate = self.learning_rate();
         self.adam.step(&grads)?;
+        if let Some(average) = &mut self.average {
+            average.update(self.adam.step_count(), &self.vars)?;
+        }
         self.position.batch += 1;
         self.position.dropout = self.dropout.position() as u64;
         self.position.loss_sum += loss;
@@ -298,6 +314,27 @@ impl Trainer {
         Ok(weights)
     }
 
+    /// Copies of the averages, if there are some.
+    fn averages(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let Some(average) = &self.average else { return Ok(None) };
+        let copy = |(name, tensor): (&String, &Tensor)| -> Result<(String, Tensor)> {
+            Ok((name.clone(), tensor.to_device(&Device::Cpu)?.copy()?))
+        };
+        average.weights().iter().map(copy).collect::<Result<_>>().map(Some)
+    }
+
+    /// The model that is measured: that of the averages if there are some.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when it cannot be made.
+    pub fn measured_model(&self) -> Result<Cow<'_, SequenceClassifier>> {
+        let Some(average) = &self.average else { return Ok(Cow::Borrowed(&self.model)) };
+        let weights = average.weights().clone().into_iter().collect();
+        let (dtype, device) = (self.config.dtype.dtype(), self.gather.device());
+        let vb = VarBuilder::from_tensors(weights, dtype, device);
+        Ok(Cow::Owned(SequenceClassifier::new(&self.config.model(), vb)?))
+    }
+
     /// Everything that is needed to continue from here with the same bits.
     ///
     /// # Errors
@@ -307,6 +344,7 @@ impl Trainer {
             position: self.position.clone(),
             weights: self.weights()?,
             adam: self.adam.state()?,
+            average: self.averages()?,
         })
     }
 
@@ -326,6 +364,13 @@ impl Trainer {
         }
         if state.position.batch > self.batches() || state.position.epoch > self.config.epochs {
             return Err(Error::Config("the saved position lies behind the end".into()));
+        }
+        match (&mut self.average, &state.average) {
+            (Some(average), Some(saved)) => average.restore(saved)?,
+            (Some(_), None) => {
+                return Err(Error::Config("the saved state lacks the averaged weights".into()))
+            }
+            (None, _) => {}
         }
         self.adam.restore(&state.adam)?;
         for (name, var) in &self.vars {
@@ -365,20 +410,21 @@ impl Trainer {
     fn end_epoch(&mut self) -> Result<Event> {
         let batches = self.batches();
         let last = self.batch(batches - 1)?;
+        let model = self.measured_model()?;
         let mut tally = Tally::default();
         let labels = last.labels.to_vec1::<u32>()?;
         tally.add(
-            &self.model.detach().forward(&last.x)?,
+            &model.detach().forward(&last.x)?,
             labels.into_iter().map(|label| label as usize),
         )?;
         let last = tally.evaluation();
-        let valid = evaluate(&self.model, &self.gather, &self.data.valid)?;
+        let valid = evaluate(&model, &self.gather, &self.data.valid)?;
         if !valid.loss.is_finite() {
             return Err(self.not_finite("the validation loss", batches));
         }
         let valid_accuracy_by_step = match self.config.loss_at.is_last() {
             true => None,
-            false => Some(evaluate_steps(&self.model, &self.gather, &self.data.valid)?),
+            false => Some(evaluate_steps(&model, &self.gather, &self.data.valid)?),
         };
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,

@@ -162,6 +162,23 @@ fn a_head_that_reads_all_outputs_is_trained_saved_and_measured() {
 }
 
 #[test]
+fn averaged_weights_are_what_is_measured_and_kept() {
+    let place = Place::new();
+    place.train("plain", "--epochs 3");
+    place.train("run", "--epochs 3 --ema 0.9");
+    assert_ne!(place.read("run/model.safetensors"), place.read("plain/model.safetensors"));
+    let last = place.metrics("run").pop().unwrap();
+    let best = place.metrics("run").into_iter().map(|m| m["valid_accuracy"].as_f64().unwrap());
+    let best = best.fold(0., f64::max);
+    let of = |run: &str| place.run(&format!("eval {run} --split valid --json")).succeeded().json();
+    assert_eq!(of("run")["loss"], last["valid_loss"]);
+    assert_eq!(of("run/checkpoints/best")["accuracy"].as_f64(), Some(best));
+    // Training itself is the same.
+    let losses = |run: &str| place.metrics(run).into_iter().map(|m| m["train_loss"].clone());
+    assert!(losses("run").eq(losses("plain")));
+}
+
+#[test]
 fn what_steers_a_training_is_refused_where_it_means_nothing() {
     let place = Place::new();
     for wrong in [
