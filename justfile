@@ -177,7 +177,7 @@ test-kernels: gpp
         done
     done
 
-# What the device kernels' tests are worth: breaks the kernels in 52 ways, each of which must be noticed (about 6 minutes)
+# What the device kernels' tests are worth: breaks the kernels in 52 ways, each of which must be noticed (6 to 13 minutes)
 [group('work')]
 [no-exit-message]
 mutate-kernels: gpp
