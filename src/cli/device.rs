@@ -9,7 +9,9 @@ use clap::Args;
 pub(super) struct Compute {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes the first device that this build
     /// supports and this machine has
-    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = parse)]
+    // The last counts: recipes name one before what the user gives.
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = parse,
+          overrides_with = "device")]
     device: Choice,
     /// Threads on the CPU [default: RAYON_NUM_THREADS, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -59,7 +59,7 @@ pub(crate) fn has_kernels(cell: Cell, weights: &Weights) -> Result<bool> {
 /// the CPU, with weights of one direction or of two.
 ///
 /// The arguments are those of [`run_layer`](super::run_layer); recurrent weights are rounded to `word`
-/// for the products, sums and states are `f32`. Keeps for the backward pass, in bytes, `4·D·B·T` times: H
+/// for the products, states are `f32`, and sums are as [`Word`] says. Keeps for the backward pass, in bytes, `4·D·B·T` times: H
 /// for what the recurrent weights are multiplied with; H for the outputs, unless they are all read, of
 /// tanh, relu and GRU; H for an LSTM's c; and 4·H for the gates of LSTM and GRU.
 ///
@@ -93,6 +93,8 @@ pub fn run_layer(
                 .into(),
         ));
     };
+    // One that is not shorter than the sequence cuts nothing.
+    let segment = if segment < dims.seq_len { segment } else { 0 };
     let (mut tokens, mut slots) = (Vec::new(), Vec::new());
     for weights in directions {
         let slot = Slot::default();
@@ -199,6 +201,13 @@ fn check(x: &Tensor, cell: Cell, directions: &[&Weights], call: &Call) -> Result
     }
     if let Some(lengths) = call.lengths {
         dims.check_lengths(lengths)?;
+    }
+    let states = call.initial.into_iter().flat_map(|state| [Some(&state.h), state.c.as_ref()]);
+    for tensor in states.flatten().chain(call.mask) {
+        if !tensor.device().same_device(x.device()) {
+            let what = "initial states and mask must be on the device of x";
+            return Err(Error::Config(what.into()));
+        }
     }
     if let Some(mask) = call.mask {
         dims.check_mask(directions.len(), mask, DType::F32)?;

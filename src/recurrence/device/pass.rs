@@ -89,7 +89,8 @@ impl Direction {
             w_hh_forward,
             b_x: detached.b_ih,
             biases: 1 + usize::from(detached.b_hh.is_some()),
-            b_hh: detached.b_hh,
+            // Kernels get an address, so the numbers have to follow each other.
+            b_hh: detached.b_hh.map(|b_hh| b_hh.contiguous()).transpose()?,
             slot,
             kept: OnceLock::new(),
         })
@@ -423,7 +424,7 @@ impl Pass {
         let grad = grad.contiguous()?;
         let waiting = match self.grad_of_states.lock() {
             Ok(mut waiting) => waiting.take(),
-            Err(_) => None,
+            Err(_) => candle_core::bail!("a thread panicked"),
         };
         let (outputs, grad_outputs, grad_states) = match self.read {
             Outputs::All => (Some(output), Some(&grad), waiting),

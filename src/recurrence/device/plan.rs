@@ -34,7 +34,8 @@ pub enum Word {
     /// 4 bytes.
     #[default]
     F32,
-    /// 2 bytes; sums and states are `f32`.
+    /// 2 bytes; states are `f32`, and so are sums, but for those of a stepwise sweep's products, which
+    /// the device's library gives in bf16.
     Bf16,
 }
 

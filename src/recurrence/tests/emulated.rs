@@ -6,7 +6,7 @@ use super::super::plan::{kernel_family, DeviceLimits, Word};
 use super::super::{Call, Outputs, State};
 use super::device::{
     after_adam, assert_follows_the_cpu, cases, reference_job, rounding_cases, Case, BF16_TOLERANCE,
-    PARAMETERS, STEPS,
+    CELLS, PARAMETERS, STEPS,
 };
 use super::layers::{assert_found, directions, Layer, Way};
 use super::*;
@@ -48,6 +48,52 @@ fn check(case: Case, word: Word, tolerance: f64) {
 #[ignore = "needs the emulator: just emulate"]
 fn emulated_layers_give_the_values_and_gradients_of_the_reference() {
     cases().into_iter().for_each(|case| check(case, Word::F32, 1e-5));
+}
+
+/// The same numbers as a column of a wider tensor: they do not follow each other.
+fn strided(tensor: &Tensor) -> Tensor {
+    let last = tensor.rank();
+    Tensor::stack(&[tensor, &tensor.zeros_like().unwrap()], last)
+        .unwrap()
+        .narrow(last, 0, 1)
+        .unwrap()
+        .squeeze(last)
+        .unwrap()
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn emulated_weights_need_not_be_contiguous() {
+    for cell in CELLS {
+        let sequences: Vec<Sequence> =
+            directions(Way::plain(cell), (3, 4, 2, 5), 1).iter().map(rounded).collect();
+        let mut plain = sequences[0].clone();
+        plain.h_0.fill(0.);
+        plain.c_0.fill(0.);
+        let expected = plain.forward();
+        for (language, limits, _) in cards() {
+            let (outputs, _) = on_device(language, limits, || {
+                let layer = Layer::on(&Device::Cpu, &sequences, Way::plain(cell), DType::F32);
+                let mut weights = layer.weights().remove(0);
+                weights.w_ih = strided(&weights.w_ih);
+                weights.w_hh = strided(&weights.w_hh);
+                weights.b_ih = strided(&weights.b_ih);
+                weights.b_hh = weights.b_hh.as_ref().map(strided);
+                assert!(!weights.b_ih.is_contiguous());
+                let (x, call) = (layer.x.as_tensor(), Call::new(Outputs::All));
+                run_layer(x, cell, &[&weights], &call, Word::F32).unwrap().0.unwrap()
+            });
+            assert_close("outputs", &values(&outputs), &expected.outputs, 1e-5);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn an_emulated_segment_longer_than_any_sequence_cuts_nothing() {
+    let truncation = Truncation::segments(usize::MAX).unwrap();
+    let way = Way { truncation, ..Way::plain(Cell::Gru) };
+    check(Case { way, size: (5, 4, 3, 7), seed: 2 }, Word::F32, 1e-5);
 }
 
 #[test]
