@@ -6,8 +6,7 @@ use std::process::Command;
 
 /// The files that are compiled; the others are included by them.
 const KERNELS: [&str; 5] = ["rnn", "gru", "lstm", "step", "adam"];
-/// What PTX is for where no GPU is asked: Turing's, and everything behind it, the driver compiles on from
-/// there.
+/// What PTX is for unless it is said: Turing. The driver compiles it on for whatever came later.
 const OLDEST: &str = "75";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -50,7 +49,7 @@ fn compiler() -> Result<PathBuf, Box<dyn Error>> {
             Command::new(nvcc).arg("--version").output().is_ok_and(|o| o.status.success())
         });
     found.ok_or_else(|| {
-        "the feature `cuda` needs NVIDIA's compiler, nvcc, which is neither on the PATH nor under \
+        "the feature `cuda` needs NVIDIA's compiler, nvcc 12 or later, which is neither on the PATH nor under \
          CUDA_HOME: `just cuda-compiler` installs it into .venv-cuda, as a CUDA toolkit with its bin on the \
          PATH also would"
             .into()

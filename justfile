@@ -156,7 +156,9 @@ emulate *ARGS: gpp
         -o target/emulate/emulate-metal
     export CANDLE_RNN_EMULATE=$PWD/target/emulate/emulate
     export CANDLE_RNN_EMULATE_METAL=$PWD/target/emulate/emulate-metal
-    exec cargo test --locked --lib emulated -- --ignored "$@"
+    # Should no test bear the name any more, cargo would be content.
+    cargo test --locked --lib emulated -- --ignored "$@" | tee target/emulate/result
+    grep -q '^test result: ok. [1-9]' target/emulate/result || { echo "error: no emulated test ran" >&2; exit 1; }
 
 # The device kernels' own tests on the CPU in both languages, plain and under ThreadSanitizer and AddressSanitizer (about 8 minutes)
 [group('work')]

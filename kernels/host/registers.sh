@@ -11,6 +11,7 @@ trap 'rm -rf "$work"' EXIT
 
 for arch in "$@"; do
     for file in rnn gru lstm step adam; do
+        nvcc -std=c++20 -arch="compute_$arch" -ptx -Werror all-warnings -o "$work/out" "$here/../$file.cu"
         nvcc -std=c++20 -arch="sm_$arch" -cubin -Xptxas -v -Werror all-warnings \
             -o "$work/out" "$here/../$file.cu" 2>&1
     done | awk -v arch="$arch" '

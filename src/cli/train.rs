@@ -86,7 +86,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     clip_value: Option<f64>,
     /// Weight decay of AdamW [default: 0]
-    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// The part of each label that is spread over all classes [default: 0]
     #[arg(long, value_name = "PART", value_parser = probability, allow_negative_numbers = true)]
@@ -96,7 +96,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "F", value_parser = probability, allow_negative_numbers = true)]
     ema: Option<f64>,
     /// Move each training image by up to N pixels in either direction, anew in each epoch [default: 0]
-    #[arg(long, value_name = "N", value_parser = shift)]
+    #[arg(long, value_name = "N")]
     shift: Option<usize>,
     /// End after N epochs without a lower validation loss [default: never]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -169,25 +169,6 @@ fn probability(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if (0. ..1.).contains(&number) => Ok(number),
         Ok(_) => Err("must be at least 0 and less than 1".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// As far as an image can be moved with something of it left.
-const MAX_SHIFT: usize = 27;
-
-fn shift(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > MAX_SHIFT => Err(format!("must be at most {MAX_SHIFT}")),
-        Ok(number) => Ok(number),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number >= 0. && number.is_finite() => Ok(number),
-        Ok(_) => Err("must be a number, at least 0".into()),
         Err(error) => Err(error.to_string()),
     }
 }

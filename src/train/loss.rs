@@ -36,7 +36,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 /// - `smoothing`: s, at least 0 and less than 1
 ///
 /// # Errors
-/// As [`cross_entropy`].
+/// As [`cross_entropy`]; [`Error::Config`] too for a smoothing out of its range.
 ///
 /// # Source
 /// Szegedy et al. (2016), "Rethinking the Inception Architecture", section 7.
@@ -44,7 +44,10 @@ pub fn smoothed_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) 
     if smoothing == 0. {
         return cross_entropy(logits, labels);
     }
-    let (rows, classes) = logits.dims2()?;
+    let (rows, classes) = match *logits.dims() {
+        [rows, classes] if rows > 0 && classes > 0 => (rows, classes),
+        _ => return Err(wrong_shape("logits", "(N, C), both at least 1".into(), logits)),
+    };
     let logits = logits.reshape((rows, 1, classes))?;
     smoothed_sequence_cross_entropy(&logits, labels, &LossAt::LAST, smoothing)
 }
@@ -69,7 +72,7 @@ pub fn sequence_cross_entropy(
 /// The same with a part of each label spread over all classes, as in [`smoothed_cross_entropy`].
 ///
 /// # Errors
-/// As [`sequence_cross_entropy`].
+/// As [`sequence_cross_entropy`]; [`Error::Config`] too for a smoothing out of its range.
 pub fn smoothed_sequence_cross_entropy(
     logits: &Tensor,
     labels: &Tensor,
@@ -81,6 +84,11 @@ pub fn smoothed_sequence_cross_entropy(
         _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
     };
     check(logits, labels, rows)?;
+    if !(0. ..1.).contains(&smoothing) {
+        return Err(Error::Config(format!(
+            "label smoothing must be at least 0 and less than 1, got {smoothing}"
+        )));
+    }
     let of_steps: Vec<f64> =
         loss_at.weights(steps)?.into_iter().map(|weight| weight / rows as f64).collect();
     let logits = logits.reshape((rows * steps, classes))?;
@@ -328,6 +336,13 @@ mod tests {
         for (a, b) in values(store.get(&logits).unwrap()).iter().zip(expected) {
             assert!((a - b).abs() < 1e-15, "{a} instead of {b}");
         }
+        for wrong in [-0.1, 1., f64::NAN] {
+            let error = smoothed_cross_entropy(logits.as_tensor(), &labels, wrong).unwrap_err();
+            assert!(matches!(error, Error::Config(_)), "{error:?}");
+        }
+        let flat = logits.flatten_all().unwrap();
+        let error = smoothed_cross_entropy(&flat, &labels, 0.1).unwrap_err();
+        assert!(matches!(error, Error::Shape { .. }), "{error:?}");
     }
 
     #[test]

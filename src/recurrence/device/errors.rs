@@ -1,10 +1,18 @@
 //! What drivers say, in words that say what to do.
 
 /// Texts of drivers, and what they mean.
-const REASONS: [(&str, &str); 8] = [
+const REASONS: [(&str, &str); 10] = [
     (
         "CUDA_ERROR_OUT_OF_MEMORY",
         "the GPU's memory is full: make the batch smaller, or end other programs on it (nvidia-smi lists them)",
+    ),
+    (
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "the GPU's memory is full: make the batch smaller, or end other programs on it (nvidia-smi lists them)",
+    ),
+    (
+        "Failed to create metal resource: Buffer",
+        "the GPU's memory is full: make the batch smaller, or close other programs",
     ),
     (
         "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
@@ -46,6 +54,8 @@ mod tests {
     fn a_drivers_error_says_what_to_do() {
         for (text, advice) in [
             ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "make the batch smaller"),
+            ("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", "make the batch smaller"),
+            ("Failed to create metal resource: Buffer", "make the batch smaller"),
             ("DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"..\")", "update the driver"),
             ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "nvidia-smi -L"),
         ] {

@@ -7,13 +7,11 @@
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory;
 //! - `queue` is what launches have in common, `cuda` and `metal` hand them to the driver.
 //!
-//! In tests there is one device more, `emulated`: the same launches, executed on the CPU.
+//! In tests there is one device more, `tests::emulator`: the same launches, executed on the CPU.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(test)]
-pub(crate) mod emulated;
 #[cfg(feature = "metal")]
 mod metal;
 mod errors;
@@ -21,9 +19,9 @@ mod node;
 mod pass;
 pub mod plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
-mod queue;
+pub(in crate::recurrence) mod queue;
 #[cfg(any(test, feature = "metal"))]
-mod source;
+pub(in crate::recurrence) mod source;
 
 use std::sync::Arc;
 
@@ -35,13 +33,13 @@ use crate::{Error, Result};
 pub(crate) use errors::reason_of;
 use node::{LayerNode, Slot, StatesNode, WeightsNode};
 use pass::{Direction, Pass};
-use plan::{kernel_family, Word};
+use plan::{kernel_family, Sweep, Word};
 pub(crate) use queue::{Arg, Call as KernelCall, Queue};
 
 /// Whether the CPU's kernels are to be used for tensors there.
 pub(crate) fn is_for_cpu_kernels(device: &Device) -> bool {
     #[cfg(test)]
-    if emulated::is_on() {
+    if super::tests::emulator::is_on() {
         return false;
     }
     device.is_cpu()
@@ -59,9 +57,14 @@ pub(crate) fn has_kernels(cell: Cell, weights: &Weights) -> Result<bool> {
 /// the CPU, with weights of one direction or of two.
 ///
 /// The arguments are those of [`run_layer`](super::run_layer); recurrent weights are rounded to `word`
-/// for the products, states are `f32`, and sums are as [`Word`] says. Keeps for the backward pass, in bytes, `4·D·B·T` times: H
-/// for what the recurrent weights are multiplied with; H for the outputs, unless they are all read, of
-/// tanh, relu and GRU; H for an LSTM's c; and 4·H for the gates of LSTM and GRU.
+/// for the products, states are `f32`, and sums are as [`Word`] says. Keeps for the backward pass, in
+/// bytes, `4·D·B·T` times: H for what the recurrent weights are multiplied with; H for the outputs, unless
+/// they are all read, of tanh, relu and GRU; H for an LSTM's c; and 4·H for the gates of LSTM and GRU. Once more `4·B·T·I`
+/// where `x` had to be copied: with lengths, or time-major.
+///
+/// The backward pass reads the weights where they are, as Candle's own ops do: an optimizer's step before
+/// it changes what it reads. A gradient of final states that a failed backward pass left behind is added to
+/// the next one over the same graph: make the graph anew then.
 ///
 /// The same call gives the same bits every time. In `x`, and so in the gradients of the weights, nothing
 /// behind a row's end counts.
@@ -70,7 +73,7 @@ pub(crate) fn has_kernels(cell: Cell, weights: &Weights) -> Result<bool> {
 /// As [`run_layer`](super::run_layer); [`Error::Device`] when the tensors are on a device without
 /// kernels, or it fails; [`Error::DType`] unless all tensors are `f32`; [`Error::Config`] for a cell
 /// without device kernels ([`kernel_family`]), windows of truncation that are not segments, states that
-/// are to be computed again, and a batch without rows.
+/// are to be computed again, a batch without rows, and sizes beyond what kernels count to, 2^31 - 1.
 pub fn run_layer(
     x: &Tensor,
     cell: Cell,
@@ -95,6 +98,9 @@ pub fn run_layer(
     };
     // One that is not shorter than the sequence cuts nothing.
     let segment = if segment < dims.seq_len { segment } else { 0 };
+    let limits = queue.limits();
+    let forward = plan::plan(cell, &dims, word, Sweep::Forward, &limits)?;
+    let backward = plan::plan(cell, &dims, word, Sweep::Backward, &limits)?;
     let (mut tokens, mut slots) = (Vec::new(), Vec::new());
     for weights in directions {
         let slot = Slot::default();
@@ -112,12 +118,14 @@ pub fn run_layer(
     let numbers = directions
         .iter()
         .zip(slots)
-        .map(|(weights, slot)| Direction::new(weights, word, slot, queue.limits().streams_weights));
+        .map(|(weights, slot)| Direction::new(weights, word, slot, limits.streams_weights));
     let pass = Arc::new(Pass {
         cell,
         family,
         word,
         dims,
+        forward,
+        backward,
         segment,
         time_major: call.time_major,
         read: call.unroll.read(),
@@ -217,10 +225,31 @@ fn check(x: &Tensor, cell: Cell, directions: &[&Weights], call: &Call) -> Result
             "states are computed again on the CPU only: on a device all are kept".into(),
         ));
     }
+    check_counts(&dims, directions.len())?;
     if dims.batch_size == 0 {
         return Err(Error::Config("a batch on a device needs at least one row".into()));
     }
     Ok(dims)
+}
+
+/// Kernels have 32 bits for a size or a stride.
+fn check_counts(dims: &SequenceDims, directions: usize) -> Result<()> {
+    let SequenceDims { batch_size, seq_len, hidden_size, .. } = *dims;
+    let width = directions.saturating_mul(hidden_size);
+    for (name, count) in [
+        ("a row of the outputs", seq_len.saturating_mul(width)),
+        ("a step of the outputs", batch_size.saturating_mul(width)),
+        ("the units of a batch", batch_size.saturating_mul(hidden_size)),
+    ] {
+        if i32::try_from(count).is_err() {
+            return Err(Error::Config(format!(
+                "{name} hold {count} numbers, kernels count to {}: make the batch smaller or the sequences \
+                 shorter, or run on the CPU",
+                i32::MAX
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// `[b_ih | b_hh]`: an op has three arguments at most.
@@ -228,5 +257,32 @@ fn biases(weights: &Weights) -> candle_core::Result<Tensor> {
     match &weights.b_hh {
         None => weights.b_ih.contiguous(),
         Some(b_hh) => Tensor::cat(&[&weights.b_ih, b_hh], 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_beyond_what_kernels_count_to_are_refused_in_words() {
+        let dims = |batch_size, seq_len, hidden_size| SequenceDims {
+            batch_size,
+            seq_len,
+            input_size: 1,
+            hidden_size,
+            output_size: hidden_size,
+        };
+        assert!(check_counts(&dims(1 << 15, 1 << 15, 1 << 15), 1).is_ok());
+        for (dims, directions) in [
+            (dims(1 << 16, 1, 1 << 15), 1),
+            (dims(1, 1 << 16, 1 << 15), 1),
+            (dims(1, 1 << 15, 1 << 15), 2),
+            (dims(usize::MAX, usize::MAX, usize::MAX), 2),
+        ] {
+            let error = check_counts(&dims, directions).unwrap_err();
+            assert!(matches!(error, Error::Config(_)), "{error:?}");
+            assert!(error.to_string().contains("kernels count to 2147483647"), "{error}");
+        }
     }
 }

@@ -31,9 +31,18 @@ where
     Ok((storage, shape.clone()))
 }
 
+/// A token: nobody looks at its number, but it is copied.
+fn zeros<S>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)>
+where
+    S: BackendStorage,
+    S::Device: BackendDevice<Storage = S>,
+{
+    Ok((like.device().zeros_impl(shape, DType::F32)?, shape.clone()))
+}
+
 /// The forward functions of a node, one for each kind of device.
 macro_rules! makes_room {
-    ($shape:expr; $($others:ident: $layouts:ident),*) => {
+    ($make:ident, $shape:expr; $($others:ident: $layouts:ident),*) => {
         fn cpu_fwd(
             &self,
             first: &CpuStorage,
@@ -41,7 +50,7 @@ macro_rules! makes_room {
             $($others: &CpuStorage, $layouts: &Layout,)*
         ) -> candle_core::Result<(CpuStorage, Shape)> {
             let _ = ($(($others, $layouts),)*);
-            room(first, &$shape(self))
+            $make(first, &$shape(self))
         }
 
         fn cuda_fwd(
@@ -51,7 +60,7 @@ macro_rules! makes_room {
             $($others: &CudaStorage, $layouts: &Layout,)*
         ) -> candle_core::Result<(CudaStorage, Shape)> {
             let _ = ($(($others, $layouts),)*);
-            room(first, &$shape(self))
+            $make(first, &$shape(self))
         }
 
         fn metal_fwd(
@@ -61,7 +70,7 @@ macro_rules! makes_room {
             $($others: &MetalStorage, $layouts: &Layout,)*
         ) -> candle_core::Result<(MetalStorage, Shape)> {
             let _ = ($(($others, $layouts),)*);
-            room(first, &$shape(self))
+            $make(first, &$shape(self))
         }
     };
 }
@@ -76,7 +85,7 @@ impl CustomOp3 for WeightsNode {
         "rnn-device-weights"
     }
 
-    makes_room!(|_: &Self| Shape::from(1); second: second_layout, third: third_layout);
+    makes_room!(zeros, |_: &Self| Shape::from(1); second: second_layout, third: third_layout);
 
     fn bwd(
         &self,
@@ -113,7 +122,7 @@ impl CustomOp2 for LayerNode {
         Self::NAME
     }
 
-    makes_room!(|node: &Self| node.shape.clone(); second: second_layout);
+    makes_room!(room, |node: &Self| node.shape.clone(); second: second_layout);
 
     fn bwd(
         &self,
@@ -132,7 +141,7 @@ impl CustomOp3 for LayerNode {
         Self::NAME
     }
 
-    makes_room!(|node: &Self| node.shape.clone(); second: second_layout, third: third_layout);
+    makes_room!(room, |node: &Self| node.shape.clone(); second: second_layout, third: third_layout);
 
     fn bwd(
         &self,
@@ -159,7 +168,7 @@ impl CustomOp1 for StatesNode {
         "rnn-device-states"
     }
 
-    makes_room!(|node: &Self| Shape::from(node.len););
+    makes_room!(room, |node: &Self| Shape::from(node.len););
 
     fn bwd(
         &self,

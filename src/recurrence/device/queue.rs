@@ -23,7 +23,7 @@ pub(crate) enum Arg<'a> {
 
 impl<'a> Arg<'a> {
     /// The tensor, unless it is null or the argument is a number.
-    pub(super) fn tensor(&self) -> Option<&'a Tensor> {
+    pub(in crate::recurrence) fn tensor(&self) -> Option<&'a Tensor> {
         match self {
             Self::In(tensor) | Self::Out(tensor) => *tensor,
             Self::InOut(tensor) => Some(tensor),
@@ -33,7 +33,7 @@ impl<'a> Arg<'a> {
 }
 
 /// An `int` of a kernel.
-pub(super) fn int(name: &str, value: usize) -> candle_core::Result<i32> {
+pub(in crate::recurrence) fn int(name: &str, value: usize) -> candle_core::Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),
         Err(_) => candle_core::bail!("{name} is {value}: kernels count to {}", i32::MAX),
@@ -54,7 +54,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// What launches kernels on one kind of device.
-pub(super) trait Launcher: Send + Sync {
+pub(in crate::recurrence) trait Launcher: Send + Sync {
     /// What the device can do.
     fn limits(&self) -> DeviceLimits;
 
@@ -77,7 +77,10 @@ impl Queue {
     pub(crate) fn of(device: &Device) -> Result<Option<Self>> {
         match device {
             #[cfg(test)]
-            Device::Cpu => Ok(super::emulated::current().map(|launcher| Self(Arc::new(launcher)))),
+            Device::Cpu => {
+                let emulator = crate::recurrence::tests::emulator::current();
+                Ok(emulator.map(|launcher| Self(Arc::new(launcher))))
+            }
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => Ok(Some(Self(Arc::new(super::cuda::Cuda::new(device)?)))),
             #[cfg(feature = "metal")]

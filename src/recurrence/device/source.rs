@@ -33,12 +33,12 @@ const FILES: &[(&str, &str)] = files![
 const FAMILIES: [&str; 5] = ["rnn", "gru", "lstm", "step", "adam"];
 
 /// The text of a file of `kernels/`.
-pub(super) fn file(name: &str) -> Option<&'static str> {
+pub(in crate::recurrence) fn file(name: &str) -> Option<&'static str> {
     FILES.iter().find(|(found, _)| *found == name).map(|(_, text)| *text)
 }
 
 /// What a kernel's name begins with.
-pub(super) fn family(kernel: &str) -> Option<&'static str> {
+pub(in crate::recurrence) fn family(kernel: &str) -> Option<&'static str> {
     FAMILIES.into_iter().find(|family| kernel.starts_with(family))
 }
 

@@ -66,7 +66,7 @@ pub(super) fn cases() -> Vec<Case> {
                 with_initial: bits % 3 != 0,
                 read: if has(4) { Outputs::Last } else { Outputs::All },
                 outputs_alone: !has(4) && bits % 5 == 1,
-                truncation: match has(3) && !bidirectional {
+                truncation: match has(3) {
                     true => Truncation::segments(3).unwrap(),
                     false => Truncation::FULL,
                 },

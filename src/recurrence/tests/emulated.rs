@@ -1,6 +1,5 @@
 //! What [`device`](super::device) tests, with the kernels of `kernels/` executed on the CPU: `just emulate`.
 
-use super::super::device::emulated::{on_device, Language};
 use super::super::device::run_layer;
 use super::super::plan::{kernel_family, DeviceLimits, Word};
 use super::super::{Call, Outputs, State};
@@ -8,10 +7,12 @@ use super::device::{
     after_adam, assert_follows_the_cpu, cases, reference_job, rounding_cases, Case, BF16_TOLERANCE,
     CELLS, PARAMETERS, STEPS,
 };
+use super::emulator::{on_device, Language};
 use super::layers::{assert_found, directions, Layer, Way};
 use super::*;
 use crate::bptt::Truncation;
 use crate::train::Precision;
+use crate::Error;
 
 /// A consumer card of 99 KB, small enough that a block takes several rows.
 const CARD: DeviceLimits = DeviceLimits {
@@ -210,6 +211,16 @@ fn what_no_emulated_kernel_serves_is_refused_in_words() {
         call.unroll = Unroll::new(Outputs::Last).recomputing().unwrap();
     });
     assert!(text.contains("on the CPU only"), "{text}");
+    let crowded = DeviceLimits { max_grid: 1, ..CARD };
+    let directions = directions(plain, (9, 3, 2, 4), 1);
+    let (error, launches) = on_device(Language::Cuda, crowded, || {
+        let layer = Layer::on(&Device::Cpu, &directions, plain, DType::F32);
+        let weights = layer.weights();
+        let x = layer.x.as_tensor();
+        run_layer(x, Cell::Tanh, &[&weights[0]], &layer.call(plain), Word::F32).unwrap_err()
+    });
+    assert!(matches!(error, Error::Config(_)), "{error:?}");
+    assert!(error.to_string().contains("make the batch smaller") && launches.is_empty());
     let text = refused(plain, DType::F32, &|call| call.lengths = Some(&[9, 9]));
     assert!(text.contains("at most 3"), "{text}");
 }

@@ -3,11 +3,13 @@
 //! [`parity`]: values and gradients at the edges of every size; [`layers`]: every cell in every way
 //! that a layer runs; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
 //! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`device`]:
-//! layers and training on a GPU, and [`emulated`]: the same with a GPU's kernels executed on the CPU.
+//! layers and training on a GPU, and [`emulated`]: the same with a GPU's kernels executed on
+//! the CPU, by [`emulator`].
 
 mod bptt;
 mod device;
 mod emulated;
+pub(super) mod emulator;
 mod functions;
 mod layers;
 mod op;

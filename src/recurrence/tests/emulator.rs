@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
 
-use super::plan::DeviceLimits;
-use super::queue::{int, Arg, Call, Launcher};
-use super::source;
+use crate::recurrence::device::plan::DeviceLimits;
+use crate::recurrence::device::queue::{int, Arg, Call, Launcher};
+use crate::recurrence::device::source;
 
 /// What the kernels are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Language {
+pub(super) enum Language {
     Cuda,
     Metal,
 }
@@ -27,16 +27,16 @@ thread_local! {
 }
 
 /// The device that this thread's tensors are on, if there is one.
-pub(super) fn current() -> Option<Emulated> {
+pub(in crate::recurrence) fn current() -> Option<Emulated> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-pub(super) fn is_on() -> bool {
+pub(in crate::recurrence) fn is_on() -> bool {
     CURRENT.with_borrow(Option::is_some)
 }
 
 /// Runs `body` with this thread's CPU tensors on a device of such limits, and returns what was launched.
-pub(crate) fn on_device<R>(
+pub(super) fn on_device<R>(
     language: Language,
     limits: DeviceLimits,
     body: impl FnOnce() -> R,
@@ -51,7 +51,7 @@ pub(crate) fn on_device<R>(
 }
 
 #[derive(Clone)]
-pub(crate) struct Emulated {
+pub(in crate::recurrence) struct Emulated {
     limits: DeviceLimits,
     program: Arc<Mutex<Program>>,
     launches: Arc<Mutex<Vec<String>>>,
@@ -319,7 +319,6 @@ impl Launcher for Emulated {
     }
 }
 
-#[cfg(test)]
 mod tests {
     use super::*;
 
