@@ -144,6 +144,30 @@ memcheck *ARGS:
     # The bits for several threads: large sizes, and threads that wait at valgrind's pace.
     exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
 
+# A run's event files, read back by TensorBoard's own reader, which PyPI has: into .venv-tensorboard
+[group('work')]
+[no-exit-message]
+check-tensorboard:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v python3 >/dev/null || { echo "error: no python3, which TensorBoard is written in: install Python 3.10 or newer" >&2; exit 1; }
+    python=.venv-tensorboard/bin/python
+    if ! "$python" -c "import tensorboard" 2>/dev/null; then
+        echo "installing TensorBoard into .venv-tensorboard"
+        python3 -m venv .venv-tensorboard
+        "$python" -m pip install --quiet --disable-pip-version-check 'tensorboard==2.21.*' 'setuptools<81'
+    fi
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    # Its time is up again and again, and it is killed again and again, far from its last checkpoint: each time
+    # leaves a file of events, some of them of steps that another one makes anew.
+    cargo build --release --locked
+    train="${CARGO_TARGET_DIR:-target}/release/candle-rnn train --quiet --data sample --epochs 60 --hidden 100 --shift 1 --save-every 97 --out $folder/run --resume"
+    for _ in 1 2; do $train --max-minutes 0.005; done
+    for seconds in 0.4 0.6 0.8; do timeout --signal KILL $seconds $train || true; done
+    $train
+    "$python" tests/event_files.py "$folder/run"
+
 # The device kernels of kernels/, executed on the CPU against their definition; g++, installed if need be
 [group('work')]
 [no-exit-message]

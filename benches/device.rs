@@ -93,7 +93,7 @@ fn layer(device: &Device, cell: Cell, [batch_size, seq_len, input_size, hidden_s
 
 fn reference_job(device: &Device) {
     let mut trainer =
-        Trainer::new(&TrainConfig::default(), Mnist::sample().unwrap(), device).unwrap();
+        Trainer::classifier(&TrainConfig::default(), Mnist::sample().unwrap(), device).unwrap();
     let mut times = Vec::new();
     while let event @ (Event::Step { .. } | Event::Epoch(_)) = {
         let start = Instant::now();

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".into()));
     let data = Mnist::sample()?;
     let config = TrainConfig { epochs: 5, ..TrainConfig::default() };
-    let mut trainer = Trainer::new(&config, data.clone(), &Device::Cpu)?;
+    let mut trainer = Trainer::classifier(&config, data.clone(), &Device::Cpu)?;
     while trainer.next_event()? != Event::Done {}
     for (name, loss_at, title) in [
         ("gradients-last.svg", LossAt::LAST, "loss at the last step"),

@@ -26,14 +26,17 @@
 //! - [`optim`]: optimizers whose state can be saved
 //! - [`train`]: the training loop; it hands out events and prints nothing
 //! - [`checkpoint`]: weights, training state and run directories on disk
+//! - [`report`]: what people look at when a run has ended
 //! - [`predict`]: trained models put to use
 //!
-//! [`rng`] gives all of them their seeded random numbers; [`Error`] is what all of them return.
+//! [`settings`] are those of a training as people write them. [`rng`] gives all of them their seeded random numbers; [`Error`] is what all of them return.
 //!
 //! # Features
 //!
 //! - `cli` (default): the program `candle-rnn`; a library user turns it off
 //! - `datasets`: MNIST fetched and cached, candle-datasets' `Dataset` handed out
+//! - `settings`: settings from TOML files, and named recipes
+//! - `report`: curves, confusion matrix, model card, TensorBoard's event files
 //! - `image`: PNG and JPEG files read as digits
 //! - `cuda`, `metal`, `mkl`, `accelerate`: passed on to Candle
 
@@ -51,7 +54,11 @@ pub mod model;
 pub mod optim;
 pub mod train;
 pub mod checkpoint;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod predict;
+#[cfg(feature = "settings")]
+pub mod settings;
 
 pub use error::{Error, Result};
 

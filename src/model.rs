@@ -22,6 +22,8 @@ pub enum Readout {
     Last,
     /// The mean over all outputs beside their largest values: see [`mean_max`].
     MeanMax,
+    /// All outputs, one after the other: a weight for each unit at each step.
+    All,
 }
 
 /// The sizes of a [`SequenceClassifier`].
@@ -46,12 +48,19 @@ pub struct ClassifierConfig {
     /// What the head reads.
     #[serde(default)]
     pub readout: Readout,
+    /// T, the number of steps, which a head that reads all outputs has weights for; 0 for any.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seq_len: usize,
     /// C, classes.
     pub num_classes: usize,
 }
 
 fn one() -> usize {
     1
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl ClassifierConfig {
@@ -65,6 +74,7 @@ impl ClassifierConfig {
             bidirectional: false,
             dropout: 0.,
             readout: Readout::Last,
+            seq_len: 0,
             num_classes,
         }
     }
@@ -86,12 +96,13 @@ impl ClassifierConfig {
         }
     }
 
-    /// F: numbers that the head reads, D·H, or twice that of means and largest values.
+    /// F: numbers that the head reads, D·H, twice that of means and largest values, T·D·H of all outputs.
     fn features(&self) -> usize {
         let outputs = self.rnn().directions() * self.hidden_size;
         match self.readout {
             Readout::Last => outputs,
             Readout::MeanMax => 2 * outputs,
+            Readout::All => self.seq_len * outputs,
         }
     }
 
@@ -116,6 +127,16 @@ impl ClassifierConfig {
             let (max, got) = (Self::MAX_LAYERS, self.num_layers);
             return Err(Error::Config(format!("num_layers must be from 1 to {max}, got {got}")));
         }
+        let needs_steps = self.readout == Readout::All;
+        if needs_steps != (1..=Self::MAX_SIZE).contains(&self.seq_len) {
+            let got = self.seq_len;
+            return Err(Error::Config(match needs_steps {
+                true => {
+                    format!("a head that reads all outputs needs seq_len, their number; got {got}")
+                }
+                false => format!("seq_len is for a head that reads all outputs, else 0; got {got}"),
+            }));
+        }
         check_probability("dropout", self.dropout)?;
         self.rnn().check()
     }
@@ -137,7 +158,7 @@ impl ClassifierConfig {
 
 /// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the final state of a
 /// [`Stack`]'s last layer; of both directions, if it has two. With [`Readout::MeanMax`] the mean and the
-/// largest values of all its outputs stand in the place of `h_T`.
+/// largest values of all its outputs stand in the place of `h_T`, with [`Readout::All`] all of them.
 #[derive(Clone, Debug)]
 pub struct SequenceClassifier {
     rnn: Stack,
@@ -150,7 +171,8 @@ pub struct SequenceClassifier {
 
 impl SequenceClassifier {
     /// Takes the weights from `vb`: the recurrent layers' under `rnn`, the head's under `head`
-    /// (`weight` `(C, F)`, `bias` `(C,)`; F is D·H, or 2·D·H for [`Readout::MeanMax`]).
+    /// (`weight` `(C, F)`, `bias` `(C,)`; F is D·H, 2·D·H for [`Readout::MeanMax`], T·D·H for
+    /// [`Readout::All`]).
     ///
     /// # Errors
     /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor is missing or has
@@ -203,8 +225,8 @@ impl SequenceClassifier {
     /// - returns `(B, C)` for the last state, or what is read of all; `(B, T, C)` for all
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); and [`Error::Config`] for all states of a model that reads their mean
-    /// and largest values.
+    /// As [`forward`](Self::forward); and [`Error::Config`] for all states of a model whose head reads them
+    /// at once.
     pub fn forward_unrolled(&self, x: &Tensor, unroll: impl Into<Unroll>) -> Result<Tensor> {
         self.read(x, unroll.into(), None)
     }
@@ -235,10 +257,12 @@ impl SequenceClassifier {
             (Outputs::All, Readout::Last) => self.rnn.forward(sequences)?.outputs,
             (Outputs::Last, Readout::Last) => self.rnn.last(sequences)?,
             (Outputs::Last, Readout::MeanMax) => mean_max(&self.rnn.forward(sequences)?.outputs)?,
-            (Outputs::All, Readout::MeanMax) => {
+            (Outputs::Last, Readout::All) => {
+                self.rnn.forward(sequences)?.outputs.flatten_from(1)?
+            }
+            (Outputs::All, Readout::MeanMax | Readout::All) => {
                 return Err(Error::Config(
-                    "a model that reads the mean and the largest of all outputs says nothing step by step"
-                        .into(),
+                    "a model whose head reads all outputs at once says nothing step by step".into(),
                 ))
             }
         };

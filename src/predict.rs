@@ -27,7 +27,7 @@ use crate::{Error, Result};
 /// # let data = DataConfig { dataset: Dataset::Mnist, source: None, sha256: String::new() };
 /// # let config = RunConfig::new(training, data);
 /// # let data = Mnist::sample()?;
-/// # Session::open(run, config, data, &Device::Cpu, IfExists::Refuse, None)?
+/// # Session::open(run, config, data, &Device::Cpu, SessionConfig::default())?
 /// #     .0
 /// #     .run(&mut |_| std::ops::ControlFlow::Continue(()))?;
 ///

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use candle_core::{DType, Device};
 use candle_nn::VarMap;
 use candle_rnn::bptt::{LossAt, Truncation};
-use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig};
+use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::data::batches::Gather;
 use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
 use candle_rnn::data::view::View;
@@ -17,7 +17,7 @@ use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
 use candle_rnn::rng::{Purpose, Stream};
-use candle_rnn::train::{Event, Precision, Session, TrainConfig, Trainer};
+use candle_rnn::train::{Event, Precision, Session, SessionConfig, TrainConfig, Trainer};
 use candle_rnn::Error;
 
 fn small() -> TrainConfig {
@@ -30,7 +30,7 @@ fn train(trainer: &mut Trainer) -> Vec<f64> {
     loop {
         match trainer.next_event().unwrap() {
             Event::Step { .. } => {}
-            Event::Epoch(metrics) => accuracies.push(metrics.valid_accuracy),
+            Event::Epoch(metrics) => accuracies.push(metrics.valid_accuracy.unwrap()),
             Event::Done => return accuracies,
         }
     }
@@ -48,7 +48,7 @@ fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
     let run = RunConfig::new(config, data);
     let sample = Mnist::sample().unwrap();
     let opened =
-        Session::open(folder.path(), run, sample, &Device::Cpu, IfExists::Refuse, None).unwrap();
+        Session::open(folder.path(), run, sample, &Device::Cpu, SessionConfig::default()).unwrap();
     let (mut session, _) = opened;
     session.run(&mut |_| ControlFlow::Continue(())).unwrap();
     let predictor = Predictor::load(folder.path()).unwrap();
@@ -102,7 +102,7 @@ fn the_sample_is_learned_far_beyond_chance() {
         init: Init::Orthogonal,
         ..TrainConfig::default()
     };
-    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+    let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
     let accuracies = train(&mut trainer);
     // Seven times chance, from 1,600 digits seen eight times.
     assert!(*accuracies.last().unwrap() >= 0.7, "{accuracies:?}");
@@ -111,7 +111,7 @@ fn the_sample_is_learned_far_beyond_chance() {
 #[test]
 fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
     let config = TrainConfig { batch_size: 90, hidden_size: 4, ..small() };
-    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+    let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
     let mut sizes = vec![Vec::new(); 2];
     while let event @ (Event::Step { .. } | Event::Epoch(_)) = trainer.next_event().unwrap() {
         if let Event::Step { epoch, examples, batches, .. } = event {
@@ -128,7 +128,7 @@ fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
 fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
     let dropout = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.3, ..small() };
     for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, dropout] {
-        let new = || Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+        let new = || Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
         let mut whole = new();
         for _ in 0..13 {
             whole.next_event().unwrap();
@@ -150,8 +150,8 @@ fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
 fn a_state_of_another_model_is_refused_and_changes_nothing() {
     let sample = || Mnist::sample().unwrap();
     let other = TrainConfig { hidden_size: 21, ..small() };
-    let state = Trainer::new(&other, sample(), &Device::Cpu).unwrap().state().unwrap();
-    let mut trainer = Trainer::new(&small(), sample(), &Device::Cpu).unwrap();
+    let state = Trainer::classifier(&other, sample(), &Device::Cpu).unwrap().state().unwrap();
+    let mut trainer = Trainer::classifier(&small(), sample(), &Device::Cpu).unwrap();
     let before = weights(&trainer);
     assert!(trainer.restore(&state).is_err());
     assert_eq!(weights(&trainer), before);
@@ -160,7 +160,7 @@ fn a_state_of_another_model_is_refused_and_changes_nothing() {
 #[test]
 fn a_loss_that_is_not_finite_stops_the_trainer() {
     let config = TrainConfig { cell: Cell::Relu, learning_rate: 1e30, ..small() };
-    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
+    let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
     let error = (0..20).find_map(|_| trainer.next_event().err());
     assert!(matches!(error, Some(Error::NotFinite { epoch: 1, .. })), "{error:?}");
 }
@@ -230,7 +230,7 @@ fn settings_out_of_range_are_refused() {
         TrainConfig { bidirectional: true, loss_at: LossAt::EVERY, ..small() },
         TrainConfig { num_layers: 2, truncation: Truncation::window(2, 5).unwrap(), ..small() },
     ] {
-        let made = Trainer::new(&config, Mnist::sample().unwrap(), &Device::Cpu);
+        let made = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu);
         assert!(matches!(made.err(), Some(Error::Config(_))), "{config:?}");
     }
 }

@@ -114,7 +114,7 @@ impl Epoch {
             None => Mnist::sample()?,
         };
         let images = data.train.len();
-        Ok(Self { trainer: Trainer::new(&config, data, &Device::Cpu)?, images })
+        Ok(Self { trainer: Trainer::classifier(&config, data, &Device::Cpu)?, images })
     }
 
     /// Trains on all images, and returns the time that it took, without validation.

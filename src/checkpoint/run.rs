@@ -22,8 +22,13 @@ const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 const STEP: &str = "step-";
 const LOCK: &str = ".lock";
-/// How many checkpoints are kept, besides the best.
-const KEPT: usize = 2;
+/// What `train --config` takes to train the run again.
+const SETTINGS: &str = "train.toml";
+/// What is made from a run's metrics and weights, and is removed with them.
+pub(crate) const CURVES: &str = "curves.svg";
+pub(crate) const CONFUSION: &str = "confusion.svg";
+pub(crate) const CARD: &str = "README.md";
+pub(crate) const EVENTS: &str = "events.out.tfevents.";
 
 /// `config.json`: everything needed to load the model, and to train it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,6 +142,8 @@ pub enum IfExists {
 pub struct RunDir {
     path: PathBuf,
     config: RunConfig,
+    /// How many checkpoints are kept, besides the best.
+    keep: usize,
     _lock: File,
 }
 
@@ -167,7 +174,7 @@ impl RunDir {
 
     /// Opens the folder for a run with this configuration; it is created if it does not exist.
     /// Returns the checkpoint to continue from, if there is one and it was asked for, and why newer
-    /// ones were passed over.
+    /// ones were passed over. The newest `keep` checkpoints are kept, besides the best.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when the folder holds a run and `if_exists` refuses it, when that run
@@ -177,6 +184,7 @@ impl RunDir {
         path: &Path,
         config: RunConfig,
         if_exists: IfExists,
+        keep: usize,
     ) -> Result<(Self, Option<Checkpoint>, Vec<Error>)> {
         fs::create_dir_all(path).map_err(Error::io(path, "create the folder"))?;
         let holds_run = [CONFIG, MODEL, METRICS, CHECKPOINTS].iter().any(|f| path.join(f).exists());
@@ -185,7 +193,7 @@ impl RunDir {
                 "already holds a run: name another folder, or pass --resume or --overwrite";
             return Err(Error::checkpoint(path, reason));
         }
-        let run = Self { path: path.to_path_buf(), _lock: lock(path)?, config };
+        let run = Self { path: path.to_path_buf(), _lock: lock(path)?, config, keep: keep.max(1) };
         durable::remove_leftovers(path)?;
         let (mut checkpoint, mut damaged) = (None, Vec::new());
         // A process that was killed while it began a run leaves no configuration and no checkpoint:
@@ -206,6 +214,11 @@ impl RunDir {
         Ok((run, checkpoint, damaged))
     }
 
+    /// The configuration.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -213,11 +226,9 @@ impl RunDir {
 
     /// Removes what an earlier run left, and writes the configuration.
     fn begin(&self) -> Result<()> {
-        for name in [METRICS, MODEL, CONFIG] {
+        for name in self.made()? {
             let path = self.path.join(name);
-            if path.exists() {
-                fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
-            }
+            fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
         }
         let checkpoints = self.path.join(CHECKPOINTS);
         if checkpoints.exists() {
@@ -230,6 +241,25 @@ impl RunDir {
         json.push(b'\n');
         durable::write(&path, &json)?;
         self.write_metrics(&[])
+    }
+
+    /// The names of all files that a run consists of, checkpoints aside, as far as they are there.
+    fn made(&self) -> Result<Vec<String>> {
+        let folder = &self.path;
+        let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, CARD];
+        Ok(names
+            .filter(|name| known.contains(&name.as_str()) || name.starts_with(EVENTS))
+            .collect())
+    }
+
+    /// Writes `train.toml`, the settings that train this run again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_settings(&self, toml: &str) -> Result<()> {
+        durable::write(&self.path.join(SETTINGS), toml.as_bytes())
     }
 
     /// Replaces `metrics.jsonl`.
@@ -263,7 +293,7 @@ impl RunDir {
         let name = format!("{STEP}{:08}", checkpoint.state.adam.step);
         let path = self.path.join(CHECKPOINTS).join(name);
         checkpoint.save(&path)?;
-        for old in self.checkpoints()?.into_iter().skip(KEPT) {
+        for old in self.checkpoints()?.into_iter().skip(self.keep) {
             durable::remove_folder(&old)?;
         }
         Ok(path)

@@ -8,11 +8,10 @@ use clap::Args;
 #[derive(Args, Clone)]
 pub(super) struct Compute {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes the first device that this build
-    /// supports and this machine has
+    /// supports and this machine has [default: auto]
     // The last counts: recipes name one before what the user gives.
-    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = parse,
-          overrides_with = "device")]
-    device: Choice,
+    #[arg(long, value_name = "DEVICE", value_parser = parse, overrides_with = "device")]
+    device: Option<Choice>,
     /// Threads on the CPU [default: RAYON_NUM_THREADS, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -46,6 +45,15 @@ fn parse(text: &str) -> Result<Choice, String> {
 const SPIN_LIMIT: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
 
 impl Compute {
+    /// These or, where they are not named, those of a file; an error says why it does not name a device.
+    pub(super) fn or(self, device: Option<&str>, threads: Option<u16>) -> Result<Self, String> {
+        let device = match self.device {
+            None => device.map(parse).transpose().map_err(|error| format!("device: {error}"))?,
+            named => named,
+        };
+        Ok(Self { device, threads: self.threads.or(threads) })
+    }
+
     /// Sets the number of threads and opens the device. Comes before the first tensor.
     pub(super) fn open(&self) -> anyhow::Result<Device> {
         if let Some(threads) = self.threads {
@@ -56,7 +64,7 @@ impl Compute {
         if std::env::var_os(SPIN_LIMIT).is_none() {
             std::env::set_var(SPIN_LIMIT, "0");
         }
-        match self.device {
+        match self.device.unwrap_or(Choice::Auto) {
             Choice::Cpu => Ok(Device::Cpu),
             Choice::Cuda(ordinal) => cuda(ordinal),
             Choice::Metal => metal(),

@@ -6,27 +6,28 @@ use candle_core::Tensor;
 use candle_rnn::checkpoint::{run, weights};
 use serde_json::{json, Value};
 
-use super::screen;
+use super::{compare, screen};
 
-/// Show what a run or a safetensors file holds
+/// Show what a run or a safetensors file holds, or several runs side by side
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn info runs/0001
+  candle-rnn info runs/*                          which of them is best, and how they differ
   candle-rnn info runs/0001/model.safetensors --json")]
 pub(super) struct InfoArgs {
-    /// A run directory or a safetensors file
-    path: PathBuf,
-    /// Print one JSON object
+    /// A run directory or a safetensors file; or several run directories
+    #[arg(required = true, value_name = "RUN|FILE")]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object, of several runs one a line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
-    if args.path.is_dir() {
-        of_run(&args.path, args.json)
-    } else {
-        let tensors = weights::read(&args.path)?.into_iter().collect();
-        of_file(tensors, args.json)
+    match args.paths.as_slice() {
+        [path] if path.is_dir() => of_run(path, args.json),
+        [path] => of_file(weights::read(path)?.into_iter().collect(), args.json),
+        paths => compare::run(paths, args.json),
     }
 }
 
@@ -61,7 +62,7 @@ fn of_file(tensors: Vec<(String, Tensor)>, json: bool) -> anyhow::Result<()> {
     table(&tensors)
 }
 
-fn parameters(tensors: &[(String, Tensor)]) -> Vec<Value> {
+pub(super) fn parameters(tensors: &[(String, Tensor)]) -> Vec<Value> {
     let parameter = |(name, tensor): &(String, Tensor)| json!({ "name": name, "shape": tensor.dims(), "dtype": tensor.dtype().as_str() });
     tensors.iter().map(parameter).collect()
 }
@@ -76,7 +77,7 @@ fn table(tensors: &[(String, Tensor)]) -> anyhow::Result<()> {
 }
 
 /// The leaves of a JSON object, with dots between the names.
-fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
+pub(super) fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
     match value {
         Value::Object(fields) => fields
             .iter()

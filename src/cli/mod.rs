@@ -1,7 +1,9 @@
 //! The command line: arguments, device choice, screen. The only code that prints.
 //!
-//! One file per subcommand; [`device`] chooses device and threads, [`screen`] writes.
+//! One file per subcommand, [`compare`] for `info` of several runs; [`device`] chooses device and threads,
+//! [`screen`] writes.
 
+mod compare;
 mod data;
 mod device;
 mod eval;

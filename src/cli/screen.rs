@@ -49,13 +49,14 @@ pub(super) fn thousands(number: usize) -> String {
 
 /// An epoch's metrics as a line.
 pub(super) fn epoch_line(metrics: &EpochMetrics, epochs: usize) -> String {
+    let accuracy = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
     format!(
-        "epoch {}/{epochs}  acc_batch {:.4}  loss_batch {:.4}  acc_valid {:.4}  loss_valid {:.4}  \
+        "epoch {}/{epochs}  acc_batch {}  loss_batch {:.4}  acc_valid {}  loss_valid {:.4}  \
          {:.2} s  {} examples/s",
         metrics.epoch,
-        metrics.acc_batch,
+        accuracy(metrics.acc_batch),
         metrics.loss_batch,
-        metrics.valid_accuracy,
+        accuracy(metrics.valid_accuracy),
         metrics.valid_loss,
         metrics.seconds,
         thousands(metrics.examples_per_second as usize),

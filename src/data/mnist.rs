@@ -59,6 +59,17 @@ impl Dataset {
         }
     }
 
+    /// What its classes are called, in the order of the labels.
+    pub fn class_names(self) -> [&'static str; CLASSES] {
+        match self {
+            Self::Mnist => ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+            Self::FashionMnist => [
+                "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker",
+                "bag", "boot",
+            ],
+        }
+    }
+
     /// SHA-256 of the four uncompressed files, in the order of [`FILES`].
     pub fn checksums(self) -> [&'static str; 4] {
         match self {

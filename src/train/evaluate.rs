@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use serde::Serialize;
 
 use crate::data::batches::Gather;
-use crate::data::mnist::Split;
+use crate::data::mnist::{Split, CLASSES};
 use crate::model::SequenceClassifier;
 use crate::Result;
 
@@ -67,6 +67,28 @@ pub fn evaluate_steps(
         }
     }
     Ok(correct.into_iter().map(|correct| correct as f64 / split.len() as f64).collect())
+}
+
+/// How often each class was told of the images of each: `counts[label][answer]`.
+pub type Confusion = [[usize; CLASSES]; CLASSES];
+
+/// Counts which classes `model` takes for which, on all images of `split`.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn confusion(model: &SequenceClassifier, gather: &Gather, split: &Split) -> Result<Confusion> {
+    let model = model.detach();
+    let mut counts = Confusion::default();
+    for start in (0..split.len()).step_by(BATCH_SIZE) {
+        let range = start..split.len().min(start + BATCH_SIZE);
+        let labels = &split.labels()[range.clone()];
+        let logits = model.forward(&gather.batch(split, range)?.x)?;
+        let logits = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        for (logits, label) in logits.iter().zip(labels) {
+            counts[usize::from(*label)][most_likely(logits)] += 1;
+        }
+    }
+    Ok(counts)
 }
 
 /// Sums over batches.

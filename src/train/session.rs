@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
@@ -16,7 +17,26 @@ pub struct Session {
     trainer: Trainer,
     run: RunDir,
     history: Vec<EpochMetrics>,
-    save_every: Option<u64>,
+    config: SessionConfig,
+}
+
+/// How a session keeps its run; none of it changes the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionConfig {
+    /// What is to happen when the folder already holds a run.
+    pub if_exists: IfExists,
+    /// Optimizer steps between checkpoints; `None` saves one an epoch.
+    pub save_every: Option<u64>,
+    /// How many checkpoints are kept, besides the best; at least 1.
+    pub keep: usize,
+    /// After how long [`Session::run`] saves and ends, if it is not finished before.
+    pub time_limit: Option<Duration>,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { if_exists: IfExists::Refuse, save_every: None, keep: 2, time_limit: None }
+    }
 }
 
 /// How a session began.
@@ -45,12 +65,12 @@ pub enum Outcome {
     Finished,
     /// It was told to stop, and saved.
     Interrupted,
+    /// Its time was up, and it saved.
+    OutOfTime,
 }
 
 impl Session {
     /// Opens `path` for a run. Nothing is written before settings and data proved right.
-    ///
-    /// - `save_every`: optimizer steps between checkpoints; `None` saves one an epoch
     ///
     /// # Errors
     /// As [`RunDir::open`] and [`Trainer::new`].
@@ -59,11 +79,11 @@ impl Session {
         config: RunConfig,
         data: Mnist,
         device: &Device,
-        if_exists: IfExists,
-        save_every: Option<u64>,
+        session: SessionConfig,
     ) -> Result<(Self, Start)> {
-        let mut trainer = Trainer::new(&config.training, data, device)?;
-        let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists)?;
+        let SessionConfig { if_exists, keep, .. } = session;
+        let mut trainer = Trainer::classifier(&config.training, data, device)?;
+        let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists, keep)?;
         let (history, start) = match checkpoint {
             None => (Vec::new(), Start::New { damaged }),
             Some(Checkpoint { state, history }) => {
@@ -79,7 +99,7 @@ impl Session {
                 }
             }
         };
-        Ok((Self { trainer, run, history, save_every }, start))
+        Ok((Self { trainer, run, history, config: session }, start))
     }
 
     /// Trains to the end, or until `on_event` breaks, which saves a checkpoint first.
@@ -88,12 +108,13 @@ impl Session {
     /// [`Error::NotFinite`] when the training diverges: the last checkpoint stays as it was;
     /// [`Error::Io`] when a file cannot be written.
     pub fn run(&mut self, on_event: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> Result<Outcome> {
+        let start = Instant::now();
         loop {
             let event = self.trainer.next_event()?;
             let saved = match &event {
                 Event::Step { .. } => {
                     let due = |every| self.trainer.step_count().is_multiple_of(every);
-                    let due = self.save_every.is_some_and(due);
+                    let due = self.config.save_every.is_some_and(due);
                     if due {
                         self.run.save_checkpoint(&self.checkpoint()?)?;
                     }
@@ -105,16 +126,19 @@ impl Session {
                 }
                 Event::Done => return Ok(Outcome::Finished),
             };
-            if on_event(&event).is_break() {
+            let is_told_to_stop = on_event(&event).is_break();
+            let is_out_of_time =
+                self.config.time_limit.is_some_and(|limit| start.elapsed() >= limit);
+            if is_told_to_stop || is_out_of_time {
                 let checkpoint = self.checkpoint()?;
                 self.run.write_model(&checkpoint.state)?;
                 if !saved {
                     self.run.save_checkpoint(&checkpoint)?;
                 }
-                return Ok(if self.trainer.is_done() {
-                    Outcome::Finished
-                } else {
-                    Outcome::Interrupted
+                return Ok(match (self.trainer.is_done(), is_told_to_stop) {
+                    (true, _) => Outcome::Finished,
+                    (false, true) => Outcome::Interrupted,
+                    (false, false) => Outcome::OutOfTime,
                 });
             }
         }
@@ -131,6 +155,11 @@ impl Session {
     }
 
     /// The run directory.
+    pub fn run_dir(&self) -> &RunDir {
+        &self.run
+    }
+
+    /// The path of the run directory.
     pub fn path(&self) -> &Path {
         self.run.path()
     }
@@ -141,10 +170,10 @@ impl Session {
         self.run.write_metrics(&self.history)?;
         self.run.write_model(&checkpoint.state)?;
         let earlier = &self.history[..self.history.len() - 1];
-        if earlier.iter().all(|m| m.valid_accuracy < metrics.valid_accuracy) {
+        if earlier.iter().all(|earlier| metrics.is_better_than(earlier)) {
             self.run.save_best(&checkpoint)?;
         }
-        let due = self.save_every.is_none() || self.trainer.is_done();
+        let due = self.config.save_every.is_none() || self.trainer.is_done();
         if due {
             self.run.save_checkpoint(&checkpoint)?;
         }

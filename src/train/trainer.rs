@@ -1,29 +1,21 @@
 //! The training loop, one optimizer step at a time.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
-use candle_nn::{VarBuilder, VarMap};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::average::Average;
-use super::evaluate::Tally;
-use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
 use super::schedule::Progress;
-use super::{evaluate, evaluate_steps, EpochMetrics, TrainConfig, PLATEAU_EPOCHS};
-use crate::data::augment::{shifts, Shift};
-use crate::data::batches::{array_split, batch_count, Batch, Gather};
-use crate::data::mnist::Mnist;
-use crate::model::SequenceClassifier;
-use crate::nn::init::VarSink;
+use super::{Classification, EpochMetrics, Task, TrainerConfig, PLATEAU_EPOCHS};
+use crate::data::batches::{array_split, batch_count};
 use crate::optim::adam::AdamState;
 use crate::optim::clip::{clip, Found};
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::device::is_for_cpu_kernels;
-use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -38,38 +30,58 @@ pub enum Event {
         batch: usize,
         /// Batches in an epoch.
         batches: usize,
-        /// Images in this batch.
+        /// Examples in this batch.
         examples: usize,
         /// Mean loss of the batch before the step.
         loss: f64,
     },
     /// The end of an epoch, with validation.
     Epoch(EpochMetrics),
-    /// All epochs are done.
+    /// All epochs are done, or the validation loss was waited for in vain.
     Done,
 }
 
-/// Trains a [`SequenceClassifier`] on [`Mnist`].
+/// Trains a [`Task`], by default the [`Classification`] of images.
 ///
-/// Call [`next_event`](Self::next_event) until it returns [`Event::Done`].
-pub struct Trainer {
-    config: TrainConfig,
-    data: Mnist,
-    gather: Gather,
-    vars: BTreeMap<String, Var>,
-    model: SequenceClassifier,
+/// Call [`next_event`](Self::next_event) until it returns [`Event::Done`], or go through
+/// [`events`](Self::events).
+///
+/// ```
+/// use candle_core::Device;
+/// use candle_rnn::data::mnist::Mnist;
+/// use candle_rnn::train::{Event, TrainConfig, Trainer};
+/// # fn main() -> candle_rnn::Result<()> {
+/// let config = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
+/// let mut trainer = Trainer::classifier(&config, Mnist::sample()?, &Device::Cpu)?;
+/// for event in trainer.events() {
+///     match event? {
+///         Event::Step { batch, loss, .. } => println!("batch {batch}: {loss:.3}"),
+///         Event::Epoch(metrics) => println!("validation loss {:.3}", metrics.valid_loss),
+///         Event::Done => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<T: Task = Classification> {
+    task: T,
+    config: TrainerConfig,
     adam: Adam,
     average: Option<Average>,
     shuffle: Stream,
     dropout: Stream,
-    position: Position,
-    /// The order of the training images in this epoch; empty between epochs.
-    order: Vec<u32>,
-    /// How far this epoch moves each image of its order; empty if none is moved.
-    shifts: Vec<Shift>,
     augment: Stream,
-    /// A batch of this epoch that was gathered ahead, and its index.
-    next_batch: Option<(usize, Batch)>,
+    position: Position,
+    /// The order of the training examples in this epoch; empty between epochs.
+    order: Vec<u32>,
+    /// What a step of this epoch needs, gathered ahead, and its index.
+    next: Option<(usize, Vec<Part<T>>)>,
+}
+
+/// A batch, one of those whose gradients are added up for a step.
+struct Part<T: Task> {
+    batch: T::Batch,
+    examples: usize,
 }
 
 /// Where a trainer is; with weights and optimizer state, all that is needed to continue.
@@ -123,54 +135,42 @@ impl TrainerState {
     }
 }
 
-impl Trainer {
-    /// A trainer with initial weights, before its first step.
+impl<T: Task> Trainer<T> {
+    /// A trainer before its first step.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings out of range or that the device does not support,
-    /// [`Error::Candle`] when the device fails.
-    pub fn new(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
+    /// [`Error::Config`] for settings out of range or nothing to train on, [`Error::DType`] for variables
+    /// that are not float, [`Error::Candle`] when the device fails.
+    pub fn new(task: T, config: TrainerConfig) -> Result<Self> {
         config.check()?;
-        config.check_device(device)?;
-        let dtype = config.dtype.dtype();
-        let var_map = VarMap::new();
-        let mut init = Stream::new(config.seed, Purpose::Init);
-        let model = SequenceClassifier::init(
-            &config.model(),
-            config.init,
-            &mut init,
-            &var_map,
-            dtype,
-            device,
-        )?;
-        let vars = VarSink::new(&var_map, dtype, device).named()?;
+        if task.examples() == 0 || u32::try_from(task.examples()).is_err() {
+            let examples = task.examples();
+            return Err(Error::Config(format!("cannot train on {examples} examples")));
+        }
         let adam = AdamConfig {
             learning_rate: config.learning_rate,
             weight_decay: config.weight_decay,
             ..AdamConfig::default()
         };
         Ok(Self {
-            gather: Gather::new(config.view, dtype, device)?,
-            adam: Adam::new(vars.clone(), adam)?,
-            average: config.ema.map(|decay| Average::new(decay, &vars)).transpose()?,
+            adam: Adam::new(task.vars().clone(), adam)?,
+            average: config.ema.map(|decay| Average::new(decay, task.vars())).transpose()?,
             shuffle: Stream::new(config.seed, Purpose::Shuffle),
             dropout: Stream::new(config.seed, Purpose::Dropout),
             augment: Stream::new(config.seed, Purpose::Augment),
-            shifts: Vec::new(),
-            config: config.clone(),
             position: Position::default(),
             order: Vec::new(),
-            next_batch: None,
-            data,
-            vars,
-            model,
+            next: None,
+            config,
+            task,
         })
     }
 
-    /// Trains on the next batch, or ends the epoch whose batches are all done.
+    /// Makes the next optimizer step, or ends the epoch whose batches are all done.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when a loss is NaN or infinite, [`Error::Candle`] when Candle fails.
+    /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then;
+    /// [`Error::Candle`] when Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
         if self.is_done() {
             return Ok(Event::Done);
@@ -183,39 +183,33 @@ impl Trainer {
             return self.end_epoch();
         }
         let index = self.position.batch;
-        let batch = match self.next_batch.take() {
-            Some((at, batch)) if at == index => batch,
-            _ => self.batch(index)?,
+        let parts = match self.next.take() {
+            Some((at, parts)) if at == index => parts,
+            _ => self.parts(index)?,
         };
-        // The next batch is gathered by whichever thread has nothing else to do.
-        let (stepped, next_batch) = {
+        let examples = self.range(index).len();
+        // What the next step needs is gathered by whichever thread has nothing else to do.
+        let (summed, next) = {
             let next = (index + 1 < self.batches()).then_some(index + 1);
-            let gather_next = || next.map(|next| self.batch(next)).transpose();
+            let gather_next = || next.map(|next| self.parts(next)).transpose();
             let mut dropout = self.dropout.clone();
-            let mut loss = || {
-                let loss = self.loss(&batch, &mut dropout)?;
-                Ok((loss.backward()?, loss))
-            };
+            let mut sum = || self.gradients(&parts, examples, &mut dropout);
             // On a device a thread may have a stream of launches of its own, behind which another
             // thread's do not wait: there everything goes one after the other.
-            let joined: (Result<_>, _) = match is_for_cpu_kernels(self.gather.device()) {
-                true => rayon::join(&mut loss, gather_next),
-                false => (loss(), gather_next()),
+            let joined = match is_for_cpu_kernels(self.task.device()) {
+                true => rayon::join(&mut sum, gather_next),
+                false => (sum(), gather_next()),
             };
             self.dropout = dropout;
             joined
         };
-        let (mut grads, loss) = stepped?;
-        self.next_batch = next_batch?.map(|batch| (index + 1, batch));
-        let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        if !loss.is_finite() {
-            return Err(self.not_finite("the loss", self.position.batch + 1));
-        }
+        let (mut grads, loss) = summed?;
+        self.next = next?.map(|parts| (index + 1, parts));
         self.check_gradients(&mut grads)?;
         self.adam.config.learning_rate = self.learning_rate();
         self.adam.step(&grads)?;
         if let Some(average) = &mut self.average {
-            average.update(self.adam.step_count(), &self.vars)?;
+            average.update(self.adam.step_count(), self.task.vars())?;
         }
         self.position.batch += 1;
         self.position.dropout = self.dropout.position() as u64;
@@ -225,18 +219,72 @@ impl Trainer {
             epoch: self.position.epoch + 1,
             batch: self.position.batch,
             batches: self.batches(),
-            examples: batch.labels.elem_count(),
+            examples,
             loss,
         })
+    }
+
+    /// All events from here on, up to and with [`Event::Done`]; an error is the last.
+    pub fn events(&mut self) -> impl Iterator<Item = Result<Event>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let event = self.next_event();
+            ended = !matches!(event, Ok(Event::Step { .. } | Event::Epoch(_)));
+            Some(event)
+        })
+    }
+
+    /// The gradients of the mean loss over all parts, and that loss.
+    fn gradients(
+        &self,
+        parts: &[Part<T>],
+        examples: usize,
+        dropout: &mut Stream,
+    ) -> Result<(GradStore, f64)> {
+        let mut sum: Option<GradStore> = None;
+        let mut mean = 0.;
+        for part in parts {
+            let loss = self.task.loss(&part.batch, dropout)?;
+            let weight = part.examples as f64 / examples as f64;
+            let grads =
+                if parts.len() == 1 { loss.backward() } else { (&loss * weight)?.backward() }?;
+            let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            if !loss.is_finite() {
+                return Err(self.not_finite("the loss", self.position.batch + 1));
+            }
+            mean += weight * loss;
+            match &mut sum {
+                None => sum = Some(grads),
+                Some(sum) => self.add(sum, &grads)?,
+            }
+        }
+        let nothing = || Error::Config("a step needs at least one example".into());
+        Ok((sum.ok_or_else(nothing)?, mean))
+    }
+
+    fn add(&self, sum: &mut GradStore, grads: &GradStore) -> Result<()> {
+        for var in self.task.vars().values() {
+            if let Some(grad) = grads.get(var) {
+                let added = match sum.get(var) {
+                    Some(sum) => (sum + grad)?,
+                    None => grad.clone(),
+                };
+                sum.insert(var, added);
+            }
+        }
+        Ok(())
     }
 
     /// Cuts gradients as the settings say, and stops where one is not finite. On a device, which would
     /// have to be waited for, they are looked at only where they are to be cut.
     fn check_gradients(&self, grads: &mut GradStore) -> Result<()> {
-        if self.config.clip == Clip::None && !self.gather.device().is_cpu() {
+        if self.config.clip == Clip::None && !self.task.device().is_cpu() {
             return Ok(());
         }
-        match clip(self.vars.iter(), grads, self.config.clip)? {
+        match clip(self.task.vars().iter(), grads, self.config.clip)? {
             Found::Norm(_) => Ok(()),
             Found::NotFinite(name) => {
                 let what = format!("the gradient of {name}");
@@ -247,7 +295,7 @@ impl Trainer {
 
     /// The step size of the next step.
     fn learning_rate(&self) -> f64 {
-        let TrainConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
+        let TrainerConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
         let progress = Progress {
             step: self.adam.step_count(),
             steps: (epochs * self.batches()) as u64,
@@ -259,22 +307,10 @@ impl Trainer {
         learning_rate * schedule.factor(warmup, progress)
     }
 
-    fn loss(&self, batch: &Batch, dropout: &mut Stream) -> Result<Tensor> {
-        let TrainConfig { truncation, loss_at, label_smoothing, .. } = &self.config;
-        let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
-        let unroll = Unroll::new(read).truncated(*truncation);
-        let logits = self.model.forward_training(&batch.x, unroll, dropout)?;
-        match read {
-            Outputs::Last => smoothed_cross_entropy(&logits, &batch.labels, *label_smoothing),
-            Outputs::All => {
-                smoothed_sequence_cross_entropy(&logits, &batch.labels, loss_at, *label_smoothing)
-            }
-        }
-    }
-
-    /// Batches in an epoch.
+    /// Optimizer steps in an epoch.
     pub fn batches(&self) -> usize {
-        batch_count(self.data.train.len(), self.config.batch_size)
+        let TrainerConfig { batch_size, accumulate, .. } = self.config;
+        batch_count(self.task.examples(), batch_size.saturating_mul(accumulate))
     }
 
     /// Optimizer steps done.
@@ -293,9 +329,35 @@ impl Trainer {
         &self.position
     }
 
-    /// The model; it changes with every step.
-    pub fn model(&self) -> &SequenceClassifier {
-        &self.model
+    /// The settings.
+    pub fn config(&self) -> &TrainerConfig {
+        &self.config
+    }
+
+    /// What is trained; it changes with every step.
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+
+    /// Runs `measure` on the task as it is measured: with the averages of the weights in their place, if
+    /// there are some.
+    ///
+    /// # Errors
+    /// Those of `measure`, and [`Error::Candle`] when weights cannot be exchanged.
+    pub fn measured<R>(&self, measure: impl FnOnce(&T) -> Result<R>) -> Result<R> {
+        let Some(average) = &self.average else { return measure(&self.task) };
+        let mut last = Vec::new();
+        for (name, var) in self.task.vars() {
+            last.push((var, var.as_detached_tensor().copy()?));
+            if let Some(average) = average.weights().get(name) {
+                var.set(average)?;
+            }
+        }
+        let measured = measure(&self.task);
+        for (var, last) in last {
+            var.set(&last)?;
+        }
+        measured
     }
 
     /// The weights by name, sorted; they are copies.
@@ -304,7 +366,7 @@ impl Trainer {
     /// [`Error::NotFinite`] when a weight is NaN or infinite: such weights are not to be kept.
     pub fn weights(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut weights = BTreeMap::new();
-        for (name, var) in &self.vars {
+        for (name, var) in self.task.vars() {
             let weight = var.as_detached_tensor().to_device(&Device::Cpu)?.copy()?;
             if !crate::checkpoint::weights::is_finite(&weight)? {
                 return Err(self.not_finite(name, self.position.batch));
@@ -321,18 +383,6 @@ impl Trainer {
             Ok((name.clone(), tensor.to_device(&Device::Cpu)?.copy()?))
         };
         average.weights().iter().map(copy).collect::<Result<_>>().map(Some)
-    }
-
-    /// The model that is measured: that of the averages if there are some.
-    ///
-    /// # Errors
-    /// [`Error::Candle`] when it cannot be made.
-    pub fn measured_model(&self) -> Result<Cow<'_, SequenceClassifier>> {
-        let Some(average) = &self.average else { return Ok(Cow::Borrowed(&self.model)) };
-        let weights = average.weights().clone().into_iter().collect();
-        let (dtype, device) = (self.config.dtype.dtype(), self.gather.device());
-        let vb = VarBuilder::from_tensors(weights, dtype, device);
-        Ok(Cow::Owned(SequenceClassifier::new(&self.config.model(), vb)?))
     }
 
     /// Everything that is needed to continue from here with the same bits.
@@ -353,7 +403,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Config`], [`Error::Shape`] or [`Error::DType`] when the state does not fit.
     pub fn restore(&mut self, state: &TrainerState) -> Result<()> {
-        for (name, var) in &self.vars {
+        for (name, var) in self.task.vars() {
             let weight = state
                 .weights
                 .get(name)
@@ -373,7 +423,7 @@ impl Trainer {
             (None, _) => {}
         }
         self.adam.restore(&state.adam)?;
-        for (name, var) in &self.vars {
+        for (name, var) in self.task.vars() {
             var.set(&state.weights[name].to_device(var.device())?)?;
         }
         self.position = state.position.clone();
@@ -381,7 +431,7 @@ impl Trainer {
         self.dropout.set_position(u128::from(self.position.dropout));
         self.augment.set_position(u128::from(self.position.augment));
         self.order.clear();
-        self.next_batch = None;
+        self.next = None;
         Ok(())
     }
 
@@ -389,43 +439,40 @@ impl Trainer {
     /// interrupted continues with the batches that it lacks.
     fn begin_epoch(&mut self) {
         self.position.shuffle = self.shuffle.position() as u64;
-        self.order = self.shuffle.permutation(self.data.train.len() as u32);
+        self.order = self.shuffle.permutation(self.task.examples() as u32);
         self.position.augment = self.augment.position() as u64;
-        self.shifts = match self.config.shift {
-            0 => Vec::new(),
-            limit => shifts(&mut self.augment, self.order.len(), limit),
-        };
+        self.task.begin_epoch(&mut self.augment);
     }
 
-    /// The batch with this index in the epoch that has begun.
-    fn batch(&self, index: usize) -> Result<Batch> {
-        let range = array_split(self.order.len(), self.batches(), index);
-        let indices = self.order[range.clone()].iter().map(|i| *i as usize);
-        match self.shifts.get(range) {
-            Some(shifts) => self.gather.batch_of_shifted(&self.data.train, indices, shifts),
-            None => self.gather.batch(&self.data.train, indices),
-        }
+    /// Where the examples of a step are in the order of the epoch that has begun.
+    fn range(&self, index: usize) -> Range<usize> {
+        array_split(self.order.len(), self.batches(), index)
+    }
+
+    /// The batches of the step with this index in the epoch that has begun.
+    fn parts(&self, index: usize) -> Result<Vec<Part<T>>> {
+        let range = self.range(index);
+        let count = self.config.accumulate.min(range.len()).max(1);
+        let part = |number| {
+            let part = array_split(range.len(), count, number);
+            let place = range.start + part.start;
+            let batch = self.task.batch(&self.order[place..][..part.len()], place)?;
+            Ok(Part { batch, examples: part.len() })
+        };
+        (0..count).map(part).collect()
     }
 
     fn end_epoch(&mut self) -> Result<Event> {
         let batches = self.batches();
-        let last = self.batch(batches - 1)?;
-        let model = self.measured_model()?;
-        let mut tally = Tally::default();
-        let labels = last.labels.to_vec1::<u32>()?;
-        tally.add(
-            &model.detach().forward(&last.x)?,
-            labels.into_iter().map(|label| label as usize),
-        )?;
-        let last = tally.evaluation();
-        let valid = evaluate(&model, &self.gather, &self.data.valid)?;
+        let last = self.parts(batches - 1)?.pop();
+        let measure = |task: &T| {
+            let last = last.as_ref().map(|part| task.score(&part.batch)).transpose()?;
+            Ok((last.unwrap_or_default(), task.validate()?))
+        };
+        let (last, valid) = self.measured(measure)?;
         if !valid.loss.is_finite() {
             return Err(self.not_finite("the validation loss", batches));
         }
-        let valid_accuracy_by_step = match self.config.loss_at.is_last() {
-            true => None,
-            false => Some(evaluate_steps(&model, &self.gather, &self.data.valid)?),
-        };
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,
             loss_batch: last.loss,
@@ -434,12 +481,12 @@ impl Trainer {
             valid_loss: valid.loss,
             valid_accuracy: valid.accuracy,
             seconds: self.position.seconds,
-            examples_per_second: self.data.train.len() as f64 / self.position.seconds,
+            examples_per_second: self.task.examples() as f64 / self.position.seconds,
             learning_rate: self.adam.config.learning_rate,
-            valid_accuracy_by_step,
+            valid_accuracy_by_step: valid.accuracy_by_step,
         };
         self.order.clear();
-        self.next_batch = None;
+        self.next = None;
         let Position { best_loss, waited, plateaus, .. } = self.position;
         let is_better = best_loss.is_none_or(|best| valid.loss < best);
         let waited = if is_better { 0 } else { waited + 1 };

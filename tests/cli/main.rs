@@ -1,7 +1,8 @@
 //! The program itself, as a script sees it: arguments in; exit code, output and files out.
 //!
 //! [`train`]: what a training run prints and leaves behind; [`resume`]: runs that were interrupted,
-//! killed, or are being written; [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
+//! killed, or are being written; [`settings`]: TOML files and recipes; [`report`]: pictures and comparisons;
+//! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`.
 //!
 //! Everything runs on the sample and with few units: what is tested here is not how well it learns.
@@ -12,7 +13,9 @@ mod bad_output;
 mod bad_run;
 mod look;
 mod predict;
+mod report;
 mod resume;
+mod settings;
 mod train;
 
 use std::collections::BTreeMap;

@@ -103,8 +103,13 @@ fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
     let mut names: Vec<String> =
         place.files("run").keys().map(|path| path.display().to_string()).collect();
     names.retain(|name| !name.starts_with("checkpoints/best/"));
+    // TensorBoard's file has the time in its name.
+    let is_event_file = |name: &String| name.starts_with("events.out.tfevents.");
+    assert_eq!(names.iter().filter(|name| is_event_file(name)).count(), 1, "{names:?}");
+    names.retain(|name| !is_event_file(name));
     let expected = [
         ".lock",
+        "README.md",
         "checkpoints/step-00000028/model.safetensors",
         "checkpoints/step-00000028/trainer_state.json",
         "checkpoints/step-00000028/training_state.safetensors",
@@ -112,8 +117,11 @@ fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
         "checkpoints/step-00000030/trainer_state.json",
         "checkpoints/step-00000030/training_state.safetensors",
         "config.json",
+        "confusion.svg",
+        "curves.svg",
         "metrics.jsonl",
         "model.safetensors",
+        "train.toml",
     ];
     assert_eq!(names, expected);
     let model = place.read("run/model.safetensors");
@@ -449,4 +457,42 @@ fn has_fused_kernels() -> bool {
     #[cfg(not(target_arch = "x86_64"))]
     let found = cfg!(target_arch = "aarch64");
     found
+}
+
+#[test]
+fn batches_whose_gradients_are_added_up_train_as_one_large_batch_does() {
+    let place = Place::new();
+    // In f64: parts are added up in another order.
+    place.train("large", "--batch-size 160 --dtype f64");
+    place.train("parts", "--batch-size 40 --accumulate 4 --dtype f64");
+    for (large, parts) in place.metrics("large").iter().zip(place.metrics("parts")) {
+        for name in ["train_loss", "valid_loss"] {
+            let (large, parts) = (large[name].as_f64().unwrap(), parts[name].as_f64().unwrap());
+            assert!((large - parts).abs() <= 1e-9 * large, "{name}: {large} {parts}");
+        }
+    }
+    place.train("small", "--batch-size 40 --dtype f64");
+    assert_ne!(place.metrics("small")[0]["train_loss"], place.metrics("large")[0]["train_loss"]);
+    // Batches of 151 and 150 images cannot be halved evenly.
+    place.train("odd", "--batch-size 75 --accumulate 2");
+}
+
+#[test]
+fn a_run_whose_time_is_up_is_saved_and_goes_on_to_the_same_bits() {
+    let place = Place::new();
+    let args = "--epochs 30 --hidden 40 --save-every 1000 --shift 1";
+    place.train("whole", args);
+    let mut ended = Vec::new();
+    // Each time it gets on by a step at least.
+    for _ in 0..300 {
+        let outcome = place.train("run", &format!("{args} --max-minutes 0.002 --resume"));
+        let is_out_of_time = outcome.stdout.contains("time is up after step ");
+        ended.push(is_out_of_time);
+        if !is_out_of_time {
+            break;
+        }
+        assert!(outcome.stdout.contains("continue with --resume --out run"), "{}", outcome.stdout);
+    }
+    assert!(ended.len() > 1 && ended.last() == Some(&false), "{ended:?}");
+    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
 }

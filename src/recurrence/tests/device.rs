@@ -94,7 +94,7 @@ pub(super) const BF16_TOLERANCE: f64 = 2e-2;
 pub(super) fn reference_job(device: &Device, steps: usize, dtype: Precision) -> Vec<f64> {
     let config =
         TrainConfig { dtype, batch_size: 10, epochs: steps, seed: 3, ..TrainConfig::default() };
-    let mut trainer = Trainer::new(&config, Mnist::sample().unwrap(), device).unwrap();
+    let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), device).unwrap();
     let mut losses = Vec::new();
     while losses.len() < steps {
         if let Event::Step { loss, .. } = trainer.next_event().unwrap() {

@@ -1,0 +1,201 @@
+//! TensorBoard's event files: framed protocol buffers.
+//!
+//! A record is its length as a little-endian `u64`, that length's checksum, the bytes, and theirs; a checksum
+//! is a masked CRC-32C. The bytes are a `tensorflow.Event`: wall time, step, and what happened.
+//!
+//! # Source
+//! TensorFlow's `core/lib/io/record_writer.h` and `core/util/event.proto`, `core/framework/summary.proto`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::checkpoint::run::EVENTS;
+use crate::train::{EpochMetrics, Event};
+use crate::{Error, Result};
+
+/// The losses of how many steps go into one number.
+const STEPS: u64 = 10;
+
+/// Records a training for TensorBoard: `tensorboard --logdir RUN`.
+///
+/// Each process writes a file of its own; one that resumes a run says so, and TensorBoard forgets what the one
+/// before recorded of later steps. An epoch's records are on disk when it ends.
+pub struct EventFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    step: u64,
+    /// Losses since the last record, and their number.
+    losses: (f64, u64),
+}
+
+impl EventFile {
+    /// Creates a file in the folder of a run that has done `step` optimizer steps.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn create(run: &Path, step: u64) -> Result<Self> {
+        let now = now();
+        // Two processes of one second do not share a run, but one may follow the other.
+        let name = |number: u32| format!("{EVENTS}{:010}.candle-rnn.{number}", now as u64);
+        let mut number = 0;
+        let (path, file) = loop {
+            let path = run.join(name(number));
+            match File::create_new(&path) {
+                Ok(file) => break (path, file),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(Error::io(&path, "write the file")(error)),
+            }
+        };
+        let mut events = Self { path, file: BufWriter::new(file), step, losses: (0., 0) };
+        let mut version = Message::at(now, 0);
+        version.bytes(3, b"brain.Event:2");
+        events.write(version)?;
+        // What was recorded of this step and later ones is void.
+        let mut restarted = Message::at(now, step + 1);
+        let mut log = Message::default();
+        log.integer(1, 1);
+        restarted.bytes(7, &log.0);
+        events.write(restarted)?;
+        events.flush()?;
+        Ok(events)
+    }
+
+    /// Records an event.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn record(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Step { loss, .. } => {
+                self.step += 1;
+                self.losses = (self.losses.0 + loss, self.losses.1 + 1);
+                if self.step.is_multiple_of(STEPS) {
+                    let mean = self.losses.0 / self.losses.1 as f64;
+                    self.losses = (0., 0);
+                    self.scalars(&[("loss/batch", Some(mean))])?;
+                }
+                Ok(())
+            }
+            Event::Epoch(metrics) => self.epoch(metrics),
+            Event::Done => self.flush(),
+        }
+    }
+
+    fn epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
+        self.scalars(&[
+            ("epoch", Some(metrics.epoch as f64)),
+            ("loss/train", Some(metrics.train_loss)),
+            ("loss/valid", Some(metrics.valid_loss)),
+            ("accuracy/batch", metrics.acc_batch),
+            ("accuracy/valid", metrics.valid_accuracy),
+            ("learning_rate", Some(metrics.learning_rate)),
+            ("examples_per_second", Some(metrics.examples_per_second)),
+        ])?;
+        self.flush()
+    }
+
+    /// An event with the values that are there, each under its tag.
+    fn scalars(&mut self, values: &[(&str, Option<f64>)]) -> Result<()> {
+        let mut summary = Message::default();
+        for (tag, value) in values {
+            let Some(value) = value else { continue };
+            let mut scalar = Message::default();
+            scalar.bytes(1, tag.as_bytes());
+            scalar.float(2, *value as f32);
+            summary.bytes(1, &scalar.0);
+        }
+        let mut event = Message::at(now(), self.step);
+        event.bytes(5, &summary.0);
+        self.write(event)
+    }
+
+    fn write(&mut self, Message(bytes): Message) -> Result<()> {
+        let length = (bytes.len() as u64).to_le_bytes();
+        let record = [&length[..], &checksum(&length), &bytes, &checksum(&bytes)].concat();
+        self.file.write_all(&record).map_err(Error::io(&self.path, "write the file"))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io(&self.path, "write the file"))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// A CRC-32C that may itself be part of what another is computed of.
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let crc = crc32c::crc32c(bytes);
+    crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+/// A protocol buffer, field by field.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    const VARINT: u64 = 0;
+    const FIXED_64: u64 = 1;
+    const LENGTH: u64 = 2;
+    const FIXED_32: u64 = 5;
+
+    /// An event: its wall time and its step.
+    fn at(wall_time: f64, step: u64) -> Self {
+        let mut event = Self::default();
+        event.key(1, Self::FIXED_64);
+        event.0.extend(wall_time.to_le_bytes());
+        event.integer(2, step);
+        event
+    }
+
+    fn key(&mut self, field: u64, kind: u64) {
+        self.varint(field << 3 | kind);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn integer(&mut self, field: u64, value: u64) {
+        self.key(field, Self::VARINT);
+        self.varint(value);
+    }
+
+    fn float(&mut self, field: u64, value: f32) {
+        self.key(field, Self::FIXED_32);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, field: u64, value: &[u8]) {
+        self.key(field, Self::LENGTH);
+        self.varint(value.len() as u64);
+        self.0.extend(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_those_of_tensorflow() {
+        // Of the eight bytes of the length 24, in a file that TensorFlow wrote.
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(checksum(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
+    }
+
+    #[test]
+    fn numbers_are_written_seven_bits_at_a_time() {
+        let mut message = Message::default();
+        message.integer(1, 300);
+        assert_eq!(message.0, [0x08, 0xac, 0x02]);
+    }
+}

@@ -1,0 +1,44 @@
+//! What people look at when a run has ended: pictures, a model card, and TensorBoard's event files.
+//!
+//! [`EventFile`] is written while a run trains; [`write`] puts `curves.svg`, `confusion.svg` and `README.md`,
+//! the model card, beside its weights. All of it follows from the run's metrics and weights: none of it is
+//! read when a run is resumed.
+
+mod card;
+mod confusion;
+mod curves;
+mod events;
+
+pub use card::card;
+pub use confusion::confusion_svg;
+pub use curves::curves_svg;
+pub use events::EventFile;
+
+use crate::checkpoint::durable;
+use crate::checkpoint::run::{CARD, CONFUSION, CURVES};
+use crate::train::{confusion, Session};
+use crate::Result;
+
+/// Writes the pictures and the model card of a run that has ended.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) when a file cannot be written.
+pub fn write(session: &Session) -> Result<()> {
+    let (config, history) = (session.run_dir().config(), session.history());
+    let trainer = session.trainer();
+    let counts =
+        trainer.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
+    let parameters = trainer.weights()?.values().map(|weight| weight.elem_count()).sum();
+    let names = config.data.dataset.class_names();
+    let put = |name: &str, content: String| {
+        durable::write(&session.path().join(name), content.as_bytes())
+    };
+    put(CURVES, curves_svg(history)?)?;
+    put(CONFUSION, confusion_svg(&counts, &names)?)?;
+    put(CARD, card(config, history, parameters))
+}
+
+/// A picture that could not be drawn.
+fn cannot_draw(error: impl std::fmt::Display) -> crate::Error {
+    crate::Error::Config(format!("cannot draw the picture: {error}"))
+}

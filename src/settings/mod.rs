@@ -1,0 +1,420 @@
+//! Settings as people write them: flags, a TOML file with the same names, and named recipes.
+//!
+//! [`Settings`] holds what was named and nothing else; [`Settings::or`] puts one set on top of another, and
+//! [`Settings::config`] fills in the rest. [`Recipe`] names those that are known to work.
+
+mod recipe;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use recipe::Recipe;
+
+use crate::bptt::{LossAt, Truncation};
+use crate::data::mnist::Dataset;
+use crate::data::view::View;
+use crate::model::Readout;
+use crate::nn::Init;
+use crate::optim::Clip;
+use crate::recurrence::Cell;
+use crate::train::{Precision, Schedule, TrainConfig};
+use crate::{Error, Result};
+
+/// What `train` takes from its flags, and from a TOML file under the same names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+pub struct Settings {
+    /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
+    /// not [default: what the run was trained on; else the user's cache folder, filled from the
+    /// network if need be]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DIR|sample"))]
+    pub data: Option<PathBuf>,
+    /// Which data set [default: mnist]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub dataset: Option<Dataset>,
+    /// How an image is read, step by step [default: rows]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub view: Option<View>,
+    /// The recurrent cell [default: tanh]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub cell: Option<Cell>,
+    /// Recurrent units of a layer, in one direction [default: 150]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::units))]
+    pub hidden: Option<usize>,
+    /// Recurrent layers on top of each other [default: 1]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::layers))]
+    pub layers: Option<usize>,
+    /// Read the sequence in both directions, in each layer [default: false]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_missing_value = "true"))]
+    pub bidirectional: Option<bool>,
+    /// Probability that a number between two layers, or before the head, is left out in training
+    /// [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "P", value_parser = flags::part,
+        allow_negative_numbers = true))]
+    pub dropout: Option<f64>,
+    /// What the head reads: the `last` output, the mean and the largest values of all, or `all` of them
+    /// [default: last]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub readout: Option<Readout>,
+    /// How initial weights are drawn [default: glorot]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub init: Option<Init>,
+    /// Passes over the training images [default: 5]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
+    pub epochs: Option<usize>,
+    /// Images in a batch [default: 150]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
+    pub batch_size: Option<usize>,
+    /// Add up the gradients of N batches for each optimizer step: large steps in the memory of small
+    /// ones [default: 1]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
+    pub accumulate: Option<usize>,
+    /// Adam's step size [default: 0.001]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
+        allow_negative_numbers = true))]
+    pub lr: Option<f64>,
+    /// How the step size changes over the run; --lr is its largest [default: constant]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub schedule: Option<Schedule>,
+    /// The part of the run in which one-cycle (0.3) or cosine (0.05) let the step size rise
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
+        allow_negative_numbers = true))]
+    pub warmup: Option<f64>,
+    /// Make all gradients together shorter where their norm is larger [default: as they are]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
+        conflicts_with = "clip_value", allow_negative_numbers = true))]
+    pub clip_norm: Option<f64>,
+    /// Hold each number of the gradients between -F and F [default: as they are]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
+        allow_negative_numbers = true))]
+    pub clip_value: Option<f64>,
+    /// Weight decay of AdamW [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", allow_negative_numbers = true))]
+    pub weight_decay: Option<f64>,
+    /// The part of each label that is spread over all classes [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
+        allow_negative_numbers = true))]
+    pub label_smoothing: Option<f64>,
+    /// Measure and keep an average of the weights over the steps, of this decay, such as 0.999
+    /// [default: those of the last step]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::part,
+        allow_negative_numbers = true))]
+    pub ema: Option<f64>,
+    /// Move each training image by up to N pixels in either direction, anew in each epoch [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    pub shift: Option<usize>,
+    /// End after N epochs without a lower validation loss [default: never]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
+    pub patience: Option<usize>,
+    /// How far gradients flow back: `full`, segments of K steps, or windows that move by K1 steps
+    /// and reach back K2 [default: full]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "K|K1:K2"))]
+    #[serde(default, with = "text")]
+    pub truncate: Option<Truncation>,
+    /// Where the loss is read: at the `last` step, or at `every` step [default: last]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "last|every"))]
+    pub loss_at: Option<LossAt>,
+    /// Seed of all random numbers [default: 42]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    #[serde(default, with = "text")]
+    pub seed: Option<u64>,
+    /// The float type [default: f32]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub dtype: Option<Precision>,
+    /// Save a checkpoint every N optimizer steps [default: each epoch]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)))]
+    pub save_every: Option<u64>,
+    /// Keep the newest N checkpoints, besides the best [default: 2]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
+    pub keep: Option<usize>,
+    /// Save and end after F minutes, if the run is not finished by then; --resume goes on
+    /// [default: no limit]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
+        allow_negative_numbers = true))]
+    pub max_minutes: Option<f64>,
+    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; of the program a flag of all commands.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub device: Option<String>,
+    /// Threads on the CPU; of the program a flag of all commands.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub threads: Option<u16>,
+}
+
+impl Settings {
+    /// Reads TOML: `lr = 0.004`, `schedule = "one-cycle"`, each under the name of its flag.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is not TOML, a name that no setting has (with the one that is most like
+    /// it) and a value that is none of its setting, with the line.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let table: toml::Table = toml::from_str(text).map_err(|error| in_line(text, &error))?;
+        let names = Self::names();
+        if let Some(unknown) = table.keys().find(|key| !names.contains(key)) {
+            let hint = most_alike(unknown, &names);
+            return Err(Error::Config(format!("no setting is called {unknown}{hint}")));
+        }
+        let settings: Self = toml::from_str(text).map_err(|error| in_line(text, &error))?;
+        if settings.clip_norm.is_some() && settings.clip_value.is_some() {
+            return Err(Error::Config("clip-norm and clip-value exclude each other".into()));
+        }
+        let counts = [
+            ("keep", settings.keep.map(|count| count as u64)),
+            ("save-every", settings.save_every),
+            ("threads", settings.threads.map(u64::from)),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
+            return Err(Error::Config(format!("{name} must be at least 1, got 0")));
+        }
+        if settings.max_minutes.is_some_and(|minutes| !(minutes > 0. && minutes.is_finite())) {
+            return Err(Error::Config("max-minutes must be a number above 0".into()));
+        }
+        Ok(settings)
+    }
+
+    /// These settings as TOML.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a value that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::Config(error.to_string()))
+    }
+
+    /// The names of all settings.
+    fn names() -> Vec<String> {
+        let every = serde_json::to_value(Self::default()).unwrap_or_default();
+        every.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// These settings and, of those that are not named here, `others`.
+    pub fn or(self, others: Self) -> Self {
+        // One of the two ways to clip takes the place of the other.
+        let is_clipped = self.clip_norm.is_some() || self.clip_value.is_some();
+        let others = match is_clipped {
+            true => Self { clip_norm: None, clip_value: None, ..others },
+            false => others,
+        };
+        Self {
+            data: self.data.or(others.data),
+            dataset: self.dataset.or(others.dataset),
+            view: self.view.or(others.view),
+            cell: self.cell.or(others.cell),
+            hidden: self.hidden.or(others.hidden),
+            layers: self.layers.or(others.layers),
+            bidirectional: self.bidirectional.or(others.bidirectional),
+            dropout: self.dropout.or(others.dropout),
+            readout: self.readout.or(others.readout),
+            init: self.init.or(others.init),
+            epochs: self.epochs.or(others.epochs),
+            batch_size: self.batch_size.or(others.batch_size),
+            accumulate: self.accumulate.or(others.accumulate),
+            lr: self.lr.or(others.lr),
+            schedule: self.schedule.or(others.schedule),
+            warmup: self.warmup.or(others.warmup),
+            clip_norm: self.clip_norm.or(others.clip_norm),
+            clip_value: self.clip_value.or(others.clip_value),
+            weight_decay: self.weight_decay.or(others.weight_decay),
+            label_smoothing: self.label_smoothing.or(others.label_smoothing),
+            ema: self.ema.or(others.ema),
+            shift: self.shift.or(others.shift),
+            patience: self.patience.or(others.patience),
+            truncate: self.truncate.or(others.truncate),
+            loss_at: self.loss_at.or(others.loss_at),
+            seed: self.seed.or(others.seed),
+            dtype: self.dtype.or(others.dtype),
+            save_every: self.save_every.or(others.save_every),
+            keep: self.keep.or(others.keep),
+            max_minutes: self.max_minutes.or(others.max_minutes),
+            device: self.device.or(others.device),
+            threads: self.threads.or(others.threads),
+        }
+    }
+
+    /// Settings that say all that `config` does.
+    pub fn of(config: &TrainConfig) -> Self {
+        let (clip_norm, clip_value) = match config.clip {
+            Clip::None => (None, None),
+            Clip::Norm(bound) => (Some(bound), None),
+            Clip::Value(bound) => (None, Some(bound)),
+        };
+        Self {
+            view: Some(config.view),
+            cell: Some(config.cell),
+            hidden: Some(config.hidden_size),
+            layers: Some(config.num_layers),
+            bidirectional: Some(config.bidirectional),
+            dropout: Some(config.dropout),
+            readout: Some(config.readout),
+            init: Some(config.init),
+            epochs: Some(config.epochs),
+            batch_size: Some(config.batch_size),
+            accumulate: Some(config.accumulate),
+            lr: Some(config.learning_rate),
+            schedule: Some(config.schedule),
+            warmup: config.warmup,
+            clip_norm,
+            clip_value,
+            weight_decay: Some(config.weight_decay),
+            label_smoothing: Some(config.label_smoothing),
+            ema: config.ema,
+            shift: Some(config.shift),
+            patience: config.patience,
+            truncate: Some(config.truncation),
+            loss_at: Some(config.loss_at.clone()),
+            seed: Some(config.seed),
+            dtype: Some(config.dtype),
+            ..Self::default()
+        }
+    }
+
+    /// The settings of a training: these and, of those that are not named, `base`'s.
+    pub fn config(&self, base: &TrainConfig) -> TrainConfig {
+        let base = base.clone();
+        TrainConfig {
+            view: self.view.unwrap_or(base.view),
+            cell: self.cell.unwrap_or(base.cell),
+            hidden_size: self.hidden.unwrap_or(base.hidden_size),
+            num_layers: self.layers.unwrap_or(base.num_layers),
+            bidirectional: self.bidirectional.unwrap_or(base.bidirectional),
+            dropout: self.dropout.unwrap_or(base.dropout),
+            readout: self.readout.unwrap_or(base.readout),
+            init: self.init.unwrap_or(base.init),
+            epochs: self.epochs.unwrap_or(base.epochs),
+            batch_size: self.batch_size.unwrap_or(base.batch_size),
+            accumulate: self.accumulate.unwrap_or(base.accumulate),
+            learning_rate: self.lr.unwrap_or(base.learning_rate),
+            seed: self.seed.unwrap_or(base.seed),
+            dtype: self.dtype.unwrap_or(base.dtype),
+            truncation: self.truncate.unwrap_or(base.truncation),
+            loss_at: self.loss_at.clone().unwrap_or(base.loss_at),
+            schedule: self.schedule.unwrap_or(base.schedule),
+            warmup: self.warmup.or(base.warmup),
+            clip: match (self.clip_norm, self.clip_value) {
+                (Some(bound), _) => Clip::Norm(bound),
+                (_, Some(bound)) => Clip::Value(bound),
+                _ => base.clip,
+            },
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            patience: self.patience.or(base.patience),
+            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            ema: self.ema.or(base.ema),
+            shift: self.shift.unwrap_or(base.shift),
+        }
+    }
+}
+
+/// A TOML error in one line.
+fn in_line(text: &str, error: &toml::de::Error) -> Error {
+    let line =
+        error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    Error::Config(format!("{place}{}", error.message().replace('\n', " ")))
+}
+
+/// A hint at the name that `unknown` may stand for.
+fn most_alike(unknown: &str, names: &[String]) -> String {
+    let unknown = unknown.replace('_', "-");
+    let similarity = |name: &String| strsim::jaro_winkler(&unknown, name);
+    names
+        .iter()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        .filter(|name| similarity(name) > 0.7)
+        .map(|name| format!(": did you mean {name}?"))
+        .unwrap_or_else(|| format!(": there are {}", names.join(", ")))
+}
+
+/// Settings that are written as their flags are, as text or as a number.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::{Deserialize, Deserializer, Error as _};
+    use serde::ser::Serializer;
+
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum NumberOrText {
+        Number(i64),
+        Text(String),
+    }
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value.as_ref().map(T::to_string) {
+            None => serializer.serialize_none(),
+            // TOML's integers are no larger.
+            Some(text) => match text.parse::<i64>() {
+                Ok(number) => serializer.serialize_i64(number),
+                Err(_) => serializer.serialize_str(&text),
+            },
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = match Option::<NumberOrText>::deserialize(deserializer)? {
+            None => return Ok(None),
+            Some(NumberOrText::Number(number)) => number.to_string(),
+            Some(NumberOrText::Text(text)) => text,
+        };
+        text.parse().map(Some).map_err(D::Error::custom)
+    }
+}
+
+/// How flags are read.
+#[cfg(feature = "cli")]
+mod flags {
+    /// More units than this are a slip of the finger: W_hh alone would take gigabytes.
+    const MAX_UNITS: usize = 1 << 14;
+    /// As many as a model may have.
+    const MAX_LAYERS: usize = 64;
+
+    pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+        match text.parse() {
+            Ok(0) => Err("must be at least 1".into()),
+            Ok(number) => Ok(number),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    pub(super) fn units(text: &str) -> Result<usize, String> {
+        at_most(MAX_UNITS, at_least_one(text)?)
+    }
+
+    pub(super) fn layers(text: &str) -> Result<usize, String> {
+        at_most(MAX_LAYERS, at_least_one(text)?)
+    }
+
+    fn at_most(limit: usize, number: usize) -> Result<usize, String> {
+        match number > limit {
+            true => Err(format!("must be at most {limit}")),
+            false => Ok(number),
+        }
+    }
+
+    /// Of something whole: a probability, or a part of a run.
+    pub(super) fn part(text: &str) -> Result<f64, String> {
+        match text.parse::<f64>() {
+            Ok(number) if (0. ..1.).contains(&number) => Ok(number),
+            Ok(_) => Err("must be at least 0 and less than 1".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    pub(super) fn positive(text: &str) -> Result<f64, String> {
+        match text.parse::<f64>() {
+            Ok(number) if number > 0. && number.is_finite() => Ok(number),
+            Ok(_) => Err("must be a number above 0".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Settings that are known to work.
+
+use serde::{Deserialize, Serialize};
+
+use super::Settings;
+use crate::Result;
+
+/// A named set of settings, chosen on validation accuracy; docs/recipes.md has what each reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Recipe {
+    /// The reference job: rows of digits, 150 tanh units, 5 epochs.
+    Tutorial,
+    /// The most that 150 tanh units learn in 5 epochs.
+    Fast,
+    /// The most that 150 tanh units learn in some minutes.
+    Tanh,
+    /// The best network that trains in half an hour on two cores.
+    Best,
+    /// Digits read pixel by pixel, 784 steps.
+    Pixels,
+    /// The same in a random order.
+    Permuted,
+}
+
+impl Recipe {
+    /// All recipes.
+    pub const ALL: [Self; 6] =
+        [Self::Tutorial, Self::Fast, Self::Tanh, Self::Best, Self::Pixels, Self::Permuted];
+
+    /// The TOML file that it is.
+    pub fn toml(self) -> &'static str {
+        match self {
+            Self::Tutorial => include_str!("recipes/tutorial.toml"),
+            Self::Fast => include_str!("recipes/fast.toml"),
+            Self::Tanh => include_str!("recipes/tanh.toml"),
+            Self::Best => include_str!("recipes/best.toml"),
+            Self::Pixels => include_str!("recipes/pixels.toml"),
+            Self::Permuted => include_str!("recipes/permuted.toml"),
+        }
+    }
+
+    /// Its settings.
+    ///
+    /// # Errors
+    /// None: each is tested.
+    pub fn settings(self) -> Result<Settings> {
+        Settings::from_toml(self.toml())
+    }
+}

@@ -1,0 +1,153 @@
+//! Images told apart: a classifier, the images, and how they are read.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, Var};
+use candle_nn::VarMap;
+
+use super::evaluate::Tally;
+use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
+use super::{evaluate, evaluate_steps, Score, Task, TrainConfig, Trainer};
+use crate::data::augment::{shifts, Shift};
+use crate::data::batches::{Batch, Gather};
+use crate::data::mnist::Mnist;
+use crate::model::SequenceClassifier;
+use crate::nn::init::VarSink;
+use crate::recurrence::{Outputs, Unroll};
+use crate::rng::{Purpose, Stream};
+use crate::Result;
+
+/// A [`SequenceClassifier`] that learns from the images of [`Mnist`].
+pub struct Classification {
+    config: TrainConfig,
+    data: Mnist,
+    gather: Gather,
+    vars: BTreeMap<String, Var>,
+    model: SequenceClassifier,
+    /// How far this epoch moves each image of its order; empty if none is moved.
+    shifts: Vec<Shift>,
+}
+
+impl Classification {
+    /// A model with initial weights on `device`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for settings out of range or that the device does not
+    /// support, [`Error::Candle`](crate::Error::Candle) when the device fails.
+    pub fn new(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
+        config.check()?;
+        config.check_device(device)?;
+        let dtype = config.dtype.dtype();
+        let var_map = VarMap::new();
+        let model = SequenceClassifier::init(
+            &config.model(),
+            config.init,
+            &mut Stream::new(config.seed, Purpose::Init),
+            &var_map,
+            dtype,
+            device,
+        )?;
+        Ok(Self {
+            gather: Gather::new(config.view, dtype, device)?,
+            vars: VarSink::new(&var_map, dtype, device).named()?,
+            shifts: Vec::new(),
+            config: config.clone(),
+            data,
+            model,
+        })
+    }
+
+    /// The model; it changes with every step of its trainer.
+    pub fn model(&self) -> &SequenceClassifier {
+        &self.model
+    }
+
+    /// The images.
+    pub fn data(&self) -> &Mnist {
+        &self.data
+    }
+
+    /// What makes batches of them.
+    pub fn gather(&self) -> &Gather {
+        &self.gather
+    }
+}
+
+impl Trainer<Classification> {
+    /// A trainer of a classifier with these settings, before its first step.
+    ///
+    /// # Errors
+    /// As [`Classification::new`].
+    pub fn classifier(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
+        Self::new(Classification::new(config, data, device)?, config.trainer())
+    }
+
+    /// The model; it changes with every step.
+    pub fn model(&self) -> &SequenceClassifier {
+        self.task().model()
+    }
+}
+
+impl Task for Classification {
+    type Batch = Batch;
+
+    fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    fn device(&self) -> &Device {
+        self.gather.device()
+    }
+
+    fn examples(&self) -> usize {
+        self.data.train.len()
+    }
+
+    fn begin_epoch(&mut self, rng: &mut Stream) {
+        self.shifts = match self.config.shift {
+            0 => Vec::new(),
+            limit => shifts(rng, self.data.train.len(), limit),
+        };
+    }
+
+    fn batch(&self, numbers: &[u32], place: usize) -> Result<Batch> {
+        let indices = numbers.iter().map(|number| *number as usize);
+        match self.shifts.get(place..place + numbers.len()) {
+            Some(shifts) => self.gather.batch_of_shifted(&self.data.train, indices, shifts),
+            None => self.gather.batch(&self.data.train, indices),
+        }
+    }
+
+    fn loss(&self, batch: &Batch, rng: &mut Stream) -> Result<Tensor> {
+        let TrainConfig { truncation, loss_at, label_smoothing, .. } = &self.config;
+        let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
+        let unroll = Unroll::new(read).truncated(*truncation);
+        let logits = self.model.forward_training(&batch.x, unroll, rng)?;
+        match read {
+            Outputs::Last => smoothed_cross_entropy(&logits, &batch.labels, *label_smoothing),
+            Outputs::All => {
+                smoothed_sequence_cross_entropy(&logits, &batch.labels, loss_at, *label_smoothing)
+            }
+        }
+    }
+
+    fn score(&self, batch: &Batch) -> Result<Score> {
+        let mut tally = Tally::default();
+        let labels = batch.labels.to_vec1::<u32>()?;
+        tally.add(
+            &self.model.detach().forward(&batch.x)?,
+            labels.into_iter().map(|label| label as usize),
+        )?;
+        let found = tally.evaluation();
+        Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step: None })
+    }
+
+    fn validate(&self) -> Result<Score> {
+        let found = evaluate(&self.model, &self.gather, &self.data.valid)?;
+        let accuracy_by_step = match self.config.loss_at.is_last() {
+            true => None,
+            false => Some(evaluate_steps(&self.model, &self.gather, &self.data.valid)?),
+        };
+        Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step })
+    }
+}

@@ -1,0 +1,322 @@
+//! Settings: of a trainer, and of the classifier's whole training.
+
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+use crate::bptt::{LossAt, Truncation};
+use crate::data::mnist::{CLASSES, COLUMNS};
+use crate::data::view::View;
+use crate::model::{ClassifierConfig, Readout};
+use crate::nn::Init;
+use crate::optim::Clip;
+use crate::recurrence::plan::kernel_family;
+use crate::recurrence::Cell;
+use crate::{Error, Result};
+
+/// What steers a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
+/// job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainerConfig {
+    /// Passes over the training examples.
+    pub epochs: usize,
+    /// Examples in a batch; a few batches may be one larger, so that none is dropped.
+    pub batch_size: usize,
+    /// Batches whose gradients are added up for an optimizer step.
+    pub accumulate: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Seed of the order of examples, of dropout and of what an epoch does to its examples.
+    pub seed: u64,
+    /// How the step size changes over the run.
+    pub schedule: Schedule,
+    /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
+    pub warmup: Option<f64>,
+    /// How gradients are cut before a step.
+    pub clip: Clip,
+    /// AdamW's λ, of all parameters.
+    pub weight_decay: f64,
+    /// After how many epochs without a better validation loss the run ends.
+    pub patience: Option<usize>,
+    /// The decay of an average of the weights over the steps, which is then what is measured; `None` for
+    /// none.
+    pub ema: Option<f64>,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        TrainConfig::default().trainer()
+    }
+}
+
+impl TrainerConfig {
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is not.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
+        ] {
+            if value == 0 {
+                return Err(Error::Config(format!("{name} must be at least 1, got 0")));
+            }
+        }
+        if !(self.learning_rate > 0. && self.learning_rate.is_finite()) {
+            let rate = self.learning_rate;
+            return Err(Error::Config(format!("learning_rate must be above 0, got {rate}")));
+        }
+        self.clip.check()?;
+        check_part("warmup", self.warmup.unwrap_or(0.))?;
+        check_part("ema", self.ema.unwrap_or(0.))?;
+        check_part("learning_rate times weight_decay", self.learning_rate * self.weight_decay)?;
+        let rises = matches!(self.schedule, Schedule::OneCycle | Schedule::Cosine);
+        if self.warmup.is_some() && !rises {
+            return Err(Error::Config("a warm-up belongs to one-cycle or cosine".into()));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::Config("patience must be at least 1 epoch, got 0".into()));
+        }
+        Ok(())
+    }
+}
+
+fn check_part(name: &str, value: f64) -> Result<()> {
+    match (0. ..1.).contains(&value) {
+        true => Ok(()),
+        false => {
+            Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {value}")))
+        }
+    }
+}
+
+/// The float type of weights and activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Double precision.
+    F64,
+}
+
+impl Precision {
+    /// Candle's name for it.
+    pub fn dtype(self) -> candle_core::DType {
+        match self {
+            Self::F32 => candle_core::DType::F32,
+            Self::F64 => candle_core::DType::F64,
+        }
+    }
+}
+
+/// All settings that decide which model comes out. The default is the reference job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// How an image is read as a sequence.
+    pub view: View,
+    /// The recurrent cell.
+    pub cell: Cell,
+    /// H, recurrent units of a layer in one direction.
+    pub hidden_size: usize,
+    /// L, recurrent layers.
+    #[serde(default = "one")]
+    pub num_layers: usize,
+    /// Whether each layer runs in both directions.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Probability that a number between two layers, or before the head, is left out in training.
+    #[serde(default)]
+    pub dropout: f64,
+    /// What the head reads of the outputs.
+    #[serde(default)]
+    pub readout: Readout,
+    /// How initial weights are drawn.
+    pub init: Init,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images in a batch, B; a few batches may be one larger, so that none is dropped.
+    pub batch_size: usize,
+    /// Batches whose gradients are added up for an optimizer step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// The float type.
+    pub dtype: Precision,
+    /// How far gradients flow back.
+    #[serde(default)]
+    pub truncation: Truncation,
+    /// At which steps the model is to tell the label.
+    #[serde(default)]
+    pub loss_at: LossAt,
+    /// How the step size changes over the run.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
+    #[serde(default)]
+    pub warmup: Option<f64>,
+    /// How gradients are cut before a step.
+    #[serde(default)]
+    pub clip: Clip,
+    /// AdamW's λ, of all parameters.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// After how many epochs without a better validation loss the run ends.
+    #[serde(default)]
+    pub patience: Option<usize>,
+    /// The part of each label that is spread over all classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// The decay of an average of the weights over the steps, which is then what is measured, and the
+    /// run's model; `None` for none.
+    #[serde(default)]
+    pub ema: Option<f64>,
+    /// By how many pixels, at most, each image is moved in either direction before a step reads it.
+    #[serde(default)]
+    pub shift: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            view: View::Rows,
+            cell: Cell::Tanh,
+            hidden_size: 150,
+            num_layers: 1,
+            bidirectional: false,
+            dropout: 0.,
+            readout: Readout::Last,
+            init: Init::Glorot,
+            epochs: 5,
+            batch_size: 150,
+            accumulate: 1,
+            learning_rate: 1e-3,
+            seed: 42,
+            dtype: Precision::F32,
+            truncation: Truncation::FULL,
+            loss_at: LossAt::LAST,
+            schedule: Schedule::Constant,
+            warmup: None,
+            clip: Clip::None,
+            weight_decay: 0.,
+            patience: None,
+            label_smoothing: 0.,
+            ema: None,
+            shift: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The model that is trained.
+    pub fn model(&self) -> ClassifierConfig {
+        ClassifierConfig {
+            cell: self.cell,
+            input_size: self.view.input_size(),
+            hidden_size: self.hidden_size,
+            num_layers: self.num_layers,
+            bidirectional: self.bidirectional,
+            dropout: self.dropout,
+            readout: self.readout,
+            seq_len: if self.readout == Readout::All { self.view.seq_len() } else { 0 },
+            num_classes: CLASSES,
+        }
+    }
+
+    /// What steers the training of that model.
+    pub fn trainer(&self) -> TrainerConfig {
+        TrainerConfig {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            accumulate: self.accumulate,
+            learning_rate: self.learning_rate,
+            seed: self.seed,
+            schedule: self.schedule,
+            warmup: self.warmup,
+            clip: self.clip,
+            weight_decay: self.weight_decay,
+            patience: self.patience,
+            ema: self.ema,
+        }
+    }
+
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is not.
+    pub fn check(&self) -> Result<()> {
+        self.model().check()?;
+        self.trainer().check()?;
+        check_part("label_smoothing", self.label_smoothing)?;
+        if self.shift >= COLUMNS {
+            let shift = self.shift;
+            return Err(Error::Config(format!(
+                "shift must be less than {COLUMNS} pixels, got {shift}"
+            )));
+        }
+        if self.bidirectional && self.truncation != Truncation::FULL {
+            return Err(Error::Config(
+                "gradients cannot be truncated in both directions of time: truncation and \
+                 bidirectional exclude each other"
+                    .into(),
+            ));
+        }
+        if self.num_layers > 1 && self.truncation.overlaps() {
+            return Err(Error::Config(
+                "windows that overlap mix in several layers: truncate to segments, or take one layer"
+                    .into(),
+            ));
+        }
+        if self.readout != Readout::Last && !self.loss_at.is_last() {
+            return Err(Error::Config(
+                "a readout of all outputs belongs to the whole image: it and losses at several steps \
+                 exclude each other"
+                    .into(),
+            ));
+        }
+        if self.bidirectional && !self.loss_at.is_last() {
+            return Err(Error::Config(
+                "a bidirectional layer has read the whole image at every step: losses at several \
+                 steps and bidirectional exclude each other"
+                    .into(),
+            ));
+        }
+        self.loss_at.weights(self.view.seq_len()).map(|_| ())
+    }
+
+    /// Checks that such a model can be trained on `device`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for truncation elsewhere than on the CPU, other than to segments with the
+    /// device's own kernels, and when the environment variable `CANDLE_RNN_ISA` names an instruction
+    /// set that is not there.
+    pub fn check_device(&self, device: &Device) -> Result<()> {
+        if device.is_cpu() {
+            return crate::recurrence::check_cpu();
+        }
+        let has_kernels = self.dtype == Precision::F32 && kernel_family(self.cell, false).is_ok();
+        match self.truncation.segment_len() {
+            Some(0) => Ok(()),
+            Some(_) if has_kernels => Ok(()),
+            Some(_) => Err(Error::Config(
+                "gradients of f64, and of cells without device kernels, are truncated on the CPU only"
+                    .into(),
+            )),
+            None => Err(Error::Config(
+                "windows of truncation are for the CPU: a device has segments (--truncate K)".into(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Pictures, the model card, event files, and runs side by side.
+
+use crate::Place;
+
+#[test]
+fn a_run_ends_with_pictures_and_a_model_card_that_say_what_its_metrics_do() {
+    let place = Place::new();
+    place.train("run", "--epochs 3");
+    let last = place.metrics("run").pop().unwrap();
+    let accuracy = last["valid_accuracy"].as_f64().unwrap();
+    let confusion = place.text("run/confusion.svg");
+    let right = (accuracy * 400.).round();
+    assert!(confusion.contains(&format!("validation: {right} of 400 right")), "{confusion}");
+    let curves = place.text("run/curves.svg");
+    assert!(curves.starts_with("<svg") && curves.trim_end().ends_with("</svg>"), "{curves}");
+    // Two lines with a dot an epoch, twice.
+    assert_eq!(curves.matches("<circle").count(), 12, "{curves}");
+    assert_eq!(curves.matches("<polyline").count() % 2, 0);
+    let card = place.text("run/README.md");
+    for expected in [
+        "library_name: candle-rnn",
+        "28 steps of 28 pixels",
+        "622 numbers were trained",
+        &format!("| last of 3 epochs (`model.safetensors`) | {accuracy:.4} |"),
+        "hidden = 12",
+    ] {
+        assert!(card.contains(expected), "{expected}: {card}");
+    }
+    // An average of weights is what the picture shows too.
+    place.train("ema", "--ema 0.9");
+    let last = place.metrics("ema").pop().unwrap();
+    let right = (last["valid_accuracy"].as_f64().unwrap() * 400.).round();
+    let confusion = place.text("ema/confusion.svg");
+    assert!(confusion.contains(&format!("validation: {right} of 400 right")), "{confusion}");
+    let eval = place.run("eval ema --split valid --json").succeeded().json();
+    assert_eq!(eval["accuracy"], last["valid_accuracy"]);
+}
+
+#[test]
+fn event_files_are_whole_records_with_the_values_of_the_metrics() {
+    let place = Place::new();
+    // Fast enough for two accuracies that differ.
+    place.train("run", "--lr 0.01");
+    let file = std::fs::read_dir(place.path("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("events.out.tfevents."))
+        .unwrap();
+    let bytes = std::fs::read(file.path()).unwrap();
+    let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
+    while !rest.is_empty() {
+        let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+        records.push(&rest[12..12 + length]);
+        rest = &rest[12 + length + 4..];
+    }
+    let holds = |record: &[u8], part: &[u8]| record.windows(part.len()).any(|found| found == part);
+    assert!(holds(records[0], b"brain.Event:2"));
+    for metrics in place.metrics("run") {
+        for (tag, name) in [("loss/valid", "valid_loss"), ("accuracy/valid", "valid_accuracy")] {
+            let mut value = tag.as_bytes().to_vec();
+            value.push(2 << 3 | 5);
+            value.extend((metrics[name].as_f64().unwrap() as f32).to_le_bytes());
+            assert_eq!(records.iter().filter(|record| holds(record, &value)).count(), 1, "{tag}");
+        }
+    }
+    // Every tenth step's loss: of 20 steps two.
+    assert_eq!(records.iter().filter(|record| holds(record, b"loss/batch")).count(), 2);
+}
+
+#[test]
+fn info_of_several_runs_puts_the_best_first_and_says_how_they_differ() {
+    let place = Place::new();
+    place.train("bad", "--lr 0.0001");
+    place.train("good", "--lr 0.01 --epochs 4");
+    let text = place.run("info bad good").succeeded().stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("run ") && lines[0].contains("best acc_valid"), "{text}");
+    assert!(lines[1].starts_with("good ") && lines[2].starts_with("bad "), "{text}");
+    let best = |run: &str| {
+        let all = place.metrics(run).into_iter().map(|m| m["valid_accuracy"].as_f64().unwrap());
+        all.fold(0., f64::max)
+    };
+    assert!(lines[1].contains(&format!("{:.4}", best("good"))), "{text}");
+    assert!(lines[2].contains(&format!("{:.4}", best("bad"))), "{text}");
+    let differing = lines.iter().position(|line| line.starts_with("settings in which")).unwrap();
+    let names: Vec<&str> = lines[differing + 1].split_whitespace().collect();
+    assert_eq!(names, ["run", "epochs", "learning_rate"], "{text}");
+    assert!(lines[differing + 2].split_whitespace().eq(["good", "4", "0.01"]), "{text}");
+    let json = place.run("info bad good --json").succeeded().stdout;
+    let runs: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&runs[0]["run"], &runs[1]["run"]), (&"bad".into(), &"good".into()));
+    assert_eq!(*runs[1]["history"].as_array().unwrap(), place.metrics("good"));
+    place.run("info bad missing").failed_saying(&["missing", "not a run directory"]);
+}

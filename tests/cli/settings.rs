@@ -1,0 +1,95 @@
+//! `train --config` and `--recipe`.
+
+use serde_json::Value;
+
+use crate::{small, Place};
+
+fn training(place: &Place, run: &str) -> Value {
+    let config: Value = serde_json::from_str(&place.text(&format!("{run}/config.json"))).unwrap();
+    config["training"].clone()
+}
+
+#[test]
+fn a_file_of_settings_does_what_flags_do_and_flags_win() {
+    let place = Place::new();
+    place.train(
+        "flags",
+        "--lr 0.004 --schedule one-cycle --clip-norm 1 --seed 7 --save-every 9 --keep 1",
+    );
+    let file = "# mine\ndata = \"sample\"\nhidden = 12\nepochs = 2\nbatch-size = 160\nlr = 0.004\n\
+                schedule = \"one-cycle\"\nclip-value = 3\nseed = 8\nsave-every = 9\nkeep = 1\n\
+                threads = 1\ndevice = \"cpu\"\n";
+    place.write("mine.toml", file);
+    place.run("train --config mine.toml --seed 7 --clip-norm 1 --out file").succeeded();
+    assert_eq!(training(&place, "file"), training(&place, "flags"));
+    assert_eq!(place.read("file/model.safetensors"), place.read("flags/model.safetensors"));
+    // Of steps 9, 18 and 20 the last was kept.
+    let kept = std::fs::read_dir(place.path("file/checkpoints")).unwrap();
+    let mut kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
+    kept.sort();
+    assert_eq!(kept, ["best", "step-00000020"]);
+}
+
+#[test]
+fn the_settings_that_a_run_leaves_train_it_again() {
+    let place = Place::new();
+    place.train(
+        "first",
+        "--cell gru --view columns --ema 0.9 --truncate 5 --patience 9 --max-minutes 60",
+    );
+    let toml = place.text("first/train.toml");
+    for line in ["cell = \"gru\"", "data = \"sample\"", "truncate = 5", "patience = 9"] {
+        assert!(toml.lines().any(|found| found == line), "{line}: {toml}");
+    }
+    place.run("train --config first/train.toml --out again").succeeded();
+    assert_eq!(place.read("again/model.safetensors"), place.read("first/model.safetensors"));
+    assert_eq!(place.text("again/train.toml"), toml);
+    place.run("train --config first/train.toml --out first --resume").succeeded();
+    let other = "train --config first/train.toml --out first --resume --lr 0.1";
+    place.run(other).failed_saying(&["training.learning_rate"]);
+}
+
+#[test]
+fn a_file_of_settings_that_is_wrong_is_refused_with_one_line_before_anything_is_written() {
+    let place = Place::new();
+    for (file, said) in [
+        ("hiden = 12", "no setting is called hiden: did you mean hidden?"),
+        ("epochs = 2\nlr = \"fast\"", "line 2"),
+        ("epochs 2", "line 1"),
+        ("recipe = \"best\"", "no setting is called recipe"),
+    ] {
+        place.write("mine.toml", file);
+        place
+            .run("train --data sample --config mine.toml --out no")
+            .failed_saying(&["mine.toml", said]);
+    }
+    place.write("mine.toml", [0xff, 0xfe]);
+    place.run("train --config mine.toml --out no").failed_saying(&["mine.toml", "cannot read"]);
+    place
+        .run("train --config missing.toml --out no")
+        .failed_saying(&["missing.toml", "cannot read"]);
+    for file in ["epochs = 0", "device = \"gpu\"", "shift = 28", "warmup = 0.5"] {
+        place.write("mine.toml", file);
+        place.run("train --data sample --config mine.toml --out no").misused();
+    }
+    assert!(!place.exists("no"));
+}
+
+#[test]
+fn a_recipe_is_a_set_of_settings_that_flags_win_over() {
+    let place = Place::new();
+    let args =
+        "train --recipe fast --data sample --hidden 12 --epochs 1 --batch-size 160 --out run";
+    place.run(args).succeeded();
+    let found = training(&place, "run");
+    assert_eq!((&found["readout"], &found["hidden_size"]), (&"mean-max".into(), &12.into()));
+    place.train("default", "");
+    let args = small("--recipe tutorial");
+    place.run(&format!("train {args} --out tutorial")).succeeded();
+    assert_eq!(training(&place, "tutorial"), training(&place, "default"));
+    place.run("train --recipe slow --data sample --out no").misused();
+    let help = place.run("train --help").succeeded().stdout;
+    for recipe in ["tutorial", "fast", "tanh", "best", "pixels", "permuted"] {
+        assert!(help.contains(recipe), "{help}");
+    }
+}

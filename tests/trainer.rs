@@ -1,0 +1,190 @@
+//! The trainer with a task that is not about images: what it promises to any task.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_rnn::rng::Stream;
+use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
+use candle_rnn::{Error, Result};
+
+/// Learns `y = 3 x - 1` from 23 points; its noise comes from the streams that a trainer hands out.
+struct Line {
+    vars: BTreeMap<String, Var>,
+    /// Added to each point of an epoch.
+    offset: f64,
+    /// The numbers of all batches that were made, in order.
+    made: Mutex<Vec<Vec<u32>>>,
+}
+
+impl Line {
+    const POINTS: usize = 23;
+
+    fn new() -> Self {
+        let var = |value: f64| Var::new(value, &Device::Cpu).unwrap();
+        let vars = BTreeMap::from([("a".to_string(), var(0.)), ("b".to_string(), var(0.))]);
+        Self { vars, offset: 0., made: Mutex::default() }
+    }
+
+    fn loss_of(&self, x: &Tensor) -> Result<Tensor> {
+        let target = ((x * 3.)? - 1.)?;
+        let y = x.broadcast_mul(&self.vars["a"])?.broadcast_add(&self.vars["b"])?;
+        Ok((y - target)?.sqr()?.mean_all()?)
+    }
+}
+
+impl Task for Line {
+    type Batch = Tensor;
+
+    fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+
+    fn examples(&self) -> usize {
+        Self::POINTS
+    }
+
+    fn begin_epoch(&mut self, rng: &mut Stream) {
+        self.offset = rng.symmetric(0.1);
+    }
+
+    fn batch(&self, numbers: &[u32], _place: usize) -> Result<Tensor> {
+        self.made.lock().unwrap().push(numbers.to_vec());
+        let x: Vec<f64> = numbers.iter().map(|n| f64::from(*n) / 10. + self.offset).collect();
+        Ok(Tensor::from_vec(x, numbers.len(), &Device::Cpu)?)
+    }
+
+    fn loss(&self, x: &Tensor, rng: &mut Stream) -> Result<Tensor> {
+        self.loss_of(&(x + rng.symmetric(0.01))?)
+    }
+
+    fn score(&self, x: &Tensor) -> Result<Score> {
+        Ok(Score { loss: self.loss_of(x)?.to_scalar()?, ..Score::default() })
+    }
+
+    fn validate(&self) -> Result<Score> {
+        self.score(&Tensor::new(&[0.05, 1.15, 2.05], &Device::Cpu)?)
+    }
+}
+
+fn config() -> TrainerConfig {
+    TrainerConfig {
+        epochs: 40,
+        batch_size: 2,
+        accumulate: 2,
+        learning_rate: 0.3,
+        schedule: Schedule::Cosine,
+        ema: Some(0.9),
+        ..TrainerConfig::default()
+    }
+}
+
+fn values(trainer: &Trainer<Line>) -> Vec<f64> {
+    trainer.weights().unwrap().values().map(|weight| weight.to_scalar().unwrap()).collect()
+}
+
+#[test]
+fn events_come_in_order_and_end_and_the_task_is_learned() {
+    let mut trainer = Trainer::new(Line::new(), config()).unwrap();
+    // 23 points, 4 a step: 5 steps of 5, 5, 5, 4 and 4.
+    assert_eq!(trainer.batches(), 5);
+    let events: Vec<Event> = trainer.events().map(|event| event.unwrap()).collect();
+    assert_eq!(events.len(), 40 * 6 + 1);
+    assert_eq!(events.last(), Some(&Event::Done));
+    let examples = events.iter().map(|event| match event {
+        Event::Step { examples, .. } => *examples,
+        _ => 0,
+    });
+    assert_eq!(examples.clone().take(6).collect::<Vec<_>>(), [5, 5, 5, 4, 4, 0]);
+    let Event::Epoch(last) = &events[events.len() - 2] else { panic!("{events:?}") };
+    assert!(last.valid_loss < 1e-3, "{last:?}");
+    assert_eq!((last.valid_accuracy, last.acc_batch), (None, None));
+    assert!(!serde_json::to_string(last).unwrap().contains("accuracy"));
+    assert_eq!(trainer.next_event().unwrap(), Event::Done);
+    let [a, b] = values(&trainer)[..] else { panic!() };
+    assert!((a - 3.).abs() < 0.1 && (b + 1.).abs() < 0.1, "{a} {b}");
+}
+
+#[test]
+fn an_epoch_makes_every_example_once_in_batches_as_large_as_asked_for() {
+    let mut trainer = Trainer::new(Line::new(), config()).unwrap();
+    while !matches!(trainer.next_event().unwrap(), Event::Epoch(_)) {}
+    let mut made = trainer.task().made.lock().unwrap().clone();
+    // The last batch is made again, to be measured.
+    made.truncate(10);
+    assert!(made.iter().all(|numbers| (2..=3).contains(&numbers.len())), "{made:?}");
+    let mut all = made.concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..23).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_state_continues_with_the_same_bits_from_any_step() {
+    let mut whole = Trainer::new(Line::new(), config()).unwrap();
+    let mut states = vec![whole.state().unwrap()];
+    let mut losses = Vec::new();
+    while let event @ (Event::Step { .. } | Event::Epoch(_)) = whole.next_event().unwrap() {
+        states.push(whole.state().unwrap());
+        match event {
+            Event::Step { loss, .. } => losses.push(loss),
+            Event::Epoch(metrics) => losses.push(metrics.valid_loss),
+            Event::Done => {}
+        }
+    }
+    for (at, state) in states.iter().enumerate().step_by(7) {
+        let mut part = Trainer::new(Line::new(), config()).unwrap();
+        part.restore(state).unwrap();
+        let rest: Vec<f64> = part
+            .events()
+            .filter_map(|event| match event.unwrap() {
+                Event::Step { loss, .. } => Some(loss),
+                Event::Epoch(metrics) => Some(metrics.valid_loss),
+                Event::Done => None,
+            })
+            .collect();
+        assert_eq!(rest, losses[at..], "from {at}");
+        assert_eq!(values(&part), values(&whole), "from {at}");
+    }
+}
+
+#[test]
+fn averages_are_in_place_while_something_is_measured_and_gone_after() {
+    let mut trainer = Trainer::new(Line::new(), config()).unwrap();
+    for _ in 0..3 {
+        trainer.next_event().unwrap();
+    }
+    let of = |task: &Line| -> Result<f64> { Ok(task.vars["a"].to_scalar()?) };
+    let last = of(trainer.task()).unwrap();
+    let state = trainer.state().unwrap();
+    let average = state.average.unwrap()["a"].to_scalar::<f64>().unwrap();
+    assert_ne!(average, last);
+    assert_eq!(trainer.measured(of).unwrap(), average);
+    assert_eq!(of(trainer.task()).unwrap(), last);
+    // Also where measuring failed.
+    let failed = trainer.measured(|_| -> Result<()> { Err(Error::Config("no".into())) });
+    assert!(failed.is_err());
+    assert_eq!(of(trainer.task()).unwrap(), last);
+}
+
+#[test]
+fn a_task_without_examples_and_settings_out_of_range_are_refused() {
+    for config in [
+        TrainerConfig { accumulate: 0, ..config() },
+        TrainerConfig { batch_size: 0, ..config() },
+        TrainerConfig { epochs: 0, ..config() },
+        TrainerConfig { learning_rate: f64::NAN, ..config() },
+        TrainerConfig { ema: Some(1.), ..config() },
+    ] {
+        assert!(matches!(Trainer::new(Line::new(), config.clone()), Err(Error::Config(_))), "{config:?}");
+    }
+    let nothing = Line { vars: BTreeMap::new(), ..Line::new() };
+    assert!(Trainer::new(nothing, config()).is_ok());
+    let half = Var::zeros(1, DType::F16, &Device::Cpu).unwrap();
+    let half = Line { vars: BTreeMap::from([("a".into(), half)]), ..Line::new() };
+    assert!(matches!(Trainer::new(half, config()), Err(Error::DType { .. })));
+}
