@@ -14,6 +14,8 @@ struct Line {
     vars: BTreeMap<String, Var>,
     /// Added to each point of an epoch.
     offset: f64,
+    /// Whether the loss has an infinite slope where `a` is 0.
+    is_steep: bool,
     /// The numbers of all batches that were made, in order.
     made: Mutex<Vec<Vec<u32>>>,
 }
@@ -24,7 +26,7 @@ impl Line {
     fn new() -> Self {
         let var = |value: f64| Var::new(value, &Device::Cpu).unwrap();
         let vars = BTreeMap::from([("a".to_string(), var(0.)), ("b".to_string(), var(0.))]);
-        Self { vars, offset: 0., made: Mutex::default() }
+        Self { vars, offset: 0., is_steep: false, made: Mutex::default() }
     }
 
     fn loss_of(&self, x: &Tensor) -> Result<Tensor> {
@@ -60,7 +62,11 @@ impl Task for Line {
     }
 
     fn loss(&self, x: &Tensor, rng: &mut Stream) -> Result<Tensor> {
-        self.loss_of(&(x + rng.symmetric(0.01))?)
+        let loss = self.loss_of(&(x + rng.symmetric(0.01))?)?;
+        match self.is_steep {
+            true => Ok((loss + self.vars["a"].sqrt()?)?),
+            false => Ok(loss),
+        }
     }
 
     fn score(&self, x: &Tensor) -> Result<Score> {
@@ -172,7 +178,17 @@ fn averages_are_in_place_while_something_is_measured_and_gone_after() {
 }
 
 #[test]
-fn a_task_without_examples_and_settings_out_of_range_are_refused() {
+fn a_gradient_that_is_not_finite_is_named_and_changes_nothing() {
+    let steep = Line { is_steep: true, ..Line::new() };
+    let mut trainer = Trainer::new(steep, config()).unwrap();
+    let error = trainer.next_event().unwrap_err();
+    let expected = "the gradient of a is not finite at step 0 (epoch 1, batch 1)";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert_eq!((values(&trainer), trainer.step_count()), (vec![0., 0.], 0));
+}
+
+#[test]
+fn settings_out_of_range_and_variables_that_are_not_float_are_refused() {
     for config in [
         TrainerConfig { accumulate: 0, ..config() },
         TrainerConfig { batch_size: 0, ..config() },
@@ -180,10 +196,11 @@ fn a_task_without_examples_and_settings_out_of_range_are_refused() {
         TrainerConfig { learning_rate: f64::NAN, ..config() },
         TrainerConfig { ema: Some(1.), ..config() },
     ] {
-        assert!(matches!(Trainer::new(Line::new(), config.clone()), Err(Error::Config(_))), "{config:?}");
+        assert!(
+            matches!(Trainer::new(Line::new(), config.clone()), Err(Error::Config(_))),
+            "{config:?}"
+        );
     }
-    let nothing = Line { vars: BTreeMap::new(), ..Line::new() };
-    assert!(Trainer::new(nothing, config()).is_ok());
     let half = Var::zeros(1, DType::F16, &Device::Cpu).unwrap();
     let half = Line { vars: BTreeMap::from([("a".into(), half)]), ..Line::new() };
     assert!(matches!(Trainer::new(half, config()), Err(Error::DType { .. })));

@@ -1,9 +1,14 @@
 //! Settings as people write them: flags, a TOML file with the same names, and named recipes.
 //!
 //! [`Settings`] holds what was named and nothing else; [`Settings::or`] puts one set on top of another, and
-//! [`Settings::config`] fills in the rest. [`Recipe`] names those that are known to work.
+//! [`Settings::config`] fills in the rest. [`Recipe`] names those that are known to work. `file` reads and
+//! writes TOML, `flags` and `text` read single values.
 
+mod file;
+#[cfg(feature = "cli")]
+mod flags;
 mod recipe;
+mod text;
 
 use std::path::PathBuf;
 
@@ -19,7 +24,6 @@ use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::Cell;
 use crate::train::{Precision, Schedule, TrainConfig};
-use crate::{Error, Result};
 
 /// What `train` takes from its flags, and from a TOML file under the same names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,50 +149,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads TOML: `lr = 0.004`, `schedule = "one-cycle"`, each under the name of its flag.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for what is not TOML, a name that no setting has (with the one that is most like
-    /// it) and a value that is none of its setting, with the line.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        let table: toml::Table = toml::from_str(text).map_err(|error| in_line(text, &error))?;
-        let names = Self::names();
-        if let Some(unknown) = table.keys().find(|key| !names.contains(key)) {
-            let hint = most_alike(unknown, &names);
-            return Err(Error::Config(format!("no setting is called {unknown}{hint}")));
-        }
-        let settings: Self = toml::from_str(text).map_err(|error| in_line(text, &error))?;
-        if settings.clip_norm.is_some() && settings.clip_value.is_some() {
-            return Err(Error::Config("clip-norm and clip-value exclude each other".into()));
-        }
-        let counts = [
-            ("keep", settings.keep.map(|count| count as u64)),
-            ("save-every", settings.save_every),
-            ("threads", settings.threads.map(u64::from)),
-        ];
-        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
-            return Err(Error::Config(format!("{name} must be at least 1, got 0")));
-        }
-        if settings.max_minutes.is_some_and(|minutes| !(minutes > 0. && minutes.is_finite())) {
-            return Err(Error::Config("max-minutes must be a number above 0".into()));
-        }
-        Ok(settings)
-    }
-
-    /// These settings as TOML.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a value that TOML cannot hold.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Config(error.to_string()))
-    }
-
-    /// The names of all settings.
-    fn names() -> Vec<String> {
-        let every = serde_json::to_value(Self::default()).unwrap_or_default();
-        every.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
-    }
-
     /// These settings and, of those that are not named here, `others`.
     pub fn or(self, others: Self) -> Self {
         // One of the two ways to clip takes the place of the other.
@@ -302,116 +262,6 @@ impl Settings {
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             ema: self.ema.or(base.ema),
             shift: self.shift.unwrap_or(base.shift),
-        }
-    }
-}
-
-/// A TOML error in one line.
-fn in_line(text: &str, error: &toml::de::Error) -> Error {
-    let line =
-        error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    Error::Config(format!("{place}{}", error.message().replace('\n', " ")))
-}
-
-/// A hint at the name that `unknown` may stand for.
-fn most_alike(unknown: &str, names: &[String]) -> String {
-    let unknown = unknown.replace('_', "-");
-    let similarity = |name: &String| strsim::jaro_winkler(&unknown, name);
-    names
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-        .filter(|name| similarity(name) > 0.7)
-        .map(|name| format!(": did you mean {name}?"))
-        .unwrap_or_else(|| format!(": there are {}", names.join(", ")))
-}
-
-/// Settings that are written as their flags are, as text or as a number.
-mod text {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::de::{Deserialize, Deserializer, Error as _};
-    use serde::ser::Serializer;
-
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum NumberOrText {
-        Number(i64),
-        Text(String),
-    }
-
-    pub(super) fn serialize<T: Display, S: Serializer>(
-        value: &Option<T>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value.as_ref().map(T::to_string) {
-            None => serializer.serialize_none(),
-            // TOML's integers are no larger.
-            Some(text) => match text.parse::<i64>() {
-                Ok(number) => serializer.serialize_i64(number),
-                Err(_) => serializer.serialize_str(&text),
-            },
-        }
-    }
-
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<T>, D::Error> {
-        let text = match Option::<NumberOrText>::deserialize(deserializer)? {
-            None => return Ok(None),
-            Some(NumberOrText::Number(number)) => number.to_string(),
-            Some(NumberOrText::Text(text)) => text,
-        };
-        text.parse().map(Some).map_err(D::Error::custom)
-    }
-}
-
-/// How flags are read.
-#[cfg(feature = "cli")]
-mod flags {
-    /// More units than this are a slip of the finger: W_hh alone would take gigabytes.
-    const MAX_UNITS: usize = 1 << 14;
-    /// As many as a model may have.
-    const MAX_LAYERS: usize = 64;
-
-    pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
-        match text.parse() {
-            Ok(0) => Err("must be at least 1".into()),
-            Ok(number) => Ok(number),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    pub(super) fn units(text: &str) -> Result<usize, String> {
-        at_most(MAX_UNITS, at_least_one(text)?)
-    }
-
-    pub(super) fn layers(text: &str) -> Result<usize, String> {
-        at_most(MAX_LAYERS, at_least_one(text)?)
-    }
-
-    fn at_most(limit: usize, number: usize) -> Result<usize, String> {
-        match number > limit {
-            true => Err(format!("must be at most {limit}")),
-            false => Ok(number),
-        }
-    }
-
-    /// Of something whole: a probability, or a part of a run.
-    pub(super) fn part(text: &str) -> Result<f64, String> {
-        match text.parse::<f64>() {
-            Ok(number) if (0. ..1.).contains(&number) => Ok(number),
-            Ok(_) => Err("must be at least 0 and less than 1".into()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    pub(super) fn positive(text: &str) -> Result<f64, String> {
-        match text.parse::<f64>() {
-            Ok(number) if number > 0. && number.is_finite() => Ok(number),
-            Ok(_) => Err("must be a number above 0".into()),
-            Err(error) => Err(error.to_string()),
         }
     }
 }

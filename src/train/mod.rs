@@ -13,6 +13,7 @@ mod loss;
 mod metrics;
 mod schedule;
 mod session;
+mod state;
 mod stream;
 mod task;
 mod trainer;
@@ -27,6 +28,7 @@ pub use loss::{
 pub use metrics::{EpochMetrics, Score};
 pub use schedule::{Schedule, PLATEAU_EPOCHS};
 pub use session::{Outcome, Session, SessionConfig, Start};
+pub use state::{Position, TrainerState};
 pub use stream::StreamTrainer;
 pub use task::Task;
-pub use trainer::{Event, Position, Trainer, TrainerState};
+pub use trainer::{Event, Trainer};

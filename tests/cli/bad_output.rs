@@ -68,6 +68,15 @@ fn a_training_that_diverges_stops_with_one_line_that_says_what_to_do() {
 }
 
 #[test]
+fn weights_that_are_not_finite_are_named_and_never_saved() {
+    let place = Place::new();
+    // Larger than an f32 after the first step, when they are to be saved.
+    let args = "train --data sample --hidden 12 --lr 1e39 --save-every 1 --quiet --out run";
+    place.run(args).failed_saying(&["head.bias is not finite at step 1 (epoch 1, batch 1)"]);
+    assert!(place.files("run/checkpoints").is_empty() && !place.exists("run/model.safetensors"));
+}
+
+#[test]
 fn a_device_that_this_build_lacks_is_refused_with_the_way_to_get_it() {
     let place = Place::new();
     for (device, feature) in [("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))]

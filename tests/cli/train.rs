@@ -152,21 +152,53 @@ fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
 #[test]
 fn a_head_that_reads_all_outputs_is_trained_saved_and_measured() {
     let place = Place::new();
-    place.train("all", "--readout mean-max");
-    let model = place.read("all/model.safetensors");
-    let tensors = safetensors::SafeTensors::deserialize(&model).unwrap();
-    assert_eq!(tensors.tensor("head.weight").unwrap().shape(), [10, 24]);
-    let last = place.metrics("all").pop().unwrap();
-    let found = place.run("eval all --split valid --json").succeeded().json();
-    assert_eq!(found["accuracy"], last["valid_accuracy"]);
-    assert_eq!(found["loss"], last["valid_loss"]);
-    let text = place.run("predict all test:3").succeeded().stdout;
-    assert!(text.contains("test:3"), "{text}");
-    let outcome = place.run("predict all test:3 --steps");
-    assert!(outcome.stderr.contains("nothing step by step"), "{}", outcome.stderr);
-    assert_ne!(outcome.code, Some(0));
-    place.run("train --data sample --readout mean-max --loss-at every --out no").misused();
+    for (readout, features) in [("mean-max", 2 * 12), ("all", 28 * 12)] {
+        place.train(readout, &format!("--readout {readout}"));
+        let model = place.read(&format!("{readout}/model.safetensors"));
+        let tensors = safetensors::SafeTensors::deserialize(&model).unwrap();
+        assert_eq!(tensors.tensor("head.weight").unwrap().shape(), [10, features]);
+        let last = place.metrics(readout).pop().unwrap();
+        let found = place.run(&format!("eval {readout} --split valid --json")).succeeded().json();
+        assert_eq!(found["accuracy"], last["valid_accuracy"]);
+        assert_eq!(found["loss"], last["valid_loss"]);
+        let text = place.run(&format!("predict {readout} test:3")).succeeded().stdout;
+        assert!(text.contains("test:3"), "{text}");
+        let outcome = place.run(&format!("predict {readout} test:3 --steps"));
+        assert!(outcome.stderr.contains("nothing step by step"), "{}", outcome.stderr);
+        assert_ne!(outcome.code, Some(0));
+        place
+            .run(&format!("train --data sample --readout {readout} --loss-at every --out no"))
+            .misused();
+    }
     assert!(!place.exists("no"));
+}
+
+#[test]
+fn a_head_on_all_outputs_has_a_weight_for_each_unit_at_each_step() {
+    use candle_core::{DType, Device, Tensor};
+    let place = Place::new();
+    place.train("run", "--readout all --dtype f64 --cell gru --bidirectional");
+    let predictor = candle_rnn::predict::Predictor::load(place.path("run")).unwrap();
+    let weights =
+        candle_rnn::checkpoint::weights::read(&place.path("run/model.safetensors")).unwrap();
+    let stack =
+        candle_rnn::nn::weights::from_pytorch(predictor.config().model.rnn(), &weights, "rnn.")
+            .unwrap();
+    let image = candle_rnn::data::mnist::Mnist::sample().unwrap().test.image(5).to_vec();
+    let pixels: Vec<f64> = image.iter().map(|pixel| f64::from(*pixel) / 255.).collect();
+    let x = Tensor::from_vec(pixels, (1, 28, 28), &Device::Cpu).unwrap();
+    let outputs = stack.forward(candle_rnn::nn::Sequences::new(&x)).unwrap().outputs;
+    assert_eq!((outputs.dims(), outputs.dtype()), (&[1, 28, 24][..], DType::F64));
+    let head = weights["head.weight"].reshape((10, 28, 24)).unwrap();
+    let products = head.broadcast_mul(&outputs).unwrap().sum((1, 2)).unwrap();
+    let logits = (products + &weights["head.bias"]).unwrap().to_vec1::<f64>().unwrap();
+    let largest = logits.iter().copied().fold(f64::MIN, f64::max);
+    let all: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    let found = &predictor.predict(&[&image]).unwrap()[0];
+    for (logit, probability) in logits.iter().zip(&found.probabilities) {
+        let expected = (logit - largest).exp() / all;
+        assert!((probability - expected).abs() <= 1e-12, "{probability} {expected}");
+    }
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! How flags are read: each says what a number must be.
+
+/// More units than this are a slip of the finger: W_hh alone would take gigabytes.
+const MAX_UNITS: usize = 1 << 14;
+/// As many as a model may have.
+const MAX_LAYERS: usize = 64;
+
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn units(text: &str) -> Result<usize, String> {
+    at_most(MAX_UNITS, at_least_one(text)?)
+}
+
+pub(super) fn layers(text: &str) -> Result<usize, String> {
+    at_most(MAX_LAYERS, at_least_one(text)?)
+}
+
+fn at_most(limit: usize, number: usize) -> Result<usize, String> {
+    match number > limit {
+        true => Err(format!("must be at most {limit}")),
+        false => Ok(number),
+    }
+}
+
+/// Of something whole: a probability, or a part of a run.
+pub(super) fn part(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0. ..1.).contains(&number) => Ok(number),
+        Ok(_) => Err("must be at least 0 and less than 1".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0. && number.is_finite() => Ok(number),
+        Ok(_) => Err("must be a number above 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
