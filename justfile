@@ -65,11 +65,13 @@ lint: (component "clippy")
 [group('work')]
 fmt: (component "fmt")
     cargo fmt --all
+    cargo fmt --manifest-path fuzz/Cargo.toml
 
 # Whether the sources are formatted
 [group('work')]
 fmt-check: (component "fmt")
     cargo fmt --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 # The library's documentation, where a broken link is an error
 [group('work')]
@@ -167,6 +169,46 @@ check-tensorboard:
     for seconds in 0.4 0.6 0.8; do timeout --signal KILL $seconds $train || true; done
     $train
     "$python" tests/event_files.py "$folder/run"
+
+# A target of fuzz/ (idx, weights, checkpoint, config or toml) for so many seconds, under AddressSanitizer; cargo-fuzz, installed if need be
+[group('work')]
+[no-exit-message]
+fuzz TARGET SECONDS="600": gpp
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    target=$1 seconds=${2:-600}
+    [ -f "fuzz/fuzz_targets/$target.rs" ] || fail "no fuzz target $target: there are $(basename -s .rs fuzz/fuzz_targets/*.rs | xargs)"
+    [[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "a time is a number of seconds, got $seconds"
+    ls "$(rustc --print target-libdir)"/librustc*_rt.asan.a >/dev/null 2>&1 ||
+        fail "this Rust has no AddressSanitizer, as rustup's for x86_64-unknown-linux-gnu has: use that, or \`just test --test properties\`"
+    if ! cargo fuzz --version >/dev/null 2>&1; then
+        echo "installing cargo-fuzz"
+        cargo install --locked cargo-fuzz
+    fi
+    # Sanitizer and coverage are not stable yet; the variable lets a stable compiler use them.
+    export RUSTC_BOOTSTRAP=1
+    # What is found goes to a folder of its own, so that a file joins the corpus only when it is put there.
+    mkdir -p "fuzz/found/$target"
+    dictionary=()
+    [ ! -f "fuzz/$target.dict" ] || dictionary=("-dict=fuzz/$target.dict")
+    exec cargo fuzz run --sanitizer address "$target" "fuzz/found/$target" "fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 "${dictionary[@]}"
+
+# Every fuzz target, one after the other, for so many seconds each
+[group('work')]
+[no-exit-message]
+fuzz-all SECONDS="600":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for target in fuzz/fuzz_targets/*.rs; do
+        just --justfile "{{justfile()}}" fuzz "$(basename -s .rs "$target")" "${1:-600}"
+    done
+
+# The files that fuzzing begins with, in fuzz/corpus, made anew
+[group('work')]
+fuzz-seeds:
+    cargo test --locked --test properties -- --ignored --exact the_seeds_of_the_corpus_are_written
 
 # The device kernels of kernels/, executed on the CPU against their definition; g++, installed if need be
 [group('work')]

@@ -14,8 +14,16 @@ use crate::{Error, Result};
 /// sorted, and the metadata is `format: pt` alone.
 ///
 /// # Errors
-/// [`Error::Candle`] when a tensor cannot be read.
+/// [`Error::DType`] for numbers that Candle cannot read, [`Error::Candle`] when a tensor cannot be read.
 pub fn serialize(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    if let Some((name, tensor)) = tensors.iter().find(|(_, tensor)| is_opaque(tensor.dtype())) {
+        return Err(Error::DType {
+            op: "serialize",
+            tensor: name.clone(),
+            expected: "of numbers that candle can read",
+            actual: tensor.dtype().as_str().into(),
+        });
+    }
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize(tensors, Some(metadata))
         .map_err(|error| Error::Candle(candle_core::Error::wrap(error)))
@@ -25,7 +33,7 @@ pub fn serialize(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
 /// folder, synced, then renamed.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be written, [`Error::Candle`] when a tensor cannot be read.
+/// [`Error::Io`] when the file cannot be written; as [`serialize`].
 pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     super::durable::write(path, &serialize(tensors)?)
 }
@@ -33,7 +41,8 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 /// All tensors of a safetensors file, on the CPU.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
+/// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged or holds numbers
+/// that Candle cannot read.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let content = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
     let damaged = |error: &dyn std::fmt::Display| {
@@ -43,7 +52,18 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     tensors
         .iter()
         .map(|(name, view)| {
+            // Of an empty tensor the format lets the other sizes be anything; Candle multiplies them.
+            let sizes = view.shape().iter().filter(|size| **size != 0);
+            if sizes.copied().try_fold(1, usize::checked_mul).is_none() {
+                let shape = view.shape();
+                return Err(damaged(&format!("{name} has the impossible shape {shape:?}")));
+            }
             let tensor = view.load(&Device::Cpu).map_err(|error| damaged(&error))?;
+            if is_opaque(tensor.dtype()) {
+                let dtype = tensor.dtype().as_str();
+                let reason = format!("{name} is {dtype}, numbers that candle cannot read");
+                return Err(Error::checkpoint(path, reason));
+            }
             Ok((name.to_string(), tensor))
         })
         .collect()
@@ -117,6 +137,12 @@ pub fn load(
         }
     }
     Ok(tensors)
+}
+
+/// Whether Candle has a tensor of this type hold bytes that none of its operations reads: one that
+/// writes such a tensor panics.
+fn is_opaque(dtype: DType) -> bool {
+    matches!(dtype, DType::F4 | DType::F6E2M3 | DType::F6E3M2 | DType::F8E8M0)
 }
 
 /// Whether all values of a tensor are finite.

@@ -1,0 +1,27 @@
+//! Fuzz targets: any bytes where a file is read are an error or are read, and nothing else happens.
+//!
+//! - `targets.rs`: what is done with an input, and what must hold; `tests/properties.rs` does the same
+//!   with every file of `corpus/`
+//! - `limit.rs`: how much memory an input may take
+//! - `fuzz_targets/`: libFuzzer's entry points, one a target
+//! - `seeds.rs`: the files that fuzzing begins with, which `tests/properties.rs` writes
+
+pub mod limit;
+pub mod targets;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// Runs a target on one input: more memory than it is allowed ends the process, as a panic does.
+pub fn run(target: fn(&Path, &[u8]) -> bool, input: &[u8]) {
+    /// Where the targets write their files: in memory if such a folder is there.
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
+        let folder = parent.join(format!("candle-rnn-fuzz-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("no folder for the input's files");
+        folder
+    });
+    let folder = FOLDER.as_path();
+    limit::bounded(input.len(), || target(folder, input));
+}
