@@ -210,6 +210,30 @@ fuzz-all SECONDS="600":
 fuzz-seeds:
     cargo test --locked --test properties -- --ignored --exact the_seeds_of_the_corpus_are_written
 
+# Kills and fails a training at every system call of its saves, and at 50 random moments (about 10 minutes); strace, installed if need be
+[group('work')]
+[no-exit-message]
+kill-test *ARGS: strace
+    cargo test --locked --test cli kills:: "$@" -- --ignored --nocapture
+
+# The order of the system calls in a save, shown and checked: written, synced, renamed, the folder synced; strace, installed if need be
+[group('work')]
+[no-exit-message]
+save-order: strace
+    @command -v python3 >/dev/null || { echo "error: no python3, which reads the trace: install Python 3.9 or later" >&2; exit 1; }
+    cargo build --locked
+    python3 tests/save-order.py "${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+
+[private]
+[no-exit-message]
+strace:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fail() { echo "error: $*" >&2; exit 1; }
+    [ "$(uname -s)" = Linux ] || fail "strace is for Linux, this is $(uname -s)"
+    command -v strace >/dev/null || just --justfile "{{justfile()}}" debian-packages strace
+    strace -qq -o /dev/null true 2>/dev/null || fail "strace may not trace here: a container needs --cap-add SYS_PTRACE"
+
 # The device kernels of kernels/, executed on the CPU against their definition; g++, installed if need be
 [group('work')]
 [no-exit-message]

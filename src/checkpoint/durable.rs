@@ -1,23 +1,27 @@
 //! Files that are whole under their final name, or not there.
 //!
 //! A new file is written under a temporary name in the same folder, synced, renamed, and the
-//! folder synced: a killed process or a full disk leaves the old file as it was.
+//! folder synced: a killed process or a full disk leaves the old file as it was. A folder is put in
+//! place the same way, with `SHA256SUMS` over its files; docs/durability.md has every step.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::sums;
 use crate::{Error, Result};
 
 /// What temporary names begin with.
 const TEMPORARY: &str = ".tmp-";
+/// What the names of folders begin with that were moved aside, for others to take their place.
+const ASIDE: &str = ".old-";
 
 /// Puts `content` at `path`, replacing what was there, in one step.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = temporary(path);
-    let written = write_synced(&temporary, content).and_then(|()| {
-        fs::rename(&temporary, path).map_err(Error::io(path, "put the file in place"))
-    });
+    let temporary = named(TEMPORARY, path);
+    let written = write_synced(&temporary, content)
+        .map_err(Error::io(path, "write the file"))
+        .and_then(|()| rename(&temporary, path, "put the file in place"));
     if written.is_err() {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temporary);
@@ -25,15 +29,18 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
     written.and_then(|()| sync_parent(path))
 }
 
-/// Puts a folder with these files at `path`, replacing what was there.
+/// Puts a folder with these files and their sums at `path`, replacing what was there.
 pub(crate) fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
-    let temporary = temporary(path);
+    let sums = sums::of(files);
+    let temporary = named(TEMPORARY, path);
     let written = fs::create_dir(&temporary)
-        .map_err(Error::io(&temporary, "create the folder"))
+        .map_err(Error::io(path, "create the folder"))
         .and_then(|()| {
-            files
-                .iter()
-                .try_for_each(|(name, content)| write_synced(&temporary.join(name), content))
+            files.iter().chain(&[(sums::NAME, sums.as_bytes())]).try_for_each(|(name, content)| {
+                // An error names the file as it would be called, not as it is called for now.
+                write_synced(&temporary.join(name), content)
+                    .map_err(Error::io(&path.join(name), "write the file"))
+            })
         })
         .and_then(|()| sync_folder(&temporary))
         .and_then(|()| replace_folder(&temporary, path));
@@ -43,60 +50,120 @@ pub(crate) fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     written.and_then(|()| sync_parent(path))
 }
 
+/// Reads files of a folder that [`write_folder`] wrote with these and no others, each once, and holds
+/// all of them to their sums before anything is made of them.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when a file is missing or a bit of one has changed.
+pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Result<[Vec<u8>; N]> {
+    let read = |name: &str| {
+        let path = path.join(name);
+        fs::read(&path).map_err(|error| match (error.kind(), name) {
+            (ErrorKind::NotFound, sums::NAME) => Error::checkpoint(
+                &path,
+                "no such file: the checkpoint is not whole, or of a version that wrote none",
+            ),
+            (ErrorKind::NotFound, _) => {
+                Error::checkpoint(&path, "no such file: the checkpoint is not whole")
+            }
+            _ => Error::io(&path, "read the file")(error),
+        })
+    };
+    let sums = read(sums::NAME)?;
+    let mut contents = names.map(|_| Vec::new());
+    for (content, name) in contents.iter_mut().zip(names) {
+        *content = read(name)?;
+    }
+    let files: Vec<(&str, &[u8])> = names
+        .into_iter()
+        .zip(&contents)
+        .map(|(name, content)| (name, content.as_slice()))
+        .collect();
+    sums::verify(path, &sums, &files)?;
+    Ok(contents)
+}
+
+/// Creates a folder, with those above it, so that it lasts; one that exists is made to last.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    let new = path.ancestors().take_while(|folder| *folder == path || !folder.exists());
+    let new: Vec<&Path> = new.filter(|folder| !folder.as_os_str().is_empty()).collect();
+    fs::create_dir_all(path).map_err(Error::io(path, "create the folder"))?;
+    new.into_iter().try_for_each(|folder| match sync_parent(folder) {
+        // A folder above that may not be read is not opened, and no reason to refuse the run.
+        Err(Error::Io { cause, .. }) if cause.kind() == ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    })
+}
+
 /// Removes a folder; one that is half removed never stays under its own name.
 pub(crate) fn remove_folder(path: &Path) -> Result<()> {
-    let condemned = temporary(path);
+    let condemned = named(TEMPORARY, path);
     fs::rename(path, &condemned)
         .and_then(|()| fs::remove_dir_all(&condemned))
         .map_err(Error::io(path, "remove the folder"))
 }
 
-/// Removes what a killed process left in `folder` under temporary names.
+/// Removes what a killed process left in `folder` under temporary names, and puts back what it had
+/// moved aside for a folder that then never came.
 pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
     for entry in entries {
         let entry = entry.map_err(Error::io(folder, "read the folder"))?;
-        if is_temporary(&entry.file_name().to_string_lossy()) {
-            let path = entry.path();
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(Error::io(&path, "remove what an earlier process left"))?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        match original(ASIDE, &name).map(|original| folder.join(original)) {
+            Some(original) if !original.exists() => {
+                rename(&path, &original, "put the old folder back")?;
+                sync_folder(folder)?;
+            }
+            None if original(TEMPORARY, &name).is_none() => {}
+            _ => {
+                let removed =
+                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(Error::io(&path, "remove what an earlier process left"))?;
+            }
         }
     }
     Ok(())
 }
 
-fn temporary(path: &Path) -> PathBuf {
+/// The name that `path` bears for a while: `prefix`, the process, its own name.
+fn named(prefix: &str, path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{TEMPORARY}{}-{name}", std::process::id()))
+    path.with_file_name(format!("{prefix}{}-{name}", std::process::id()))
 }
 
-/// Whether a name is one that [`temporary`] makes: nothing else is ever removed.
-fn is_temporary(name: &str) -> bool {
-    name.strip_prefix(TEMPORARY)
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(process, _)| process.parse::<u32>().is_ok())
+/// The own name of what bears a name that [`named`] makes: nothing else is ever touched.
+fn original<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    let (process, original) = name.strip_prefix(prefix)?.split_once('-')?;
+    process.parse::<u32>().ok().map(|_| original)
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(Error::io(path, "write the file"))
+fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
-/// A folder cannot be renamed onto one that has files, so the old one is moved aside first.
+fn rename(from: &Path, to: &Path, action: &'static str) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io(to, action))
+}
+
+/// A folder cannot be renamed onto one that has files, so the old one is moved aside first. A process
+/// that is killed between the two renames leaves it to [`remove_leftovers`] to put the old one back.
 fn replace_folder(new: &Path, path: &Path) -> Result<()> {
-    if path.exists() {
-        let old = new.with_extension("old");
-        fs::rename(path, &old).map_err(Error::io(path, "move the old folder aside"))?;
-        fs::rename(new, path).map_err(Error::io(path, "put the folder in place"))?;
-        fs::remove_dir_all(&old).map_err(Error::io(&old, "remove the folder"))
-    } else {
-        fs::rename(new, path).map_err(Error::io(path, "put the folder in place"))
+    if !path.exists() {
+        return rename(new, path, "put the folder in place");
     }
+    let old = named(ASIDE, path);
+    fs::rename(path, &old).map_err(Error::io(path, "move the old folder aside"))?;
+    if let Err(error) = rename(new, path, "put the folder in place") {
+        let _ = fs::rename(&old, path);
+        return Err(error);
+    }
+    // Not before the new one is sure to last may the old one go.
+    sync_parent(path)?;
+    fs::remove_dir_all(&old).map_err(Error::io(&old, "remove the folder"))
 }
 
 fn sync_parent(path: &Path) -> Result<()> {
@@ -158,18 +225,93 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
+    /// The files of a folder and what is in them; of folders in it, their names alone.
+    fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut found: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                (name, fs::read(entry.path()).unwrap_or_default())
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_process_killed_at_any_point_of_replacing_a_folder_leaves_the_old_one_or_the_new_one() {
+        let with = |content: &[u8]| {
+            let folder = tempfile::tempdir().unwrap();
+            write_folder(&folder.path().join("best"), &[("a", content)]).unwrap();
+            content_of_best(folder.path())
+        };
+        let (old, new) = (with(b"old"), with(b"new"));
+        // The names that are there after each step; another process's, as after a kill.
+        for (names, expected) in [
+            (["best", ".tmp-1-best"].as_slice(), &old),
+            (&[".old-1-best", ".tmp-1-best"], &old),
+            (&[".old-1-best"], &old),
+            (&[".old-1-best", "best"], &new),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            for (index, name) in names.iter().enumerate() {
+                let content: &[u8] = if index == 0 { b"old" } else { b"new" };
+                write_folder(&path.join(name), &[("a", content)]).unwrap();
+            }
+            remove_leftovers(path).unwrap();
+            assert_eq!(content_of_best(path), *expected, "{names:?}");
+            assert_eq!(content(path).len(), 1, "{names:?}");
+        }
+    }
+
+    fn content_of_best(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        content(&folder.join("best"))
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_put_in_place_leaves_the_old_one_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best");
+        write_folder(&path, &[("a", b"old")]).unwrap();
+        let before = content(&path);
+        assert!(replace_folder(&folder.path().join("missing"), &path).is_err());
+        assert_eq!(content(&path), before);
+        assert_eq!(content(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_read_as_it_was_written_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step");
+        write_folder(&path, &[("a", b"1"), ("b", b"2")]).unwrap();
+        assert_eq!(read_folder(&path, ["b", "a"]).unwrap(), [b"2", b"1"]);
+        let refused = |name: &str| {
+            let error = read_folder(&path, ["b", "a"]).unwrap_err();
+            assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+            assert!(error.to_string().starts_with(path.join(name).to_str().unwrap()), "{error}");
+        };
+        fs::write(path.join("a"), b"2").unwrap();
+        refused("a");
+        fs::remove_file(path.join("a")).unwrap();
+        refused("a");
+        fs::remove_file(path.join("SHA256SUMS")).unwrap();
+        refused("SHA256SUMS");
+    }
+
     #[test]
     fn leftovers_are_removed_and_other_files_kept() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".tmp-1-step-2")).unwrap();
         fs::write(folder.path().join(".tmp-1-file"), b"").unwrap();
-        for name in ["file", ".tmp-notes", ".tmp-mine-file"] {
+        for name in ["file", ".tmp-notes", ".tmp-mine-file", ".old-notes"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
         remove_leftovers(folder.path()).unwrap();
         let mut left: Vec<_> =
             fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
         left.sort();
-        assert_eq!(left, [".tmp-mine-file", ".tmp-notes", "file"]);
+        assert_eq!(left, [".old-notes", ".tmp-mine-file", ".tmp-notes", "file"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Weights, training state and run directories on disk.
 //!
-//! `durable` puts whole files in place; [`weights`] reads and writes safetensors files;
+//! `durable` puts whole files in place; `sums` tells a damaged one; [`weights`] reads and writes safetensors files;
 //! [`run`] is the layout of a run directory; [`state`] the content of one of its checkpoints.
 //!
 //! ```text
@@ -8,11 +8,13 @@
 //! RUN/model.safetensors               the weights after the last step, or their averages
 //! RUN/metrics.jsonl                   a line an epoch
 //! RUN/checkpoints/step-00001830/      model.safetensors, training_state.safetensors,
-//!                                     trainer_state.json; the last two of them are kept
+//!                                     trainer_state.json, SHA256SUMS over these three;
+//!                                     the last two checkpoints are kept
 //! RUN/checkpoints/best/               the same, of the epoch with the best validation accuracy
 //! ```
 
 pub(crate) mod durable;
 pub mod run;
 pub mod state;
+mod sums;
 pub mod weights;

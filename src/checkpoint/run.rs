@@ -153,7 +153,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when it cannot be created.
     pub fn next_free(parent: &Path) -> Result<PathBuf> {
-        fs::create_dir_all(parent).map_err(Error::io(parent, "create the folder"))?;
+        durable::create_folder(parent)?;
         let entries = fs::read_dir(parent).map_err(Error::io(parent, "read the folder"))?;
         let highest = entries
             .flatten()
@@ -186,7 +186,7 @@ impl RunDir {
         if_exists: IfExists,
         keep: usize,
     ) -> Result<(Self, Option<Checkpoint>, Vec<Error>)> {
-        fs::create_dir_all(path).map_err(Error::io(path, "create the folder"))?;
+        durable::create_folder(path)?;
         let holds_run = [CONFIG, MODEL, METRICS, CHECKPOINTS].iter().any(|f| path.join(f).exists());
         if holds_run && if_exists == IfExists::Refuse {
             let reason =

@@ -21,12 +21,17 @@ const ADAM: &str = "adam.";
 const LAST: &str = "weights.";
 
 /// Everything in a checkpoint.
+///
+/// On disk it is a folder of three files and `SHA256SUMS`, their digests, as `sha256sum -c` reads them.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// Weights, optimizer state and position.
     pub state: TrainerState,
     /// The metrics of all epochs so far.
     pub history: Vec<EpochMetrics>,
+    /// What computed the steps so far, see [`instruction_set`](crate::recurrence::instruction_set);
+    /// where several did, all of them, as in `avx512, avx2`. Empty in checkpoints that do not say.
+    pub instruction_set: String,
 }
 
 /// `trainer_state.json`.
@@ -37,6 +42,8 @@ struct TrainerStateFile {
     #[serde(flatten)]
     position: Position,
     history: Vec<EpochMetrics>,
+    #[serde(default)]
+    instruction_set: String,
 }
 
 impl Checkpoint {
@@ -58,6 +65,7 @@ impl Checkpoint {
             step: self.state.adam.step,
             position: self.state.position.clone(),
             history: self.history.clone(),
+            instruction_set: self.instruction_set.clone(),
         };
         let json = serde_json::to_vec_pretty(&file)
             .map_err(|error| Error::checkpoint(path, error.to_string()))?;
@@ -74,16 +82,18 @@ impl Checkpoint {
     /// Reads a checkpoint of a run with these settings.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be read, [`Error::Checkpoint`] when one is damaged or does
-    /// not fit the settings.
+    /// [`Error::Checkpoint`] when a file is missing, has not the digest that `SHA256SUMS` says, or does
+    /// not fit the settings; [`Error::Io`] when one cannot be read.
     pub fn load(path: &Path, model: &ClassifierConfig, training: &TrainConfig) -> Result<Self> {
-        let json_path = path.join(TRAINER_STATE);
-        let json = std::fs::read(&json_path).map_err(Error::io(&json_path, "read the file"))?;
+        let [json, weights, training_state] =
+            durable::read_folder(path, [TRAINER_STATE, MODEL, TRAINING_STATE])?;
         let file: TrainerStateFile = serde_json::from_slice(&json)
-            .map_err(|error| Error::checkpoint(&json_path, error.to_string()))?;
-        let weights = weights::load(&path.join(MODEL), model, training.dtype.dtype())?;
+            .map_err(|error| Error::checkpoint(path.join(TRAINER_STATE), error.to_string()))?;
+        let model_path = path.join(MODEL);
+        let weights = weights::parse(&model_path, &weights)?;
+        let weights = weights::fit(&model_path, weights, model, training.dtype.dtype())?;
         let (mut moments, mut last) = (BTreeMap::new(), BTreeMap::new());
-        for (name, tensor) in weights::read(&path.join(TRAINING_STATE))? {
+        for (name, tensor) in weights::parse(&path.join(TRAINING_STATE), &training_state)? {
             match name.strip_prefix(LAST) {
                 Some(name) => last.insert(name.to_string(), tensor),
                 None => moments.insert(name.strip_prefix(ADAM).unwrap_or(&name).into(), tensor),
@@ -95,6 +105,6 @@ impl Checkpoint {
         };
         let adam = AdamState { step: file.step, moments };
         let state = TrainerState { position: file.position, weights, adam, average };
-        Ok(Self { state, history: file.history })
+        Ok(Self { state, history: file.history, instruction_set: file.instruction_set })
     }
 }

@@ -44,11 +44,15 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged or holds numbers
 /// that Candle cannot read.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let content = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+    parse(path, &std::fs::read(path).map_err(Error::io(path, "read the file"))?)
+}
+
+/// As [`read`], of a file's content; `path` is for the error.
+pub(crate) fn parse(path: &Path, content: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let damaged = |error: &dyn std::fmt::Display| {
         Error::checkpoint(path, format!("not a whole safetensors file: {error}"))
     };
-    let tensors = SafeTensors::deserialize(&content).map_err(|error| damaged(&error))?;
+    let tensors = SafeTensors::deserialize(content).map_err(|error| damaged(&error))?;
     tensors
         .iter()
         .map(|(name, view)| {
@@ -83,8 +87,17 @@ pub fn load(
     config: &ClassifierConfig,
     dtype: DType,
 ) -> Result<BTreeMap<String, Tensor>> {
+    fit(path, read(path)?, config, dtype)
+}
+
+/// As [`load`], of tensors that were read; `path` is for the error.
+pub(crate) fn fit(
+    path: &Path,
+    mut tensors: BTreeMap<String, Tensor>,
+    config: &ClassifierConfig,
+    dtype: DType,
+) -> Result<BTreeMap<String, Tensor>> {
     let fail = |reason: String| Error::checkpoint(path, reason);
-    let mut tensors = read(path)?;
     let mut parameters = config.parameters();
     let extra_biases: Vec<(String, Vec<usize>)> = parameters
         .iter()

@@ -150,8 +150,15 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             args.say("this run is finished: there is nothing to resume")?;
             return Ok(ExitCode::SUCCESS);
         }
-        Start::Resumed { step, damaged } => {
+        Start::Resumed { step, damaged, begun_with } => {
             damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            if let Some(before) = begun_with.filter(|_| !args.quiet) {
+                let now = candle_rnn::recurrence::instruction_set(&device)?;
+                screen::note(&format!(
+                    "note: this run was begun with {before}, this machine computes with {now}: the \
+                     last bits may differ from an uninterrupted run"
+                ));
+            }
             args.say(&format!("resuming after step {step}"))?;
         }
         Start::New { damaged } => {

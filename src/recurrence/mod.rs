@@ -46,6 +46,8 @@ pub(crate) use op::dense_packed;
 pub use op::{dense, rnn_sequence, rnn_step, run_layer};
 pub use packed::PackedWeights;
 
+use candle_core::Device;
+
 use crate::{Error, Result};
 
 /// Gives the memory back that calls keep for the calls after them.
@@ -53,10 +55,27 @@ pub fn release_memory() {
     cpu::release_memory();
 }
 
+/// What computes on a device: of the CPU, the instruction set of the kernels, such as `avx512`, `avx2`,
+/// `neon` or `portable`; of a GPU, `cuda` or `metal`.
+///
+/// Each sums in an order of its own: of the same training, another one may compute other last bits.
+///
+/// # Errors
+/// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that is not there.
+pub fn instruction_set(device: &Device) -> Result<&'static str> {
+    match device {
+        Device::Cpu => {
+            cpu::Isa::chosen().map(cpu::Isa::name).map_err(|text| Error::Config(text.to_string()))
+        }
+        Device::Cuda(_) => Ok("cuda"),
+        Device::Metal(_) => Ok("metal"),
+    }
+}
+
 /// What must hold before the fused op can run on this CPU.
 ///
 /// # Errors
 /// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that is not there.
 pub(crate) fn check_cpu() -> Result<()> {
-    cpu::Isa::chosen().map(|_| ()).map_err(|text| Error::Config(text.to_string()))
+    instruction_set(&Device::Cpu).map(|_| ())
 }

@@ -10,6 +10,7 @@ use super::{EpochMetrics, Event, Trainer};
 use crate::checkpoint::run::{IfExists, RunConfig, RunDir};
 use crate::checkpoint::state::Checkpoint;
 use crate::data::mnist::Mnist;
+use crate::recurrence;
 use crate::{Error, Result};
 
 /// Trains, and saves so that nothing but the steps since the last save can be lost.
@@ -18,6 +19,8 @@ pub struct Session {
     run: RunDir,
     history: Vec<EpochMetrics>,
     config: SessionConfig,
+    /// What computed the steps so far.
+    instruction_set: String,
 }
 
 /// How a session keeps its run; none of it changes the model.
@@ -53,6 +56,9 @@ pub enum Start {
         step: u64,
         /// Newer checkpoints that could not be read.
         damaged: Vec<Error>,
+        /// What computed the steps so far, where this machine does not compute as all of them were:
+        /// the last bits may then differ from those of an uninterrupted run.
+        begun_with: Option<String>,
     },
     /// The run was finished already.
     Finished,
@@ -84,9 +90,10 @@ impl Session {
         let SessionConfig { if_exists, keep, .. } = session;
         let mut trainer = Trainer::classifier(&config.training, data, device)?;
         let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists, keep)?;
+        let mut instruction_set = recurrence::instruction_set(device)?.to_string();
         let (history, start) = match checkpoint {
             None => (Vec::new(), Start::New { damaged }),
-            Some(Checkpoint { state, history }) => {
+            Some(Checkpoint { state, history, instruction_set: before }) => {
                 trainer.restore(&state)?;
                 // Epochs that ended after this checkpoint was saved will be run again; and what was
                 // damaged since is whole again.
@@ -95,11 +102,12 @@ impl Session {
                 if trainer.is_done() {
                     (history, Start::Finished)
                 } else {
-                    (history, Start::Resumed { step: state.adam.step, damaged })
+                    let begun_with = join(&before, &mut instruction_set).then_some(before);
+                    (history, Start::Resumed { step: state.adam.step, damaged, begun_with })
                 }
             }
         };
-        Ok((Self { trainer, run, history, config: session }, start))
+        Ok((Self { trainer, run, history, config: session, instruction_set }, start))
     }
 
     /// Trains to the end, or until `on_event` breaks, which saves a checkpoint first.
@@ -181,6 +189,22 @@ impl Session {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint> {
-        Ok(Checkpoint { state: self.trainer.state()?, history: self.history.clone() })
+        Ok(Checkpoint {
+            state: self.trainer.state()?,
+            history: self.history.clone(),
+            instruction_set: self.instruction_set.clone(),
+        })
     }
+}
+
+/// Puts the instruction sets of earlier steps before this session's; whether they are others.
+fn join(before: &str, now: &mut String) -> bool {
+    if before.is_empty() || before == now {
+        return false;
+    }
+    *now = match before.split(", ").any(|name| name == now) {
+        true => before.to_string(),
+        false => format!("{before}, {now}"),
+    };
+    true
 }

@@ -1,8 +1,10 @@
 //! The program itself, as a script sees it: arguments in; exit code, output and files out.
 //!
 //! [`train`]: what a training run prints and leaves behind; [`resume`]: runs that were interrupted,
-//! killed, or are being written; [`settings`]: TOML files and recipes; [`report`]: pictures and comparisons;
-//! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
+//! killed, or are being written; [`kills`]: killed at any moment at all; [`faults`]: full disks and
+//! folders that refuse or vanish; [`damage`]: files whose bits have changed; [`threads`],
+//! [`instruction_set`]: what computes; [`settings`]: TOML files and recipes; [`report`]: pictures and
+//! comparisons; [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`.
 //!
 //! Everything runs on the sample and with few units: what is tested here is not how well it learns.
@@ -11,11 +13,18 @@
 mod bad_data;
 mod bad_output;
 mod bad_run;
+mod damage;
+#[cfg(unix)]
+mod faults;
+mod instruction_set;
+#[cfg(unix)]
+mod kills;
 mod look;
 mod predict;
 mod report;
 mod resume;
 mod settings;
+mod threads;
 mod train;
 
 use std::collections::BTreeMap;
@@ -23,7 +32,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::cargo::cargo_bin;
+use candle_rnn::checkpoint::run;
+use candle_rnn::checkpoint::state::Checkpoint;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// What a command did.
@@ -97,8 +109,16 @@ impl Place {
     }
 
     fn command(&self) -> std::process::Command {
-        let mut command = std::process::Command::new(cargo_bin!("candle-rnn"));
+        self.wrapped(&[])
+    }
+
+    /// `candle-rnn` as another command's last arguments.
+    fn wrapped(&self, wrapper: &[&str]) -> std::process::Command {
+        let program = cargo_bin!("candle-rnn");
+        let words = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]).collect::<Vec<_>>();
+        let mut command = std::process::Command::new(words[0]);
         command
+            .args(&words[1..])
             .current_dir(&self.0)
             .env("HOME", self.0.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
@@ -143,6 +163,21 @@ impl Place {
         std::fs::write(self.path(name), content).unwrap();
     }
 
+    /// Changes a JSON file of a checkpoint, and its sums with it.
+    fn change_state(&self, checkpoint: &str, change: impl FnOnce(&mut Value)) {
+        let name = format!("{checkpoint}/trainer_state.json");
+        let mut state = serde_json::from_str(&self.text(&name)).unwrap();
+        change(&mut state);
+        self.write(&name, serde_json::to_vec(&state).unwrap());
+        std::fs::remove_file(self.path(&format!("{checkpoint}/SHA256SUMS"))).unwrap();
+        let lines = self.files(checkpoint).into_iter().map(|(name, content)| {
+            let digest = Sha256::digest(content);
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}  {}\n", name.display())
+        });
+        self.write(&format!("{checkpoint}/SHA256SUMS"), lines.collect::<String>());
+    }
+
     fn exists(&self, name: &str) -> bool {
         self.path(name).exists()
     }
@@ -159,6 +194,62 @@ impl Place {
     fn metrics(&self, run: &str) -> Vec<Value> {
         let text = self.text(&format!("{run}/metrics.jsonl"));
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A run of 40 steps, saved every 10, in `whole`; and in `run` the same as if it had stopped after
+/// step 30.
+const STOPPED: &str = "--epochs 4 --save-every 10";
+
+impl Place {
+    fn stopped() -> Self {
+        let place = Self::new();
+        place.train("whole", STOPPED);
+        place.copy("whole", "run");
+        std::fs::remove_dir_all(place.path("run/checkpoints/step-00000040")).unwrap();
+        std::fs::remove_file(place.path("run/model.safetensors")).unwrap();
+        place
+    }
+
+    /// Two runs ended the same way: the weights, the metrics but for times, and the checkpoints, of
+    /// which there is no other trace.
+    #[track_caller]
+    fn assert_ended_alike(&self, run: &str, other: &str) {
+        let timeless = |run: &str| {
+            let mut metrics = self.metrics(run);
+            for line in metrics.iter_mut().filter_map(Value::as_object_mut) {
+                line.retain(|name, _| name != "seconds" && name != "examples_per_second");
+            }
+            metrics
+        };
+        assert_eq!(timeless(run), timeless(other));
+        let (run, other) = (self.files(run), self.files(other));
+        for (name, content) in &other {
+            let found = run.get(name).unwrap_or_else(|| panic!("no {}", name.display()));
+            let is_tensors = name.extension().is_some_and(|extension| extension == "safetensors");
+            assert!(!is_tensors || content == found, "{}", name.display());
+        }
+        // A process that was killed after its last save has not removed the checkpoint before.
+        let surplus = run.keys().filter(|name| !other.contains_key(*name));
+        let surplus: Vec<_> = surplus.filter(|name| !name.starts_with("checkpoints")).collect();
+        assert_eq!(surplus, Vec::<&PathBuf>::new());
+        let temporary = |name: &&PathBuf| name.to_string_lossy().contains("/.");
+        assert_eq!(run.keys().find(temporary), None);
+    }
+
+    /// Every checkpoint of a run that bears its own name is whole; how many there are.
+    #[track_caller]
+    fn whole_checkpoints(&self, run: &str) -> usize {
+        let folder = self.path(run).join("checkpoints");
+        if !folder.exists() || !self.exists(&format!("{run}/config.json")) {
+            return 0;
+        }
+        let config = run::read_config(&self.path(run)).unwrap();
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let named = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+        named
+            .map(|entry| Checkpoint::load(&entry.path(), &config.model, &config.training).unwrap())
+            .count()
     }
 }
 

@@ -1,0 +1,240 @@
+//! What an operating system can do to a run: a disk that is full, folders that may not be written or
+//! are gone. Each costs one line and the steps since the last checkpoint, no more.
+//!
+//! Limits and permissions are there for every user. Mounts need a mount namespace: where there is
+//! none, those two tests say so and pass.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Outcome, Place, STOPPED};
+
+/// A run of 120 steps, saved 24 times: long enough for something to happen to it.
+const STEADY: &str = "--epochs 12 --save-every 5 --quiet";
+
+fn train(args: &str) -> Vec<String> {
+    let args = format!("train {}", crate::small(args));
+    args.split_whitespace().map(str::to_string).collect()
+}
+
+#[track_caller]
+fn outcome(mut command: Command) -> Outcome {
+    command.output().unwrap().into()
+}
+
+impl Place {
+    /// A run that [`Place::stopped`] at step 30 and then failed is as it was there, and goes on to the
+    /// end of the undisturbed one.
+    #[track_caller]
+    fn assert_goes_on(&self, run: &str) {
+        let checkpoint = |run: &str| self.files(&format!("{run}/checkpoints/step-00000030"));
+        assert_eq!(checkpoint(run), checkpoint("run"));
+        self.whole_checkpoints(run);
+        let outcome = self.train(run, &format!("{STOPPED} --resume"));
+        assert_eq!(outcome.stderr, "");
+        // Step 40 may have been saved, and the end of its epoch not.
+        let resumed = [30, 40].map(|step| format!("resuming after step {step}"));
+        assert!(resumed.iter().any(|text| outcome.stdout.contains(text)), "{}", outcome.stdout);
+        self.assert_ended_alike(run, "whole");
+    }
+
+    /// Starts a steady run and waits until it has saved something.
+    fn start(&self, mut command: Command, run: &str) -> Child {
+        command.args(train(&format!("{STEADY} --out {run}")));
+        let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while !self.exists(&format!("{run}/checkpoints/step-00000005")) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint yet");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running
+    }
+
+    /// Resumes a steady run that failed, to the end of one that did not.
+    #[track_caller]
+    fn assert_steady(&self, run: &str) {
+        assert!(self.whole_checkpoints(run) > 0);
+        self.train(run, &format!("{STEADY} --resume"));
+        self.train("steady", STEADY);
+        self.assert_ended_alike(run, "steady");
+    }
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+/// A command for which permissions hold: of root's rights, the one to pass them over is taken away.
+fn bound_by_permissions(place: &Place) -> Command {
+    let without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    place.wrapped(if is_root() { without.as_slice() } else { &[] })
+}
+
+fn set_permissions(place: &Place, name: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(place.path(name), PermissionsExt::from_mode(mode)).unwrap();
+}
+
+/// How to run a command whose mounts end with it, if this user may.
+fn own_mounts() -> Option<&'static [&'static str]> {
+    let ways: [&'static [&'static str]; 2] =
+        [&["unshare", "--mount"], &["unshare", "--user", "--map-root-user", "--mount"]];
+    let works = |way: &&[&str]| {
+        let try_it = ["sh", "-c", "mount -t tmpfs none /mnt"];
+        let output = Command::new(way[0]).args(&way[1..]).args(try_it).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let found = ways.into_iter().find(works);
+    if found.is_none() {
+        eprintln!("no mount namespace for this user: nothing tested");
+    }
+    found
+}
+
+#[test]
+fn a_file_that_may_not_grow_ends_the_run_with_its_name_and_the_run_goes_on_later() {
+    let place = Place::stopped();
+    for name in [
+        "metrics.jsonl",
+        "model.safetensors",
+        "checkpoints/step-00000040/training_state.safetensors",
+    ] {
+        place.copy("run", "again");
+        // As many blocks of 512 bytes as the file does not fit into, or for the first one none; the
+        // signal for it would end the process.
+        let size = place.read(&format!("whole/{name}")).len();
+        let blocks = if name == "metrics.jsonl" { 0 } else { (size - 1) / 512 };
+        let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let mut command = place.wrapped(&["sh", "-c", &limit, "sh"]);
+        command.args(train(&format!("{STOPPED} --quiet --resume --out again")));
+        // Of `best` or of step 40, as the accuracies may be.
+        let file = name.rsplit('/').next().unwrap();
+        let says = format!("/{file}: cannot write the file: File too large");
+        outcome(command).failed_saying(&["error: again/", &says]);
+        place.assert_goes_on("again");
+        std::fs::remove_dir_all(place.path("again")).unwrap();
+    }
+    // With no checkpoint yet, it begins anew.
+    let mut command = place.wrapped(&["sh", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"]);
+    command.args(train(&format!("{STOPPED} --quiet --out again")));
+    outcome(command)
+        .failed_saying(&["again/checkpoints/step-00000010/training_state", "too large"]);
+    assert_eq!(place.whole_checkpoints("again"), 0);
+    place.train("again", &format!("{STOPPED} --resume"));
+    place.assert_ended_alike("again", "whole");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_with_room_for_the_first_few_pages_alone_costs_the_steps_since_the_last_checkpoint() {
+    let Some(own_mounts) = own_mounts() else { return };
+    let place = Place::stopped();
+    std::fs::create_dir(place.path("disk")).unwrap();
+    // A disk that holds the run, and whose last free pages are as many as the first argument.
+    let script = "
+        set -e
+        mount -t tmpfs -o size=1m none disk
+        cp -r run disk/run
+        dd if=/dev/zero of=disk/ballast bs=4096 2>dd || true
+        truncate -s -$(($1 * 4096)) disk/ballast
+        shift
+        cd disk
+        code=0; \"$@\" || code=$?
+        cp -r run ../again
+        exit $code";
+    let mut failed = Vec::new();
+    for pages in (0..12).map(|pages| pages.to_string()) {
+        let wrapper = [own_mounts, &["sh", "-c", script, "sh", &pages]].concat();
+        let mut command = place.wrapped(&wrapper);
+        command.args(train(&format!("{STOPPED} --quiet --resume --out run")));
+        let outcome = outcome(command);
+        if outcome.code == Some(0) {
+            place.assert_ended_alike("again", "whole");
+        } else {
+            let outcome = outcome.failed_saying(&["error: run/", "No space left on device"]);
+            failed.push(outcome.stderr);
+            place.assert_goes_on("again");
+        }
+        std::fs::remove_dir_all(place.path("again")).unwrap();
+    }
+    // Files of the run and of checkpoints had their turn.
+    for name in ["run/metrics.jsonl", "/training_state.safetensors"] {
+        assert!(failed.iter().any(|line| line.contains(name)), "{name}: {failed:?}");
+    }
+    assert!((3..12).contains(&failed.len()), "{failed:?}");
+}
+
+#[test]
+fn a_folder_that_may_no_longer_be_written_ends_the_run_with_its_name() {
+    let place = Place::new();
+    let running = place.start(bound_by_permissions(&place), "run");
+    set_permissions(&place, "run/checkpoints", 0o555);
+    let outcome = Outcome::from(running.wait_with_output().unwrap());
+    outcome.failed_saying(&["error: run/checkpoints/", "cannot ", "Permission denied"]);
+    // Nor can it be resumed before that is put right.
+    let mut command = bound_by_permissions(&place);
+    command.args(train(&format!("{STEADY} --resume --out run")));
+    self::outcome(command).failed_saying(&["run/checkpoints/", "Permission denied"]);
+    set_permissions(&place, "run/checkpoints", 0o755);
+    place.assert_steady("run");
+}
+
+#[test]
+fn a_run_in_a_folder_that_may_not_be_written_is_refused() {
+    let place = Place::stopped();
+    let before = place.files("run");
+    set_permissions(&place, "run", 0o555);
+    let mut command = bound_by_permissions(&place);
+    command.args(train(&format!("{STOPPED} --quiet --resume --out run")));
+    outcome(command).failed_saying(&["error: run/", "Permission denied"]);
+    set_permissions(&place, "run", 0o755);
+    assert_eq!(place.files("run"), before);
+    place.copy("run", "again");
+    place.assert_goes_on("again");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_becomes_read_only_in_mid_run_ends_the_run_with_one_line() {
+    let Some(own_mounts) = own_mounts() else { return };
+    let place = Place::new();
+    // Refused for as long as a file there is being written.
+    let script = "
+        \"$@\" & running=$!
+        until [ -d run/checkpoints/step-00000005 ]; do sleep 0.001; done
+        mount --bind run/checkpoints run/checkpoints
+        until mount -o remount,bind,ro run/checkpoints 2>refused; do :; done
+        wait $running";
+    let mut command = place.wrapped(&[own_mounts, &["sh", "-c", script, "sh"]].concat());
+    command.args(train(&format!("{STEADY} --out run")));
+    outcome(command).failed_saying(&["error: run/checkpoints/", "Read-only file system"]);
+    place.assert_steady("run");
+}
+
+#[test]
+fn a_run_that_is_moved_away_in_mid_run_ends_with_one_line_and_goes_on_where_it_is() {
+    let place = Place::new();
+    let running = place.start(place.command(), "run");
+    std::fs::rename(place.path("run"), place.path("elsewhere")).unwrap();
+    let outcome = Outcome::from(running.wait_with_output().unwrap());
+    outcome.failed_saying(&["error: run/", "cannot ", "No such file or directory"]);
+    assert!(!place.exists("run"));
+    place.assert_steady("elsewhere");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_that_is_always_full_is_no_place_for_a_run() {
+    let place = Place::new();
+    for out in ["/dev/full", "/dev/full/run"] {
+        let command = format!("train {} --quiet --out {out}", crate::small(""));
+        place.run(&command).failed_saying(&[out, "cannot create the folder"]);
+    }
+    // A link to it is replaced, as a file is.
+    place.train("whole", "");
+    std::fs::create_dir(place.path("run")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", place.path("run/metrics.jsonl")).unwrap();
+    place.train("run", "--resume");
+    place.assert_ended_alike("run", "whole");
+}

@@ -1,0 +1,34 @@
+//! The number of threads, which is no setting of the model: it changes no bit.
+
+use crate::Place;
+
+/// Trains with several numbers of threads and compares the weights.
+#[track_caller]
+fn same_bits(args: &str) {
+    let place = Place::new();
+    for threads in ["1", "2", "3", "5"] {
+        place.train(threads, &format!("{args} --threads {threads}"));
+        let model = place.read(&format!("{threads}/model.safetensors"));
+        let same = model == place.read("1/model.safetensors");
+        assert!(same, "{args}: other bits with {threads} threads");
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_a_small_model() {
+    same_bits("");
+}
+
+// Large enough that a batch's rows, and with 150 units the weights' gradients, are shared out.
+#[test]
+fn the_number_of_threads_changes_no_bit_of_a_large_model() {
+    same_bits("--hidden 150 --batch-size 150 --epochs 1");
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_where_everything_is_on() {
+    same_bits(
+        "--cell lstm --hidden 64 --layers 2 --bidirectional --dropout 0.2 --readout mean-max \
+         --shift 1 --ema 0.99 --clip-norm 1 --epochs 1",
+    );
+}
