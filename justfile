@@ -144,7 +144,7 @@ memcheck *ARGS:
     # The bits for several threads: large sizes, and threads that wait at valgrind's pace.
     exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
 
-# Kills and fails a training at every system call of its saves, and at 50 random moments (about 10 minutes); strace, installed if need be
+# Kills and fails a training at every system call of its saves, and at 50 random moments (minutes); strace, installed if need be
 [group('work')]
 [no-exit-message]
 kill-test *ARGS: strace
