@@ -226,13 +226,15 @@ impl RunDir {
 
     /// Removes what an earlier run left, and writes the configuration.
     fn begin(&self) -> Result<()> {
-        for name in self.made()? {
-            let path = self.path.join(name);
-            fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
-        }
+        // In this order: a process that is killed meanwhile leaves settings without a checkpoint, which is
+        // how a run looks that has just begun.
         let checkpoints = self.path.join(CHECKPOINTS);
         if checkpoints.exists() {
             durable::remove_folder(&checkpoints)?;
+        }
+        for name in self.made()? {
+            let path = self.path.join(name);
+            fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
         }
         fs::create_dir(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
         let path = self.path.join(CONFIG);
@@ -249,9 +251,11 @@ impl RunDir {
         let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, CARD];
-        Ok(names
-            .filter(|name| known.contains(&name.as_str()) || name.starts_with(EVENTS))
-            .collect())
+        let is_known = |name: &String| known.contains(&name.as_str()) || name.starts_with(EVENTS);
+        let mut made: Vec<String> = names.filter(is_known).collect();
+        // The settings last.
+        made.sort_by_key(|name| name == CONFIG);
+        Ok(made)
     }
 
     /// Writes `train.toml`, the settings that train this run again.

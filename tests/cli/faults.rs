@@ -77,6 +77,7 @@ fn set_permissions(place: &Place, name: &str, mode: u32) {
 }
 
 /// How to run a command whose mounts end with it, if this user may.
+#[cfg(target_os = "linux")]
 fn own_mounts() -> Option<&'static [&'static str]> {
     let ways: [&'static [&'static str]; 2] =
         [&["unshare", "--mount"], &["unshare", "--user", "--map-root-user", "--mount"]];

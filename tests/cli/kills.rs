@@ -139,7 +139,7 @@ fn calls(place: &Place) -> BTreeMap<String, usize> {
 }
 
 /// Does something to each system call in turn, and resumes what is left.
-fn at_every_call(names: &[&str], what: &str, check: impl Fn(std::process::Output)) {
+fn at_every_call(names: &[&str], what: &str, check: impl Fn(&str, std::process::Output)) {
     let place = Place::new();
     let counts = calls(&place);
     println!("{what} at each of {counts:?}");
@@ -148,7 +148,7 @@ fn at_every_call(names: &[&str], what: &str, check: impl Fn(std::process::Output
             let inject = format!("inject={name}:{what}:when={n}");
             let trace = format!("trace={name}");
             let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
-            check(strace(&place, &options, "run").output().unwrap());
+            check(name, strace(&place, &options, "run").output().unwrap());
             place.assert_whole("run");
             place.train("run", TRACED);
             place.assert_ended_alike("run", "whole");
@@ -161,7 +161,7 @@ fn at_every_call(names: &[&str], what: &str, check: impl Fn(std::process::Output
 #[ignore = "minutes, and needs strace"]
 fn a_run_killed_at_any_system_call_ends_with_the_same_bits() {
     let names = CALLS.map(|name| name.trim_start_matches('?'));
-    at_every_call(&names, "signal=KILL", |output| {
+    at_every_call(&names, "signal=KILL", |_, output| {
         let status = output.status;
         assert_eq!(
             status.signal(),
@@ -177,7 +177,12 @@ fn a_run_killed_at_any_system_call_ends_with_the_same_bits() {
 fn a_run_in_which_any_system_call_fails_ends_with_one_line_and_goes_on_to_the_same_bits() {
     // Not openat: without its libraries the program does not start.
     let names = ["write", "fsync", "rename", "renameat", "mkdir", "mkdirat"];
-    at_every_call(&names, "error=EIO", |output| {
-        Outcome::from(output).failed_saying(&["error: run", "cannot ", "Input/output error"]);
+    at_every_call(&names, "error=EIO", |name, output| {
+        let outcome = Outcome::from(output);
+        if name == "write" && outcome.stderr.is_empty() {
+            // Calls are counted thread by thread: the line was the main thread's write of that number.
+            return assert_eq!(outcome.code, Some(1));
+        }
+        outcome.failed_saying(&[": cannot ", "Input/output error"]);
     });
 }

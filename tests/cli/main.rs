@@ -247,9 +247,12 @@ impl Place {
         let config = run::read_config(&self.path(run)).unwrap();
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
         let named = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
-        named
-            .map(|entry| Checkpoint::load(&entry.path(), &config.model, &config.training).unwrap())
-            .count()
+        let mut whole = 0;
+        for entry in named {
+            Checkpoint::load(&entry.path(), &config.model, &config.training).unwrap();
+            whole += 1;
+        }
+        whole
     }
 }
 
