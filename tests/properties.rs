@@ -25,7 +25,10 @@ use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 use targets::{gzip, settings, CUT};
 
-const TARGETS: [(&str, fn(&Path, &[u8]) -> bool); 5] = [
+/// A fuzz target: whether it accepts an input; it writes to the folder.
+type Target = fn(&Path, &[u8]) -> bool;
+
+const TARGETS: [(&str, Target); 5] = [
     ("idx", targets::idx),
     ("weights", targets::weights),
     ("checkpoint", targets::checkpoint),

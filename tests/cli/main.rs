@@ -223,7 +223,15 @@ impl Place {
             metrics
         };
         assert_eq!(timeless(run), timeless(other));
-        let (run, other) = (self.files(run), self.files(other));
+        // Each process leaves a file of events, with the time in its name.
+        let is_event_file =
+            |name: &Path| name.to_string_lossy().starts_with("events.out.tfevents.");
+        let files = |run: &str| {
+            let mut files = self.files(run);
+            files.retain(|name, _| !is_event_file(name));
+            files
+        };
+        let (run, other) = (files(run), files(other));
         for (name, content) in &other {
             let found = run.get(name).unwrap_or_else(|| panic!("no {}", name.display()));
             let is_tensors = name.extension().is_some_and(|extension| extension == "safetensors");
