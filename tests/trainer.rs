@@ -159,6 +159,26 @@ fn a_state_continues_with_the_same_bits_from_any_step() {
 }
 
 #[test]
+fn a_state_that_disagrees_with_itself_is_refused() {
+    let mut trainer = Trainer::new(Line::new(), config()).unwrap();
+    for _ in 0..8 {
+        trainer.next_event().unwrap();
+    }
+    let state = trainer.state().unwrap();
+    assert_eq!((state.position.epoch, state.position.batch, state.adam.step), (1, 2, 7));
+    let mut wrong = [state.clone(), state.clone(), state.clone(), state.clone(), state];
+    wrong[0].adam.step = u64::MAX;
+    wrong[1].position.waited = usize::MAX;
+    wrong[2].position.plateaus = u32::MAX;
+    wrong[3].position.batch = 1;
+    wrong[4].position.epoch = usize::MAX;
+    for state in wrong {
+        let error = trainer.restore(&state).unwrap_err();
+        assert!(matches!(error, Error::Config(_)), "{error}");
+    }
+}
+
+#[test]
 fn averages_are_in_place_while_something_is_measured_and_gone_after() {
     let mut trainer = Trainer::new(Line::new(), config()).unwrap();
     for _ in 0..3 {

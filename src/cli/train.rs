@@ -147,6 +147,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     args.say(&format!("run {}", out.display()))?;
     match start {
         Start::Finished => {
+            report::complete(&session)?;
             args.say("this run is finished: there is nothing to resume")?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -1,24 +1,68 @@
-//! Images moved a little, so that a model sees each in many places.
+//! Images moved, turned and zoomed a little, so that a model sees each in many forms.
 
 use super::mnist::{COLUMNS, PIXELS, ROWS};
 use crate::rng::Stream;
 
-/// How far an image is moved, right and down, in pixels.
-pub type Shift = [i8; 2];
-
-/// Draws a shift for each of `count` images, of at most `limit` pixels in either direction.
-pub(crate) fn shifts(rng: &mut Stream, count: usize, limit: usize) -> Vec<Shift> {
-    let places = (2 * limit + 1) as f64;
-    let mut draw = || (rng.unit() * places) as i8 - limit as i8;
-    (0..count).map(|_| [draw(), draw()]).collect()
+/// How far images may be moved, turned and zoomed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Pixels in either direction, down and to the right.
+    pub shift: usize,
+    /// Degrees in either direction.
+    pub rotate: f64,
+    /// The part by which an image may be larger or smaller.
+    pub zoom: f64,
 }
 
-/// Adds an image to `moved`, moved by `shift`; what enters is 0.
+/// What is done to an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// Pixels to the right and down.
+    pub shift: [i8; 2],
+    /// Radians, clockwise as images are seen.
+    pub angle: f32,
+    /// How many times larger it becomes.
+    pub scale: f32,
+}
+
+impl Limits {
+    /// Whether images stay as they are.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Draws a change for each of `count` images.
+    pub(crate) fn draw(&self, rng: &mut Stream, count: usize) -> Vec<Change> {
+        let places = (2 * self.shift + 1) as f64;
+        let is_moved_alone = self.rotate == 0. && self.zoom == 0.;
+        let mut draw = || {
+            let mut place = || (rng.unit() * places) as i8 - self.shift as i8;
+            let shift = [place(), place()];
+            // No number is drawn for what is not done: the others stay as they were.
+            if is_moved_alone {
+                return Change { shift, angle: 0., scale: 1. };
+            }
+            let angle = rng.symmetric(self.rotate.to_radians()) as f32;
+            let scale = rng.symmetric(self.zoom).exp() as f32;
+            Change { shift, angle, scale }
+        };
+        (0..count).map(|_| draw()).collect()
+    }
+}
+
+/// Adds an image to `changed`, with `change` done to it; what enters is 0.
 ///
 /// # Panics
 /// When the image has not 784 pixels.
-pub(crate) fn add_shifted(moved: &mut Vec<u8>, image: &[u8], [right, down]: Shift) {
+pub(crate) fn add_changed(changed: &mut Vec<u8>, image: &[u8], change: Change) {
     assert_eq!(image.len(), PIXELS, "an image has {PIXELS} pixels");
+    match (change.angle, change.scale) {
+        (0., 1.) => add_shifted(changed, image, change.shift),
+        _ => add_warped(changed, image, change),
+    }
+}
+
+fn add_shifted(moved: &mut Vec<u8>, image: &[u8], [right, down]: [i8; 2]) {
     let start = moved.len();
     moved.resize(start + PIXELS, 0);
     let (right, down) = (isize::from(right), isize::from(down));
@@ -33,6 +77,36 @@ pub(crate) fn add_shifted(moved: &mut Vec<u8>, image: &[u8], [right, down]: Shif
     }
 }
 
+/// Each pixel is where the change took it from, between four pixels of the image.
+fn add_warped(warped: &mut Vec<u8>, image: &[u8], Change { shift, angle, scale }: Change) {
+    let (sin, cos) = (angle.sin() / scale, angle.cos() / scale);
+    let middle = [(COLUMNS - 1) as f32 / 2., (ROWS - 1) as f32 / 2.];
+    let [right, down] = shift.map(f32::from);
+    // A frame of zeros around the image: what lies beyond it has no weight.
+    const WIDTH: usize = COLUMNS + 2;
+    let mut framed = [0f32; WIDTH * (ROWS + 2)];
+    for (row, pixels) in image.chunks_exact(COLUMNS).enumerate() {
+        let to = &mut framed[(row + 1) * WIDTH + 1..][..COLUMNS];
+        to.iter_mut().zip(pixels).for_each(|(to, pixel)| *to = f32::from(*pixel));
+    }
+    for row in 0..ROWS {
+        let y = row as f32 - middle[1] - down;
+        for column in 0..COLUMNS {
+            let x = column as f32 - middle[0] - right;
+            let from_x =
+                (cos * x + sin * y + middle[0] + 1.).clamp(0., (COLUMNS + 1) as f32 - 1e-3);
+            let from_y = (cos * y - sin * x + middle[1] + 1.).clamp(0., (ROWS + 1) as f32 - 1e-3);
+            let (left, top) = (from_x as usize, from_y as usize);
+            let (part_x, part_y) = (from_x - left as f32, from_y - top as f32);
+            let at = top * WIDTH + left;
+            let above = framed[at] + part_x * (framed[at + 1] - framed[at]);
+            let below = framed[at + WIDTH];
+            let below = below + part_x * (framed[at + WIDTH + 1] - below);
+            warped.push((above + part_y * (below - above)).round() as u8);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,7 +117,7 @@ mod tests {
         let image: Vec<u8> = (0..PIXELS).map(|at| (at % 251 + 1) as u8).collect();
         for shift in [[0, 0], [2, 0], [-3, 1], [0, -27], [27, 27], [5, -4]] {
             let mut moved = vec![9];
-            add_shifted(&mut moved, &image, shift);
+            add_changed(&mut moved, &image, Change { shift, angle: 0., scale: 1. });
             assert_eq!((moved.len(), moved[0]), (PIXELS + 1, 9));
             for row in 0..ROWS as i32 {
                 for column in 0..COLUMNS as i32 {
@@ -58,12 +132,64 @@ mod tests {
 
     #[test]
     fn shifts_are_drawn_evenly_up_to_their_limit() {
-        let drawn = shifts(&mut Stream::new(1, Purpose::Augment), 5000, 2);
+        let limits = Limits { shift: 2, ..Limits::default() };
+        let drawn = limits.draw(&mut Stream::new(1, Purpose::Augment), 5000);
         for place in -2..=2 {
             for axis in 0..2 {
-                let count = drawn.iter().filter(|shift| shift[axis] == place).count();
+                let count = drawn.iter().filter(|change| change.shift[axis] == place).count();
                 assert!((900..1100).contains(&count), "{place}: {count}");
             }
         }
+    }
+
+    #[test]
+    fn a_quarter_turn_takes_each_pixel_round_the_middle() {
+        let image: Vec<u8> = (0..PIXELS).map(|at| (at % 251 + 1) as u8).collect();
+        let mut turned = Vec::new();
+        let quarter = Change { shift: [0, 0], angle: std::f32::consts::FRAC_PI_2, scale: 1. };
+        add_changed(&mut turned, &image, quarter);
+        for row in 0..ROWS {
+            for column in 0..COLUMNS {
+                // Clockwise: the left column becomes the top row.
+                let expected = image[(ROWS - 1 - column) * COLUMNS + row];
+                assert_eq!(turned[row * COLUMNS + column], expected, "{row} {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_twice_as_large_is_its_middle_and_one_moved_besides_is_there_too() {
+        // A disc of radius 5: twice as large, a disc of radius 10.
+        let disc = |radius: f32, right: f32, down: f32| -> Vec<f32> {
+            let of = |at: usize| {
+                let (x, y) =
+                    ((at % COLUMNS) as f32 - 13.5 - right, (at / COLUMNS) as f32 - 13.5 - down);
+                (radius + 0.5 - x.hypot(y)).clamp(0., 1.) * 255.
+            };
+            (0..PIXELS).map(of).collect()
+        };
+        let image: Vec<u8> = disc(5., 0., 0.).into_iter().map(|pixel| pixel as u8).collect();
+        for (shift, angle) in [([0, 0], 0.), ([2, -1], 0.), ([-3, 1], 0.7)] {
+            let mut large = Vec::new();
+            add_changed(&mut large, &image, Change { shift, angle, scale: 2. });
+            let expected = disc(10., f32::from(shift[0]), f32::from(shift[1]));
+            let wrong: f32 =
+                large.iter().zip(&expected).map(|(a, b)| (f32::from(*a) - b).abs()).sum();
+            // Edges are twice as soft.
+            assert!(wrong / (PIXELS as f32) < 6., "{shift:?}: {}", wrong / PIXELS as f32);
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_stays_within_its_limits_and_moves_alone_draw_as_before() {
+        let limits = Limits { shift: 1, rotate: 10., zoom: 0.1 };
+        let drawn = limits.draw(&mut Stream::new(1, Purpose::Augment), 2000);
+        let most =
+            |value: fn(&Change) -> f32| drawn.iter().map(|c| value(c).abs()).fold(0., f32::max);
+        let (angle, zoom) = (most(|c| c.angle.to_degrees()), most(|c| c.scale.ln()));
+        assert!((9.9..=10.).contains(&angle) && (0.099..=0.1).contains(&zoom), "{angle} {zoom}");
+        let mut one = Stream::new(1, Purpose::Augment);
+        Limits { shift: 2, ..Limits::default() }.draw(&mut one, 10);
+        assert_eq!(one.position(), 40);
     }
 }

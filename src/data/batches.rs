@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::augment::{add_shifted, Shift};
+use super::augment::{add_changed, Change};
 use super::mnist::{Split, PIXELS};
 use super::view::View;
 use crate::{Error, Result};
@@ -85,26 +85,26 @@ impl Gather {
         Ok(Batch { x, labels: Tensor::from_vec(labels, count, &self.device)? })
     }
 
-    /// The same with each image moved by its shift.
+    /// The same with each image changed.
     ///
     /// # Errors
     /// As [`batch`](Self::batch).
     ///
     /// # Panics
-    /// As [`batch`](Self::batch), and when there is no shift for an image.
-    pub fn batch_of_shifted(
+    /// As [`batch`](Self::batch), and when there is no change for an image.
+    pub fn batch_of_changed(
         &self,
         split: &Split,
         indices: impl ExactSizeIterator<Item = usize> + Clone,
-        shifts: &[Shift],
+        changes: &[Change],
     ) -> Result<Batch> {
         let labels: Vec<u32> = indices.clone().map(|i| u32::from(split.labels()[i])).collect();
         let count = labels.len();
-        let mut moved = Vec::with_capacity(count * PIXELS);
+        let mut changed = Vec::with_capacity(count * PIXELS);
         for (number, index) in indices.enumerate() {
-            add_shifted(&mut moved, split.image(index), shifts[number]);
+            add_changed(&mut changed, split.image(index), changes[number]);
         }
-        let x = self.sequences(moved.chunks_exact(PIXELS))?;
+        let x = self.sequences(changed.chunks_exact(PIXELS))?;
         Ok(Batch { x, labels: Tensor::from_vec(labels, count, &self.device)? })
     }
 

@@ -89,9 +89,9 @@ fn read<const DIMS: usize>(
     let size = metadata.len();
     let whole = start.chain(file);
     if start == [0x1f, 0x8b] {
-        parse_gzip(BufReader::new(whole), path, magic, kind)
+        parse_gzip(BufReader::new(whole), size, path, magic, kind)
     } else {
-        parse_stream(whole, Some(size), path, magic, kind)
+        parse_stream(whole, Size::Plain(size), path, magic, kind)
     }
 }
 
@@ -102,25 +102,39 @@ fn parse<const DIMS: usize>(
     kind: &str,
 ) -> Result<([usize; DIMS], Vec<u8>)> {
     if content.starts_with(&[0x1f, 0x8b]) {
-        parse_gzip(content, name, magic, kind)
+        parse_gzip(content, content.len() as u64, name, magic, kind)
     } else {
-        parse_stream(content, Some(content.len() as u64), name, magic, kind)
+        parse_stream(content, Size::Plain(content.len() as u64), name, magic, kind)
     }
 }
 
 fn parse_gzip<const DIMS: usize>(
     compressed: impl std::io::BufRead,
+    size: u64,
     path: &Path,
     magic: u32,
     kind: &str,
 ) -> Result<([usize; DIMS], Vec<u8>)> {
-    parse_stream(MultiGzDecoder::new(compressed), None, path, magic, kind)
+    parse_stream(MultiGzDecoder::new(compressed), Size::Gzipped(size), path, magic, kind)
 }
 
-/// Reads header and body from `stream`, of which `size` bytes exist if that is known.
+/// How many bytes there are.
+#[derive(Clone, Copy)]
+enum Size {
+    /// Of the file as it is read.
+    Plain(u64),
+    /// Of the gzip data, which may hold a thousand times as much.
+    Gzipped(u64),
+}
+
+/// What gzip data may hold, beyond three times their own size: MNIST's 47 MB of training images, which
+/// shrink to a fifth, and not the gigabytes that a few kilobytes can stand for.
+const GZIPPED_LIMIT: u64 = 48 << 20;
+
+/// Reads header and body from `stream`.
 fn parse_stream<const DIMS: usize>(
     mut stream: impl Read,
-    size: Option<u64>,
+    size: Size,
     path: &Path,
     magic: u32,
     kind: &str,
@@ -153,14 +167,25 @@ fn parse_stream<const DIMS: usize>(
         .try_fold(1u64, |product, dim| product.checked_mul(*dim as u64))
         .filter(|n| usize::try_from(*n).is_ok_and(|n| n <= isize::MAX as usize))
         .ok_or_else(|| fail(format!("its header promises an impossible size: {dims:?} {kind}")))?;
-    let mut body = Vec::new();
-    if let Some(size) = size {
-        // What is no regular file, a pipe say, has size 0 and content all the same.
-        let held = size.saturating_sub(header_size as u64);
-        compare(held, promised, &dims, kind).map_err(&fail)?;
-        // The file holds them, so this much memory is not just the header's word.
-        body.reserve_exact(promised as usize);
+    match size {
+        Size::Plain(size) => {
+            // What is no regular file, a pipe say, has size 0 and content all the same.
+            let held = size.saturating_sub(header_size as u64);
+            compare(held, promised, &dims, kind).map_err(&fail)?;
+        }
+        Size::Gzipped(size) => {
+            let limit = size.saturating_mul(3).saturating_add(GZIPPED_LIMIT);
+            if promised > limit {
+                return Err(fail(format!(
+                    "its header promises {promised} bytes of {kind} ({dims:?}), too many for {size} \
+                     bytes of gzip data: unpack it if it is to be trusted"
+                )));
+            }
+        }
     }
+    // The file holds them, or they are few: this much memory is not just the header's word.
+    let mut body = Vec::new();
+    body.reserve_exact(promised as usize + 1);
     // One byte more than promised, to see whether there is one.
     stream
         .take(promised + 1)
@@ -186,10 +211,14 @@ fn compare(
 }
 
 /// A read error of the decoder is the file's fault, one of a plain file the operating system's.
-fn unreadable(path: &Path, size: Option<u64>, source: std::io::Error) -> Error {
+fn unreadable(path: &Path, size: Size, source: std::io::Error) -> Error {
     match size {
-        None => Error::data_file(path, format!("damaged or truncated gzip data: {source}")),
-        Some(_) => Error::Io { path: path.to_path_buf(), action: "read the file", cause: source },
+        Size::Gzipped(_) => {
+            Error::data_file(path, format!("damaged or truncated gzip data: {source}"))
+        }
+        Size::Plain(_) => {
+            Error::Io { path: path.to_path_buf(), action: "read the file", cause: source }
+        }
     }
 }
 
@@ -286,6 +315,19 @@ mod tests {
             let error = outcome(&content).unwrap_err();
             assert!(error.contains("truncated") || error.contains("impossible"), "{error}");
         }
+    }
+
+    #[test]
+    fn gzip_data_that_hold_far_more_than_they_are_are_refused_before_they_are_unpacked() {
+        let zeros = vec![0; 60 << 20];
+        let bomb = gzip(&[images_header(60 << 10, 32, 32), zeros].concat());
+        assert!(bomb.len() < 1 << 20);
+        let error = parse_images(&bomb, Path::new("images.gz")).unwrap_err().to_string();
+        assert!(error.contains("too many for"), "{error}");
+        // The size of MNIST's training images is not too much, however well they shrink.
+        let zeros = vec![0; 60_000 * 784];
+        let digits = gzip(&[images_header(60_000, 28, 28), zeros].concat());
+        assert_eq!(parse_images(&digits, Path::new("images.gz")).unwrap().count, 60_000);
     }
 
     #[test]

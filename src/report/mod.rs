@@ -38,6 +38,18 @@ pub fn write(session: &Session) -> Result<()> {
     put(CARD, card(config, history, parameters))
 }
 
+/// Writes them where a process that was killed behind its last checkpoint left some out.
+///
+/// # Errors
+/// As [`write`].
+pub fn complete(session: &Session) -> Result<()> {
+    // The card is the last.
+    match session.path().join(CARD).exists() {
+        true => Ok(()),
+        false => write(session),
+    }
+}
+
 /// A picture that could not be drawn.
 fn cannot_draw(error: impl std::fmt::Display) -> crate::Error {
     crate::Error::Config(format!("cannot draw the picture: {error}"))

@@ -110,6 +110,13 @@ pub struct Settings {
     /// Move each training image by up to N pixels in either direction, anew in each epoch [default: 0]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub shift: Option<usize>,
+    /// Turn each training image by up to F degrees in either direction, anew in each epoch [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "F", allow_negative_numbers = true))]
+    pub rotate: Option<f64>,
+    /// Make each training image larger or smaller by up to this part, anew in each epoch [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
+        allow_negative_numbers = true))]
+    pub zoom: Option<f64>,
     /// End after N epochs without a lower validation loss [default: never]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
     pub patience: Option<usize>,
@@ -180,6 +187,8 @@ impl Settings {
             label_smoothing: self.label_smoothing.or(others.label_smoothing),
             ema: self.ema.or(others.ema),
             shift: self.shift.or(others.shift),
+            rotate: self.rotate.or(others.rotate),
+            zoom: self.zoom.or(others.zoom),
             patience: self.patience.or(others.patience),
             truncate: self.truncate.or(others.truncate),
             loss_at: self.loss_at.or(others.loss_at),
@@ -221,6 +230,8 @@ impl Settings {
             label_smoothing: Some(config.label_smoothing),
             ema: config.ema,
             shift: Some(config.shift),
+            rotate: Some(config.rotate),
+            zoom: Some(config.zoom),
             patience: config.patience,
             truncate: Some(config.truncation),
             loss_at: Some(config.loss_at.clone()),
@@ -262,6 +273,8 @@ impl Settings {
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             ema: self.ema.or(base.ema),
             shift: self.shift.unwrap_or(base.shift),
+            rotate: self.rotate.unwrap_or(base.rotate),
+            zoom: self.zoom.unwrap_or(base.zoom),
         }
     }
 }

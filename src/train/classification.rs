@@ -8,7 +8,7 @@ use candle_nn::VarMap;
 use super::evaluate::Tally;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
 use super::{evaluate, evaluate_steps, Score, Task, TrainConfig, Trainer};
-use crate::data::augment::{shifts, Shift};
+use crate::data::augment::Change;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
@@ -24,8 +24,8 @@ pub struct Classification {
     gather: Gather,
     vars: BTreeMap<String, Var>,
     model: SequenceClassifier,
-    /// How far this epoch moves each image of its order; empty if none is moved.
-    shifts: Vec<Shift>,
+    /// What this epoch does to each image of its order; empty if nothing.
+    changes: Vec<Change>,
 }
 
 impl Classification {
@@ -50,7 +50,7 @@ impl Classification {
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
             vars: VarSink::new(&var_map, dtype, device).named()?,
-            shifts: Vec::new(),
+            changes: Vec::new(),
             config: config.clone(),
             data,
             model,
@@ -104,16 +104,17 @@ impl Task for Classification {
     }
 
     fn begin_epoch(&mut self, rng: &mut Stream) {
-        self.shifts = match self.config.shift {
-            0 => Vec::new(),
-            limit => shifts(rng, self.data.train.len(), limit),
+        let limits = self.config.augmentation();
+        self.changes = match limits.is_none() {
+            true => Vec::new(),
+            false => limits.draw(rng, self.data.train.len()),
         };
     }
 
     fn batch(&self, numbers: &[u32], place: usize) -> Result<Batch> {
         let indices = numbers.iter().map(|number| *number as usize);
-        match self.shifts.get(place..place + numbers.len()) {
-            Some(shifts) => self.gather.batch_of_shifted(&self.data.train, indices, shifts),
+        match self.changes.get(place..place + numbers.len()) {
+            Some(changes) => self.gather.batch_of_changed(&self.data.train, indices, changes),
             None => self.gather.batch(&self.data.train, indices),
         }
     }

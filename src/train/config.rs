@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Schedule;
 use crate::bptt::{LossAt, Truncation};
+use crate::data::augment::Limits;
 use crate::data::mnist::{CLASSES, COLUMNS};
 use crate::data::view::View;
 use crate::model::{ClassifierConfig, Readout};
@@ -182,6 +183,12 @@ pub struct TrainConfig {
     /// By how many pixels, at most, each image is moved in either direction before a step reads it.
     #[serde(default)]
     pub shift: usize,
+    /// By how many degrees, at most, each is turned in either direction.
+    #[serde(default)]
+    pub rotate: f64,
+    /// By which part, at most, each is made larger or smaller.
+    #[serde(default)]
+    pub zoom: f64,
 }
 
 fn one() -> usize {
@@ -215,6 +222,8 @@ impl Default for TrainConfig {
             label_smoothing: 0.,
             ema: None,
             shift: 0,
+            rotate: 0.,
+            zoom: 0.,
         }
     }
 }
@@ -233,6 +242,11 @@ impl TrainConfig {
             seq_len: if self.readout == Readout::All { self.view.seq_len() } else { 0 },
             num_classes: CLASSES,
         }
+    }
+
+    /// What is done to images before a step reads them.
+    pub fn augmentation(&self) -> Limits {
+        Limits { shift: self.shift, rotate: self.rotate, zoom: self.zoom }
     }
 
     /// What steers the training of that model.
@@ -264,6 +278,13 @@ impl TrainConfig {
             let shift = self.shift;
             return Err(Error::Config(format!(
                 "shift must be less than {COLUMNS} pixels, got {shift}"
+            )));
+        }
+        check_part("zoom", self.zoom)?;
+        if !(0. ..=180.).contains(&self.rotate) {
+            let rotate = self.rotate;
+            return Err(Error::Config(format!(
+                "rotate must be from 0 to 180 degrees, got {rotate}"
             )));
         }
         if self.bidirectional && self.truncation != Truncation::FULL {

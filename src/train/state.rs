@@ -116,6 +116,15 @@ impl<T: Task> Trainer<T> {
         if state.position.batch > self.batches() || state.position.epoch > self.config.epochs {
             return Err(Error::Config("the saved position lies behind the end".into()));
         }
+        let Position { epoch, batch, waited, plateaus, .. } = state.position;
+        let steps = (epoch * self.batches() + batch) as u64;
+        if state.adam.step != steps || waited > epoch || plateaus as usize > epoch {
+            return Err(Error::Config(format!(
+                "the saved position disagrees with itself: {} steps where there were {steps}, or more \
+                 epochs waited for than there were",
+                state.adam.step
+            )));
+        }
         match (&mut self.average, &state.average) {
             (Some(average), Some(saved)) => average.restore(saved)?,
             (Some(_), None) => {

@@ -32,8 +32,8 @@ impl Place {
         self.whole_checkpoints(run);
         let outcome = self.train(run, &format!("{STOPPED} --resume"));
         assert_eq!(outcome.stderr, "");
-        // Step 40 may have been saved, and the end of its epoch not.
-        let resumed = [30, 40].map(|step| format!("resuming after step {step}"));
+        // Step 40 may have been saved and the end of its epoch not, or that too, and its pictures not.
+        let resumed = ["resuming after step 30", "resuming after step 40", "this run is finished"];
         assert!(resumed.iter().any(|text| outcome.stdout.contains(text)), "{}", outcome.stdout);
         self.assert_ended_alike(run, "whole");
     }
@@ -145,7 +145,7 @@ fn a_disk_with_room_for_the_first_few_pages_alone_costs_the_steps_since_the_last
         cp -r run ../again
         exit $code";
     let mut failed = Vec::new();
-    for pages in (0..12).map(|pages| pages.to_string()) {
+    for pages in (0..40).step_by(2).map(|pages| pages.to_string()) {
         let wrapper = [own_mounts, &["sh", "-c", script, "sh", &pages]].concat();
         let mut command = place.wrapped(&wrapper);
         command.args(train(&format!("{STOPPED} --quiet --resume --out run")));
@@ -163,7 +163,7 @@ fn a_disk_with_room_for_the_first_few_pages_alone_costs_the_steps_since_the_last
     for name in ["run/metrics.jsonl", "/training_state.safetensors"] {
         assert!(failed.iter().any(|line| line.contains(name)), "{name}: {failed:?}");
     }
-    assert!((3..12).contains(&failed.len()), "{failed:?}");
+    assert!((3..20).contains(&failed.len()), "{failed:?}");
 }
 
 #[test]

@@ -224,6 +224,10 @@ fn what_steers_a_training_is_refused_where_it_means_nothing() {
         "--weight-decay 1000",
         "--label-smoothing 1",
         "--shift 28",
+        "--rotate 181",
+        "--rotate -1",
+        "--rotate nan",
+        "--zoom 1",
         "--patience 0",
     ] {
         place.run(&format!("train --data sample {wrong} --out no")).misused();
