@@ -144,6 +144,8 @@ def main():
     program = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         calls = trace(program, os.path.realpath(folder))
+    # TensorBoard's files are appended to, and no run is resumed from them.
+    calls = [call for call in calls if not os.path.basename(call[1]).startswith("events.out.tfevents.")]
     order, last = Order(), 0
     for index, call in enumerate(calls):
         if call[0] == "rename" and call[2] == "run/metrics.jsonl":
