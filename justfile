@@ -161,10 +161,10 @@ check-tensorboard:
     fi
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
-    # Its time is up again and again, and it is killed again and again, far from its last checkpoint: each time
-    # leaves a file of events, some of them of steps that another one makes anew.
+    # Its time is up again and again, and it is killed again and again, at times between the last step of an epoch,
+    # which is saved, and the epoch's end: each time leaves a file of events, some of what another one makes anew.
     cargo build --release --locked
-    train="${CARGO_TARGET_DIR:-target}/release/candle-rnn train --quiet --data sample --epochs 60 --hidden 100 --shift 1 --save-every 97 --out $folder/run --resume"
+    train="${CARGO_TARGET_DIR:-target}/release/candle-rnn train --quiet --data sample --epochs 60 --hidden 100 --shift 1 --save-every 10 --out $folder/run --resume"
     for _ in 1 2; do $train --max-minutes 0.005; done
     for seconds in 0.4 0.6 0.8; do timeout --signal KILL $seconds $train || true; done
     $train

@@ -151,10 +151,10 @@ fn autoregression(numbers: &[f64]) -> Vec<f64> {
     };
     // Normal equations with their right side, solved by elimination.
     let mut rows = vec![[0.; ORDER + 2]; ORDER + 1];
-    for year in ORDER..TRAIN.end {
+    for (year, number) in numbers.iter().enumerate().take(TRAIN.end).skip(ORDER) {
         let inputs = inputs(year);
         for (row, a) in rows.iter_mut().zip(&inputs) {
-            for (sum, b) in row.iter_mut().zip(inputs.iter().chain([&numbers[year]])) {
+            for (sum, b) in row.iter_mut().zip(inputs.iter().chain([number])) {
                 *sum += a * b;
             }
         }

@@ -41,8 +41,11 @@ def main(run):
         assert steps in (None, [event.step for event in found]), tag
         steps = [event.step for event in found]
     assert steps == [steps[0] * epoch["epoch"] for epoch in metrics], steps
-    losses = events.Scalars("loss/batch")
-    assert [event.step for event in losses] == list(range(10, steps[-1] + 1, 10)), losses
+    # Of a step that a resumed process begins with the end of its epoch, the loss is gone.
+    losses = [event.step for event in events.Scalars("loss/batch")]
+    expected = set(range(10, steps[-1] + 1, 10))
+    assert losses == sorted(set(losses)) and set(losses) <= expected, losses
+    assert len(expected) - len(losses) < len(files), losses
     print(f"{len(files)} event files, {len(TAGS)} tags of {len(metrics)} epochs and {len(losses)} losses: as in metrics.jsonl")
 
 

@@ -121,9 +121,16 @@ fn an_epoch_makes_every_example_once_in_batches_as_large_as_asked_for() {
     let mut trainer = Trainer::new(Line::new(), config()).unwrap();
     while !matches!(trainer.next_event().unwrap(), Event::Epoch(_)) {}
     let mut made = trainer.task().made.lock().unwrap().clone();
-    // The last batch is made again, to be measured.
+    // The last batches are made again, to be measured.
     made.truncate(10);
     assert!(made.iter().all(|numbers| (2..=3).contains(&numbers.len())), "{made:?}");
+    // However many are to be added up: 23 examples are one step then, of batches as small.
+    let one_step = TrainerConfig { accumulate: 1000, ..config() };
+    let mut other = Trainer::new(Line::new(), one_step).unwrap();
+    other.next_event().unwrap();
+    let parts = other.task().made.lock().unwrap().clone();
+    assert!(parts.iter().all(|numbers| (2..=3).contains(&numbers.len())), "{parts:?}");
+    assert_eq!((other.batches(), parts.concat().len()), (1, 23));
     let mut all = made.concat();
     all.sort_unstable();
     assert_eq!(all, (0..23).collect::<Vec<u32>>());

@@ -1,6 +1,6 @@
 //! The run directory: what a training run leaves behind, in the Hugging Face hub's layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -112,9 +112,13 @@ fn differences(a: &Value, b: &Value, names: (&str, &str)) -> String {
     fn collect(path: &str, a: &Value, b: &Value, names: (&str, &str), found: &mut Vec<String>) {
         match (a, b) {
             (Value::Object(a), Value::Object(b)) => {
-                for (key, a) in a {
+                let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    collect(&path, a, b.get(key).unwrap_or(&Value::Null), names, found);
+                    let value = |of: &serde_json::Map<String, Value>| {
+                        of.get(key).cloned().unwrap_or(Value::Null)
+                    };
+                    collect(&path, &value(a), &value(b), names, found);
                 }
             }
             _ if a != b => found.push(format!("{path}: {} {a}, {} {b}", names.0, names.1)),
@@ -177,9 +181,9 @@ impl RunDir {
     /// ones were passed over. The newest `keep` checkpoints are kept, besides the best.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the folder holds a run and `if_exists` refuses it, when that run
-    /// has another configuration, or when another process is writing it; [`Error::Io`] when the
-    /// folder cannot be written.
+    /// [`Error::Checkpoint`] when the folder holds a run and `if_exists` refuses it, or files that are not
+    /// a run's and would be replaced; when that run has another configuration, or checkpoints of which none
+    /// is whole, or when another process is writing it; [`Error::Io`] when the folder cannot be written.
     pub fn open(
         path: &Path,
         config: RunConfig,
@@ -187,11 +191,8 @@ impl RunDir {
         keep: usize,
     ) -> Result<(Self, Option<Checkpoint>, Vec<Error>)> {
         durable::create_folder(path)?;
-        let holds_run = [CONFIG, MODEL, METRICS, CHECKPOINTS].iter().any(|f| path.join(f).exists());
-        if holds_run && if_exists == IfExists::Refuse {
-            let reason =
-                "already holds a run: name another folder, or pass --resume or --overwrite";
-            return Err(Error::checkpoint(path, reason));
+        if if_exists != IfExists::Overwrite {
+            refuse_to_replace(path, if_exists)?;
         }
         let run = Self { path: path.to_path_buf(), _lock: lock(path)?, config, keep: keep.max(1) };
         durable::remove_leftovers(path)?;
@@ -232,7 +233,7 @@ impl RunDir {
         if checkpoints.exists() {
             durable::remove_folder(&checkpoints)?;
         }
-        for name in self.made()? {
+        for name in made(&self.path)? {
             let path = self.path.join(name);
             fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
         }
@@ -245,17 +246,16 @@ impl RunDir {
         self.write_metrics(&[])
     }
 
-    /// The names of all files that a run consists of, checkpoints aside, as far as they are there.
-    fn made(&self) -> Result<Vec<String>> {
-        let folder = &self.path;
-        let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, CARD];
-        let is_known = |name: &String| known.contains(&name.as_str()) || name.starts_with(EVENTS);
-        let mut made: Vec<String> = names.filter(is_known).collect();
-        // The settings last.
-        made.sort_by_key(|name| name == CONFIG);
-        Ok(made)
+    /// Reads `train.toml`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read.
+    pub fn read_settings(run: &Path) -> Result<Option<String>> {
+        let path = run.join(SETTINGS);
+        match path.exists() {
+            true => fs::read_to_string(&path).map(Some).map_err(Error::io(&path, "read the file")),
+            false => Ok(None),
+        }
     }
 
     /// Writes `train.toml`, the settings that train this run again.
@@ -297,7 +297,9 @@ impl RunDir {
         let name = format!("{STEP}{:08}", checkpoint.state.adam.step);
         let path = self.path.join(CHECKPOINTS).join(name);
         checkpoint.save(&path)?;
-        for old in self.checkpoints()?.into_iter().skip(self.keep) {
+        // Folders of later steps are damaged ones, which were passed over: they count for nothing.
+        let up_to_now = self.checkpoints()?.into_iter().skip_while(|newer| *newer != path);
+        for old in up_to_now.skip(self.keep) {
             durable::remove_folder(&old)?;
         }
         Ok(path)
@@ -329,24 +331,72 @@ impl RunDir {
         Ok(found.into_iter().map(|(_, path)| path).collect())
     }
 
+    /// The newest checkpoint that is whole, the best where there is no other, and why newer ones are not.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one cannot be read that may well be whole; [`Error::Checkpoint`] when there are
+    /// some and none is whole: to begin anew is not for this function to decide.
     fn newest_checkpoint(&self) -> Result<(Option<Checkpoint>, Vec<Error>)> {
         let folder = self.path.join(CHECKPOINTS);
         if folder.exists() {
             durable::remove_leftovers(&folder)?;
         }
         let mut damaged = Vec::new();
-        for path in self.checkpoints()? {
+        let best = Some(folder.join(BEST)).filter(|best| best.exists());
+        for path in self.checkpoints()?.into_iter().chain(best) {
             match Checkpoint::load(&path, &self.config.model, &self.config.training) {
                 Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
+                Err(error @ Error::Io { .. }) => return Err(error),
                 Err(error) => damaged.push(error),
             }
         }
-        Ok((None, damaged))
+        match damaged.first() {
+            None => Ok((None, damaged)),
+            Some(reason) => Err(Error::checkpoint(
+                &folder,
+                format!("none is whole ({reason}): pass --overwrite to begin anew"),
+            )),
+        }
     }
 
     /// Whether `model.safetensors` is there.
     pub fn has_model(&self) -> bool {
         self.path.join(MODEL).exists()
+    }
+}
+
+/// The names of all files that a run consists of, checkpoints aside, as far as they are there; the settings
+/// last.
+fn made(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, CARD];
+    let is_known = |name: &String| known.contains(&name.as_str()) || name.starts_with(EVENTS);
+    let mut made: Vec<String> = names.filter(is_known).collect();
+    made.sort_by_key(|name| name == CONFIG);
+    Ok(made)
+}
+
+/// Refuses a folder whose files a new run would replace: a run's or, where no run has begun, anybody's.
+fn refuse_to_replace(folder: &Path, if_exists: IfExists) -> Result<()> {
+    let has_begun = folder.join(CONFIG).exists();
+    if if_exists == IfExists::Resume && has_begun {
+        return Ok(());
+    }
+    let files = made(folder)?;
+    let has_checkpoints = folder.join(CHECKPOINTS).exists() && if_exists == IfExists::Refuse;
+    if has_begun || has_checkpoints {
+        let reason = "already holds a run: name another folder, or pass --resume or --overwrite";
+        return Err(Error::checkpoint(folder, reason));
+    }
+    match files.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::checkpoint(
+            folder,
+            format!(
+                "holds {name}, which a run would replace: name another folder, or pass --overwrite"
+            ),
+        )),
     }
 }
 

@@ -40,7 +40,7 @@ impl Run {
     fn columns(&self) -> [String; COLUMNS.len()] {
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
         let (best, last) = (self.best(), self.history.last());
-        let seconds: f64 = self.history.iter().map(|m| m.seconds).sum();
+        let seconds = self.history.iter().map(|m| m.seconds).fold(0., |sum, seconds| sum + seconds);
         let values: usize = self.tensors.iter().map(|(_, tensor)| tensor.elem_count()).sum();
         [
             self.name.clone(),
@@ -70,7 +70,14 @@ const COLUMNS: [&str; 9] = [
 
 /// Shows `paths`, the run with the best validation accuracy first, and in which settings they differ.
 pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
-    let mut runs = paths.iter().map(|path| Run::read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut runs = Vec::new();
+    for path in paths {
+        match Run::read(path) {
+            Ok(run) => runs.push(run),
+            Err(error) => screen::note(&format!("passed over: {error:#}")),
+        }
+    }
+    anyhow::ensure!(!runs.is_empty(), "none of these is a run");
     if json {
         return runs.iter().try_for_each(|run| {
             screen::json(&json!({

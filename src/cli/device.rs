@@ -45,6 +45,21 @@ fn parse(text: &str) -> Result<Choice, String> {
 const SPIN_LIMIT: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
 
 impl Compute {
+    /// The device as it was named, if it was.
+    pub(super) fn device_name(&self) -> Option<String> {
+        self.device.map(|choice| match choice {
+            Choice::Auto => "auto".into(),
+            Choice::Cpu => "cpu".into(),
+            Choice::Cuda(ordinal) => format!("cuda:{ordinal}"),
+            Choice::Metal => "metal".into(),
+        })
+    }
+
+    /// The number of threads, if it was named.
+    pub(super) fn threads(&self) -> Option<u16> {
+        self.threads
+    }
+
     /// These or, where they are not named, those of a file; an error says why it does not name a device.
     pub(super) fn or(self, device: Option<&str>, threads: Option<u16>) -> Result<Self, String> {
         let device = match self.device {

@@ -53,14 +53,14 @@ pub(super) struct TrainArgs {
     /// Print the lines of metrics.jsonl, and nothing else, on stdout
     #[arg(long)]
     json: bool,
-    /// No progress and no notes on stderr, no epochs on stdout
+    /// No progress on stderr, no epochs on stdout
     #[arg(long)]
     quiet: bool,
 }
 
 impl TrainArgs {
     /// All that was named: by flags, else in the file, else by the recipe.
-    fn settings(&self) -> anyhow::Result<Settings> {
+    fn settings(&self, is_resumed: bool) -> anyhow::Result<Settings> {
         let mut settings = self.settings.clone();
         if let Some(path) = &self.config {
             let text = std::fs::read_to_string(path)
@@ -70,6 +70,14 @@ impl TrainArgs {
         }
         if let Some(recipe) = self.recipe {
             settings = settings.or(recipe.settings()?);
+        }
+        // How often a run is saved is not in its configuration: it makes no other model.
+        if let (true, Some(run)) = (is_resumed, &self.out) {
+            if let Some(text) = RunDir::read_settings(run)? {
+                let Settings { save_every, keep, .. } =
+                    Settings::from_toml(&text).with_context(|| format!("{}", run.display()))?;
+                settings = settings.or(Settings { save_every, keep, ..Settings::default() });
+            }
         }
         Ok(settings)
     }
@@ -102,15 +110,16 @@ impl TrainArgs {
 }
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
-    let settings = args.settings()?;
     let resumed = args.resumed();
+    let settings = args.settings(resumed.is_some())?;
     let base = resumed.as_ref().map_or_else(TrainConfig::default, |run| run.training.clone());
     let config = settings.config(&base);
     if let Err(error) = config.check() {
         super::wrong_usage(error);
     }
     let compute = args.compute.clone().or(settings.device.as_deref(), settings.threads);
-    let device = compute.unwrap_or_else(|error| super::wrong_usage(error)).open()?;
+    let compute = compute.unwrap_or_else(|error| super::wrong_usage(error));
+    let device = compute.open()?;
     device::check_precision(&device, config.dtype);
     config.check_device(&device)?;
     // All files are read and checked before anything is written.
@@ -128,9 +137,16 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         }
         other => other.clone(),
     };
-    let effective = Settings::of(&config);
-    let effective =
-        Settings { data: source.clone(), dataset: Some(dataset), ..settings.clone() }.or(effective);
+    let effective = Settings {
+        data: source.clone(),
+        dataset: Some(dataset),
+        // A limit of this process, not of the training.
+        max_minutes: None,
+        device: compute.device_name(),
+        threads: compute.threads(),
+        ..settings.clone()
+    }
+    .or(Settings::of(&config));
     let data_config = DataConfig { dataset, source, sha256: data.fingerprint() };
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -141,7 +157,10 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         if_exists: args.if_exists(),
         save_every: settings.save_every,
         keep: settings.keep.unwrap_or(SessionConfig::default().keep),
-        time_limit: settings.max_minutes.map(|minutes| Duration::from_secs_f64(60. * minutes)),
+        // So many minutes that no duration holds them are no limit.
+        time_limit: settings
+            .max_minutes
+            .and_then(|minutes| Duration::try_from_secs_f64(60. * minutes).ok()),
     };
     let (mut session, start) = Session::open(&out, run, data, &device, keeping)?;
     args.say(&format!("run {}", out.display()))?;
@@ -179,7 +198,8 @@ fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Resul
     args.say(&format!("training on {device}: epochs {epochs}, batches {batches} each"))?;
     let done = session.trainer().step_count();
     let mut progress = screen::TrainProgress::new(epochs, batches, done as usize, args.quiet);
-    let mut events = report::EventFile::create(session.path(), done)?;
+    let ends_epoch = session.trainer().position().batch == batches;
+    let mut events = report::EventFile::create(session.path(), done, ends_epoch)?;
     let mut failed = None;
     let outcome = session.run(&mut |event| {
         let shown = match event {
@@ -220,9 +240,9 @@ fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Resul
         }
         (Outcome::OutOfTime, _) => {
             let step = session.trainer().step_count();
-            args.say(&format!(
+            screen::note(&format!(
                 "time is up after step {step}; saved: continue with --resume --out {run}"
-            ))?;
+            ));
             Ok(ExitCode::SUCCESS)
         }
         _ => {

@@ -10,7 +10,13 @@ use crate::train::EpochMetrics;
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
 ///
 /// - `parameters`: how many numbers were trained
-pub fn card(config: &RunConfig, history: &[EpochMetrics], parameters: usize) -> String {
+/// - `validation`: how many images were measured after each epoch
+pub fn card(
+    config: &RunConfig,
+    history: &[EpochMetrics],
+    parameters: usize,
+    validation: usize,
+) -> String {
     let RunConfig { model, training, data, .. } = config;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
     let cell = json(serde_json::json!(model.cell));
@@ -48,8 +54,8 @@ Tells {what} apart. An image is read as {steps} steps of {inputs} pixels ({view}
 | last of {epochs} epochs (`model.safetensors`) | {last_accuracy} | {last_loss} |
 | best, epoch {best_epoch} (`checkpoints/best`) | {best_accuracy} | {best_loss} |
 
-Validation images are the first 5,000 of the training files (400 of the sample). The test images played no
-part in this training; `candle-rnn eval` measures them.
+Validation images are the first {validation} of the training file. The test images played no part in this
+training; `candle-rnn eval` measures them.
 
 ![losses and accuracies over the epochs](curves.svg)
 

@@ -10,7 +10,7 @@ use crate::Result;
 const CELL: i32 = 48;
 const LEFT: i32 = 130;
 const TOP: i32 = 60;
-const RIGHT: RGBColor = RGBColor(0x2a, 0x8c, 0x55);
+const CORRECT: RGBColor = RGBColor(0x2a, 0x8c, 0x55);
 const WRONG: RGBColor = RGBColor(0xb3, 0x2d, 0x2d);
 
 /// An SVG picture of a confusion matrix: a row for each label, a column for each class that was told.
@@ -43,7 +43,7 @@ pub fn confusion_svg(counts: &Confusion, names: &[&str; 10]) -> Result<String> {
             root.draw(&label).map_err(cannot_draw)?;
             for (column, count) in of_label.iter().enumerate() {
                 let x = LEFT + CELL * column as i32;
-                let color = if row == column { RIGHT } else { WRONG };
+                let color = if row == column { CORRECT } else { WRONG };
                 let color = color.mix(shade(*count, of_label.iter().sum()) * 0.75);
                 let cell = [(x, y), (x + CELL - 2, y + CELL - 2)];
                 root.draw(&Rectangle::new(cell, BLACK.mix(0.04).filled())).map_err(cannot_draw)?;

@@ -31,11 +31,12 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Creates a file in the folder of a run that has done `step` optimizer steps.
+    /// Creates a file in the folder of a run that has done `step` optimizer steps; `ends_epoch` if the end of
+    /// the epoch to which the last of them belongs is still to come.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
-    pub fn create(run: &Path, step: u64) -> Result<Self> {
+    pub fn create(run: &Path, step: u64, ends_epoch: bool) -> Result<Self> {
         let now = now();
         // Two processes of one second do not share a run, but one may follow the other.
         let name = |number: u32| format!("{EVENTS}{:010}.candle-rnn.{number}", now as u64);
@@ -52,8 +53,8 @@ impl EventFile {
         let mut version = Message::at(now, 0);
         version.bytes(3, b"brain.Event:2");
         events.write(version)?;
-        // What was recorded of this step and later ones is void.
-        let mut restarted = Message::at(now, step + 1);
+        // What was recorded of later steps is void, and of this one where its epoch will be recorded anew.
+        let mut restarted = Message::at(now, if ends_epoch { step } else { step + 1 });
         let mut log = Message::default();
         log.integer(1, 1);
         restarted.bytes(7, &log.0);

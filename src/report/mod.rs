@@ -35,7 +35,8 @@ pub fn write(session: &Session) -> Result<()> {
     };
     put(CURVES, curves_svg(history)?)?;
     put(CONFUSION, confusion_svg(&counts, &names)?)?;
-    put(CARD, card(config, history, parameters))
+    let validation = trainer.task().data().valid.len();
+    put(CARD, card(config, history, parameters, validation))
 }
 
 /// Writes them where a process that was killed behind its last checkpoint left some out.

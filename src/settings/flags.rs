@@ -8,9 +8,17 @@ const MAX_LAYERS: usize = 64;
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
+        // TOML's integers are no larger, and a run's settings must come back from its file.
+        Ok(number) if i64::try_from(number).is_err() => {
+            Err(format!("must be at most {}", i64::MAX))
+        }
         Ok(number) => Ok(number),
         Err(error) => Err(error.to_string()),
     }
+}
+
+pub(super) fn steps(text: &str) -> Result<u64, String> {
+    at_least_one(text).map(|number| number as u64)
 }
 
 pub(super) fn units(text: &str) -> Result<usize, String> {

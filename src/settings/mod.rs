@@ -136,8 +136,7 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub dtype: Option<Precision>,
     /// Save a checkpoint every N optimizer steps [default: each epoch]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N",
-        value_parser = clap::value_parser!(u64).range(1..)))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::steps))]
     pub save_every: Option<u64>,
     /// Keep the newest N checkpoints, besides the best [default: 2]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
@@ -156,13 +155,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// These settings and, of those that are not named here, `others`.
+    /// These settings and, of those that are not named here, `others`: but not another way to clip, nor a
+    /// warm-up for a schedule that has none.
     pub fn or(self, others: Self) -> Self {
         // One of the two ways to clip takes the place of the other.
         let is_clipped = self.clip_norm.is_some() || self.clip_value.is_some();
         let others = match is_clipped {
             true => Self { clip_norm: None, clip_value: None, ..others },
             false => others,
+        };
+        // A step size that does not rise has no warm-up to take over.
+        let rises = |schedule| matches!(schedule, Schedule::OneCycle | Schedule::Cosine);
+        let others = match self.schedule {
+            Some(schedule) if !rises(schedule) => Self { warmup: None, ..others },
+            _ => others,
         };
         Self {
             data: self.data.or(others.data),

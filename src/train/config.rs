@@ -23,7 +23,7 @@ pub struct TrainerConfig {
     pub epochs: usize,
     /// Examples in a batch; a few batches may be one larger, so that none is dropped.
     pub batch_size: usize,
-    /// Batches whose gradients are added up for an optimizer step.
+    /// Batches whose gradients are added up for an optimizer step; a few steps may have one more.
     pub accumulate: usize,
     /// Adam's step size.
     pub learning_rate: f64,

@@ -87,7 +87,10 @@ impl Session {
         device: &Device,
         session: SessionConfig,
     ) -> Result<(Self, Start)> {
-        let SessionConfig { if_exists, keep, .. } = session;
+        let SessionConfig { if_exists, keep, save_every, .. } = session;
+        if save_every == Some(0) || keep == 0 {
+            return Err(Error::Config("save_every and keep must be at least 1, got 0".into()));
+        }
         let mut trainer = Trainer::classifier(&config.training, data, device)?;
         let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists, keep)?;
         let mut instruction_set = recurrence::instruction_set(device)?.to_string();

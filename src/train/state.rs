@@ -117,7 +117,7 @@ impl<T: Task> Trainer<T> {
             return Err(Error::Config("the saved position lies behind the end".into()));
         }
         let Position { epoch, batch, waited, plateaus, .. } = state.position;
-        let steps = (epoch * self.batches() + batch) as u64;
+        let steps = epoch.saturating_mul(self.batches()).saturating_add(batch) as u64;
         if state.adam.step != steps || waited > epoch || plateaus as usize > epoch {
             return Err(Error::Config(format!(
                 "the saved position disagrees with itself: {} steps where there were {steps}, or more \

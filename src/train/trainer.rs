@@ -115,8 +115,9 @@ impl<T: Task> Trainer<T> {
     /// Makes the next optimizer step, or ends the epoch whose batches are all done.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then;
-    /// [`Error::Candle`] when Candle fails.
+    /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then. On a device
+    /// gradients are looked at where they are to be cut; elsewhere the next loss tells. [`Error::Candle`] when
+    /// Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
         if self.is_done() {
             return Ok(Event::Done);
@@ -135,7 +136,7 @@ impl<T: Task> Trainer<T> {
         };
         let examples = self.range(index).len();
         // What the next step needs is gathered by whichever thread has nothing else to do.
-        let (summed, next) = {
+        let ((summed, next), dropout) = {
             let next = (index + 1 < self.batches()).then_some(index + 1);
             let gather_next = || next.map(|next| self.parts(next)).transpose();
             let mut dropout = self.dropout.clone();
@@ -146,13 +147,13 @@ impl<T: Task> Trainer<T> {
                 true => rayon::join(&mut sum, gather_next),
                 false => (sum(), gather_next()),
             };
-            self.dropout = dropout;
-            joined
+            (joined, dropout)
         };
         let (mut grads, loss) = summed?;
         self.next = next?.map(|parts| (index + 1, parts));
         self.check_gradients(&mut grads)?;
-        self.adam.config.learning_rate = self.learning_rate();
+        self.dropout = dropout;
+        self.adam.config.learning_rate = self.learning_rate(self.adam.step_count());
         self.adam.step(&grads)?;
         if let Some(average) = &mut self.average {
             average.update(self.adam.step_count(), self.task.vars())?;
@@ -239,12 +240,12 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    /// The step size of the next step.
-    fn learning_rate(&self) -> f64 {
+    /// The step size of the step of this epoch that `step` steps come before.
+    fn learning_rate(&self, step: u64) -> f64 {
         let TrainerConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
         let progress = Progress {
-            step: self.adam.step_count(),
-            steps: (epochs * self.batches()) as u64,
+            step,
+            steps: epochs.saturating_mul(self.batches()) as u64,
             epoch: self.position.epoch,
             epochs,
             plateaus: self.position.plateaus,
@@ -323,7 +324,11 @@ impl<T: Task> Trainer<T> {
     /// The batches of the step with this index in the epoch that has begun.
     fn parts(&self, index: usize) -> Result<Vec<Part<T>>> {
         let range = self.range(index);
-        let count = self.config.accumulate.min(range.len()).max(1);
+        // As few as leave none of them more than an example larger than asked for.
+        let count = match self.config.accumulate {
+            1 => 1,
+            _ => range.len().div_ceil(self.config.batch_size.saturating_add(1)),
+        };
         let part = |number| {
             let part = array_split(range.len(), count, number);
             let place = range.start + part.start;
@@ -353,7 +358,8 @@ impl<T: Task> Trainer<T> {
             valid_accuracy: valid.accuracy,
             seconds: self.position.seconds,
             examples_per_second: self.task.examples() as f64 / self.position.seconds,
-            learning_rate: self.adam.config.learning_rate,
+            // Not what the optimizer has: a trainer that was restored here has made no step.
+            learning_rate: self.learning_rate(self.adam.step_count().saturating_sub(1)),
             valid_accuracy_by_step: valid.accuracy_by_step,
         };
         self.order.clear();

@@ -236,6 +236,6 @@ fn a_device_that_is_always_full_is_no_place_for_a_run() {
     place.train("whole", "");
     std::fs::create_dir(place.path("run")).unwrap();
     std::os::unix::fs::symlink("/dev/full", place.path("run/metrics.jsonl")).unwrap();
-    place.train("run", "--resume");
+    place.train("run", "--overwrite");
     place.assert_ended_alike("run", "whole");
 }

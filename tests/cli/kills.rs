@@ -14,7 +14,7 @@ use candle_rnn::rng::{Purpose, Stream};
 use crate::{Outcome, Place};
 
 /// A run of 40 steps that spends most of its time on 20 saves of checkpoints and 4 of epochs.
-const RUN: &str = "--epochs 4 --save-every 2 --quiet";
+const RUN: &str = "--epochs 4 --save-every 2 --quiet --schedule one-cycle --shift 1 --dropout 0.1";
 
 const KILL: i32 = 9;
 

@@ -199,7 +199,7 @@ impl Place {
 
 /// A run of 40 steps, saved every 10, in `whole`; and in `run` the same as if it had stopped after
 /// step 30.
-const STOPPED: &str = "--epochs 4 --save-every 10";
+const STOPPED: &str = "--epochs 4 --save-every 10 --schedule one-cycle --shift 1 --dropout 0.1";
 
 impl Place {
     fn stopped() -> Self {

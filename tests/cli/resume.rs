@@ -314,3 +314,97 @@ fn a_reader_that_goes_away_ends_the_run_quietly_and_saved() {
     let resumed = place.run(&format!("{LONG} --out run --resume")).succeeded();
     assert!(resumed.stderr.contains("resuming after step "), "{}", resumed.stderr);
 }
+
+#[test]
+fn a_run_of_which_no_checkpoint_is_whole_is_refused_and_left_as_it_was() {
+    let place = Place::new();
+    place.train("run", "");
+    for checkpoint in ["best", "step-00000010", "step-00000020"] {
+        std::fs::remove_file(place.path(&format!("run/checkpoints/{checkpoint}/SHA256SUMS")))
+            .unwrap();
+    }
+    let before = place.files("run");
+    let args = format!("train {} --out run --resume", crate::small(""));
+    place.run(&args).failed_saying(&["run/checkpoints: none is whole", "--overwrite"]);
+    assert_eq!(place.files("run"), before);
+    place.train("run", "--overwrite");
+}
+
+#[test]
+fn damaged_checkpoints_of_later_steps_cost_no_earlier_ones() {
+    let place = Place::new();
+    let args = "--epochs 6 --save-every 10 --keep 3";
+    place.train("whole", args);
+    place.train("run", args);
+    std::fs::remove_file(place.path("run/model.safetensors")).unwrap();
+    for step in ["50", "60"] {
+        let state = format!("run/checkpoints/step-000000{step}/training_state.safetensors");
+        let damaged = [place.read(&state), vec![0]].concat();
+        place.write(&state, damaged);
+    }
+    let outcome = place.train("run", "--epochs 6 --resume --save-every 1 --max-minutes 0.0001");
+    assert_eq!(outcome.stderr.matches("passed over: ").count(), 2, "{}", outcome.stderr);
+    for step in ["30", "40", "50", "60"] {
+        assert!(place.exists(&format!("run/checkpoints/step-000000{step}")), "{step}");
+    }
+    // What a run keeps is remembered, as its other settings are.
+    place.train("run", "--epochs 6 --resume --save-every 10");
+    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
+    let steps = |run: &str| {
+        let entries = std::fs::read_dir(place.path(&format!("{run}/checkpoints"))).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(steps("run"), steps("whole"));
+}
+
+#[test]
+fn the_best_checkpoint_is_continued_from_where_there_is_no_other() {
+    let place = Place::new();
+    let args = "--epochs 4 --save-every 1000 --schedule one-cycle";
+    place.train("whole", args);
+    place.train("run", args);
+    // As a run that was killed behind an epoch that was not to be saved.
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000040")).unwrap();
+    let outcome = place.train("run", &format!("{args} --resume"));
+    let is_best_last = outcome.stdout.contains("finished");
+    assert!(is_best_last || outcome.stdout.contains("resuming after step "), "{}", outcome.stdout);
+    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
+}
+
+#[test]
+fn a_folder_with_files_that_a_run_would_replace_is_refused() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("mine")).unwrap();
+    for name in ["README.md", "train.toml", "model.safetensors"] {
+        place.write(&format!("mine/{name}"), "precious");
+        let args = format!("train {} --out mine", crate::small(""));
+        for how in ["", " --resume"] {
+            place.run(&format!("{args}{how}")).failed_saying(&["mine: holds ", "--overwrite"]);
+        }
+        assert_eq!(place.text(&format!("mine/{name}")), "precious");
+    }
+    place.train("run", "");
+    let before = place.files("run");
+    let inside = format!("train {} --out run/checkpoints/best --resume", crate::small(""));
+    place.run(&inside).failed_saying(&["run/checkpoints/best: holds model.safetensors"]);
+    let mut after = place.files("run");
+    after.remove(std::path::Path::new("checkpoints/best/.lock"));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn metrics_of_an_epoch_that_ends_right_after_a_resume_are_those_of_an_undisturbed_run() {
+    let place = Place::new();
+    let args = "--epochs 4 --save-every 10 --keep 9 --schedule one-cycle";
+    place.train("whole", args);
+    place.train("run", args);
+    for step in ["best", "step-00000030", "step-00000040"] {
+        std::fs::remove_dir_all(place.path(&format!("run/checkpoints/{step}"))).unwrap();
+    }
+    // Step 20 was saved before the end of its epoch was.
+    let outcome = place.train("run", &format!("{args} --resume"));
+    assert!(outcome.stdout.contains("resuming after step 20"), "{}", outcome.stdout);
+    place.assert_ended_alike("run", "whole");
+}

@@ -45,6 +45,15 @@ fn the_settings_that_a_run_leaves_train_it_again() {
     assert_eq!(place.read("again/model.safetensors"), place.read("first/model.safetensors"));
     assert_eq!(place.text("again/train.toml"), toml);
     place.run("train --config first/train.toml --out first --resume").succeeded();
+    // Where it is computed is written too, as it was named last; how long one process may take is not.
+    place.write("mine.toml", "threads = 1\ndevice = \"cuda:7\"\nmax-minutes = 1e300\n");
+    place.train("cpu", "--config mine.toml --device cpu --threads 2");
+    let toml = place.text("cpu/train.toml");
+    assert!(toml.contains("threads = 2\n") && toml.contains("device = \"cpu\"\n"), "{toml}");
+    assert!(!toml.contains("max-minutes"), "{toml}");
+    // Larger than what TOML holds.
+    let huge = "train --data sample --out no --patience 18446744073709551615";
+    place.run(huge).misused();
     let other = "train --config first/train.toml --out first --resume --lr 0.1";
     place.run(other).failed_saying(&["training.learning_rate"]);
 }
@@ -82,7 +91,10 @@ fn a_recipe_is_a_set_of_settings_that_flags_win_over() {
         "train --recipe fast --data sample --hidden 12 --epochs 1 --batch-size 160 --out run";
     place.run(args).succeeded();
     let found = training(&place, "run");
-    assert_eq!((&found["readout"], &found["hidden_size"]), (&"mean-max".into(), &12.into()));
+    let recipe = candle_rnn::settings::Recipe::Fast.settings().unwrap();
+    assert_eq!(found["readout"], serde_json::json!(recipe.readout.unwrap()));
+    assert_eq!(found["learning_rate"], recipe.lr.unwrap());
+    assert_eq!(found["hidden_size"], 12);
     place.train("default", "");
     let args = small("--recipe tutorial");
     place.run(&format!("train {args} --out tutorial")).succeeded();

@@ -512,14 +512,14 @@ fn a_run_whose_time_is_up_is_saved_and_goes_on_to_the_same_bits() {
     place.train("whole", args);
     let mut ended = Vec::new();
     // Each time it gets on by a step at least.
-    for _ in 0..300 {
-        let outcome = place.train("run", &format!("{args} --max-minutes 0.002 --resume"));
-        let is_out_of_time = outcome.stdout.contains("time is up after step ");
+    for _ in 0..400 {
+        let outcome = place.train("run", &format!("{args} --max-minutes 0.0005 --resume"));
+        let is_out_of_time = outcome.stderr.contains("time is up after step ");
         ended.push(is_out_of_time);
         if !is_out_of_time {
             break;
         }
-        assert!(outcome.stdout.contains("continue with --resume --out run"), "{}", outcome.stdout);
+        assert!(outcome.stderr.contains("continue with --resume --out run"), "{}", outcome.stderr);
     }
     assert!(ended.len() > 1 && ended.last() == Some(&false), "{ended:?}");
     assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
