@@ -1,6 +1,6 @@
 //! What people look at when a run has ended: pictures, a model card, and TensorBoard's event files.
 //!
-//! [`EventFile`] is written while a run trains; [`write`] puts `curves.svg`, `confusion.svg` and `README.md`,
+//! [`EventFile`] is written while a run trains; [`write()`] puts `curves.svg`, `confusion.svg` and `README.md`,
 //! the model card, beside its weights. All of it follows from the run's metrics and weights: none of it is
 //! read when a run is resumed.
 
@@ -42,7 +42,7 @@ pub fn write(session: &Session) -> Result<()> {
 /// Writes them where a process that was killed behind its last checkpoint left some out.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn complete(session: &Session) -> Result<()> {
     // The card is the last.
     match session.path().join(CARD).exists() {

@@ -344,7 +344,7 @@ fn damaged_checkpoints_of_later_steps_cost_no_earlier_ones() {
     }
     let outcome = place.train("run", "--epochs 6 --resume --save-every 1 --max-minutes 0.0001");
     assert_eq!(outcome.stderr.matches("passed over: ").count(), 2, "{}", outcome.stderr);
-    for step in ["30", "40", "50", "60"] {
+    for step in ["40", "50", "60"] {
         assert!(place.exists(&format!("run/checkpoints/step-000000{step}")), "{step}");
     }
     // What a run keeps is remembered, as its other settings are.
