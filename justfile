@@ -210,7 +210,7 @@ fuzz-all SECONDS="600":
 fuzz-seeds:
     cargo test --locked --test properties -- --ignored --exact the_seeds_of_the_corpus_are_written
 
-# Kills and fails a training at every system call of its saves, and at 50 random moments (a minute); strace, installed if need be
+# Kills and fails a training at every system call (a minute); strace, installed if need be
 [group('work')]
 [no-exit-message]
 kill-test *ARGS: strace

@@ -83,7 +83,7 @@ impl ClassifierConfig {
     /// weights cannot overflow.
     const MAX_SIZE: usize = 1 << 20;
     /// The most layers.
-    const MAX_LAYERS: usize = 64;
+    pub(crate) const MAX_LAYERS: usize = 64;
 
     /// The recurrent layers' part of this configuration.
     pub fn rnn(&self) -> StackConfig {

@@ -1,14 +1,14 @@
 //! Settings in a TOML file.
 
-use super::Settings;
+use super::{Settings, MAX_UNITS};
 use crate::{Error, Result};
 
 impl Settings {
     /// Reads TOML: `lr = 0.004`, `schedule = "one-cycle"`, each under the name of its flag.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is not TOML, a name that no setting has (with the one that is most like
-    /// it) and a value that is none of its setting, with the line.
+    /// [`Error::Config`] for what is not TOML and a value of another kind than its setting's, with the line;
+    /// for a name that no setting has, with the one that is most like it; and for what flags refuse too.
     pub fn from_toml(text: &str) -> Result<Self> {
         let table: toml::Table = toml::from_str(text).map_err(|error| in_line(text, &error))?;
         let names = Self::names();
@@ -27,6 +27,9 @@ impl Settings {
         ];
         if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
             return Err(Error::Config(format!("{name} must be at least 1, got 0")));
+        }
+        if settings.hidden.is_some_and(|units| units > MAX_UNITS) {
+            return Err(Error::Config(format!("hidden must be at most {MAX_UNITS}")));
         }
         if settings.max_minutes.is_some_and(|minutes| !(minutes > 0. && minutes.is_finite())) {
             return Err(Error::Config("max-minutes must be a number above 0".into()));

@@ -1,9 +1,7 @@
 //! How flags are read: each says what a number must be.
 
-/// More units than this are a slip of the finger: W_hh alone would take gigabytes.
-const MAX_UNITS: usize = 1 << 14;
-/// As many as a model may have.
-const MAX_LAYERS: usize = 64;
+use super::MAX_UNITS;
+use crate::model::ClassifierConfig;
 
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -26,7 +24,7 @@ pub(super) fn units(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn layers(text: &str) -> Result<usize, String> {
-    at_most(MAX_LAYERS, at_least_one(text)?)
+    at_most(ClassifierConfig::MAX_LAYERS, at_least_one(text)?)
 }
 
 fn at_most(limit: usize, number: usize) -> Result<usize, String> {

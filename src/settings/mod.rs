@@ -25,6 +25,9 @@ use crate::optim::Clip;
 use crate::recurrence::Cell;
 use crate::train::{Precision, Schedule, TrainConfig};
 
+/// More units than this are a slip of the finger: W_hh alone would take gigabytes.
+const MAX_UNITS: usize = 1 << 14;
+
 /// What `train` takes from its flags, and from a TOML file under the same names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -165,9 +168,8 @@ impl Settings {
             false => others,
         };
         // A step size that does not rise has no warm-up to take over.
-        let rises = |schedule| matches!(schedule, Schedule::OneCycle | Schedule::Cosine);
         let others = match self.schedule {
-            Some(schedule) if !rises(schedule) => Self { warmup: None, ..others },
+            Some(schedule) if !schedule.rises() => Self { warmup: None, ..others },
             _ => others,
         };
         Self {

@@ -41,6 +41,7 @@ fn what_is_no_value_is_refused_with_its_line() {
         ("lr = = 1", "line 1: ", ""),
         ("seed = 1\n\ntruncate = \"5:1\"", "line 3: ", "k2 = 1"),
         ("keep = 0", "keep must be at least 1", ""),
+        ("hidden = 1000000", "hidden must be at most 16384", ""),
         ("max-minutes = nan", "max-minutes must be", ""),
         ("clip-norm = 1\nclip-value = 1", "clip-norm and clip-value", ""),
     ] {
@@ -83,7 +84,27 @@ fn what_is_named_first_wins_and_one_way_to_clip_takes_the_others_place() {
 
 #[test]
 fn every_setting_of_a_training_is_kept_by_putting_nothing_on_top() {
-    let all = Settings::of(&TrainConfig::default());
+    let config = TrainConfig {
+        schedule: Schedule::Cosine,
+        warmup: Some(0.1),
+        clip: Clip::Norm(1.),
+        ema: Some(0.9),
+        patience: Some(3),
+        ..TrainConfig::default()
+    };
+    let all = Settings {
+        data: Some("sample".into()),
+        dataset: Some(Dataset::Mnist),
+        save_every: Some(1),
+        keep: Some(2),
+        max_minutes: Some(3.),
+        device: Some("cpu".into()),
+        threads: Some(4),
+        ..Settings::of(&config)
+    };
+    let named = serde_json::to_value(&all).unwrap();
+    let missing = named.as_object().unwrap().iter().filter(|(_, value)| value.is_null());
+    assert!(missing.map(|(name, _)| name).eq(["clip-value"]), "{named}");
     assert_eq!(Settings::default().or(all.clone()), all);
     assert_eq!(all.clone().or(Settings::default()), all);
 }

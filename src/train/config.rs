@@ -73,8 +73,7 @@ impl TrainerConfig {
         check_part("warmup", self.warmup.unwrap_or(0.))?;
         check_part("ema", self.ema.unwrap_or(0.))?;
         check_part("learning_rate times weight_decay", self.learning_rate * self.weight_decay)?;
-        let rises = matches!(self.schedule, Schedule::OneCycle | Schedule::Cosine);
-        if self.warmup.is_some() && !rises {
+        if self.warmup.is_some() && !self.schedule.rises() {
             return Err(Error::Config("a warm-up belongs to one-cycle or cosine".into()));
         }
         if self.patience == Some(0) {

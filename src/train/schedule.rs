@@ -53,6 +53,11 @@ pub(crate) struct Progress {
 }
 
 impl Schedule {
+    /// Whether the step size rises at first, so that a warm-up means something.
+    pub fn rises(self) -> bool {
+        matches!(self, Self::OneCycle | Self::Cosine)
+    }
+
     /// The part of a run that warms up unless it is said: none but `OneCycle` and `Cosine` do.
     pub fn default_warmup(self) -> f64 {
         match self {

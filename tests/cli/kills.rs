@@ -66,12 +66,6 @@ fn kill_at_random_moments(kills: usize) {
 }
 
 #[test]
-fn a_run_killed_at_twelve_random_moments_ends_with_the_same_bits() {
-    kill_at_random_moments(12);
-}
-
-#[test]
-#[ignore = "half a minute"]
 fn a_run_killed_at_fifty_random_moments_ends_with_the_same_bits() {
     kill_at_random_moments(50);
 }
