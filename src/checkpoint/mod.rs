@@ -1,7 +1,8 @@
 //! Weights, training state and run directories on disk.
 //!
 //! `durable` puts whole files in place; `sums` tells a damaged one; [`weights`] reads and writes safetensors
-//! files; [`run`] is the layout of a run directory; [`state`] the content of one of its checkpoints.
+//! files; [`run`] is the layout of a run directory, `config` its settings; [`state`] the content of one of its
+//! checkpoints.
 //!
 //! ```text
 //! RUN/config.json                     settings of model and training, crate version
@@ -16,6 +17,7 @@
 //! RUN/checkpoints/best/               the same, of the epoch with the best validation accuracy
 //! ```
 
+mod config;
 pub(crate) mod durable;
 pub mod run;
 pub mod state;

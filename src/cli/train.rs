@@ -73,9 +73,7 @@ impl TrainArgs {
         }
         // How often a run is saved is not in its configuration: it makes no other model.
         if let (true, Some(run)) = (is_resumed, &self.out) {
-            if let Some(text) = RunDir::read_settings(run)? {
-                let Settings { save_every, keep, .. } =
-                    Settings::from_toml(&text).with_context(|| format!("{}", run.display()))?;
+            if let Some(Settings { save_every, keep, .. }) = run::read_settings(run)? {
                 settings = settings.or(Settings { save_every, keep, ..Settings::default() });
             }
         }
@@ -233,7 +231,10 @@ fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Resul
         screen::note(&format!("stopped and saved: continue with --resume --out {run}"));
         return Err(error);
     }
-    match (outcome?, signals.pending()) {
+    let outcome = outcome?;
+    // What was recorded of an epoch that has not ended.
+    events.record(&Event::Done)?;
+    match (outcome, signals.pending()) {
         (Outcome::Interrupted, Some(signal)) => {
             screen::note(&format!("interrupted and saved: continue with --resume --out {run}"));
             Ok(ExitCode::from(128 + signal))

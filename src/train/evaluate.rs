@@ -31,16 +31,28 @@ const BATCH_SIZE: usize = 500;
 /// [`Error::Candle`](crate::Error::Candle) when Candle fails; [`Error::Shape`](crate::Error::Shape)
 /// when the model is not one for these images.
 pub fn evaluate(model: &SequenceClassifier, gather: &Gather, split: &Split) -> Result<Evaluation> {
+    let mut tally = Tally::default();
+    for_each_batch(model, gather, split, |model, x, labels| {
+        tally.add(&model.forward(x)?, labels.iter().map(|label| usize::from(*label)))
+    })?;
+    Ok(tally.evaluation())
+}
+
+/// Calls `measure` with a model that makes no graph, inputs and labels, for all images of `split`.
+fn for_each_batch(
+    model: &SequenceClassifier,
+    gather: &Gather,
+    split: &Split,
+    mut measure: impl FnMut(&SequenceClassifier, &Tensor, &[u8]) -> Result<()>,
+) -> Result<()> {
     // Detached weights make no graph: every intermediate result is freed at once.
     let model = model.detach();
-    let mut tally = Tally::default();
     for start in (0..split.len()).step_by(BATCH_SIZE) {
         let range = start..split.len().min(start + BATCH_SIZE);
         let labels = &split.labels()[range.clone()];
-        let batch = gather.batch(split, range)?;
-        tally.add(&model.forward(&batch.x)?, labels.iter().map(|label| usize::from(*label)))?;
+        measure(&model, &gather.batch(split, range)?.x, labels)?;
     }
-    Ok(tally.evaluation())
+    Ok(())
 }
 
 /// Measures the accuracy of `model` after every step, on all images of `split`: T numbers.
@@ -52,20 +64,17 @@ pub fn evaluate_steps(
     gather: &Gather,
     split: &Split,
 ) -> Result<Vec<f64>> {
-    let model = model.detach();
     let mut correct: Vec<usize> = Vec::new();
-    for start in (0..split.len()).step_by(BATCH_SIZE) {
-        let range = start..split.len().min(start + BATCH_SIZE);
-        let labels = &split.labels()[range.clone()];
-        let batch = gather.batch(split, range)?;
-        let logits = model.forward_steps(&batch.x)?.to_dtype(DType::F64)?.to_vec3::<f64>()?;
+    for_each_batch(model, gather, split, |model, x, labels| {
+        let logits = model.forward_steps(x)?.to_dtype(DType::F64)?.to_vec3::<f64>()?;
         for (steps, label) in logits.iter().zip(labels) {
             correct.resize(steps.len(), 0);
             for (correct, logits) in correct.iter_mut().zip(steps) {
                 *correct += usize::from(most_likely(logits) == usize::from(*label));
             }
         }
-    }
+        Ok(())
+    })?;
     Ok(correct.into_iter().map(|correct| correct as f64 / split.len() as f64).collect())
 }
 
@@ -77,17 +86,14 @@ pub type Confusion = [[usize; CLASSES]; CLASSES];
 /// # Errors
 /// As [`evaluate`].
 pub fn confusion(model: &SequenceClassifier, gather: &Gather, split: &Split) -> Result<Confusion> {
-    let model = model.detach();
     let mut counts = Confusion::default();
-    for start in (0..split.len()).step_by(BATCH_SIZE) {
-        let range = start..split.len().min(start + BATCH_SIZE);
-        let labels = &split.labels()[range.clone()];
-        let logits = model.forward(&gather.batch(split, range)?.x)?;
-        let logits = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+    for_each_batch(model, gather, split, |model, x, labels| {
+        let logits = model.forward(x)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
         for (logits, label) in logits.iter().zip(labels) {
             counts[usize::from(*label)][most_likely(logits)] += 1;
         }
-    }
+        Ok(())
+    })?;
     Ok(counts)
 }
 

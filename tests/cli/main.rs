@@ -1,10 +1,10 @@
 //! The program itself, as a script sees it: arguments in; exit code, output and files out.
 //!
-//! [`train`]: what a training run prints and leaves behind; [`resume`]: runs that were interrupted,
-//! killed, or are being written; [`kills`]: killed at any moment at all; [`faults`]: full disks and
-//! folders that refuse or vanish; [`damage`]: files whose bits have changed; [`threads`],
-//! [`instruction_set`]: what computes; [`settings`]: TOML files and recipes; [`report`]: pictures and
-//! comparisons; [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
+//! [`train`]: what a training run prints and leaves behind; [`control`]: what steers it; [`settings`]: TOML
+//! files and recipes; [`report`]: pictures and comparisons; [`resume`]: runs that were interrupted, killed, or
+//! are being written; [`kills`]: killed at any moment at all; [`faults`]: full disks and folders that refuse or
+//! vanish; [`damage`]: files whose bits have changed; [`threads`], [`instruction_set`]: what computes;
+//! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`.
 //!
 //! Everything runs on the sample and with few units: what is tested here is not how well it learns.
@@ -13,6 +13,7 @@
 mod bad_data;
 mod bad_output;
 mod bad_run;
+mod control;
 mod damage;
 #[cfg(unix)]
 mod faults;

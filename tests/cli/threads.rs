@@ -29,6 +29,7 @@ fn the_number_of_threads_changes_no_bit_of_a_large_model() {
 fn the_number_of_threads_changes_no_bit_where_everything_is_on() {
     same_bits(
         "--cell lstm --hidden 64 --layers 2 --bidirectional --dropout 0.2 --readout mean-max \
-         --shift 1 --ema 0.99 --clip-norm 1 --epochs 1",
+         --shift 1 --rotate 9 --zoom 0.1 --ema 0.99 --clip-norm 1 --weight-decay 0.01 \
+         --label-smoothing 0.1 --schedule one-cycle --accumulate 2 --batch-size 80 --epochs 1",
     );
 }
