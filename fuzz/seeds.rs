@@ -7,16 +7,14 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_rnn::bptt::{LossAt, Truncation};
-use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::checkpoint::weights;
 use candle_rnn::data::idx;
-use candle_rnn::data::mnist::Dataset;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::Clip;
 use candle_rnn::settings::{Recipe, Settings};
 use candle_rnn::train::{Schedule, TrainConfig};
 
-use crate::targets::{gzip, settings, CUT};
+use crate::targets::{gzip, run_of, settings, CUT};
 
 /// Name and content of every seed of a target. What begins with `right` is accepted, what begins with
 /// `wrong` is refused.
@@ -84,10 +82,12 @@ fn files_of_checkpoint(training: &TrainConfig) -> [Vec<u8>; 3] {
         state.extend(named("weights."));
     }
     let [model, state] = [named(""), state].map(|t| unframed(&weights::serialize(&t).unwrap()));
-    [model, state, POSITION.into()]
+    let mut json: serde_json::Value = serde_json::from_str(POSITION).unwrap();
+    json["config"] = serde_json::to_value(run_of(training)).unwrap();
+    [model, state, serde_json::to_vec_pretty(&json).unwrap()]
 }
 
-/// `trainer_state.json` after the first of two epochs.
+/// `trainer_state.json` after the first of two epochs, without the run's configuration.
 const POSITION: &str = r#"{
   "step": 11,
   "epoch": 1,
@@ -181,14 +181,7 @@ fn of_checkpoint(checkpoints: &[[Vec<u8>; 3]]) -> Seeds {
 }
 
 fn of_config(checkpoints: &[[Vec<u8>; 3]]) -> Seeds {
-    let data = DataConfig {
-        dataset: Dataset::FashionMnist,
-        source: Some("a/folder".into()),
-        sha256: "00".repeat(32),
-    };
-    let json = |training: &TrainConfig| {
-        serde_json::to_string(&RunConfig::new(training.clone(), data.clone())).unwrap()
-    };
+    let json = |training: &TrainConfig| serde_json::to_string(&run_of(training)).unwrap();
     let mut seeds = Seeds::new();
     for (number, training) in settings().iter().enumerate() {
         let run = [json(training).as_bytes(), &checkpoints[number][0]].join(CUT);

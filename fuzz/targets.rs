@@ -11,9 +11,11 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_core::Tensor;
+use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::checkpoint::state::Checkpoint;
 use candle_rnn::checkpoint::{run, weights};
 use candle_rnn::data::idx;
+use candle_rnn::data::mnist::Dataset;
 use candle_rnn::model::{ClassifierConfig, Readout};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
@@ -120,7 +122,8 @@ pub fn checkpoint(folder: &Path, input: &[u8]) -> bool {
             ("trainer_state.json", json.map(Cow::Borrowed)),
         ],
     );
-    let load = |path: &Path| Checkpoint::load(path, &training.model(), training);
+    let run = run_of(training);
+    let load = |path: &Path| Checkpoint::load(path, &run);
     let Ok(checkpoint) = load(&path) else { return false };
     check(checkpoint.state.model(), &training.model(), training);
     // What was not to be there is gone from the first copy, and so only the second is the same.
@@ -190,6 +193,16 @@ pub fn settings() -> [TrainConfig; 3] {
             ..small
         },
     ]
+}
+
+/// A run with these settings.
+pub fn run_of(training: &TrainConfig) -> RunConfig {
+    let data = DataConfig {
+        dataset: Dataset::FashionMnist,
+        source: Some("a/folder".into()),
+        sha256: "00".repeat(32),
+    };
+    RunConfig::new(training.clone(), data)
 }
 
 /// The first N files of an input; `None` for those that are not there.

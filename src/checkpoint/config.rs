@@ -72,8 +72,9 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// What keeps a run with this configuration from being resumed with `other`'s, if anything.
-    pub(super) fn differences(&self, other: &Self) -> String {
+    /// What keeps a run with this configuration from going on with `other`'s, if anything: who has what, by
+    /// these names.
+    pub(super) fn differences(&self, other: &Self, names: (&str, &str)) -> String {
         let relevant = |config: &Self| {
             // Where the data lie and which version wrote them makes no other model.
             serde_json::json!({
@@ -81,7 +82,7 @@ impl RunConfig {
                 "training": config.training,
             })
         };
-        differences(&relevant(self), &relevant(other), ("the run has", "this command"))
+        differences(&relevant(self), &relevant(other), names)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::sums;
 use crate::{Error, Result};
@@ -127,20 +128,29 @@ pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name that `path` bears for a while: `prefix`, the process, its own name.
+/// The name that `path` bears for a while: `prefix`, the process and a number, its own name. No thread of this
+/// process gets it too, nor has an earlier process of this number left it.
 fn named(prefix: &str, path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{prefix}{}-{name}", std::process::id()))
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let (name, process) =
+        (path.file_name().unwrap_or_default().to_string_lossy(), std::process::id());
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let named = path.with_file_name(format!("{prefix}{process}.{number}-{name}"));
+        if named.symlink_metadata().is_err() {
+            return named;
+        }
+    }
 }
 
 /// The own name of what bears a name that [`named`] makes: nothing else is ever touched.
 fn original<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     let (process, original) = name.strip_prefix(prefix)?.split_once('-')?;
-    process.parse::<u32>().ok().map(|_| original)
+    process.split('.').all(|number| number.parse::<u32>().is_ok()).then_some(original)
 }
 
 fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -303,7 +313,9 @@ mod tests {
     #[test]
     fn leftovers_are_removed_and_other_files_kept() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join(".tmp-1-step-2")).unwrap();
+        fs::create_dir(folder.path().join(".tmp-1.0-step-2")).unwrap();
+        fs::write(folder.path().join(".tmp-1.12-file"), b"").unwrap();
+        // Of an earlier version.
         fs::write(folder.path().join(".tmp-1-file"), b"").unwrap();
         for name in ["file", ".tmp-notes", ".tmp-mine-file", ".old-notes"] {
             fs::write(folder.path().join(name), b"").unwrap();

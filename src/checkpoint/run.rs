@@ -45,7 +45,7 @@ pub struct RunDir {
     config: RunConfig,
     /// How many checkpoints are kept, besides the best.
     keep: usize,
-    _lock: File,
+    lock: File,
 }
 
 impl RunDir {
@@ -62,7 +62,10 @@ impl RunDir {
             .max();
         let mut number = highest.unwrap_or(0);
         loop {
-            number = number.saturating_add(1);
+            let next = number.checked_add(1);
+            number = next.ok_or_else(|| {
+                Error::checkpoint(parent, format!("no number is free after {number}: give --out"))
+            })?;
             let path = parent.join(format!("{number:04}"));
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(path),
@@ -87,18 +90,21 @@ impl RunDir {
         if_exists: IfExists,
         keep: usize,
     ) -> Result<(Self, Option<Checkpoint>, Vec<Error>)> {
+        // Before anything is removed for it.
+        let json = json_of(&path.join(CONFIG), &config)?;
         durable::create_folder(path)?;
-        if if_exists != IfExists::Overwrite {
-            refuse_to_replace(path, if_exists)?;
-        }
-        let run = Self { path: path.to_path_buf(), _lock: lock(path)?, config, keep: keep.max(1) };
+        refuse_to_replace(path, if_exists)?;
+        let run = Self { path: path.to_path_buf(), lock: lock(path)?, config, keep: keep.max(1) };
+        // Another process may have begun a run before this one had the lock.
+        refuse_to_replace(path, if_exists)?;
         durable::remove_leftovers(path)?;
         let (mut checkpoint, mut damaged) = (None, Vec::new());
-        // A process that was killed while it began a run leaves no configuration and no checkpoint:
-        // there is nothing to continue, nor to disagree with.
-        let begun = path.join(CONFIG).exists() || !run.checkpoints()?.is_empty();
+        // A process that was killed while it began a run leaves no configuration: there is nothing to continue,
+        // nor to disagree with.
+        let begun = path.join(CONFIG).exists();
         if begun && if_exists == IfExists::Resume {
-            let differences = RunConfig::parse(&path.join(CONFIG))?.differences(&run.config);
+            let found = RunConfig::parse(&path.join(CONFIG))?;
+            let differences = found.differences(&run.config, ("the run has", "this command"));
             if !differences.is_empty() {
                 let reason =
                     format!("cannot be resumed with other settings or data: {differences}");
@@ -107,7 +113,7 @@ impl RunDir {
             (checkpoint, damaged) = run.newest_checkpoint()?;
         }
         if checkpoint.is_none() {
-            run.begin()?;
+            run.begin(&json)?;
         }
         Ok((run, checkpoint, damaged))
     }
@@ -123,23 +129,19 @@ impl RunDir {
     }
 
     /// Removes what an earlier run left, and writes the configuration.
-    fn begin(&self) -> Result<()> {
-        // In this order: a process that is killed meanwhile leaves settings without a checkpoint, which is
-        // how a run looks that has just begun.
+    fn begin(&self, json: &[u8]) -> Result<()> {
+        // In this order: a process that is killed meanwhile leaves a run that can still be resumed, or one
+        // that looks as if it had just begun.
+        for name in made(&self.path)?.iter().filter(|name| *name != CONFIG) {
+            let path = self.path.join(name);
+            fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
+        }
         let checkpoints = self.path.join(CHECKPOINTS);
         if checkpoints.exists() {
             durable::remove_folder(&checkpoints)?;
         }
-        for name in made(&self.path)? {
-            let path = self.path.join(name);
-            fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
-        }
         fs::create_dir(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
-        let path = self.path.join(CONFIG);
-        let mut json = serde_json::to_vec_pretty(&self.config)
-            .map_err(|error| Error::checkpoint(&path, error.to_string()))?;
-        json.push(b'\n');
-        durable::write(&path, &json)?;
+        durable::write(&self.path.join(CONFIG), json)?;
         self.write_metrics(&[])
     }
 
@@ -156,6 +158,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn write_metrics(&self, history: &[EpochMetrics]) -> Result<()> {
+        self.check_lock()?;
         let path = self.path.join(METRICS);
         let mut lines = Vec::new();
         for metrics in history {
@@ -181,6 +184,7 @@ impl RunDir {
     pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
         let name = format!("{STEP}{:08}", checkpoint.state.adam.step);
         let path = self.path.join(CHECKPOINTS).join(name);
+        self.check_lock()?;
         checkpoint.save(&path)?;
         // Folders of later steps are damaged ones, which were passed over: they count for nothing.
         let up_to_now = self.checkpoints()?.into_iter().skip_while(|newer| *newer != path);
@@ -196,6 +200,17 @@ impl RunDir {
     /// [`Error::Io`] when it cannot be written.
     pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.save(&self.path.join(CHECKPOINTS).join(BEST))
+    }
+
+    /// That the folder is still the one that was opened: a run whose folder is gone must not end as if it had
+    /// been saved.
+    fn check_lock(&self) -> Result<()> {
+        let path = self.path.join(LOCK);
+        if is_same_file(&self.lock, &path) {
+            return Ok(());
+        }
+        let reason = "the folder was moved, removed or replaced while the run trained: it is saved no further";
+        Err(Error::checkpoint(&self.path, reason))
     }
 
     /// The folders of checkpoints under their steps, newest first.
@@ -216,11 +231,12 @@ impl RunDir {
         Ok(found.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// The newest checkpoint that is whole, the best where there is no other, and why newer ones are not.
+    /// The newest checkpoint that is whole and this run's, and why newer ones are not.
     ///
     /// # Errors
-    /// [`Error::Io`] when one cannot be read that may well be whole; [`Error::Checkpoint`] when there are
-    /// some and none is whole: to begin anew is not for this function to decide.
+    /// [`Error::Io`] when one may not be read, which may well be whole; [`Error::Checkpoint`] when there are
+    /// some and none is whole, or where there is more of the run than its first epoch leaves before it is
+    /// saved: to begin anew is not for this function to decide.
     fn newest_checkpoint(&self) -> Result<(Option<Checkpoint>, Vec<Error>)> {
         let folder = self.path.join(CHECKPOINTS);
         if folder.exists() {
@@ -228,20 +244,29 @@ impl RunDir {
         }
         let mut damaged = Vec::new();
         let best = Some(folder.join(BEST)).filter(|best| best.exists());
-        for path in self.checkpoints()?.into_iter().chain(best) {
-            match Checkpoint::load(&path, &self.config.model, &self.config.training) {
+        let mut candidates = self.checkpoints()?;
+        candidates.extend(best);
+        // Of equals those under their step come first, as they are.
+        candidates.sort_by_key(|path| std::cmp::Reverse(step_of(path)));
+        for path in candidates {
+            match Checkpoint::load(&path, &self.config) {
                 Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
-                Err(error @ Error::Io { .. }) => return Err(error),
+                // Others may read it: it is not for this process to pass it over.
+                Err(error @ Error::Io { .. }) if is_forbidden(&error) => return Err(error),
                 Err(error) => damaged.push(error),
             }
         }
-        match damaged.first() {
-            None => Ok((None, damaged)),
-            Some(reason) => Err(Error::checkpoint(
-                &folder,
-                format!("none is whole ({reason}): pass --overwrite to begin anew"),
-            )),
+        if let Some(reason) = damaged.first() {
+            let reason = format!("none is whole ({reason}): pass --overwrite to begin anew");
+            return Err(Error::checkpoint(&folder, reason));
         }
+        let epochs = fs::read(self.path.join(METRICS)).unwrap_or_default();
+        let epochs = epochs.iter().filter(|byte| **byte == b'\n').count();
+        if epochs > 1 || (self.has_model() && !folder.exists()) {
+            let reason = "has a trained model and no checkpoint to go on from: pass --overwrite to begin anew";
+            return Err(Error::checkpoint(&self.path, reason));
+        }
+        Ok((None, damaged))
     }
 
     /// Whether `model.safetensors` is there.
@@ -262,26 +287,70 @@ fn made(folder: &Path) -> Result<Vec<String>> {
     Ok(made)
 }
 
-/// Refuses a folder whose files a new run would replace: a run's or, where no run has begun, anybody's.
+/// Refuses a folder whose files a new run would replace: a run's, unless that was asked for, and anybody's.
 fn refuse_to_replace(folder: &Path, if_exists: IfExists) -> Result<()> {
-    let has_begun = folder.join(CONFIG).exists();
-    if if_exists == IfExists::Resume && has_begun {
+    let config = folder.join(CONFIG);
+    // Of one that is damaged the first line tells.
+    let is_run = config.exists()
+        && String::from_utf8_lossy(
+            &fs::read(&config).map_err(Error::io(&config, "read the file"))?,
+        )
+        .contains("\"candle-rnn\"");
+    if is_run && if_exists != IfExists::Refuse {
         return Ok(());
     }
-    let files = made(folder)?;
-    let has_checkpoints = folder.join(CHECKPOINTS).exists() && if_exists == IfExists::Refuse;
-    if has_begun || has_checkpoints {
+    if is_run {
         let reason = "already holds a run: name another folder, or pass --resume or --overwrite";
         return Err(Error::checkpoint(folder, reason));
+    }
+    let mut files = made(folder)?;
+    // A process that was killed as it began a run leaves an empty folder.
+    let checkpoints = folder.join(CHECKPOINTS);
+    if checkpoints.exists() {
+        let entries = fs::read_dir(&checkpoints);
+        let mut entries = entries.map_err(Error::io(&checkpoints, "read the folder"))?;
+        files.extend(entries.next().map(|_| CHECKPOINTS.to_string()));
     }
     match files.first() {
         None => Ok(()),
         Some(name) => Err(Error::checkpoint(
             folder,
             format!(
-                "holds {name}, which a run would replace: name another folder, or pass --overwrite"
+                "holds {name} and is not a run, whose files would replace it: name another folder"
             ),
         )),
+    }
+}
+
+/// The steps that a checkpoint says it is after, whole or not.
+fn step_of(checkpoint: &Path) -> u64 {
+    let named = || checkpoint.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok();
+    named().or_else(|| super::state::step_of(checkpoint)).unwrap_or(0)
+}
+
+fn is_forbidden(error: &Error) -> bool {
+    matches!(error, Error::Io { cause, .. } if cause.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+fn json_of(path: &Path, config: &RunConfig) -> Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(config)
+        .map_err(|error| Error::checkpoint(path, error.to_string()))?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+/// Whether `path` is this file still, which on other systems than Unix nobody can remove while it is open.
+fn is_same_file(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |found: std::io::Result<fs::Metadata>| found.map(|m| (m.dev(), m.ino())).ok();
+        id(file.metadata()) == id(fs::metadata(path))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
     }
 }
 
@@ -355,16 +424,19 @@ pub fn read_metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
     text.lines().enumerate().map(parse).collect()
 }
 
-/// Reads the weights of a run with this configuration.
+/// Reads the weights of a run with this configuration; those of one of its checkpoints are held to its sums.
 ///
 /// # Errors
-/// As [`weights::load`]; also [`Error::Checkpoint`] when the run has no weights yet.
+/// As [`weights::load`] and [`Checkpoint::load`]; also [`Error::Checkpoint`] when the run has no weights yet.
 pub fn read_weights(run: &Path, config: &RunConfig) -> Result<BTreeMap<String, Tensor>> {
     let path = run.join(MODEL);
     if !path.exists() {
         let reason = "no such file: the run ended before its first epoch did, continue it with \
                       train --resume, or its folder is not whole";
         return Err(Error::checkpoint(path, reason));
+    }
+    if run_of_checkpoint(run).is_some() {
+        return Ok(Checkpoint::load(run, config)?.state.model().clone());
     }
     weights::load(&path, &config.model, config.training.dtype.dtype())
 }

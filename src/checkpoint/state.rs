@@ -6,10 +6,10 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::config::RunConfig;
 use super::{durable, weights};
-use crate::model::ClassifierConfig;
 use crate::optim::adam::AdamState;
-use crate::train::{EpochMetrics, Position, TrainConfig, TrainerState};
+use crate::train::{EpochMetrics, Position, TrainerState};
 use crate::{Error, Result};
 
 const MODEL: &str = "model.safetensors";
@@ -25,6 +25,8 @@ const LAST: &str = "weights.";
 /// On disk it is a folder of three files and `SHA256SUMS`, their digests, as `sha256sum -c` reads them.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
+    /// The run that it is of: model, data and training.
+    pub config: RunConfig,
     /// Weights, optimizer state and position.
     pub state: TrainerState,
     /// The metrics of all epochs so far.
@@ -38,6 +40,7 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrainerStateFile {
+    config: RunConfig,
     step: u64,
     #[serde(flatten)]
     position: Position,
@@ -62,6 +65,7 @@ impl Checkpoint {
             training_state.extend(named(LAST, &self.state.weights));
         }
         let file = TrainerStateFile {
+            config: self.config.clone(),
             step: self.state.adam.step,
             position: self.state.position.clone(),
             history: self.history.clone(),
@@ -79,16 +83,23 @@ impl Checkpoint {
         )
     }
 
-    /// Reads a checkpoint of a run with these settings.
+    /// Reads a checkpoint of the run with this configuration.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when a file is missing, has not the digest that `SHA256SUMS` says, or does
-    /// not fit the settings; [`Error::Io`] when one cannot be read.
-    pub fn load(path: &Path, model: &ClassifierConfig, training: &TrainConfig) -> Result<Self> {
+    /// not fit the settings, and when the checkpoint is of a run with other settings or data, which are
+    /// named; [`Error::Io`] when a file cannot be read.
+    pub fn load(path: &Path, config: &RunConfig) -> Result<Self> {
         let [json, weights, training_state] =
             durable::read_folder(path, [TRAINER_STATE, MODEL, TRAINING_STATE])?;
         let file: TrainerStateFile = serde_json::from_slice(&json)
             .map_err(|error| Error::checkpoint(path.join(TRAINER_STATE), error.to_string()))?;
+        let differences = file.config.differences(config, ("the checkpoint has", "the run"));
+        if !differences.is_empty() {
+            let reason = format!("of a run with other settings or data: {differences}");
+            return Err(Error::checkpoint(path, reason));
+        }
+        let RunConfig { model, training, .. } = config;
         let model_path = path.join(MODEL);
         let weights = weights::parse(&model_path, &weights)?;
         let weights = weights::fit(&model_path, weights, model, training.dtype.dtype())?;
@@ -104,7 +115,14 @@ impl Checkpoint {
             Some(_) => (last, Some(weights)),
         };
         let adam = AdamState { step: file.step, moments };
-        let state = TrainerState { position: file.position, weights, adam, average };
-        Ok(Self { state, history: file.history, instruction_set: file.instruction_set })
+        let TrainerStateFile { config, position, history, instruction_set, .. } = file;
+        let state = TrainerState { position, weights, adam, average };
+        Ok(Self { config, state, history, instruction_set })
     }
+}
+
+/// The steps that a checkpoint says it is after, whole or not.
+pub(super) fn step_of(path: &Path) -> Option<u64> {
+    let json = std::fs::read(path.join(TRAINER_STATE)).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&json).ok()?["step"].as_u64()
 }

@@ -105,8 +105,13 @@ pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
 fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut settings: Vec<BTreeMap<String, String>> = Vec::new();
     for run in runs {
-        settings
-            .push(flatten("", &serde_json::to_value(&run.config.training)?).into_iter().collect());
+        let mut of: BTreeMap<_, _> =
+            flatten("", &serde_json::to_value(&run.config.training)?).into_iter().collect();
+        let data = &run.config.data;
+        of.insert("dataset".into(), data.dataset.name().into());
+        // As long as commits are written: data that differ are to be seen.
+        of.insert("data_sha256".into(), data.sha256.chars().take(8).collect());
+        settings.push(of);
     }
     let names: std::collections::BTreeSet<&String> =
         settings.iter().flat_map(|s| s.keys()).collect();

@@ -71,19 +71,25 @@ impl TrainArgs {
         if let Some(recipe) = self.recipe {
             settings = settings.or(recipe.settings()?);
         }
-        // How often a run is saved is not in its configuration: it makes no other model.
+        // How often a run is saved and what computes it is not in its configuration: it makes no other model.
         if let (true, Some(run)) = (is_resumed, &self.out) {
-            if let Some(Settings { save_every, keep, .. }) = run::read_settings(run)? {
-                settings = settings.or(Settings { save_every, keep, ..Settings::default() });
+            match run::read_settings(run) {
+                Ok(None) => {}
+                Ok(Some(Settings { save_every, keep, device, threads, .. })) => {
+                    let rest = Settings::default();
+                    let run = Settings { save_every, keep, device, threads, ..rest };
+                    settings = settings.or(run);
+                }
+                Err(error) => screen::note(&format!("passed over: {error}")),
             }
         }
         Ok(settings)
     }
 
-    /// The configuration of the run that is to be resumed, if there is one that can be read: one
-    /// that cannot is refused when the run is opened.
-    fn resumed(&self) -> Option<RunConfig> {
-        self.out.as_deref().filter(|_| self.resume).and_then(|out| run::read_config(out).ok())
+    /// The configuration of the run that is to be resumed, if there is one.
+    fn resumed(&self) -> anyhow::Result<Option<RunConfig>> {
+        let out = self.out.as_deref().filter(|out| self.resume && out.join("config.json").exists());
+        Ok(out.map(run::read_config).transpose()?)
     }
 
     fn if_exists(&self) -> IfExists {
@@ -108,7 +114,7 @@ impl TrainArgs {
 }
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
-    let resumed = args.resumed();
+    let resumed = args.resumed()?;
     let settings = args.settings(resumed.is_some())?;
     let base = resumed.as_ref().map_or_else(TrainConfig::default, |run| run.training.clone());
     let config = settings.config(&base);

@@ -33,6 +33,12 @@ pub fn card(
         Dataset::Mnist => "hand-written digits",
         Dataset::FashionMnist => "photographs of clothes",
     };
+    let settings = Settings {
+        dataset: Some(data.dataset),
+        // A folder of this machine is nobody else's.
+        data: data.source.clone().filter(|source| source.as_os_str() == "sample"),
+        ..Settings::of(training)
+    };
     // Writing to a string does not fail.
     let _ = write!(
         text,
@@ -93,7 +99,7 @@ Training data: SHA-256 `{sha256}` over all pixels and labels.
         best_epoch = best.map_or(0, |m| m.epoch),
         best_accuracy = accuracy(best),
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
-        settings = Settings::of(training).to_toml().unwrap_or_default(),
+        settings = settings.to_toml().unwrap_or_default(),
         sha256 = data.sha256,
     );
     text

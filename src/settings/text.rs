@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::Serializer;
 
 #[derive(serde::Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a whole number or a text was expected")]
 enum NumberOrText {
     Number(i64),
     Text(String),

@@ -96,7 +96,7 @@ impl Session {
         let mut instruction_set = recurrence::instruction_set(device)?.to_string();
         let (history, start) = match checkpoint {
             None => (Vec::new(), Start::New { damaged }),
-            Some(Checkpoint { state, history, instruction_set: before }) => {
+            Some(Checkpoint { state, history, instruction_set: before, .. }) => {
                 trainer.restore(&state)?;
                 // Epochs that ended after this checkpoint was saved will be run again; and what was
                 // damaged since is whole again.
@@ -193,6 +193,7 @@ impl Session {
 
     fn checkpoint(&self) -> Result<Checkpoint> {
         Ok(Checkpoint {
+            config: self.run.config().clone(),
             state: self.trainer.state()?,
             history: self.history.clone(),
             instruction_set: self.instruction_set.clone(),

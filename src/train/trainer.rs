@@ -115,8 +115,9 @@ impl<T: Task> Trainer<T> {
     /// Makes the next optimizer step, or ends the epoch whose batches are all done.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then. On a device
-    /// gradients are looked at where they are to be cut; elsewhere the next loss tells. [`Error::Candle`] when
+    /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then; it names the
+    /// weight if one is, since the step before. On a device gradients are looked at where they are to be cut;
+    /// elsewhere the next loss tells. [`Error::Candle`] when
     /// Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
         if self.is_done() {
@@ -149,9 +150,9 @@ impl<T: Task> Trainer<T> {
             };
             (joined, dropout)
         };
-        let (mut grads, loss) = summed?;
+        let (mut grads, loss) = summed.map_err(|error| self.cause(error))?;
         self.next = next?.map(|parts| (index + 1, parts));
-        self.check_gradients(&mut grads)?;
+        self.check_gradients(&mut grads).map_err(|error| self.cause(error))?;
         self.dropout = dropout;
         self.adam.config.learning_rate = self.learning_rate(self.adam.step_count());
         self.adam.step(&grads)?;
@@ -347,7 +348,7 @@ impl<T: Task> Trainer<T> {
         };
         let (last, valid) = self.measured(measure)?;
         if !valid.loss.is_finite() {
-            return Err(self.not_finite("the validation loss", batches));
+            return Err(self.cause(self.not_finite("the validation loss", batches)));
         }
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,
@@ -379,6 +380,17 @@ impl<T: Task> Trainer<T> {
             ..Position::default()
         };
         Ok(Event::Epoch(metrics))
+    }
+
+    /// What was not finite first: a loss and a gradient are not where a weight is not.
+    fn cause(&self, error: Error) -> Error {
+        match error {
+            Error::NotFinite { .. } => match self.weights() {
+                Err(sooner @ Error::NotFinite { .. }) => sooner,
+                _ => error,
+            },
+            other => other,
+        }
     }
 
     pub(super) fn not_finite(&self, what: &str, batch: usize) -> Error {

@@ -33,6 +33,8 @@ fn a_file_that_cannot_be_put_in_place_ends_the_run_with_one_line() {
     place.write("run/model.safetensors/inside", "precious");
     let args = format!("train {} --quiet --out run", crate::small(""));
     place.run(&args).failed_saying(&["run: holds model.safetensors"]);
+    place.train("whole", "");
+    place.write("run/config.json", place.text("whole/config.json"));
     place.run(&format!("{args} --overwrite")).failed_saying(&["run/model.safetensors", "cannot"]);
     assert_eq!(place.text("run/model.safetensors/inside"), "precious");
 }
@@ -74,6 +76,9 @@ fn weights_that_are_not_finite_are_named_and_never_saved() {
     let args = "train --data sample --hidden 12 --lr 1e39 --save-every 1 --quiet --out run";
     place.run(args).failed_saying(&["head.bias is not finite at step 1 (epoch 1, batch 1)"]);
     assert!(place.files("run/checkpoints").is_empty() && !place.exists("run/model.safetensors"));
+    // And where they are not, since no loss after it is finite either.
+    let args = "train --data sample --hidden 12 --lr 1e39 --quiet --out later";
+    place.run(args).failed_saying(&["head.bias is not finite at step 1 (epoch 1, batch 1)"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const FILES: [&str; 4] =
 const CHECKPOINT: &str = "run/checkpoints/step-00000030";
 
 fn load(folder: &Path, config: &RunConfig) -> Result<Checkpoint, Error> {
-    Checkpoint::load(folder, &config.model, &config.training)
+    Checkpoint::load(folder, &config)
 }
 
 /// Loading says that a file of the checkpoint is damaged, and not what a parser made of it.
@@ -103,5 +103,22 @@ fn the_checkpoint_before_a_damaged_one_is_taken_and_ends_with_the_same_bits() {
             assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
             place.assert_ended_alike("again", "whole");
         }
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_not_measured_nor_shown() {
+    let place = Place::new();
+    place.train("run", "");
+    place.run("eval run/checkpoints/best").succeeded();
+    let model = "run/checkpoints/best/model.safetensors";
+    let mut damaged = place.read(model);
+    *damaged.last_mut().unwrap() ^= 1;
+    place.write(model, damaged);
+    for command in ["eval", "info", "predict"] {
+        let image = if command == "predict" { " test:0" } else { "" };
+        place
+            .run(&format!("{command} run/checkpoints/best{image}"))
+            .failed_saying(&["run/checkpoints/best/model.safetensors: damaged: "]);
     }
 }

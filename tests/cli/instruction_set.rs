@@ -17,11 +17,6 @@ impl Place {
         let state: serde_json::Value = serde_json::from_str(&self.text(&path)).unwrap();
         state["instruction_set"].as_str().unwrap().to_string()
     }
-
-    /// As if the run had stopped before this step.
-    fn lose(&self, step: u32) {
-        std::fs::remove_dir_all(self.path(&format!("run/checkpoints/step-{step:08}"))).unwrap();
-    }
 }
 
 /// One that is not the portable one, if this CPU has it.
@@ -43,7 +38,7 @@ fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
     let args = format!("{STOPPED} --out run");
     place.train_with("portable", &args);
     assert_eq!(place.instruction_set(40), "portable");
-    place.lose(40);
+    place.forget_after("run", 30);
     let outcome = place.train_with(other, &format!("{args} --resume"));
     let note = |before: &str| {
         format!(
@@ -56,7 +51,7 @@ fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
     let both = format!("portable, {other}");
     assert_eq!(place.instruction_set(40), both);
     // It is still another run than one of this instruction set alone, however often it is resumed.
-    place.lose(40);
+    place.forget_after("run", 30);
     place.change_state("run/checkpoints/step-00000030", |state| {
         state["instruction_set"] = both.as_str().into();
     });
@@ -70,7 +65,7 @@ fn a_run_resumed_with_its_own_instruction_set_has_nothing_to_say() {
     let place = Place::new();
     let args = format!("{STOPPED} --out run");
     place.train_with("portable", &args);
-    place.lose(40);
+    place.forget_after("run", 30);
     let outcome = place.train_with("portable", &format!("{args} --resume"));
     assert!(!outcome.stderr.contains("note:"), "{}", outcome.stderr);
     assert_eq!(place.instruction_set(40), "portable");

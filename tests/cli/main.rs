@@ -3,7 +3,7 @@
 //! [`train`]: what a training run prints and leaves behind; [`control`]: what steers it; [`settings`]: TOML
 //! files and recipes; [`report`]: pictures and comparisons; [`resume`]: runs that were interrupted, killed, or
 //! are being written; [`kills`]: killed at any moment at all; [`faults`]: full disks and folders that refuse or
-//! vanish; [`damage`]: files whose bits have changed; [`threads`], [`instruction_set`]: what computes;
+//! vanish; [`damage`]: files whose bits have changed; [`foreign`]: what is not this run's, and is left alone; [`threads`], [`instruction_set`]: what computes;
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`.
 //!
@@ -17,6 +17,7 @@ mod control;
 mod damage;
 #[cfg(unix)]
 mod faults;
+mod foreign;
 mod instruction_set;
 #[cfg(unix)]
 mod kills;
@@ -207,9 +208,29 @@ impl Place {
         let place = Self::new();
         place.train("whole", STOPPED);
         place.copy("whole", "run");
-        std::fs::remove_dir_all(place.path("run/checkpoints/step-00000040")).unwrap();
+        place.forget_after("run", 30);
         std::fs::remove_file(place.path("run/model.safetensors")).unwrap();
         place
+    }
+
+    /// After how many steps a checkpoint was saved.
+    fn step_of(&self, checkpoint: &str) -> u64 {
+        let state = self.text(&format!("{checkpoint}/trainer_state.json"));
+        serde_json::from_str::<Value>(&state).unwrap()["step"].as_u64().unwrap()
+    }
+
+    /// Removes the checkpoints of a run that are of later steps than `step`.
+    fn forget_after(&self, run: &str, step: u64) {
+        let checkpoints = format!("{run}/checkpoints");
+        let mut removed = 0;
+        for entry in std::fs::read_dir(self.path(&checkpoints)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if self.step_of(&format!("{checkpoints}/{name}")) > step {
+                std::fs::remove_dir_all(self.path(&checkpoints).join(name)).unwrap();
+                removed += 1;
+            }
+        }
+        assert!(removed > 0, "no checkpoint after step {step}");
     }
 
     /// Two runs ended the same way: the weights, the metrics but for times, and the checkpoints, of
@@ -258,7 +279,7 @@ impl Place {
         let named = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
         let mut whole = 0;
         for entry in named {
-            Checkpoint::load(&entry.path(), &config.model, &config.training).unwrap();
+            Checkpoint::load(&entry.path(), &config).unwrap();
             whole += 1;
         }
         whole

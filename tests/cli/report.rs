@@ -93,6 +93,11 @@ fn info_of_several_runs_puts_the_best_first_and_says_how_they_differ() {
         json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&runs[0]["run"], &runs[1]["run"]), (&"bad".into(), &"good".into()));
     assert_eq!(*runs[1]["history"].as_array().unwrap(), place.metrics("good"));
+    place.copy("good", "of-other-data");
+    let config = place.text("good/config.json").replace("\"sha256\": \"", "\"sha256\": \"0");
+    place.write("of-other-data/config.json", config);
+    let other = place.run("info good of-other-data").succeeded().stdout;
+    assert!(other.contains("data_sha256"), "{other}");
     let outcome = place.run("info bad missing good").succeeded();
     assert!(outcome.stderr.starts_with("passed over: missing: not a run"), "{}", outcome.stderr);
     assert_eq!(outcome.stdout, text);

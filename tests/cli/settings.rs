@@ -105,3 +105,23 @@ fn a_recipe_is_a_set_of_settings_that_flags_win_over() {
         assert!(help.contains(recipe), "{help}");
     }
 }
+
+#[test]
+fn a_resumed_run_keeps_what_it_is_computed_with_and_goes_on_where_that_cannot_be_read() {
+    let place = Place::stopped();
+    let toml = place.text("whole/train.toml");
+    place.write("run/train.toml", format!("{toml}threads = 1\ndevice = \"cpu\"\n"));
+    let resume = format!("{} --resume", crate::STOPPED.replace("--save-every 10 ", ""));
+    place.copy("run", "unreadable");
+    place.train("run", &resume);
+    let kept = place.text("run/train.toml");
+    for line in ["threads = 1\n", "device = \"cpu\"\n", "save-every = 10\n"] {
+        assert!(kept.contains(line), "{kept}");
+    }
+    place.assert_ended_alike("run", "whole");
+    place.write("unreadable/train.toml", format!("{toml}of-a-later-version = 1\n"));
+    let outcome = place.train("unreadable", &format!("{} --resume", crate::STOPPED));
+    let note = "passed over: unreadable/train.toml: ";
+    assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
+    place.assert_ended_alike("unreadable", "whole");
+}
