@@ -13,7 +13,7 @@ const FILES: [&str; 4] =
 const CHECKPOINT: &str = "run/checkpoints/step-00000030";
 
 fn load(folder: &Path, config: &RunConfig) -> Result<Checkpoint, Error> {
-    Checkpoint::load(folder, &config)
+    Checkpoint::load(folder, config)
 }
 
 /// Loading says that a file of the checkpoint is damaged, and not what a parser made of it.
