@@ -21,7 +21,8 @@ const STEPS: u64 = 10;
 /// Records a training for TensorBoard: `tensorboard --logdir RUN`.
 ///
 /// Each process writes a file of its own; one that resumes a run says so, and TensorBoard forgets what the one
-/// before recorded of later steps. An epoch's records are on disk when it ends.
+/// before recorded of later steps. An epoch's records are in the file when it ends, not synced: nothing is resumed
+/// from them.
 pub struct EventFile {
     path: PathBuf,
     file: BufWriter<File>,
