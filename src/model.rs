@@ -20,7 +20,7 @@ pub enum Readout {
     /// The last layer's final state.
     #[default]
     Last,
-    /// The mean over all outputs beside their largest values: see [`mean_max`].
+    /// The mean over all outputs beside their largest values.
     MeanMax,
     /// All outputs, one after the other: a weight for each unit at each step.
     All,

@@ -191,10 +191,7 @@ impl Stream<'_> {
 }
 
 fn not_step_by_step() -> Error {
-    Error::Config(
-        "a model that reads the mean and the largest of all outputs says nothing step by step"
-            .into(),
-    )
+    Error::Config("a model whose head reads all outputs at once says nothing step by step".into())
 }
 
 /// Softmax over `(N, C)` logits.

@@ -20,7 +20,7 @@ const BEST: &str = "best";
 const STEP: &str = "step-";
 const LOCK: &str = ".lock";
 /// What `train --config` takes to train the run again.
-const SETTINGS: &str = "train.toml";
+pub(crate) const SETTINGS: &str = "train.toml";
 /// What is made from a run's metrics and weights, and is removed with them.
 pub(crate) const CURVES: &str = "curves.svg";
 pub(crate) const CONFUSION: &str = "confusion.svg";

@@ -187,6 +187,9 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         }
         Start::New { damaged } => {
             damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            if args.resume {
+                args.say("nothing to resume: beginning")?;
+            }
         }
     }
     session.run_dir().write_settings(&effective.to_toml()?)?;

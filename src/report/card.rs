@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::checkpoint::run::RunConfig;
 use crate::data::mnist::Dataset;
-use crate::settings::Settings;
 use crate::train::EpochMetrics;
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
@@ -33,12 +32,7 @@ pub fn card(
         Dataset::Mnist => "hand-written digits",
         Dataset::FashionMnist => "photographs of clothes",
     };
-    let settings = Settings {
-        dataset: Some(data.dataset),
-        // A folder of this machine is nobody else's.
-        data: data.source.clone().filter(|source| source.as_os_str() == "sample"),
-        ..Settings::of(training)
-    };
+    let settings = super::settings_of(config);
     // Writing to a string does not fail.
     let _ = write!(
         text,

@@ -15,7 +15,8 @@ pub use curves::curves_svg;
 pub use events::EventFile;
 
 use crate::checkpoint::durable;
-use crate::checkpoint::run::{CARD, CONFUSION, CURVES};
+use crate::checkpoint::run::{RunConfig, CARD, CONFUSION, CURVES, SETTINGS};
+use crate::settings::Settings;
 use crate::train::{confusion, Session};
 use crate::Result;
 
@@ -33,6 +34,10 @@ pub fn write(session: &Session) -> Result<()> {
     let put = |name: &str, content: String| {
         durable::write(&session.path().join(name), content.as_bytes())
     };
+    // A run of the library's has none; the card speaks of it.
+    if !session.path().join(SETTINGS).exists() {
+        session.run_dir().write_settings(&settings_of(config).to_toml()?)?;
+    }
     put(CURVES, curves_svg(history)?)?;
     put(CONFUSION, confusion_svg(&counts, &names)?)?;
     let validation = trainer.task().data().valid.len();
@@ -48,6 +53,17 @@ pub fn complete(session: &Session) -> Result<()> {
     match session.path().join(CARD).exists() {
         true => Ok(()),
         false => write(session),
+    }
+}
+
+/// The settings that train a run again, as far as another machine can have its data.
+fn settings_of(config: &RunConfig) -> Settings {
+    let RunConfig { training, data, .. } = config;
+    Settings {
+        dataset: Some(data.dataset),
+        // A folder of this machine is nobody else's.
+        data: data.source.clone().filter(|source| source.as_os_str() == "sample"),
+        ..Settings::of(training)
     }
 }
 

@@ -13,7 +13,37 @@ use crate::data::mnist::Mnist;
 use crate::recurrence;
 use crate::{Error, Result};
 
-/// Trains, and saves so that nothing but the steps since the last save can be lost.
+/// Trains a classifier of images, and saves so that nothing but the steps since the last save can be lost.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use candle_core::Device;
+/// use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig};
+/// use candle_rnn::data::mnist::{Dataset, Mnist};
+/// use candle_rnn::train::{Event, Session, SessionConfig, TrainConfig};
+/// # fn main() -> candle_rnn::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let run = folder.path();
+///
+/// let data = Mnist::sample()?;
+/// let training = TrainConfig { epochs: 2, hidden_size: 16, ..TrainConfig::default() };
+/// let sha256 = data.fingerprint();
+/// let source = Some("sample".into());
+/// let config = RunConfig::new(training, DataConfig { dataset: Dataset::Mnist, source, sha256 });
+/// // Goes on where a run in that folder was interrupted.
+/// let keeping = SessionConfig { if_exists: IfExists::Resume, ..SessionConfig::default() };
+/// let (mut session, _start) = Session::open(run, config, data, &Device::Cpu, keeping)?;
+/// session.run(&mut |event| {
+///     if let Event::Epoch(metrics) = event {
+///         println!("validation loss {:.3}", metrics.valid_loss);
+///     }
+///     ControlFlow::Continue(()) // or Break: saves, and ends
+/// })?;
+/// # assert!(run.join("model.safetensors").exists());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session {
     trainer: Trainer,
     run: RunDir,
