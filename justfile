@@ -319,7 +319,7 @@ check-cuda:
     kernels/host/registers.sh 75 80 90 120
     # There is no GPU to ask what it can; for the kernels of Candle, which clippy does not look at, an empty
     # file will do.
-    export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=target/cuda
+    export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda}
     cargo clippy --locked --all-targets --features cuda -- -D warnings
 
 # What can be known of Metal without a Mac: clang's address spaces over the kernels, and the Rust code type-checked for Apple's target; Debian's packages, installed if need be

@@ -1,4 +1,4 @@
-//! Images moved, turned and zoomed a little, so that a model sees each in many forms.
+//! Images moved, turned, zoomed a little and mirrored, so that a model sees each in many forms.
 
 use super::mnist::{COLUMNS, PIXELS, ROWS};
 use crate::rng::Stream;
@@ -12,6 +12,8 @@ pub struct Limits {
     pub rotate: f64,
     /// The part by which an image may be larger or smaller.
     pub zoom: f64,
+    /// Whether every second one, by chance, has left and right exchanged.
+    pub mirror: bool,
 }
 
 /// What is done to an image.
@@ -23,6 +25,8 @@ pub struct Change {
     pub angle: f32,
     /// How many times larger it becomes.
     pub scale: f32,
+    /// Whether left and right are exchanged, before all else.
+    pub mirror: bool,
 }
 
 impl Limits {
@@ -39,12 +43,14 @@ impl Limits {
             let mut place = || (rng.unit() * places) as i8 - self.shift as i8;
             let shift = [place(), place()];
             // No number is drawn for what is not done: the others stay as they were.
-            if is_moved_alone {
-                return Change { shift, angle: 0., scale: 1. };
-            }
-            let angle = rng.symmetric(self.rotate.to_radians()) as f32;
-            let scale = rng.symmetric(self.zoom).exp() as f32;
-            Change { shift, angle, scale }
+            let (angle, scale) = match is_moved_alone {
+                true => (0., 1.),
+                false => {
+                    let angle = rng.symmetric(self.rotate.to_radians()) as f32;
+                    (angle, rng.symmetric(self.zoom).exp() as f32)
+                }
+            };
+            Change { shift, angle, scale, mirror: self.mirror && rng.unit() < 0.5 }
         };
         (0..count).map(|_| draw()).collect()
     }
@@ -56,6 +62,12 @@ impl Limits {
 /// When the image has not 784 pixels.
 pub(crate) fn add_changed(changed: &mut Vec<u8>, image: &[u8], change: Change) {
     assert_eq!(image.len(), PIXELS, "an image has {PIXELS} pixels");
+    let mut mirrored = [0; PIXELS];
+    if change.mirror {
+        mirrored.copy_from_slice(image);
+        mirrored.chunks_exact_mut(COLUMNS).for_each(<[u8]>::reverse);
+    }
+    let image = if change.mirror { &mirrored } else { image };
     match (change.angle, change.scale) {
         (0., 1.) => add_shifted(changed, image, change.shift),
         _ => add_warped(changed, image, change),
@@ -78,7 +90,7 @@ fn add_shifted(moved: &mut Vec<u8>, image: &[u8], [right, down]: [i8; 2]) {
 }
 
 /// Each pixel is where the change took it from, between four pixels of the image.
-fn add_warped(warped: &mut Vec<u8>, image: &[u8], Change { shift, angle, scale }: Change) {
+fn add_warped(warped: &mut Vec<u8>, image: &[u8], Change { shift, angle, scale, .. }: Change) {
     let (sin, cos) = (angle.sin() / scale, angle.cos() / scale);
     let middle = [(COLUMNS - 1) as f32 / 2., (ROWS - 1) as f32 / 2.];
     let [right, down] = shift.map(f32::from);
@@ -117,7 +129,7 @@ mod tests {
         let image: Vec<u8> = (0..PIXELS).map(|at| (at % 251 + 1) as u8).collect();
         for shift in [[0, 0], [2, 0], [-3, 1], [0, -27], [27, 27], [5, -4]] {
             let mut moved = vec![9];
-            add_changed(&mut moved, &image, Change { shift, angle: 0., scale: 1. });
+            add_changed(&mut moved, &image, Change { shift, angle: 0., scale: 1., mirror: false });
             assert_eq!((moved.len(), moved[0]), (PIXELS + 1, 9));
             for row in 0..ROWS as i32 {
                 for column in 0..COLUMNS as i32 {
@@ -146,7 +158,8 @@ mod tests {
     fn a_quarter_turn_takes_each_pixel_round_the_middle() {
         let image: Vec<u8> = (0..PIXELS).map(|at| (at % 251 + 1) as u8).collect();
         let mut turned = Vec::new();
-        let quarter = Change { shift: [0, 0], angle: std::f32::consts::FRAC_PI_2, scale: 1. };
+        let quarter =
+            Change { shift: [0, 0], angle: std::f32::consts::FRAC_PI_2, scale: 1., mirror: false };
         add_changed(&mut turned, &image, quarter);
         for row in 0..ROWS {
             for column in 0..COLUMNS {
@@ -167,7 +180,7 @@ mod tests {
         for (shift, angle, scale) in [([0, 0], 0., 1.5), ([2, -1], 0.4, 0.8), ([-3, 1], -0.7, 1.2)]
         {
             let mut changed = Vec::new();
-            add_changed(&mut changed, &image, Change { shift, angle, scale });
+            add_changed(&mut changed, &image, Change { shift, angle, scale, mirror: false });
             let [right, down] = shift.map(f32::from);
             for (place, found) in changed.into_iter().enumerate() {
                 // Turned by an angle clockwise, where down is positive, (1, 0) is (cos, sin).
@@ -184,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_stays_within_its_limits_and_moves_alone_draw_as_before() {
-        let limits = Limits { shift: 1, rotate: 10., zoom: 0.1 };
+        let limits = Limits { shift: 1, rotate: 10., zoom: 0.1, mirror: false };
         let drawn = limits.draw(&mut Stream::new(1, Purpose::Augment), 2000);
         let most =
             |value: fn(&Change) -> f32| drawn.iter().map(|c| value(c).abs()).fold(0., f32::max);
@@ -193,5 +206,25 @@ mod tests {
         let mut one = Stream::new(1, Purpose::Augment);
         Limits { shift: 2, ..Limits::default() }.draw(&mut one, 10);
         assert_eq!(one.position(), 40);
+    }
+
+    #[test]
+    fn half_of_all_images_are_mirrored_and_nothing_else_is_drawn_otherwise() {
+        let limits = Limits { shift: 2, rotate: 5., ..Limits::default() };
+        let draw =
+            |limits: Limits, count| limits.draw(&mut Stream::new(1, Purpose::Augment), count);
+        let changes = draw(Limits { mirror: true, ..limits }, 1000);
+        let count = changes.iter().filter(|change| change.mirror).count();
+        assert!((450..550).contains(&count), "{count}");
+        assert!(draw(limits, 100).iter().all(|change| !change.mirror));
+        let mut image = [0; PIXELS];
+        image[3 * COLUMNS + 1] = 7;
+        image[20 * COLUMNS + 27] = 9;
+        let change = Change { shift: [1, 0], angle: 0., scale: 1., mirror: true };
+        let mut changed = Vec::new();
+        add_changed(&mut changed, &image, change);
+        // Mirrored first, moved then.
+        assert_eq!((changed[3 * COLUMNS + 27], changed[20 * COLUMNS + 1]), (7, 9));
+        assert_eq!(changed.iter().filter(|pixel| **pixel > 0).count(), 2);
     }
 }

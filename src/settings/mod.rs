@@ -120,6 +120,11 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
         allow_negative_numbers = true))]
     pub zoom: Option<f64>,
+    /// Exchange left and right of every second training image, by chance, anew in each epoch: for clothes, not
+    /// for digits [default: false]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_missing_value = "true"))]
+    pub mirror: Option<bool>,
     /// End after N epochs without a lower validation loss [default: never]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
     pub patience: Option<usize>,
@@ -197,6 +202,7 @@ impl Settings {
             shift: self.shift.or(others.shift),
             rotate: self.rotate.or(others.rotate),
             zoom: self.zoom.or(others.zoom),
+            mirror: self.mirror.or(others.mirror),
             patience: self.patience.or(others.patience),
             truncate: self.truncate.or(others.truncate),
             loss_at: self.loss_at.or(others.loss_at),
@@ -240,6 +246,7 @@ impl Settings {
             shift: Some(config.shift),
             rotate: Some(config.rotate),
             zoom: Some(config.zoom),
+            mirror: Some(config.mirror),
             patience: config.patience,
             truncate: Some(config.truncation),
             loss_at: Some(config.loss_at.clone()),
@@ -283,6 +290,7 @@ impl Settings {
             shift: self.shift.unwrap_or(base.shift),
             rotate: self.rotate.unwrap_or(base.rotate),
             zoom: self.zoom.unwrap_or(base.zoom),
+            mirror: self.mirror.unwrap_or(base.mirror),
         }
     }
 }

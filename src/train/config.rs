@@ -188,6 +188,9 @@ pub struct TrainConfig {
     /// By which part, at most, each is made larger or smaller.
     #[serde(default)]
     pub zoom: f64,
+    /// Whether every second one, by chance, has left and right exchanged.
+    #[serde(default)]
+    pub mirror: bool,
 }
 
 fn one() -> usize {
@@ -223,6 +226,7 @@ impl Default for TrainConfig {
             shift: 0,
             rotate: 0.,
             zoom: 0.,
+            mirror: false,
         }
     }
 }
@@ -245,7 +249,7 @@ impl TrainConfig {
 
     /// What is done to images before a step reads them.
     pub fn augmentation(&self) -> Limits {
-        Limits { shift: self.shift, rotate: self.rotate, zoom: self.zoom }
+        Limits { shift: self.shift, rotate: self.rotate, zoom: self.zoom, mirror: self.mirror }
     }
 
     /// What steers the training of that model.

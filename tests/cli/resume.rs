@@ -10,7 +10,7 @@ use crate::{Outcome, Place};
 const LONG: &str =
     "train --data sample --hidden 40 --epochs 25 --batch-size 20 --save-every 20 --json \
                     --schedule one-cycle --clip-norm 1 --weight-decay 0.01 --label-smoothing 0.1 \
-                    --shift 2 --rotate 9 --zoom 0.1 --dropout 0.1 --ema 0.99 --accumulate 2";
+                    --shift 2 --rotate 9 --zoom 0.1 --mirror --dropout 0.1 --ema 0.99 --accumulate 2";
 
 /// A running training.
 struct Running(Child);
@@ -254,7 +254,7 @@ fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_re
                 ["num_layers", "bidirectional", "dropout", "augment", "best_loss", "waited"],
                 ["plateaus", "schedule", "warmup", "clip", "weight_decay", "patience"],
                 ["label_smoothing", "shift", "readout", "ema", "accumulate", "instruction_set"],
-                ["rotate", "zoom", "", "", "", ""],
+                ["rotate", "zoom", "mirror", "", "", ""],
             ];
             for field in newer.iter().flatten() {
                 removed += usize::from(fields.remove(*field).is_some());
