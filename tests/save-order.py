@@ -15,7 +15,7 @@ import tempfile
 
 CALLS = "openat,write,fsync,fdatasync,?rename,?renameat,renameat2,?mkdir,?mkdirat,?unlink,unlinkat,?rmdir"
 TRAIN = "train --data sample --hidden 12 --epochs 3 --batch-size 400 --save-every 3 --quiet --out run"
-TEMPORARY = re.compile(r"\.(tmp|old)-\d+-")
+TEMPORARY = re.compile(r"\.(tmp|old)-\d+\.\d+-")
 STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
