@@ -210,6 +210,32 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_write_one_file_do_not_disturb_each_other_nor_does_an_old_leftover() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        // As an earlier process of this number may have left it, in a container.
+        let next: u32 = named(TEMPORARY, &path)
+            .to_string_lossy()
+            .split(['.', '-'])
+            .rev()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let old = format!("{TEMPORARY}{}.{}-file", std::process::id(), next + 1);
+        fs::write(folder.path().join(old), b"old").unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..4u8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, &[number; 5000]).unwrap()));
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 5000 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
     fn a_failed_write_leaves_the_old_file_and_no_temporary_one() {
         let folder = tempfile::tempdir().unwrap();
         // A folder with a file in it cannot be replaced by a file.
