@@ -156,7 +156,7 @@ impl RunDir {
     /// Replaces `metrics.jsonl`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// [`Error::Io`] when it cannot be written, [`Error::Checkpoint`] when the folder is another by now.
     pub fn write_metrics(&self, history: &[EpochMetrics]) -> Result<()> {
         self.check_lock()?;
         let path = self.path.join(METRICS);
@@ -172,15 +172,16 @@ impl RunDir {
     /// Replaces `model.safetensors`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// [`Error::Io`] when it cannot be written, [`Error::Checkpoint`] when the folder is another by now.
     pub fn write_model(&self, state: &TrainerState) -> Result<()> {
+        self.check_lock()?;
         durable::write(&self.path.join(MODEL), &weights::serialize(state.model())?)
     }
 
     /// Saves a checkpoint under its step, and removes those that are too many.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// [`Error::Io`] when it cannot be written, [`Error::Checkpoint`] when the folder is another by now.
     pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
         let name = format!("{STEP}{:08}", checkpoint.state.adam.step);
         let path = self.path.join(CHECKPOINTS).join(name);
@@ -209,7 +210,9 @@ impl RunDir {
         if is_same_file(&self.lock, &path) {
             return Ok(());
         }
-        let reason = "the folder was moved, removed or replaced while the run trained: it is saved no further";
+        let reason =
+            "the folder was moved, removed or replaced while the run trained: it is saved no \
+                      further";
         Err(Error::checkpoint(&self.path, reason))
     }
 
@@ -220,15 +223,10 @@ impl RunDir {
             return Ok(Vec::new());
         }
         let entries = fs::read_dir(&folder).map_err(Error::io(&folder, "read the folder"))?;
-        let mut found: Vec<(u64, PathBuf)> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let step = entry.file_name().to_str()?.strip_prefix(STEP)?.parse().ok()?;
-                Some((step, entry.path()))
-            })
-            .collect();
-        found.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
-        Ok(found.into_iter().map(|(_, path)| path).collect())
+        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        found.retain(|path| named_step(path).is_some());
+        found.sort_by_key(|path| std::cmp::Reverse(named_step(path)));
+        Ok(found)
     }
 
     /// The newest checkpoint that is whole and this run's, and why newer ones are not.
@@ -262,8 +260,11 @@ impl RunDir {
         }
         let epochs = fs::read(self.path.join(METRICS)).unwrap_or_default();
         let epochs = epochs.iter().filter(|byte| **byte == b'\n').count();
-        if epochs > 1 || (self.has_model() && !folder.exists()) {
-            let reason = "has a trained model and no checkpoint to go on from: pass --overwrite to begin anew";
+        let is_trained = self.path.join(CARD).exists() || (self.has_model() && !folder.exists());
+        if epochs > 1 || is_trained {
+            let reason =
+                "has a trained model and no checkpoint to go on from: pass --overwrite to \
+                          begin anew";
             return Err(Error::checkpoint(&self.path, reason));
         }
         Ok((None, damaged))
@@ -275,16 +276,13 @@ impl RunDir {
     }
 }
 
-/// The names of all files that a run consists of, checkpoints aside, as far as they are there; the settings
-/// last.
+/// The names of all files that a run consists of, checkpoints aside, as far as they are there.
 fn made(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, CARD];
     let is_known = |name: &String| known.contains(&name.as_str()) || name.starts_with(EVENTS);
-    let mut made: Vec<String> = names.filter(is_known).collect();
-    made.sort_by_key(|name| name == CONFIG);
-    Ok(made)
+    Ok(names.filter(is_known).collect())
 }
 
 /// Refuses a folder whose files a new run would replace: a run's, unless that was asked for, and anybody's.
@@ -322,10 +320,14 @@ fn refuse_to_replace(folder: &Path, if_exists: IfExists) -> Result<()> {
     }
 }
 
+/// The step that is in the name of a checkpoint's folder.
+fn named_step(checkpoint: &Path) -> Option<u64> {
+    checkpoint.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok()
+}
+
 /// The steps that a checkpoint says it is after, whole or not.
 fn step_of(checkpoint: &Path) -> u64 {
-    let named = || checkpoint.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok();
-    named().or_else(|| super::state::step_of(checkpoint)).unwrap_or(0)
+    named_step(checkpoint).or_else(|| super::state::step_of(checkpoint)).unwrap_or(0)
 }
 
 fn is_forbidden(error: &Error) -> bool {

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_all_images_are_mirrored_and_nothing_else_is_drawn_otherwise() {
+    fn half_of_all_images_are_mirrored_before_they_are_moved() {
         let limits = Limits { shift: 2, rotate: 5., ..Limits::default() };
         let draw =
             |limits: Limits, count| limits.draw(&mut Stream::new(1, Purpose::Augment), count);

@@ -117,8 +117,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then; it names the
     /// weight if one is, since the step before. On a device gradients are looked at where they are to be cut;
-    /// elsewhere the next loss tells. [`Error::Candle`] when
-    /// Candle fails.
+    /// elsewhere the next loss tells. [`Error::Candle`] when Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
         if self.is_done() {
             return Ok(Event::Done);

@@ -94,3 +94,11 @@ fn a_device_that_this_build_lacks_is_refused_with_the_way_to_get_it() {
     }
     assert!(!place.exists("run"));
 }
+
+#[test]
+fn numbers_of_runs_come_to_an_end() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("runs/4294967295")).unwrap();
+    let args = format!("train {}", crate::small(""));
+    place.run(&args).failed_saying(&["runs: no number is free", "--out"]);
+}

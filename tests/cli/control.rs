@@ -133,3 +133,16 @@ fn a_run_whose_time_is_up_is_saved_and_goes_on_to_the_same_bits() {
     assert!(ended.len() > 1 && ended.last() == Some(&false), "{ended:?}");
     assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
 }
+
+#[test]
+fn each_way_to_change_images_makes_another_model() {
+    let place = Place::new();
+    place.train("plain", "");
+    let mut models = vec![place.read("plain/model.safetensors")];
+    for flags in ["--shift 1", "--rotate 9", "--zoom 0.1", "--mirror"] {
+        place.train("run", &format!("{flags} --overwrite"));
+        let model = place.read("run/model.safetensors");
+        assert!(!models.contains(&model), "{flags}");
+        models.push(model);
+    }
+}

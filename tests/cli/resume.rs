@@ -95,12 +95,18 @@ fn a_second_signal_ends_a_run_at_once() {
         let mut running = Running(command.spawn().unwrap());
         // The line is recorded before it is shown.
         while !place.exists(&format!("{run}/metrics.jsonl")) || place.metrics(&run).is_empty() {
+            assert!(running.0.try_wait().unwrap().is_none(), "it ended before its first epoch did");
             std::thread::sleep(Duration::from_millis(5));
         }
         running.signal(first);
         std::thread::sleep(Duration::from_millis(300));
         assert!(running.0.try_wait().unwrap().is_none(), "the first signal waits for a save");
         running.signal(second);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while running.0.try_wait().unwrap().is_none() {
+            assert!(std::time::Instant::now() < end, "the second signal waits too");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let outcome = running.finish();
         assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("saved"), "{}", outcome.stderr);
@@ -217,7 +223,9 @@ fn resuming_what_was_never_begun_begins_it() {
     std::fs::create_dir_all(place.path("barely/checkpoints")).unwrap();
     place.copy("plain", "unsaved");
     std::fs::remove_dir_all(place.path("unsaved/checkpoints")).unwrap();
-    std::fs::remove_file(place.path("unsaved/model.safetensors")).unwrap();
+    for name in ["model.safetensors", "README.md"] {
+        std::fs::remove_file(place.path("unsaved").join(name)).unwrap();
+    }
     let metrics = place.text("plain/metrics.jsonl");
     place.write("unsaved/metrics.jsonl", format!("{}\n", metrics.lines().next().unwrap()));
     for run in ["missing", "empty", "barely", "unsaved"] {
@@ -387,20 +395,6 @@ fn damaged_checkpoints_of_later_steps_cost_no_earlier_ones() {
 }
 
 #[test]
-fn the_best_checkpoint_is_continued_from_where_there_is_no_other() {
-    let place = Place::new();
-    let args = "--epochs 4 --save-every 1000 --schedule one-cycle";
-    place.train("whole", args);
-    place.train("run", args);
-    // As a run that was killed behind an epoch that was not to be saved.
-    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000040")).unwrap();
-    let outcome = place.train("run", &format!("{args} --resume"));
-    let is_best_last = outcome.stdout.contains("finished");
-    assert!(is_best_last || outcome.stdout.contains("resuming after step "), "{}", outcome.stdout);
-    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
-}
-
-#[test]
 fn metrics_of_an_epoch_that_ends_right_after_a_resume_are_those_of_an_undisturbed_run() {
     let place = Place::new();
     let args = "--epochs 4 --save-every 10 --keep 9 --schedule one-cycle";
@@ -413,4 +407,30 @@ fn metrics_of_an_epoch_that_ends_right_after_a_resume_are_those_of_an_undisturbe
     let outcome = place.train("run", &format!("{args} --resume"));
     assert!(outcome.stdout.contains("resuming after step 20"), "{}", outcome.stdout);
     place.assert_ended_alike("run", "whole");
+}
+
+#[test]
+fn the_best_checkpoint_is_gone_on_from_where_it_is_the_newest_or_the_only_one() {
+    let place = Place::new();
+    let args = "--epochs 4 --save-every 5 --keep 9";
+    place.train("whole", args);
+    place.copy("whole", "run");
+    let best = place.step_of("run/checkpoints/best");
+    for step in (5..=40).step_by(5).filter(|step| *step >= best) {
+        let checkpoint = format!("run/checkpoints/step-{step:08}");
+        std::fs::remove_dir_all(place.path(&checkpoint)).unwrap();
+    }
+    assert!(place.exists("run/checkpoints/step-00000005"), "the best is after step {best}");
+    place.copy("run/checkpoints/best", "alone/checkpoints/best");
+    place.write("alone/config.json", place.text("run/config.json"));
+    let expected = match best {
+        40 => "this run is finished".to_string(),
+        _ => format!("resuming after step {best}"),
+    };
+    for run in ["run", "alone"] {
+        let outcome = place.train(run, &format!("{args} --resume"));
+        assert!(outcome.stdout.contains(&expected), "{}", outcome.stdout);
+        let model = place.read(&format!("{run}/model.safetensors"));
+        assert_eq!(model, place.read("whole/model.safetensors"));
+    }
 }
