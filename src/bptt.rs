@@ -335,7 +335,7 @@ impl CarriedState {
     /// # Errors
     /// [`Error::Shape`] when `ended` has not one value a row.
     pub fn reset_rows(&mut self, ended: &[bool]) -> Result<()> {
-        let Some(State { h, c }) = &self.0 else { return Ok(()) };
+        let Some(State { h, c, .. }) = &self.0 else { return Ok(()) };
         if h.dim(1)? != ended.len() {
             return Err(Error::Shape {
                 op: "reset_rows",
@@ -344,11 +344,14 @@ impl CarriedState {
                 actual: vec![ended.len()],
             });
         }
-        let keep: Vec<f32> = ended.iter().map(|ended| f32::from(u8::from(!ended))).collect();
-        let keep = Tensor::from_vec(keep, (ended.len(), 1), h.device())?.to_dtype(h.dtype())?;
-        let reset = |state: &Tensor| state.broadcast_mul(&keep);
+        // Selected, not multiplied: zero times NaN is NaN.
+        let ended: Vec<u8> = ended.iter().map(|ended| u8::from(*ended)).collect();
+        let ended = Tensor::new(ended, h.device())?.reshape((1, (), 1))?;
+        let reset = |state: &Tensor| {
+            ended.broadcast_as(state.shape())?.where_cond(&state.zeros_like()?, state)
+        };
         let c = c.as_ref().map(reset).transpose()?;
-        self.0 = Some(State { h: reset(h)?, c });
+        self.0 = Some(State::from_parts(reset(h)?, c));
         Ok(())
     }
 }
@@ -443,14 +446,22 @@ mod tests {
         let mut state = CarriedState::new();
         assert!(state.get().is_none());
         let doubled = (var.as_tensor() * 2.).unwrap().unsqueeze(0).unwrap();
-        state.carry(&State { h: doubled.clone(), c: Some(doubled) });
+        state.carry(&State::from_parts(doubled.clone(), Some(doubled)));
         state.reset_rows(&[true, false]).unwrap();
-        let State { h, c } = state.get().unwrap();
+        let State { h, c, .. } = state.get().unwrap();
         for carried in [h, c.as_ref().unwrap()] {
             assert!(!carried.track_op());
             assert_eq!(carried.to_vec3::<f32>().unwrap(), [[[0., 0.], [6., 8.]]]);
         }
         assert!(state.reset_rows(&[true]).is_err());
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let h = Tensor::full(value, (1, 2, 3), &Device::Cpu).unwrap();
+            state.carry(&State::new(h));
+            state.reset_rows(&[true, false]).unwrap();
+            let rows = state.get().unwrap().h.to_vec3::<f32>().unwrap();
+            assert_eq!(rows[0][0], [0.; 3]);
+            assert!(rows[0][1].iter().all(|h| h.to_bits() == value.to_bits()));
+        }
         state.reset();
         assert!(state.get().is_none());
     }

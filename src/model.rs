@@ -210,25 +210,38 @@ impl SequenceClassifier {
 
     /// Logits of whole sequences.
     ///
-    /// - `x`: `(B, T, I)`
+    /// - `sequences`: `x`, `(B, T, I)`, or [`Sequences`] with lengths, initial states and so on
     /// - returns `(B, C)`
     ///
+    /// Each row is read up to its own length: its final state, or the mean and the maximum over its own steps.
+    /// [`Readout::All`] reads zeros behind a row's end.
+    ///
     /// # Errors
-    /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_unrolled(x, Outputs::Last)
+    /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do; else as [`Stack::forward`].
+    pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Tensor> {
+        self.read(sequences.into(), Outputs::Last)
     }
 
     /// Logits of the states that `unroll` reads, whose gradients flow back as far as it says.
     ///
-    /// - `x`: `(B, T, I)`
-    /// - returns `(B, C)` for the last state, or what is read of all; `(B, T, C)` for all
+    /// - `sequences`: as for [`forward`](Self::forward)
+    /// - returns `(B, C)` for the last state, or what is read of all; `(B, T, C)`, or `(T, B, C)` if
+    ///   time-major, for all, where those behind a row's end mean nothing
     ///
     /// # Errors
     /// As [`forward`](Self::forward); and [`Error::Config`] for all states of a model whose head reads them
     /// at once.
-    pub fn forward_unrolled(&self, x: &Tensor, unroll: impl Into<Unroll>) -> Result<Tensor> {
-        self.read(x, unroll.into(), None)
+    pub fn forward_unrolled<'a>(
+        &self,
+        sequences: impl Into<Sequences<'a>>,
+        unroll: impl Into<Unroll>,
+    ) -> Result<Tensor> {
+        let unroll = unroll.into();
+        let mut sequences = sequences.into().truncated(unroll.truncation());
+        if unroll.recomputes() {
+            sequences = sequences.recomputing();
+        }
+        self.read(sequences, unroll.read())
     }
 
     /// As [`forward_unrolled`](Self::forward_unrolled), for training: dropout, if there is any, draws
@@ -236,29 +249,31 @@ impl SequenceClassifier {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_training(
+    pub fn forward_training<'a>(
         &self,
-        x: &Tensor,
+        sequences: impl Into<Sequences<'a>>,
         unroll: impl Into<Unroll>,
         rng: &mut Stream,
     ) -> Result<Tensor> {
-        self.read(x, unroll.into(), Some(rng))
+        self.forward_unrolled(sequences.into().dropout(rng), unroll)
     }
 
-    fn read(&self, x: &Tensor, unroll: Unroll, mut rng: Option<&mut Stream>) -> Result<Tensor> {
-        let mut sequences = Sequences::new(x).truncated(unroll.truncation());
-        if unroll.recomputes() {
-            sequences = sequences.recomputing();
-        }
+    fn read(&self, sequences: Sequences, read: Outputs) -> Result<Tensor> {
+        let Sequences { lengths, time_major, dropout: mut rng, .. } = sequences;
+        let mut sequences = Sequences { dropout: None, ..sequences };
         if let Some(rng) = rng.as_deref_mut() {
             sequences = sequences.dropout(rng);
         }
-        let mut h = match (unroll.read(), self.readout) {
+        let batch_first =
+            |outputs: Tensor| if time_major { outputs.transpose(0, 1) } else { Ok(outputs) };
+        let mut h = match (read, self.readout) {
             (Outputs::All, Readout::Last) => self.rnn.forward(sequences)?.outputs,
             (Outputs::Last, Readout::Last) => self.rnn.last(sequences)?,
-            (Outputs::Last, Readout::MeanMax) => mean_max(&self.rnn.forward(sequences)?.outputs)?,
+            (Outputs::Last, Readout::MeanMax) => {
+                mean_max(&batch_first(self.rnn.forward(sequences)?.outputs)?, lengths)?
+            }
             (Outputs::Last, Readout::All) => {
-                self.rnn.forward(sequences)?.outputs.flatten_from(1)?
+                batch_first(self.rnn.forward(sequences)?.outputs)?.flatten_from(1)?
             }
             (Outputs::All, Readout::MeanMax | Readout::All) => {
                 return Err(Error::Config(
@@ -274,13 +289,13 @@ impl SequenceClassifier {
 
     /// Logits after every step.
     ///
-    /// - `x`: `(B, T, I)`
-    /// - returns `(B, T, C)`
+    /// - `sequences`: as for [`forward`](Self::forward)
+    /// - returns `(B, T, C)`; those behind a row's end mean nothing
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn forward_steps(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_unrolled(x, Outputs::All)
+    /// As [`forward_unrolled`](Self::forward_unrolled).
+    pub fn forward_steps<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Tensor> {
+        self.forward_unrolled(sequences, Outputs::All)
     }
 
     /// Logits of states.

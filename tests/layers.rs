@@ -185,7 +185,7 @@ impl<'a> Pytorch<'a> {
 
     fn initial(&self) -> State {
         let state = |name: &str| self.inputs.get(name).map(|var| var.as_tensor().clone());
-        State { h: self.inputs["h_0"].as_tensor().clone(), c: state("c_0") }
+        State::from_parts(self.inputs["h_0"].as_tensor().clone(), state("c_0"))
     }
 
     /// `outputs`, `h_n` and, of an LSTM, `c_n`.
@@ -387,10 +387,8 @@ fn layers_and_every_gradient_are_those_of_keras() -> Result<()> {
             let weights = from_keras(cell, kernel, recurrent_kernel, Some(bias))?;
             let config = StackConfig::new(cell, x.dim(2)?, recurrent_kernel.dim(0)?);
             let stack = stack_from(config, vec![vec![weights]])?;
-            let initial = State {
-                h: vars["h_0"].unsqueeze(0)?,
-                c: vars.get("c_0").map(|c| c.unsqueeze(0)).transpose()?,
-            };
+            let c_0 = vars.get("c_0").map(|c| c.unsqueeze(0)).transpose()?;
+            let initial = State::from_parts(vars["h_0"].unsqueeze(0)?, c_0);
             let lengths = case.lengths()?;
             let mut sequences = Sequences::new(x).initial(&initial);
             if let Some(lengths) = &lengths {
@@ -607,7 +605,7 @@ fn a_row_without_steps_passes_no_gradient_of_outputs_to_its_initial_state() -> R
         let mut var = |shape: &[usize]| seeded(rng, shape, 1., DType::F64);
         let (x, h_0, c_0) = (var(&[24, 5, 3])?, var(&[1, 24, 4])?, var(&[1, 24, 4])?);
         let c = cell.has_c().then(|| c_0.as_tensor().clone());
-        let initial = State { h: h_0.as_tensor().clone(), c };
+        let initial = State::from_parts(h_0.as_tensor().clone(), c);
         let grads = |lengths: &[usize]| -> Result<_> {
             let sequences = Sequences::new(&x).initial(&initial).lengths(lengths);
             Ok(stack.forward(sequences)?.outputs.sum_all()?.backward()?)

@@ -108,7 +108,7 @@ fn steps_of_a_stack_end_where_the_sequence_ends() {
                 assert_close(&output, &expected);
                 state = Some(after);
             }
-            let State { h, c } = state.unwrap();
+            let State { h, c, .. } = state.unwrap();
             assert_close(&h, &whole.state.h);
             assert_eq!(c.is_some(), cell.has_c());
             if let (Some(c), Some(expected)) = (&c, &whole.state.c) {
@@ -290,7 +290,7 @@ fn what_has_no_meaning_is_refused_in_words() {
     assert!(lengths(&[5]).contains("one for each of 2 rows, got 1"));
     assert!(lengths(&[5, 6]).contains("at most 5, the steps of x, got 6"));
     let state = |h: &[usize], c: Option<&[usize]>| {
-        let state = State { h: random(h, 1), c: c.map(|c| random(c, 1)) };
+        let state = State::from_parts(random(h, 1), c.map(|c| random(c, 1)));
         text(stack(both).forward(Sequences::new(&x).initial(&state)))
     };
     assert!(state(&[1, 2, 4], Some(&[2, 2, 4])).contains("h_0"));
@@ -299,7 +299,7 @@ fn what_has_no_meaning_is_refused_in_words() {
     let cell = stack(both).cell(0);
     assert!(text(cell.step(&random(&[2, 1, 3], 1), None)).contains("x_t must have shape (B, 3)"));
     let step = |h: &[usize], c: Option<&[usize]>| {
-        let state = State { h: random(h, 1), c: c.map(|c| random(c, 1)) };
+        let state = State::from_parts(random(h, 1), c.map(|c| random(c, 1)));
         text(cell.step(&random(&[2, 3], 1), Some(&state)))
     };
     assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h must have shape (1, 2, 4)"));

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::recurrence::plan::Word;
 use crate::recurrence::{
-    device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, WeightSizes,
+    device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, WeightSizes,
     Weights,
 };
 use crate::{Error, Result};
@@ -46,6 +46,8 @@ pub struct RecurrentCell {
     weights: Weights,
     /// Of weights that do not change any more.
     packed: Option<PackedWeights>,
+    /// Of weights that may change.
+    cache: PackCache,
 }
 
 impl RecurrentCell {
@@ -55,12 +57,17 @@ impl RecurrentCell {
     /// As [`Weights::check`].
     pub fn new(cell: Cell, weights: Weights) -> Result<Self> {
         weights.check(cell)?;
-        Ok(Self { cell, weights, packed: None })
+        Ok(Self { cell, weights, packed: None, cache: PackCache::default() })
     }
 
     /// The cell of a layer whose weights were checked, and perhaps packed.
-    pub(super) fn of_layer(cell: Cell, weights: Weights, packed: Option<PackedWeights>) -> Self {
-        Self { cell, weights, packed }
+    pub(super) fn of_layer(
+        cell: Cell,
+        weights: Weights,
+        packed: Option<PackedWeights>,
+        cache: PackCache,
+    ) -> Self {
+        Self { cell, weights, packed, cache }
     }
 
     /// The cell as it is now, for inference: it has weights of its own, which are packed once.
@@ -73,10 +80,14 @@ impl RecurrentCell {
             true => Some(PackedWeights::new(self.cell, &weights)?),
             false => None,
         };
-        Ok(Self { cell: self.cell, weights, packed })
+        Ok(Self { cell: self.cell, weights, packed, cache: PackCache::default() })
     }
 
-    /// One step. The weights are packed at every step, unless the cell is a frozen one.
+    /// One step. The weights are packed at the first step, and again when they have changed, which a hash of
+    /// their numbers tells; a frozen cell ([`freeze`](Self::freeze)) saves the hash.
+    ///
+    /// Where gradients are tracked, the state carries the graph of all steps before:
+    /// [`State::detach`] it where they are to stop, at least every [`State::MAX_CALLS`] steps.
     ///
     /// - `x_t`: `(B, I)`
     /// - `state`: h `(1, B, P)` and, for an LSTM, c `(1, B, H)`, before the step; zeros if `None`
@@ -84,7 +95,7 @@ impl RecurrentCell {
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::DType`] when sizes or dtypes disagree, [`Error::Config`] when the
-    /// state lacks c, or has one that the cell does not have.
+    /// state lacks c, has one that the cell does not have, or carries the graph of [`State::MAX_CALLS`] steps.
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<State> {
         let WeightSizes { input_size, output_size, .. } = self.weights.check(self.cell)?;
         let shape = |tensor: &'static str, expected: String, actual: &Tensor| Error::Shape {
@@ -118,11 +129,13 @@ impl RecurrentCell {
         }
         let packed = match &self.packed {
             Some(packed) => Cow::Borrowed(packed),
-            None => Cow::Owned(PackedWeights::new(self.cell, &self.weights)?),
+            None => Cow::Owned(self.cache.packed(self.cell, &[&self.weights])?),
         };
         if !self.cell.has_c() {
+            state.map_or(Ok(()), State::check_depth)?;
             let h = state.map(|state| state.h.squeeze(0)).transpose()?;
-            return Ok(State::new(rnn_step(x_t, &packed, h.as_ref())?.unsqueeze(0)?));
+            let h = rnn_step(x_t, &packed, h.as_ref())?.unsqueeze(0)?;
+            return Ok(State::new(h).after(state));
         }
         Ok(run_layer(&x, &packed, &call)?.1)
     }

@@ -1,20 +1,27 @@
-//! What is read of all outputs of a sequence: their mean and their largest values.
+//! Pooling over the steps of a sequence: the mean and the maximum of its outputs.
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType};
 
 use crate::{Error, Result};
 
-/// The mean over the steps beside the largest value over the steps: `(B, T, F)` to `(B, 2·F)`.
+/// The mean over the steps beside the maximum over the steps: `(B, T, F)` to `(B, 2·F)`.
 ///
-/// The gradient of the largest value goes to the first step that has it. A NaN among the values is in
+/// The gradient of the maximum goes to the first step that has it. A NaN among the values is in
 /// both results.
+///
+/// - `x`: `(B, T, F)`, `f32` or `f64`
+/// - `lengths`: the steps of each row, at most T, as in [`Sequences::lengths`]; padding behind them is not
+///   read, whatever it holds, and gets no gradient. A row without steps gives zeros. All rows have T steps
+///   if `None`.
 ///
 /// # Errors
 /// [`Error::Shape`] unless x is `(B, T, F)` with T at least 1, [`Error::DType`] unless it is `f32` or
-/// `f64`.
-pub fn mean_max(x: &Tensor) -> Result<Tensor> {
+/// `f64`, [`Error::Config`] when there is not one length a row, or one is larger than T.
+///
+/// [`Sequences::lengths`]: super::Sequences::lengths
+pub fn mean_max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
     let (batch_size, seq_len, features) = match *x.dims() {
         [batch_size, seq_len, features] if seq_len > 0 => (batch_size, seq_len, features),
         _ => {
@@ -34,36 +41,74 @@ pub fn mean_max(x: &Tensor) -> Result<Tensor> {
             actual: x.dtype().as_str().into(),
         });
     }
-    if !x.device().is_cpu() {
-        return Ok(Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?);
+    if let Some(lengths) = lengths {
+        if lengths.len() != batch_size {
+            let found = lengths.len();
+            return Err(Error::Config(format!("{NAME}: {found} lengths for {batch_size} rows")));
+        }
+        if let Some((row, len)) = lengths.iter().enumerate().find(|(_, len)| **len > seq_len) {
+            return Err(Error::Config(format!(
+                "{NAME}: row {row} has length {len}, but x has {seq_len} steps"
+            )));
+        }
     }
-    let op = MeanMax { batch_size, seq_len, features, largest: OnceLock::new() };
+    if !x.device().is_cpu() {
+        return composed(x, lengths);
+    }
+    let lengths = lengths.map_or_else(|| vec![seq_len; batch_size], <[usize]>::to_vec);
+    let op = MeanMax { seq_len, features, lengths, largest: OnceLock::new() };
     Ok(x.contiguous()?.apply_op1(op)?)
 }
 
 const NAME: &str = "mean-max";
 
+/// The same of Candle's ops, on any device.
+fn composed(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
+    let Some(lengths) = lengths else { return Ok(Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?) };
+    let (batch_size, seq_len, features) = x.dims3()?;
+    let flags = |flags: Vec<u8>, shape: &[usize]| Tensor::from_vec(flags, shape, x.device());
+    let exists = lengths.iter().flat_map(|len| (0..seq_len).map(move |t| u8::from(t < *len)));
+    let exists = flags(exists.collect(), &[batch_size, seq_len, 1])?.broadcast_as(x.shape())?;
+    let filled = |value: f64| -> Result<Tensor> {
+        let fill = Tensor::full(value, (), &Device::Cpu)?.to_dtype(x.dtype())?;
+        let fill = fill.to_device(x.device())?.broadcast_as(x.shape())?;
+        Ok(exists.where_cond(x, &fill)?)
+    };
+    let counts: Vec<f64> = lengths.iter().map(|len| 1. / (*len).max(1) as f64).collect();
+    let counts = Tensor::from_vec(counts, (batch_size, 1), &Device::Cpu)?.to_dtype(x.dtype())?;
+    let mean = filled(0.)?.sum(1)?.broadcast_mul(&counts.to_device(x.device())?)?;
+    let has_steps = lengths.iter().map(|len| u8::from(*len > 0)).collect();
+    let has_steps = flags(has_steps, &[batch_size, 1])?.broadcast_as((batch_size, features))?;
+    let max = has_steps.where_cond(&filled(f64::NEG_INFINITY)?.max(1)?, &mean.zeros_like()?)?;
+    Ok(Tensor::cat(&[mean, max], 1)?)
+}
+
 struct MeanMax {
-    batch_size: usize,
     seq_len: usize,
     features: usize,
+    /// `(B,)`.
+    lengths: Vec<usize>,
     /// `(B, F)`: the steps of the largest values.
     largest: OnceLock<Vec<u32>>,
 }
 
 impl MeanMax {
     fn forward<E: WithDType>(&self, x: &[E]) -> Vec<E> {
-        let Self { batch_size, seq_len, features, .. } = *self;
-        let mut out = vec![E::zero(); batch_size * 2 * features];
-        let mut largest = vec![0; batch_size * features];
-        let scale = E::from_f64(1. / seq_len as f64);
-        let rows = x.chunks_exact((seq_len * features).max(1));
+        let Self { seq_len, features, ref lengths, .. } = *self;
+        let mut out = vec![E::zero(); lengths.len() * 2 * features];
+        let mut largest = vec![0; lengths.len() * features];
+        let rows = x.chunks_exact((seq_len * features).max(1)).zip(lengths);
         let places = largest.chunks_exact_mut(features.max(1));
-        for ((x, out), places) in rows.zip(out.chunks_exact_mut((2 * features).max(1))).zip(places)
+        for (((x, len), out), places) in
+            rows.zip(out.chunks_exact_mut((2 * features).max(1))).zip(places)
         {
+            if *len == 0 {
+                continue;
+            }
+            let scale = E::from_f64(1. / *len as f64);
             let (mean, max) = out.split_at_mut(features);
             max.copy_from_slice(&x[..features]);
-            for (t, x) in x.chunks_exact(features).enumerate() {
+            for (t, x) in x.chunks_exact(features).take(*len).enumerate() {
                 mean.iter_mut().zip(x).for_each(|(sum, x)| *sum += *x);
                 for ((max, place), x) in max.iter_mut().zip(places.iter_mut()).zip(x) {
                     // Not equal to itself: NaN, which no comparison would let in or out.
@@ -82,16 +127,18 @@ impl MeanMax {
     }
 
     fn backward<E: WithDType>(&self, grad: &[E]) -> candle_core::Result<Vec<E>> {
-        let Self { batch_size, seq_len, features, .. } = *self;
+        let Self { seq_len, features, ref lengths, .. } = *self;
         let Some(largest) = self.largest.get() else {
             candle_core::bail!("{NAME}: backward without forward");
         };
-        let scale = E::from_f64(1. / seq_len as f64);
-        let mut grad_x = Vec::with_capacity(batch_size * seq_len * features);
+        let mut grad_x = Vec::with_capacity(lengths.len() * seq_len * features);
         let grads = grad.chunks_exact((2 * features).max(1));
-        for (grad, places) in grads.zip(largest.chunks_exact(features.max(1))) {
+        for ((grad, places), len) in
+            grads.zip(largest.chunks_exact(features.max(1))).zip(lengths)
+        {
+            let scale = E::from_f64(1. / (*len).max(1) as f64);
             let (mean, max) = grad.split_at(features);
-            for t in 0..seq_len as u32 {
+            for t in 0..*len as u32 {
                 grad_x.extend(mean.iter().zip(max).zip(places).map(|((mean, max), place)| {
                     let of_mean = *mean * scale;
                     if *place == t {
@@ -101,6 +148,8 @@ impl MeanMax {
                     }
                 }));
             }
+            let padding = (seq_len - len) * features;
+            grad_x.extend(std::iter::repeat_n(E::zero(), padding));
         }
         Ok(grad_x)
     }
@@ -120,7 +169,7 @@ impl CustomOp1 for MeanMax {
             CpuStorage::F64(x) => CpuStorage::F64(self.forward(&x[start..end])),
             _ => candle_core::bail!("{NAME}: x must be f32 or f64"),
         };
-        Ok((out, Shape::from((self.batch_size, 2 * self.features))))
+        Ok((out, Shape::from((self.lengths.len(), 2 * self.features))))
     }
 
     fn bwd(&self, x: &Tensor, _out: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
@@ -137,7 +186,7 @@ impl CustomOp1 for MeanMax {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     fn values(tensor: &Tensor) -> Vec<f64> {
         tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -159,7 +208,7 @@ mod tests {
             };
             let composed = [x.mean(1).unwrap(), x.max(1).unwrap()];
             let expected = of(Tensor::cat(&composed, 1).unwrap());
-            let found = of(mean_max(x.as_tensor()).unwrap());
+            let found = of(mean_max(x.as_tensor(), None).unwrap());
             assert_eq!(found.len(), expected.len());
             for (a, b) in found.iter().zip(&expected) {
                 assert!((a - b).abs() <= tolerance * 3., "{a} instead of {b}");
@@ -171,14 +220,65 @@ mod tests {
     fn the_first_of_equal_values_gets_the_gradient_and_nan_comes_through() {
         let x = Var::from_tensor(&Tensor::new(&[[[1f64], [1.], [0.]]], &Device::Cpu).unwrap());
         let x = x.unwrap();
-        let store = mean_max(x.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+        let store = mean_max(x.as_tensor(), None).unwrap().sum_all().unwrap().backward().unwrap();
         let third = 1. / 3.;
         assert_eq!(values(store.get(&x).unwrap()), [third + 1., third, third]);
         for place in 0..3 {
             let mut numbers = vec![1f64, 2., 3.];
             numbers[place] = f64::NAN;
             let x = Tensor::from_vec(numbers, (1, 3, 1), &Device::Cpu).unwrap();
-            assert!(values(&mean_max(&x).unwrap()).iter().all(|value| value.is_nan()), "{place}");
+            assert!(values(&mean_max(&x, None).unwrap()).iter().all(|value| value.is_nan()), "{place}");
+        }
+    }
+
+    /// Values and gradient, of rows that are padded with `padding`.
+    fn ragged(
+        padding: f64,
+        lengths: &[usize],
+        of: impl Fn(&Tensor, Option<&[usize]>) -> Result<Tensor>,
+    ) -> [Vec<f64>; 2] {
+        let (steps, features) = (4, 3);
+        let number = |row: usize, t: usize, f: usize| match t < lengths[row] {
+            // All below zero: a maximum over zeros would show.
+            true => -1. - ((row * 41 + t * 17 + f * 5) % 11) as f64,
+            false => padding,
+        };
+        let numbers: Vec<f64> = (0..lengths.len() * steps * features)
+            .map(|i| number(i / (steps * features), i / features % steps, i % features))
+            .collect();
+        let shape = (lengths.len(), steps, features);
+        let x = Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()).unwrap();
+        let out = of(x.as_tensor(), Some(lengths)).unwrap();
+        let weights: Vec<f64> = (0..out.elem_count()).map(|i| i as f64 / 7. - 2.).collect();
+        let weights = Tensor::from_vec(weights, out.dims(), &Device::Cpu).unwrap();
+        let store = (&out * weights).unwrap().sum_all().unwrap().backward().unwrap();
+        [values(&out), values(store.get(&x).unwrap())]
+    }
+
+    #[test]
+    fn padding_is_not_pooled_whatever_it_holds() {
+        let lengths = [4, 2, 1, 3, 0];
+        let found = ragged(0., &lengths, mean_max);
+        for padding in [7., -1e9, f64::NAN, f64::INFINITY] {
+            assert_eq!(ragged(padding, &lengths, mean_max), found, "{padding}");
+            let composed = ragged(padding, &lengths, composed);
+            for (a, b) in composed.iter().flatten().zip(found.iter().flatten()) {
+                assert!((a - b).abs() <= 1e-14, "{padding}: {a} instead of {b}");
+            }
+        }
+        // Each row is as it is alone.
+        for (row, len) in lengths.iter().enumerate().filter(|(_, len)| **len > 0) {
+            let numbers: Vec<f64> = (0..len * 3)
+                .map(|i| -1. - ((row * 41 + i / 3 * 17 + i % 3 * 5) % 11) as f64)
+                .collect();
+            let alone = Tensor::from_vec(numbers, (1, *len, 3), &Device::Cpu).unwrap();
+            let alone = values(&mean_max(&alone, None).unwrap());
+            assert_eq!(found[0][row * 6..][..6], alone, "{row}");
+        }
+        assert_eq!(found[0][4 * 6..], [0.; 6], "a row without steps");
+        for lengths in [&[4, 2][..], &[5, 1, 1, 1, 1]] {
+            let x = Tensor::zeros((5, 4, 3), DType::F32, &Device::Cpu).unwrap();
+            assert!(matches!(mean_max(&x, Some(lengths)), Err(Error::Config(_))));
         }
     }
 
@@ -186,11 +286,11 @@ mod tests {
     fn what_is_no_sequence_is_refused() {
         for shape in [vec![3, 4], vec![3, 0, 2]] {
             let x = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-            assert!(matches!(mean_max(&x), Err(Error::Shape { .. })));
+            assert!(matches!(mean_max(&x, None), Err(Error::Shape { .. })));
         }
         let x = Tensor::zeros((1, 1, 1), DType::U32, &Device::Cpu).unwrap();
-        assert!(matches!(mean_max(&x), Err(Error::DType { .. })));
+        assert!(matches!(mean_max(&x, None), Err(Error::DType { .. })));
         let none = Tensor::zeros((0, 2, 3), DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(mean_max(&none).unwrap().dims(), [0, 6]);
+        assert_eq!(mean_max(&none, None).unwrap().dims(), [0, 6]);
     }
 }

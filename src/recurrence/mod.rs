@@ -24,13 +24,17 @@
 //! - [`device`]: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/`
 //! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
 //! - [`mod@reference`]: plain loops, the definition that the others are tested against
+//!
+//! `pack_cache` keeps packed weights while the weights do not change, `mailbox` holds gradients that nodes of one layer hand each other beside Candle's graph.
 
 mod arguments;
 mod cell;
 mod cpu;
 pub mod device;
 mod layer_op;
+mod mailbox;
 mod op;
+mod pack_cache;
 mod packed;
 pub mod reference;
 mod storage;
@@ -43,6 +47,7 @@ pub use arguments::{Call, Outputs, SequenceDims, State, Unroll, WeightSizes, Wei
 pub use cell::Cell;
 pub use device::plan;
 pub(crate) use op::dense_packed;
+pub(crate) use pack_cache::PackCache;
 pub use op::{dense, rnn_sequence, rnn_step, run_layer};
 pub use packed::PackedWeights;
 

@@ -3,7 +3,7 @@
 use candle_core::{Shape, Tensor};
 
 use super::arguments::{check_dtype, wrong_shape};
-use super::layer_op::{run, FinalStates, Setting};
+use super::layer_op::{run, run_both, Setting};
 use super::packed::PackedWeights;
 use super::{Call, Outputs, SequenceDims, State, Unroll, WeightSizes};
 use crate::{Error, Result};
@@ -28,9 +28,9 @@ use crate::{Error, Result};
 ///
 /// The result and all gradients have the same bits for any number of threads.
 ///
-/// Gradients of packed weights and of final states go by the side of Candle's graph, see
-/// docs/design.md. So graphs that share packed weights, or a layer, are differentiated one after the
-/// other, not by several threads at once; and after a backward pass that failed, make the graph anew.
+/// Gradients of packed weights and of both results go beside Candle's graph, each to the backward pass that
+/// made it (docs/design.md): threads may share packed weights, each with a graph and a backward pass of
+/// its own, and after a pass that failed the next one is right or returns an error.
 ///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree or `T == 0`; [`Error::DType`] unless all are `f32` or all
@@ -61,6 +61,7 @@ pub fn run_layer(
         None => None,
         Some(state) => {
             dims.check_state(weights.cell, directions, state, weights.dtype())?;
+            state.check_depth()?;
             Some(join(state)?)
         }
     };
@@ -91,24 +92,24 @@ pub fn run_layer(
         lengths: call.lengths.map(<[usize]>::to_vec),
         mask,
     };
-    let (output, shared) = run(x, weights, initial.as_ref(), weights.function, setting)?;
     let (outputs, last) = match call.unroll.read() {
-        Outputs::Last => (None, output),
+        Outputs::Last => (None, run(x, weights, initial.as_ref(), weights.function, setting)?),
         Outputs::All => {
-            let last = output.apply_op1(FinalStates { shared, len: h_len + c_len })?;
-            (Some(output), last)
+            let states_len = h_len + c_len;
+            let [outputs, last] = run_both(x, weights, initial.as_ref(), setting, states_len)?;
+            (Some(outputs), last)
         }
     };
     let state = |tensor: Tensor, size: usize| tensor.reshape((directions, batch_size, size));
     let states = match (has_c, last.rank()) {
-        (true, _) => State {
-            h: state(last.narrow(0, 0, h_len)?, output_size)?,
-            c: Some(state(last.narrow(0, h_len, c_len)?, hidden_size)?),
-        },
+        (true, _) => State::from_parts(
+            state(last.narrow(0, 0, h_len)?, output_size)?,
+            Some(state(last.narrow(0, h_len, c_len)?, hidden_size)?),
+        ),
         (false, 3) => State::new(last),
         (false, _) => State::new(state(last, output_size)?),
     };
-    Ok((outputs, states))
+    Ok((outputs, states.after(call.initial)))
 }
 
 /// `[h | c]`, flat; h alone as it is.
@@ -148,7 +149,7 @@ pub fn rnn_sequence(
         Outputs::Last => Shape::from((batch_size, output_size)),
     };
     let setting = Setting::plain(dims, shape, unroll);
-    Ok(run(x, weights, h_0.as_ref(), weights.function, setting)?.0)
+    run(x, weights, h_0.as_ref(), weights.function, setting)
 }
 
 /// Checks that there is one state h, and its shape.
@@ -192,7 +193,7 @@ pub fn rnn_step(x_t: &Tensor, weights: &PackedWeights, h: Option<&Tensor>) -> Re
     let h = one_state(weights, dims, h)?;
     // Of one step, all outputs are the last.
     let setting = Setting::plain(dims, (batch_size, output_size).into(), Outputs::All.into());
-    Ok(run(x_t, weights, h.as_ref(), weights.function, setting)?.0)
+    run(x_t, weights, h.as_ref(), weights.function, setting)
 }
 
 /// A dense layer as one differentiable op, on the CPU: `y = W x + b`.
@@ -225,5 +226,5 @@ pub(crate) fn dense_packed(x: &Tensor, packed: &PackedWeights) -> Result<Tensor>
     shape.push(classes);
     let dims = SequenceDims::of(rows, 1, packed.sizes)?;
     let setting = Setting::plain(dims, shape.into(), Outputs::All.into());
-    Ok(run(x, packed, None, packed.function, setting)?.0)
+    run(x, packed, None, packed.function, setting)
 }

@@ -2,16 +2,17 @@
 //!
 //! The numbers themselves do not go through Candle's graph: of every gradient that an op hands it,
 //! Candle makes a tensor of zeros and a sum, which here would cost as much as a product. A token
-//! stands for them in the graph, one number for each direction; packed weights, and the gradients
-//! that come back, lie in what the ops share.
+//! stands for them in the graph, a row for each direction; packed weights lie in what the ops share, and
+//! their gradients come back by way of [`WeightGrads`].
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 
 use super::arguments::wrong_shape;
 use super::cpu::{self, FedWeights, Float, Function, Isa, WeightSlices};
+use super::mailbox::WeightGrads;
 use super::storage::{not_on_cpu, slice};
 use super::{Cell, SequenceDims, WeightSizes, Weights};
 use crate::{Error, Result};
@@ -22,8 +23,10 @@ use crate::{Error, Result};
 /// variables or depend on some, gradients flow through to them.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
-    /// `(D,)`: stands for the weights in the graph.
+    /// `(D, 2)`, `f64`: stands for the weights in the graph; its gradient is what [`WeightGrads`] says.
     pub(super) token: Tensor,
+    /// Of the weights.
+    dtype: DType,
     /// The weights, by direction.
     pub(super) directions: Vec<Arc<Direction>>,
     pub(super) sizes: WeightSizes,
@@ -37,7 +40,7 @@ pub struct PackedWeights {
 pub(super) struct Direction {
     pub(super) packed: OnceLock<Packed>,
     /// Gradients on their way back.
-    pub(super) grad: Mutex<Option<PackedGrad>>,
+    pub(super) grads: WeightGrads<CpuStorage>,
 }
 
 impl std::fmt::Debug for Direction {
@@ -58,13 +61,6 @@ pub(super) struct PackedNumbers<E> {
     pub(super) forward: Vec<E>,
     /// For the backward pass.
     pub(super) backward: FedWeights<E>,
-}
-
-/// The gradients of packed weights, from some calls.
-pub(super) struct PackedGrad {
-    numbers: CpuStorage,
-    /// How many calls they are the sum of.
-    calls: usize,
 }
 
 /// The dtypes that weights are packed in.
@@ -101,21 +97,19 @@ impl Direction {
         }
     }
 
-    /// Adds the gradient of a call.
-    pub(super) fn add_grad<E: Packable>(&self, grad: Vec<E>) -> candle_core::Result<()> {
-        let Ok(mut sum) = self.grad.lock() else { candle_core::bail!("a thread panicked") };
-        let before = match sum.take() {
-            None => {
-                *sum = Some(PackedGrad { numbers: E::to_cpu_storage_owned(grad), calls: 1 });
-                return Ok(());
+    /// Adds the gradient of the call of this number.
+    pub(super) fn add_grad<E: Packable>(&self, call: u64, grad: Vec<E>) -> candle_core::Result<()> {
+        self.grads.add(call, E::to_cpu_storage_owned(grad), |sum, grad| {
+            fn add_to<E: Float>(sum: &mut [E], grad: &[E]) {
+                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum = *sum + *grad);
             }
-            Some(before) => before,
-        };
-        let numbers = before.numbers.as_slice::<E>()?;
-        let added: Vec<E> = numbers.iter().zip(&grad).map(|(a, b)| *a + *b).collect();
-        let calls = before.calls + 1;
-        *sum = Some(PackedGrad { numbers: E::to_cpu_storage_owned(added), calls });
-        Ok(())
+            match (sum, grad) {
+                (CpuStorage::F32(sum), CpuStorage::F32(grad)) => add_to(sum, grad),
+                (CpuStorage::F64(sum), CpuStorage::F64(grad)) => add_to(sum, grad),
+                _ => candle_core::bail!("gradients of packed weights of another dtype"),
+            }
+            Ok(())
+        })
     }
 }
 
@@ -138,6 +132,11 @@ impl PackedWeights {
     /// As [`new`](Self::new); and [`Error::Config`] when the directions differ in size or dtype.
     pub fn bidirectional(cell: Cell, forward: &Weights, backward: &Weights) -> Result<Self> {
         Self::for_isa(cell, &[forward, backward], chosen()?)
+    }
+
+    /// Packs the weights of a layer that runs in one direction or in both.
+    pub(super) fn of_directions(cell: Cell, directions: &[&Weights]) -> Result<Self> {
+        Self::for_isa(cell, directions, chosen()?)
     }
 
     /// Packs a dense layer: `weight` `(C, I)`, C at most 1,024, and `bias` `(C,)`.
@@ -202,7 +201,7 @@ impl PackedWeights {
             1 => tokens.remove(0),
             _ => Tensor::cat(&tokens, 0)?,
         };
-        Ok(Self { token, directions: shared, sizes, cell, function, isa })
+        Ok(Self { token, dtype, directions: shared, sizes, cell, function, isa })
     }
 
     /// I, H and P.
@@ -222,7 +221,7 @@ impl PackedWeights {
 
     /// The float type.
     pub fn dtype(&self) -> DType {
-        self.token.dtype()
+        self.dtype
     }
 }
 
@@ -287,20 +286,14 @@ impl PackWeights {
         };
         // An op runs forward once; a second time would give the same.
         let _ = self.direction.packed.set(E::wrap_packed(numbers));
-        Ok((E::to_cpu_storage_owned(vec![E::ZERO]), Shape::from(1)))
+        Ok((CpuStorage::F64(vec![0.; 2]), Shape::from((1, 2))))
     }
 
     fn backward<E: Packable>(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
-        let calls = grad.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        let sum = match self.direction.grad.lock() {
-            Ok(mut sum) => sum.take(),
-            Err(_) => None,
-        };
-        // Of a backward pass that failed half-way, gradients would be left.
-        let Some(sum) = sum.filter(|sum| calls == [sum.calls as f64]) else {
+        let Some(sum) = self.direction.grads.take(grad)? else {
             candle_core::bail!(
-                "{}: gradients of another backward pass are left, which failed or ran at the same \
-                 time: pack the weights and make the graph anew",
+                "{}: gradients of another backward pass came between, of one that failed or of one that ran \
+                 within this one: run backward again",
                 Self::NAME
             )
         };
@@ -310,7 +303,7 @@ impl PackWeights {
             &dims(self.sizes),
             self.gates(),
             self.rest,
-            sum.numbers.as_slice::<E>()?,
+            sum.as_slice::<E>()?,
         );
         let WeightSizes { input_size, output_size, .. } = self.sizes;
         let gates = self.gates();
@@ -350,13 +343,13 @@ impl CustomOp3 for PackWeights {
 
     fn bwd(
         &self,
-        _w_ih: &Tensor,
+        w_ih: &Tensor,
         _w_hh: &Tensor,
         _rest: &Tensor,
         _token: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [w_ih, w_hh, rest] = match grad.dtype() {
+        let [w_ih, w_hh, rest] = match w_ih.dtype() {
             DType::F32 => self.backward::<f32>(grad)?,
             DType::F64 => self.backward::<f64>(grad)?,
             other => candle_core::bail!("{}: no kernel for {other:?}", Self::NAME),

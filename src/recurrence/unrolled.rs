@@ -41,6 +41,7 @@ pub fn run_layer(
     let dims = SequenceDims::check(x, sizes, dtype, call.time_major)?;
     if let Some(state) = call.initial {
         dims.check_state(cell, directions.len(), state, dtype)?;
+        state.check_depth()?;
     }
     if let Some(lengths) = call.lengths {
         dims.check_lengths(lengths)?;
@@ -50,8 +51,16 @@ pub fn run_layer(
     }
     // (T, B, I), so that the inputs of a step lie together.
     let x = if call.time_major { x.clone() } else { x.transpose(0, 1)?.contiguous()? };
+    let x = match call.lengths {
+        Some(lengths) => zero_behind_the_ends(&x, lengths)?,
+        None => x,
+    };
+    // Candle's products read their arguments again in backward: an optimizer's step before it must not change
+    // them.
+    let copies: Vec<Weights> =
+        directions.iter().map(|weights| weights.tracked_copy()).collect::<Result<_>>()?;
     let (mut outputs, mut h_n, mut c_n) = (Vec::new(), Vec::new(), Vec::new());
-    for (direction, weights) in directions.iter().enumerate() {
+    for (direction, weights) in copies.iter().enumerate() {
         let of = |states: &Tensor| states.get(direction);
         let initial = match call.initial {
             Some(state) => Some((of(&state.h)?, state.c.as_ref().map(of).transpose()?)),
@@ -69,7 +78,16 @@ pub fn run_layer(
         Outputs::Last => None,
     };
     let c = if cell.has_c() { Some(Tensor::stack(&c_n, 0)?) } else { None };
-    Ok((outputs, State { h: Tensor::stack(&h_n, 0)?, c }))
+    Ok((outputs, State::from_parts(Tensor::stack(&h_n, 0)?, c).after(call.initial)))
+}
+
+/// `x` `(T, B, I)` with zeros behind the rows' ends: whatever is there, NaN too, would reach the gradients of
+/// the weights as a factor of gradients that are zero.
+fn zero_behind_the_ends(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    let seq_len = x.dim(0)?;
+    let exists = (0..seq_len).flat_map(|t| lengths.iter().map(move |len| u8::from(t < *len)));
+    let exists = Tensor::from_vec(exists.collect(), (seq_len, lengths.len(), 1), x.device())?;
+    Ok(exists.broadcast_as(x.shape())?.where_cond(x, &x.zeros_like()?)?)
 }
 
 type Outcome = (Vec<Tensor>, Tensor, Option<Tensor>);

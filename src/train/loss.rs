@@ -59,6 +59,8 @@ pub fn smoothed_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) 
 /// - `labels`: `(B,)`, `u32`, each below C: every step of a row is to tell the row's label
 /// - `loss_at`: which steps are read, and how much each counts
 ///
+/// All rows have T steps: [`ragged_cross_entropy`] is for others.
+///
 /// # Errors
 /// As [`cross_entropy`]; [`Error::Config`] too for a step beyond the sequence.
 pub fn sequence_cross_entropy(
@@ -67,6 +69,45 @@ pub fn sequence_cross_entropy(
     loss_at: &LossAt,
 ) -> Result<Tensor> {
     smoothed_sequence_cross_entropy(logits, labels, loss_at, 0.)
+}
+
+/// The loss of sequences of different lengths, as [`sequence_cross_entropy`]: `loss_at` speaks of each row's
+/// own steps, so that the last one is the last before the padding. Padding is not read, whatever it holds.
+///
+/// - `lengths`: the steps of each row, from 1 to T
+///
+/// # Errors
+/// As [`sequence_cross_entropy`]; [`Error::Config`] too when there is not one length a row, or one is 0 or
+/// larger than T.
+pub fn ragged_cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    lengths: &[usize],
+    loss_at: &LossAt,
+) -> Result<Tensor> {
+    let (rows, steps, classes) = match *logits.dims() {
+        [rows, steps, classes] if rows * steps * classes > 0 => (rows, steps, classes),
+        _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
+    };
+    check(logits, labels, rows)?;
+    if lengths.len() != rows {
+        return Err(Error::Config(format!("{OP}: {} lengths for {rows} rows", lengths.len())));
+    }
+    let mut weights = Vec::with_capacity(rows * steps);
+    for (row, len) in lengths.iter().enumerate() {
+        if !(1..=steps).contains(len) {
+            return Err(Error::Config(format!(
+                "{OP}: row {row} has length {len}, but a length is from 1 to {steps}"
+            )));
+        }
+        weights.extend(loss_at.weights(*len)?.into_iter().map(|weight| weight / rows as f64));
+        weights.resize((row + 1) * steps, 0.);
+    }
+    let logits = logits.reshape((rows * steps, classes))?;
+    if !logits.device().is_cpu() {
+        return composed(&logits, labels, &weights, steps, 0.);
+    }
+    fused(&logits, labels, weights, steps, 0.)
 }
 
 /// The same with a part of each label spread over all classes, as in [`smoothed_cross_entropy`].
@@ -109,6 +150,10 @@ fn composed(
     smoothing: f64,
 ) -> Result<Tensor> {
     let rows = labels.elem_count();
+    // Selected, not multiplied: zero times NaN is NaN, in the gradient too.
+    let is_read: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.)).collect();
+    let is_read = Tensor::from_vec(is_read, (rows * steps, 1), logits.device())?;
+    let logits = &is_read.broadcast_as(logits.shape())?.where_cond(logits, &logits.zeros_like()?)?;
     let of_steps = labels.unsqueeze(1)?.broadcast_as((rows, steps))?.contiguous()?;
     let log_probabilities = candle_nn::ops::log_softmax(logits, 1)?;
     let mut of_labels = log_probabilities.gather(&of_steps.reshape((rows * steps, 1))?, 1)?;
@@ -394,6 +439,71 @@ mod tests {
         let beyond = LossAt::steps([4]).unwrap();
         assert!(sequence_cross_entropy(&logits, &labels, &beyond).is_err());
         assert!(sequence_cross_entropy(&var, &labels, &LossAt::LAST).is_err());
+    }
+
+    #[test]
+    fn the_loss_of_ragged_rows_reads_no_padding() {
+        let device = &Device::Cpu;
+        let lengths = [3, 1, 2];
+        let labels = Tensor::new(&[1u32, 0, 3], device).unwrap();
+        let number = |row: usize, t: usize, class: usize| ((row * 7 + t * 5 + class * 3) % 11) as f64;
+        let logits = |padding: f64| {
+            let of = |(row, t, class): (usize, usize, usize)| {
+                if t < lengths[row] {
+                    number(row, t, class)
+                } else {
+                    padding
+                }
+            };
+            let all = (0..3).flat_map(|r| (0..4).flat_map(move |t| (0..4).map(move |c| (r, t, c))));
+            let numbers: Vec<f64> = all.map(of).collect();
+            Var::from_tensor(&Tensor::from_vec(numbers, (3, 4, 4), device).unwrap()).unwrap()
+        };
+        for loss_at in [LossAt::LAST, LossAt::EVERY] {
+            // Each row alone.
+            let alone: f64 = (0..3)
+                .map(|row| {
+                    let len = lengths[row];
+                    let all = (0..len).flat_map(|t| (0..4).map(move |class| (t, class)));
+                    let numbers: Vec<f64> = all.map(|(t, class)| number(row, t, class)).collect();
+                    let logits = Tensor::from_vec(numbers, (1, len, 4), device).unwrap();
+                    let label = labels.narrow(0, row, 1).unwrap();
+                    let loss = sequence_cross_entropy(&logits, &label, &loss_at).unwrap();
+                    loss.to_scalar::<f64>().unwrap() / 3.
+                })
+                .sum();
+            for padding in [0., 1e9, f64::NAN, f64::INFINITY] {
+                let var = logits(padding);
+                let fused = ragged_cross_entropy(var.as_tensor(), &labels, &lengths, &loss_at);
+                let weights: Vec<f64> = lengths
+                    .iter()
+                    .flat_map(|len| {
+                        let mut weights = loss_at.weights(*len).unwrap();
+                        weights.resize(4, 0.);
+                        weights.into_iter().map(|weight| weight / 3.)
+                    })
+                    .collect();
+                let flat = var.as_tensor().reshape((12, 4)).unwrap();
+                let composed = composed(&flat, &labels, &weights, 4, 0.);
+                let mut grads = Vec::new();
+                for loss in [fused.unwrap(), composed.unwrap()] {
+                    let found = loss.to_scalar::<f64>().unwrap();
+                    assert!((found - alone).abs() <= 1e-12, "{padding}: {found}, not {alone}");
+                    grads.push(values(loss.backward().unwrap().get(&var).unwrap()));
+                }
+                let [fused, composed] = &grads[..] else { unreachable!() };
+                for (index, (a, b)) in fused.iter().zip(composed).enumerate() {
+                    assert!((a - b).abs() <= 1e-12, "{padding}: {a} {b}");
+                    assert!(index / 4 % 4 < lengths[index / 16] || (*a == 0. && *b == 0.));
+                }
+            }
+        }
+        for lengths in [&[1, 2][..], &[0, 1, 1], &[5, 1, 1]] {
+            let var = logits(0.);
+            assert!(
+                ragged_cross_entropy(var.as_tensor(), &labels, lengths, &LossAt::LAST).is_err()
+            );
+        }
     }
 
     #[test]

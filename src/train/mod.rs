@@ -23,7 +23,8 @@ pub use config::{Precision, TrainConfig, TrainerConfig};
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{confusion, evaluate, evaluate_steps, Confusion, Evaluation};
 pub use loss::{
-    cross_entropy, sequence_cross_entropy, smoothed_cross_entropy, smoothed_sequence_cross_entropy,
+    cross_entropy, ragged_cross_entropy, sequence_cross_entropy, smoothed_cross_entropy,
+    smoothed_sequence_cross_entropy,
 };
 pub use metrics::{EpochMetrics, Score};
 pub use schedule::{Schedule, PLATEAU_EPOCHS};

@@ -9,7 +9,7 @@ use super::{Sequences, Stack};
 use crate::bptt::Truncation;
 use crate::recurrence::plan::Word;
 use crate::recurrence::{
-    device, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Unroll, Weights,
+    device, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, Unroll, Weights,
 };
 use crate::{Error, Result};
 
@@ -19,6 +19,15 @@ pub(super) struct Layer {
     pub(super) directions: Vec<Weights>,
     /// Of weights that do not change any more.
     pub(super) packed: Option<PackedWeights>,
+    /// For single steps, of weights that may change.
+    pub(super) cache: PackCache,
+}
+
+impl Layer {
+    /// A layer on weights that may change.
+    pub(super) fn new(directions: Vec<Weights>) -> Self {
+        Self { directions, packed: None, cache: PackCache::default() }
+    }
 }
 
 /// How a stack runs a layer.
@@ -112,7 +121,7 @@ impl Stack {
         };
         let h = part("h_0", &state.h)?;
         let c = state.c.as_ref().map(|c| part("c_0", c)).transpose()?;
-        Ok(State { h, c })
+        Ok(state.part(h, c))
     }
 
     /// Truncation must mean in a stack what it means in a layer.
@@ -139,7 +148,7 @@ impl Stack {
 
     /// The weights as the kernels read them: made anew for each call, unless they are frozen.
     pub(super) fn packed(&self, layer: usize) -> Result<Cow<'_, PackedWeights>> {
-        let Layer { directions, packed } = &self.layers[layer];
+        let Layer { directions, packed, .. } = &self.layers[layer];
         Ok(match packed {
             Some(packed) => Cow::Borrowed(packed),
             None => Cow::Owned(pack(self.config.cell, directions)?),

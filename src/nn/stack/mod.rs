@@ -104,7 +104,7 @@ impl Stack {
                     w_hr: get("weight_hr")?,
                 })
             });
-            Ok(Layer { directions: directions.collect::<Result<_>>()?, packed: None })
+            Ok(Layer::new(directions.collect::<Result<_>>()?))
         });
         Ok(Self { config, layers: layers.collect::<Result<_>>()? })
     }
@@ -179,7 +179,8 @@ impl Stack {
             states => Tensor::cat(states, 0),
         };
         let c = if c.is_empty() { None } else { Some(join(&c)?) };
-        Ok(Output { outputs: x.into_owned(), state: State { h: join(&h)?, c } })
+        let state = State::from_parts(join(&h)?, c).after(sequences.initial);
+        Ok(Output { outputs: x.into_owned(), state })
     }
 
     /// Runs the stack over a batch of sequences and returns the last layer's final h alone, forward
@@ -222,14 +223,19 @@ impl Stack {
 
     /// One step of all layers, which run forward in time.
     ///
-    /// The weights are packed at every step, unless the stack is a frozen one ([`freeze`](Self::freeze)).
+    /// The weights are packed at the first step, and again when they have changed, which a hash of their numbers
+    /// tells; a frozen stack ([`freeze`](Self::freeze)) saves the hash.
+    ///
+    /// Where gradients are tracked, the state carries the graph of all steps before:
+    /// [`State::detach`] it where they are to stop, at least every [`State::MAX_CALLS`] steps.
     ///
     /// - `x_t`: `(B, I)`
     /// - `state`: before the step, as [`Output::state`] has it; zeros if `None`
     /// - returns the last layer's output, `(B, P)`, and the states after the step
     ///
     /// # Errors
-    /// [`Error::Config`] for a bidirectional stack; else as [`forward`](Self::forward).
+    /// [`Error::Config`] for a bidirectional stack, and for a state that carries the graph of
+    /// [`State::MAX_CALLS`] steps; else as [`forward`](Self::forward).
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<(Tensor, State)> {
         if self.config.bidirectional {
             return Err(Error::Config(
@@ -246,10 +252,10 @@ impl Stack {
             c.extend(after.c);
         }
         if h.len() == 1 {
-            return Ok((x_t, State { h: h.remove(0), c: c.pop() }));
+            return Ok((x_t, State::from_parts(h.remove(0), c.pop()).after(state)));
         }
         let c = if c.is_empty() { None } else { Some(Tensor::cat(&c, 0)?) };
-        Ok((x_t, State { h: Tensor::cat(&h, 0)?, c }))
+        Ok((x_t, State::from_parts(Tensor::cat(&h, 0)?, c).after(state)))
     }
 
     /// The cell of a layer, in the forward direction; it shares the weights.
@@ -257,18 +263,16 @@ impl Stack {
     /// # Panics
     /// When there is no such layer.
     pub fn cell(&self, layer: usize) -> RecurrentCell {
-        let Layer { directions, packed } = &self.layers[layer];
+        let Layer { directions, packed, cache } = &self.layers[layer];
         let packed = if self.config.bidirectional { None } else { packed.clone() };
-        RecurrentCell::of_layer(self.config.cell, directions[0].clone(), packed)
+        RecurrentCell::of_layer(self.config.cell, directions[0].clone(), packed, cache.clone())
     }
 
     /// The same stack for inference: it shares the weights, and follows them when they change, but
     /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
-        let detach = |layer: &Layer| Layer {
-            directions: layer.directions.iter().map(Weights::detach).collect(),
-            packed: None,
-        };
+        let detach =
+            |layer: &Layer| Layer::new(layer.directions.iter().map(Weights::detach).collect());
         Self { config: self.config, layers: self.layers.iter().map(detach).collect() }
     }
 
@@ -284,7 +288,7 @@ impl Stack {
                 true => Some(pack(self.config.cell, &directions)?),
                 false => None,
             };
-            Ok(Layer { directions, packed })
+            Ok(Layer { packed, ..Layer::new(directions) })
         };
         let layers = self.layers.iter().map(freeze).collect::<Result<_>>()?;
         Ok(Self { config: self.config, layers })

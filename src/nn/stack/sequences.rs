@@ -23,14 +23,14 @@ use crate::rng::Stream;
 /// ```
 #[derive(Debug)]
 pub struct Sequences<'a> {
-    pub(super) x: &'a Tensor,
-    pub(super) initial: Option<&'a State>,
-    pub(super) lengths: Option<&'a [usize]>,
-    pub(super) time_major: bool,
-    pub(super) truncation: Truncation,
-    pub(super) recompute: bool,
-    pub(super) dropout: Option<&'a mut Stream>,
-    pub(super) word: Word,
+    pub(crate) x: &'a Tensor,
+    pub(crate) initial: Option<&'a State>,
+    pub(crate) lengths: Option<&'a [usize]>,
+    pub(crate) time_major: bool,
+    pub(crate) truncation: Truncation,
+    pub(crate) recompute: bool,
+    pub(crate) dropout: Option<&'a mut Stream>,
+    pub(crate) word: Word,
 }
 
 impl<'a> Sequences<'a> {

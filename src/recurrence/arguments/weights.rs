@@ -94,6 +94,18 @@ impl Weights {
         self.map(|tensor| Ok(tensor.detach().copy()?))
     }
 
+    /// The same weights in the same graph; in memory of their own, where a gradient is asked for.
+    pub(crate) fn tracked_copy(&self) -> Result<Self> {
+        let copy = |tensor: &Tensor| -> Result<Tensor> {
+            if tensor.track_op() {
+                Ok(tensor.force_contiguous()?)
+            } else {
+                Ok(tensor.clone())
+            }
+        };
+        self.map(copy)
+    }
+
     fn map(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self {
             w_ih: change(&self.w_ih)?,

@@ -27,11 +27,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::mailbox::LayerResult;
 use super::op::join;
 use super::{Call, Cell, Outputs, SequenceDims, State, Weights};
 use crate::{Error, Result};
 pub(crate) use errors::reason_of;
-use node::{LayerNode, Slot, StatesNode, WeightsNode};
+use node::{LayerNode, ResultNode, Slot, WeightsNode};
 use pass::{Direction, Pass};
 use plan::{kernel_family, Sweep, Word};
 pub(crate) use queue::{Arg, Call as KernelCall, Queue};
@@ -58,13 +59,12 @@ pub(crate) fn has_kernels(cell: Cell, weights: &Weights) -> Result<bool> {
 ///
 /// The arguments are those of [`run_layer`](super::run_layer); recurrent weights are rounded to `word`
 /// for the products, states are `f32`, and sums are as [`Word`] says. Keeps for the backward pass, in
-/// bytes, `4·D·B·T` times: H for what the recurrent weights are multiplied with; H for the outputs, unless
+/// bytes, once the weights, and `4·D·B·T` times: H for what the recurrent weights are multiplied with; H for the outputs, unless
 /// they are all read, of tanh, relu and GRU; H for an LSTM's c; and 4·H for the gates of LSTM and GRU. Once more `4·B·T·I`
 /// where `x` had to be copied: with lengths, or time-major.
 ///
-/// The backward pass reads the weights where they are, as Candle's own ops do: an optimizer's step before
-/// it changes what it reads. A gradient of final states that a failed backward pass left behind is added to
-/// the next one over the same graph: make the graph anew then.
+/// The backward pass reads a copy of the weights that the forward pass made: an optimizer's step between them
+/// changes nothing. Where a loss reads both the outputs and the final states, it waits once for the device.
 ///
 /// The same call gives the same bits every time. In `x`, and so in the gradients of the weights, nothing
 /// behind a row's end counts.
@@ -118,7 +118,7 @@ pub fn run_layer(
     let numbers = directions
         .iter()
         .zip(slots)
-        .map(|(weights, slot)| Direction::new(weights, word, slot, limits.streams_weights));
+        .map(|(weights, slot)| Direction::new(weights, word, slot, limits.streams_weights, tracked));
     let pass = Arc::new(Pass {
         cell,
         family,
@@ -135,10 +135,12 @@ pub fn run_layer(
         x: pass::rows_of(x, call, &dims)?,
         initial: initial.as_ref().map(Tensor::detach),
         directions: numbers.collect::<candle_core::Result<_>>()?,
-        grad_of_states: Default::default(),
+        outputs: Default::default(),
+        grads: Default::default(),
         queue,
     });
-    run(x, &token, initial.as_ref(), pass)
+    let (outputs, state) = run(x, &token, initial.as_ref(), pass)?;
+    Ok((outputs, state.after(call.initial)))
 }
 
 /// Puts the nodes into the graph, and fills them.
@@ -152,10 +154,9 @@ fn run(
     let (directions, has_c) = (pass.directions.len(), pass.cell.has_c());
     let count = directions * batch_size * hidden_size;
     let len = if has_c { 2 * count } else { count };
-    let shape = match (pass.read, pass.time_major) {
-        (Outputs::All, false) => Shape::from((batch_size, seq_len, directions * hidden_size)),
-        (Outputs::All, true) => Shape::from((seq_len, batch_size, directions * hidden_size)),
-        (Outputs::Last, _) => Shape::from(len),
+    let shape = match pass.read {
+        Outputs::All => LayerNode::edge(),
+        Outputs::Last => Shape::from(len),
     };
     let node = LayerNode { pass: pass.clone(), shape };
     let x = x.contiguous()?;
@@ -166,16 +167,24 @@ fn run(
     let (outputs, states) = match pass.read {
         Outputs::Last => (None, result),
         Outputs::All => {
-            let states = result.apply_op1(StatesNode { pass: pass.clone(), len })?;
-            (Some(result), states)
+            let width = directions * hidden_size;
+            let shape = match pass.time_major {
+                false => Shape::from((batch_size, seq_len, width)),
+                true => Shape::from((seq_len, batch_size, width)),
+            };
+            let node = |of, shape| ResultNode { pass: pass.clone(), of, shape };
+            let outputs = result.apply_op1(node(LayerResult::Outputs, shape))?;
+            let states = result.apply_op1(node(LayerResult::FinalStates, Shape::from(len)))?;
+            let _ = pass.outputs.set(outputs.detach());
+            (Some(outputs), states)
         }
     };
     pass.forward(outputs.as_ref(), &states)?;
     let of = |first: usize| -> candle_core::Result<Tensor> {
         states.narrow(0, first, count)?.reshape((directions, batch_size, hidden_size))
     };
-    let state = State { h: of(0)?, c: if has_c { Some(of(count)?) } else { None } };
-    Ok((outputs, state))
+    let c = if has_c { Some(of(count)?) } else { None };
+    Ok((outputs, State::from_parts(of(0)?, c)))
 }
 
 /// Checks sizes, dtypes and devices.
@@ -206,6 +215,7 @@ fn check(x: &Tensor, cell: Cell, directions: &[&Weights], call: &Call) -> Result
     let dims = SequenceDims::check(x, sizes, DType::F32, call.time_major)?;
     if let Some(state) = call.initial {
         dims.check_state(cell, directions.len(), state, DType::F32)?;
+        state.check_depth()?;
     }
     if let Some(lengths) = call.lengths {
         dims.check_lengths(lengths)?;

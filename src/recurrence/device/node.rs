@@ -2,9 +2,10 @@
 //!
 //! A node makes room for its result and nothing more: [`Pass`] fills it, with tensors at hand instead
 //! of storages. Weights go as on the CPU: a token stands for them in the graph, and their gradients go
-//! beside it, from [`LayerNode`] to [`WeightsNode`].
+//! beside it, from [`LayerNode`] to [`WeightsNode`]. So do the two results, where both are read: from
+//! [`LayerNode`] an edge leads to a [`ResultNode`] for either.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
@@ -12,13 +13,14 @@ use candle_core::{
     Tensor,
 };
 
+use super::super::mailbox::{LayerResult, ResultGrads, WeightGrads};
 use super::pass::Pass;
 
 /// The gradients of a direction's weights: of w_ih, of w_hh and of the biases, one behind the other.
 pub(super) type WeightGradients = [Tensor; 3];
 
-/// Where they wait.
-pub(super) type Slot = Arc<Mutex<Option<WeightGradients>>>;
+/// Where they wait: each layer call has weights nodes of its own, and so is the only one.
+pub(super) type Slot = Arc<WeightGrads<WeightGradients>>;
 
 /// Room that nothing is written to yet, on the device of `like`.
 fn room<S>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)>
@@ -95,22 +97,25 @@ impl CustomOp3 for WeightsNode {
         _token: &Tensor,
         _grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grads = match self.slot.lock() {
-            Ok(mut slot) => slot.take(),
-            Err(_) => None,
-        };
-        let Some([w_ih, w_hh, biases]) = grads else {
+        let Some([w_ih, w_hh, biases]) = self.slot.take_of_one_call()? else {
             candle_core::bail!("{}: no gradients came from the layer", CustomOp3::name(self))
         };
         Ok((Some(w_ih), Some(w_hh), Some(biases)))
     }
 }
 
-/// `(x, token, initial states)` to all outputs or to final states.
+/// `(x, token, initial states)` to the final states, or to the edge to both results.
 pub(super) struct LayerNode {
     pub(super) pass: Arc<Pass>,
     /// Of the result.
     pub(super) shape: Shape,
+}
+
+impl LayerNode {
+    /// The shape of the edge.
+    pub(super) fn edge() -> Shape {
+        Shape::from(ResultGrads::EDGE)
+    }
 }
 
 impl LayerNode {
@@ -128,10 +133,10 @@ impl CustomOp2 for LayerNode {
         &self,
         x: &Tensor,
         token: &Tensor,
-        output: &Tensor,
+        _result: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [grad_x, grad_token, _] = self.pass.backward(x, token, None, output, grad)?;
+        let [grad_x, grad_token, _] = self.pass.backward(x, token, None, grad)?;
         Ok((grad_x, grad_token))
     }
 }
@@ -148,36 +153,35 @@ impl CustomOp3 for LayerNode {
         x: &Tensor,
         token: &Tensor,
         initial: &Tensor,
-        output: &Tensor,
+        _result: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [grad_x, grad_token, grad_initial] =
-            self.pass.backward(x, token, Some(initial), output, grad)?;
+            self.pass.backward(x, token, Some(initial), grad)?;
         Ok((grad_x, grad_token, grad_initial))
     }
 }
 
-/// All outputs to the final states, `[h_n | c_n]`, which the same pass computes.
-pub(super) struct StatesNode {
+/// The edge to one of the results, which the same pass computes.
+pub(super) struct ResultNode {
     pub(super) pass: Arc<Pass>,
-    pub(super) len: usize,
+    pub(super) of: LayerResult,
+    pub(super) shape: Shape,
 }
 
-impl CustomOp1 for StatesNode {
+impl CustomOp1 for ResultNode {
     fn name(&self) -> &'static str {
-        "rnn-device-states"
+        "rnn-device-result"
     }
 
-    makes_room!(room, |node: &Self| Shape::from(node.len););
+    makes_room!(room, |node: &Self| node.shape.clone(););
 
     fn bwd(
         &self,
-        outputs: &Tensor,
-        _states: &Tensor,
+        edge: &Tensor,
+        _result: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<Option<Tensor>> {
-        self.pass.take_grad_of_states(grad)?;
-        let zero = Tensor::zeros((), outputs.dtype(), outputs.device())?;
-        Ok(Some(zero.broadcast_as(outputs.shape())?))
+        self.pass.grads.deliver(self.of, grad, edge).map(Some)
     }
 }

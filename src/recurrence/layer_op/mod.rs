@@ -2,15 +2,15 @@
 //!
 //! Custom ops follow each other in the graph, since Candle allows three arguments and one result:
 //! `PackWeights` lays the weights out as the kernels read them, and `Layer` takes `x`, a token for the
-//! packed weights and the initial states to all outputs or to the final states. Where both are read,
-//! `FinalStates` gives the latter beside the former.
+//! packed weights and the initial states to all outputs or to the final states. Where both are read, it
+//! has an edge, a tensor of two numbers, from which a `ResultNode` leads to either.
 //!
 //! - `passes`: `Layer` forward and backward, over the floats of a dtype
 //! - `shared`: what the ops of one layer share
-//! - `final_states`: `FinalStates`
+//! - `results`: `ResultNode`
 
-mod final_states;
 mod passes;
+mod results;
 mod shared;
 
 use std::sync::Arc;
@@ -18,11 +18,12 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::cpu::{Function, Isa, Save};
+use super::mailbox::{call_number, LayerResult};
 use super::packed::{Direction, PackedWeights};
 use super::storage::not_on_cpu;
 use super::{SequenceDims, Unroll};
 use crate::Result;
-pub(super) use final_states::FinalStates;
+use results::ResultNode;
 use shared::Shared;
 
 /// What a pass is, besides its tensors.
@@ -42,6 +43,8 @@ impl Setting {
     }
 }
 
+/// All outputs or the final states, whichever `setting` reads.
+///
 /// `x` may have any shape with the elements of `(B, T, I)`, and the output gets the one that is
 /// asked for: a reshape would be a node of the graph, with a pass over memory of its own. So may
 /// `initial`.
@@ -51,6 +54,39 @@ pub(super) fn run(
     initial: Option<&Tensor>,
     function: Function,
     setting: Setting,
+) -> Result<Tensor> {
+    Ok(apply(x, weights, initial, function, setting, false)?.0)
+}
+
+/// All outputs, and the final states `[h_n | c_n]`, flat.
+///
+/// - `states_len`: the elements of the latter
+pub(super) fn run_both(
+    x: &Tensor,
+    weights: &PackedWeights,
+    initial: Option<&Tensor>,
+    setting: Setting,
+    states_len: usize,
+) -> Result<[Tensor; 2]> {
+    let shape = setting.shape.clone();
+    let (edge, shared) = apply(x, weights, initial, weights.function, setting, true)?;
+    let result = |of, shape| {
+        let node = ResultNode { shared: shared.clone(), of, shape };
+        edge.apply_op1(node)
+    };
+    let outputs = result(LayerResult::Outputs, shape)?;
+    let states = result(LayerResult::FinalStates, Shape::from(states_len))?;
+    let _ = shared.outputs.set(outputs.detach());
+    Ok([outputs, states])
+}
+
+fn apply(
+    x: &Tensor,
+    weights: &PackedWeights,
+    initial: Option<&Tensor>,
+    function: Function,
+    setting: Setting,
+    has_edge: bool,
 ) -> Result<(Tensor, Arc<Shared>)> {
     let x = x.contiguous()?;
     if std::iter::once(&x).chain(initial).any(|tensor| !tensor.device().is_cpu()) {
@@ -65,23 +101,29 @@ pub(super) fn run(
     let shared = Arc::new(Shared::default());
     let op = Layer {
         setting,
+        has_edge,
+        call: call_number(),
         function,
         isa: weights.isa,
         save,
         directions: weights.directions.clone(),
         shared: shared.clone(),
     };
-    let output = match initial {
+    let result = match initial {
         None => x.apply_op2(&weights.token, op)?,
         Some(initial) => x.apply_op3(&weights.token, initial, op)?,
     };
-    Ok((output, shared))
+    Ok((result, shared))
 }
 
-/// `(x, token of the weights, initial states)` to all outputs or to final states; without initial states,
-/// from zeros.
+/// `(x, token of the weights, initial states)` to all outputs or to final states, or to the edge to both;
+/// without initial states, from zeros.
 struct Layer {
     setting: Setting,
+    /// Whether the result is the edge, [`ResultGrads::EDGE`](super::mailbox::ResultGrads::EDGE) numbers.
+    has_edge: bool,
+    /// The call's number in the sums of [`WeightGrads`](super::mailbox::WeightGrads).
+    call: u64,
     function: Function,
     isa: Isa,
     /// What backward will need.

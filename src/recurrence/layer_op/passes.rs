@@ -4,6 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Shape, Tensor};
 
 use super::super::cpu::{self, BackwardInput, FedWeights, Gradients, Input, Wanted};
+use super::super::mailbox::{within_node, ReachedResults, ResultGrads, WeightGrads};
 use super::super::storage::{on_cpu, slice};
 use super::super::Outputs;
 use super::shared::Saveable;
@@ -69,13 +70,16 @@ impl Layer {
             cpu::forward(&kernels, input, wants_outputs, self.save);
         // An op runs forward once; a second time would give the same.
         let _ = self.shared.saved.set(E::wrap(saved));
-        let output = match outputs {
-            None => last,
-            Some(outputs) => {
-                let _ = self.shared.last.set(E::to_cpu_storage_owned(last));
-                outputs
+        if self.has_edge {
+            let both = [outputs, Some(last)].map(|result| result.map(E::to_cpu_storage_owned));
+            match self.shared.results.lock() {
+                Ok(mut results) => *results = both,
+                Err(_) => candle_core::bail!("{}: a thread panicked", Self::NAME),
             }
-        };
+            let edge = vec![0f32; ResultGrads::EDGE];
+            return Ok((CpuStorage::F32(edge), Shape::from(ResultGrads::EDGE)));
+        }
+        let output = outputs.unwrap_or(last);
         Ok((E::to_cpu_storage_owned(output), self.setting.shape.clone()))
     }
 
@@ -103,14 +107,14 @@ impl Layer {
         output: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let grad = grad.contiguous()?;
-        let reads_all = self.setting.unroll.read() == Outputs::All;
-        // What came by way of the final states in this backward pass: whoever comes here takes it.
-        let grad_last = match self.shared.grad_last.lock() {
-            Ok(mut grad_last) => grad_last.take(),
-            Err(_) => None,
+        let (outputs, grad_outputs, grad_last) = match (self.has_edge, self.setting.unroll.read()) {
+            (true, _) => {
+                let ReachedResults { outputs, final_states } = self.shared.grads.take(grad)?;
+                (self.shared.outputs.get(), outputs, final_states)
+            }
+            (false, Outputs::All) => (Some(output), Some(grad.contiguous()?), None),
+            (false, Outputs::Last) => (None, None, Some(grad.contiguous()?)),
         };
-        let grad_last = if reads_all { grad_last } else { Some(grad.clone()) };
         let (x_guard, initial_guard, mask_guard);
         let (output_guard, grad_guard, last_guard);
         let initial_slice = match initial {
@@ -130,16 +134,16 @@ impl Layer {
         let windows = self.setting.unroll.truncation().windows(self.setting.dims.seq_len);
         let args = BackwardInput {
             input,
-            outputs: match reads_all {
-                true => Some(numbers!(E, output, output_guard)),
-                false => None,
+            outputs: match outputs {
+                None => None,
+                Some(outputs) => Some(numbers!(E, outputs, output_guard)),
             },
             saved,
             windows: &windows,
             fed: &fed,
-            grad_outputs: match reads_all {
-                true => Some(numbers!(E, grad, grad_guard)),
-                false => None,
+            grad_outputs: match &grad_outputs {
+                None => None,
+                Some(grad) => Some(numbers!(E, grad, grad_guard)),
             },
             grad_last: match &grad_last {
                 None => None,
@@ -152,7 +156,7 @@ impl Layer {
             initial: initial.is_some_and(Tensor::track_op),
         };
         let Gradients { weights: grad_weights, x: grad_x, initial: grad_initial } =
-            cpu::backward(&E::kernels(self.isa, self.function), args, wanted);
+            within_node(|| cpu::backward(&E::kernels(self.isa, self.function), args, wanted));
         let grad_token = grad_weights.map(|grads| self.add_grads(grads, token)).transpose()?;
         let tensor = |grad: Option<Vec<E>>, of: &Tensor| -> candle_core::Result<Option<Tensor>> {
             grad.map(|grad| Tensor::from_vec(grad, of.shape(), &Device::Cpu)).transpose()
@@ -174,10 +178,9 @@ impl Layer {
         token: &Tensor,
     ) -> candle_core::Result<Tensor> {
         for (direction, grad) in self.directions.iter().zip(grads) {
-            direction.add_grad(grad)?;
+            direction.add_grad(self.call, grad)?;
         }
-        // It counts this call.
-        token.ones_like()
+        WeightGrads::<CpuStorage>::edge_grad(self.call, token)
     }
 
     pub(super) fn dispatch_backward(

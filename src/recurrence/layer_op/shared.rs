@@ -5,16 +5,20 @@ use std::sync::{Mutex, OnceLock};
 use candle_core::{CpuStorage, Tensor};
 
 use super::super::cpu::Saved;
+use super::super::mailbox::ResultGrads;
 use super::super::packed::Packable;
 
 /// What the ops of one layer share.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(super) saved: OnceLock<SavedStates>,
-    /// Final states, where the output does not hold them.
-    pub(super) last: OnceLock<CpuStorage>,
-    /// Their gradient, on its way from [`FinalStates`](super::FinalStates) to [`Layer`](super::Layer).
-    pub(super) grad_last: Mutex<Option<Tensor>>,
+    /// All outputs and the final states, where both are read, until their nodes take them.
+    pub(super) results: Mutex<[Option<CpuStorage>; 2]>,
+    /// All outputs without their graph, where both results are read.
+    pub(super) outputs: OnceLock<Tensor>,
+    /// The gradients of both, on their way from [`ResultNode`](super::ResultNode) to
+    /// [`Layer`](super::Layer).
+    pub(super) grads: ResultGrads,
 }
 
 /// Saved states of either dtype.

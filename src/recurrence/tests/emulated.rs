@@ -153,12 +153,11 @@ fn emulated_inference_launches_one_kernel_and_keeps_nothing() {
         let layer = Layer::on(&Device::Cpu, &directions, Way::plain(Cell::Lstm), DType::F32);
         let weights = layer.weights()[0].detach();
         let x = layer.x.as_detached_tensor();
-        let state = State {
-            h: Tensor::from_slice(&directions[0].h_0, (1, 3, 5), &Device::Cpu).unwrap(),
-            c: Some(Tensor::from_slice(&directions[0].c_0, (1, 3, 5), &Device::Cpu).unwrap()),
-        };
-        let to_f32 = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
-        let state = State { h: to_f32(&state.h), c: state.c.as_ref().map(to_f32) };
+        let [h_0, c_0] = [&directions[0].h_0, &directions[0].c_0].map(|state| {
+            let state = Tensor::from_slice(state, (1, 3, 5), &Device::Cpu).unwrap();
+            state.to_dtype(DType::F32).unwrap()
+        });
+        let state = State::from_parts(h_0, Some(c_0));
         let call = Call { initial: Some(&state), ..Call::new(Outputs::All) };
         run_layer(&x, Cell::Lstm, &[&weights], &call, Word::F32).unwrap()
     });

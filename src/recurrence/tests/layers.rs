@@ -164,9 +164,9 @@ impl Layer {
         if way.cell.has_c() {
             initial_vars.push(var(&all(|of| &of.c_0), &[d, b, h]));
         }
-        let initial = way.with_initial.then(|| State {
-            h: initial_vars[0].as_tensor().clone(),
-            c: initial_vars.get(1).map(|c| c.as_tensor().clone()),
+        let initial = way.with_initial.then(|| {
+            let c = initial_vars.get(1).map(|c| c.as_tensor().clone());
+            State::from_parts(initial_vars[0].as_tensor().clone(), c)
         });
         let mask = way.masked.then(|| var(&all(|of| &of.mask), &[d, b, p]).as_detached_tensor());
         let lengths = way.ragged.then(|| directions[0].lengths.clone());

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::{room, written, Direction, Kept, Pass};
 use crate::recurrence::device::plan::{Launch, LaunchPlan};
 use crate::recurrence::device::queue::{Arg, Args, Call};
+use crate::recurrence::mailbox::ReachedResults;
 use crate::recurrence::{Cell, Outputs, SequenceDims};
 
 /// The tensors of a backward sweep.
@@ -36,24 +37,21 @@ impl Pass {
     /// The gradients of x, of the token and of the initial states, as far as they are asked for; those
     /// of the weights go where the token's node looks for them.
     ///
-    /// `output` is the layer's result, `grad` its gradient.
+    /// `grad` is the gradient of the layer's result.
     pub(in crate::recurrence::device) fn backward(
         &self,
         x: &Tensor,
         token: &Tensor,
         initial: Option<&Tensor>,
-        output: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
         let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
-        let grad = grad.contiguous()?;
-        let waiting = match self.grad_of_states.lock() {
-            Ok(mut waiting) => waiting.take(),
-            Err(_) => candle_core::bail!("a thread panicked"),
-        };
         let (outputs, grad_outputs, grad_states) = match self.read {
-            Outputs::All => (Some(output), Some(&grad), waiting),
-            Outputs::Last => (None, None, Some(grad.clone())),
+            Outputs::All => {
+                let ReachedResults { outputs, final_states } = self.grads.take(grad)?;
+                (self.outputs.get(), outputs, final_states)
+            }
+            Outputs::Last => (None, None, Some(grad.contiguous()?)),
         };
         let grad_initial = match initial {
             Some(initial) => Some(self.room(initial.shape())?),
@@ -65,7 +63,7 @@ impl Pass {
                 index,
                 direction,
                 outputs.map(|outputs| self.outputs_of(outputs, index)).transpose()?,
-                grad_outputs.map(|grad| self.outputs_of(grad, index)).transpose()?,
+                grad_outputs.as_ref().map(|grad| self.outputs_of(grad, index)).transpose()?,
                 grad_states.as_ref(),
                 grad_initial.as_ref(),
             )?;
@@ -109,11 +107,9 @@ impl Pass {
             (_, None) => Tensor::cat(&[&b_ih, &b_ih], 0)?,
             (_, Some(h)) => Tensor::cat(&[&b_ih, &self.queue.sum_of_rows(h)?], 0)?,
         };
-        match direction.slot.lock() {
-            Ok(mut slot) => *slot = Some([w_ih, w_hh, biases]),
-            Err(_) => candle_core::bail!("a thread panicked"),
-        }
-        Ok(())
+        direction.slot.add(0, [w_ih, w_hh, biases], |_, _| {
+            candle_core::bail!("two calls with the weights of one")
+        })
     }
 
     fn backward_direction(

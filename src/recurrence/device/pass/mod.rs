@@ -12,10 +12,11 @@
 mod backward;
 mod forward;
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::super::mailbox::ResultGrads;
 use super::super::{Call as LayerCall, Cell, Outputs, SequenceDims, Weights};
 use super::node::Slot;
 use super::plan::{Launch, LaunchPlan, Word};
@@ -47,8 +48,10 @@ pub(super) struct Pass {
     /// `[h_0 | c_0]`, any shape.
     pub(super) initial: Option<Tensor>,
     pub(super) directions: Vec<Direction>,
-    /// On its way from the final states to the layer.
-    pub(super) grad_of_states: Mutex<Option<Tensor>>,
+    /// All outputs without their graph, where they are read.
+    pub(super) outputs: OnceLock<Tensor>,
+    /// The gradients of the results, on their way to the layer.
+    pub(super) grads: ResultGrads,
 }
 
 /// The weights of a direction, and what its forward pass keeps.
@@ -77,22 +80,31 @@ struct Kept {
 }
 
 impl Direction {
-    /// Weights as the kernels read them.
+    /// Weights as the kernels read them: copies, if there will be a backward pass, which an optimizer's step
+    /// before it must not change.
     pub(super) fn new(
         weights: &Weights,
         word: Word,
         slot: Slot,
         streams_weights: bool,
+        keeps: bool,
     ) -> candle_core::Result<Self> {
         let detached = weights.detach();
-        let mut w_hh = detached.w_hh.contiguous()?;
-        if word == Word::Bf16 {
-            w_hh = w_hh.to_dtype(DType::BF16)?;
-        }
+        let own = |weight: &Tensor| {
+            if keeps {
+                weight.force_contiguous()
+            } else {
+                weight.contiguous()
+            }
+        };
+        let w_hh = match word {
+            Word::F32 => own(&detached.w_hh)?,
+            Word::Bf16 => detached.w_hh.contiguous()?.to_dtype(DType::BF16)?,
+        };
         // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
         let w_hh_forward = if streams_weights { w_hh.t()?.contiguous()? } else { w_hh.clone() };
         Ok(Self {
-            w_ih: detached.w_ih.contiguous()?,
+            w_ih: own(&detached.w_ih)?,
             w_hh,
             w_hh_forward,
             b_x: detached.b_ih,
@@ -144,15 +156,6 @@ fn written(tensor: Option<&Tensor>, is_step: bool) -> Arg<'_> {
 }
 
 impl Pass {
-    /// Keeps the gradient of the final states until the layer asks for it.
-    pub(super) fn take_grad_of_states(&self, grad: &Tensor) -> candle_core::Result<()> {
-        match self.grad_of_states.lock() {
-            Ok(mut waiting) => *waiting = Some(grad.contiguous()?),
-            Err(_) => candle_core::bail!("a thread panicked"),
-        }
-        Ok(())
-    }
-
     fn has_gates(&self) -> bool {
         self.family != "rnn"
     }

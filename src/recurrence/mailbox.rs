@@ -1,0 +1,249 @@
+//! Gradients that nodes of one layer hand each other beside Candle's graph, each to the backward pass
+//! that made it.
+//!
+//! Candle makes a tensor of zeros and a sum of every gradient that an op returns. For packed weights and
+//! for all outputs that costs as much as a product, so these gradients wait in a mailbox, and the graph has a
+//! small *edge* tensor in their place. The edge's gradient, which Candle sums, says what belongs to the pass:
+//!
+//! - [`WeightGrads`] sums the gradients of all calls that share packed weights. The edge's gradient is
+//!   the number of calls and the sum of their numbers.
+//! - [`ResultGrads`] holds the gradients of a call's two results, the outputs and the final states. The
+//!   edge's gradient is the number of either delivery.
+//!
+//! So a gradient that another thread's pass delivered, or that a failed pass left behind, is never read.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::ThreadId;
+
+use candle_core::{DType, Tensor};
+
+/// A backward pass runs on one thread. While that thread waits for others within one of our nodes it may
+/// run a whole pass of somebody else's: that one is deeper.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Pass {
+    thread: ThreadId,
+    depth: u32,
+}
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Pass {
+    /// The pass whose node this thread runs.
+    fn current() -> Self {
+        Self { thread: std::thread::current().id(), depth: DEPTH.get() }
+    }
+}
+
+/// Runs a node's work, in which this thread may be given another backward pass to run.
+pub(super) fn within_node<R>(work: impl FnOnce() -> R) -> R {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+        }
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    let _leave = Leave;
+    work()
+}
+
+/// A number below 2^`bits` and at least 1, another one each time: numbers in a row are far apart, so that equal
+/// sums of different ones are rare.
+fn fresh_number(bits: u32) -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    // An odd factor: a bijection of the low bits.
+    (count.wrapping_mul(0x9e37_79b9_7f4a_7c15) & ((1 << bits) - 1)).max(1)
+}
+
+/// The number of a call, below 2^32: the sums of two million calls are exact in an `f64`.
+pub(super) fn call_number() -> u64 {
+    fresh_number(32)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> candle_core::Result<MutexGuard<'_, T>> {
+    match mutex.lock() {
+        Ok(guard) => Ok(guard),
+        Err(_) => candle_core::bail!("a thread panicked in a backward pass"),
+    }
+}
+
+/// Passes that gradients are kept of, at the same time or left by those that failed.
+const MAX_PASSES: usize = 256;
+
+/// The gradients of packed weights, by the backward passes that sum them.
+pub(super) struct WeightGrads<G> {
+    passes: Mutex<Vec<Sum<G>>>,
+}
+
+/// What a pass has summed so far.
+struct Sum<G> {
+    pass: Pass,
+    calls: HashSet<u64>,
+    sum_of_numbers: u64,
+    grad: G,
+}
+
+impl<G> Default for WeightGrads<G> {
+    fn default() -> Self {
+        Self { passes: Mutex::default() }
+    }
+}
+
+impl<G> WeightGrads<G> {
+    /// Adds the gradient of the call of this number to what its pass has summed.
+    pub(super) fn add(
+        &self,
+        call: u64,
+        grad: G,
+        add: impl FnOnce(&mut G, &G) -> candle_core::Result<()>,
+    ) -> candle_core::Result<()> {
+        let pass = Pass::current();
+        let mut passes = lock(&self.passes)?;
+        // A pass comes to a call once: where it was here, a pass that failed was.
+        passes.retain(|sum| sum.pass != pass || !sum.calls.contains(&call));
+        if passes.len() >= MAX_PASSES {
+            passes.remove(0);
+        }
+        match passes.iter_mut().find(|sum| sum.pass == pass) {
+            Some(sum) => {
+                add(&mut sum.grad, &grad)?;
+                sum.calls.insert(call);
+                sum.sum_of_numbers += call;
+            }
+            None => {
+                let calls = HashSet::from([call]);
+                passes.push(Sum { pass, calls, sum_of_numbers: call, grad });
+            }
+        }
+        Ok(())
+    }
+
+    /// The edge's gradient of one call, a row for each direction.
+    pub(super) fn edge_grad(call: u64, edge: &Tensor) -> candle_core::Result<Tensor> {
+        let rows = edge.dim(0)?;
+        Tensor::from_vec([1., call as f64].repeat(rows), (rows, 2), edge.device())
+    }
+
+    /// The gradient of the only call over these weights, which this pass has been at.
+    pub(super) fn take_of_one_call(&self) -> candle_core::Result<Option<G>> {
+        let pass = Pass::current();
+        let mut passes = lock(&self.passes)?;
+        let index = passes.iter().position(|sum| sum.pass == pass);
+        Ok(index.map(|index| passes.swap_remove(index).grad))
+    }
+
+    /// The sum that the edge's gradient speaks of; `None` where calls of another pass are in it.
+    ///
+    /// - `edge_grad`: `(1, 2)`, `f64`
+    pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<Option<G>> {
+        let told = edge_grad.flatten_all()?.to_vec1::<f64>()?;
+        let pass = Pass::current();
+        let mut passes = lock(&self.passes)?;
+        let Some(index) = passes.iter().position(|sum| sum.pass == pass) else { return Ok(None) };
+        let Sum { calls, sum_of_numbers, grad, .. } = passes.swap_remove(index);
+        let is_whole = told == [calls.len() as f64, sum_of_numbers as f64];
+        Ok(is_whole.then_some(grad))
+    }
+}
+
+/// Which result of a layer a gradient is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LayerResult {
+    Outputs,
+    FinalStates,
+}
+
+/// The gradients of a layer's results, on their way to the layer.
+#[derive(Default)]
+pub(super) struct ResultGrads {
+    waiting: Mutex<Vec<Delivery>>,
+}
+
+struct Delivery {
+    pass: Pass,
+    of: LayerResult,
+    number: f32,
+    grad: Tensor,
+}
+
+/// The gradients of the results that a pass has reached.
+pub(super) struct ReachedResults {
+    pub(super) outputs: Option<Tensor>,
+    pub(super) final_states: Option<Tensor>,
+}
+
+impl ResultGrads {
+    /// Numbers of deliveries are exact in `f32`, which every device has.
+    const NUMBER_BITS: u32 = 24;
+
+    /// Elements of the edge: a number for either result.
+    pub(super) const EDGE: usize = 2;
+
+    /// Takes a result's gradient in, and returns the edge's.
+    pub(super) fn deliver(
+        &self,
+        of: LayerResult,
+        grad: &Tensor,
+        edge: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let number = fresh_number(Self::NUMBER_BITS) as f32;
+        let grad = grad.contiguous()?;
+        let mut waiting = lock(&self.waiting)?;
+        if waiting.len() >= 2 * MAX_PASSES {
+            waiting.remove(0);
+        }
+        waiting.push(Delivery { pass: Pass::current(), of, number, grad });
+        let numbers = match of {
+            LayerResult::Outputs => [number, 0.],
+            LayerResult::FinalStates => [0., number],
+        };
+        Tensor::new(&numbers, edge.device())
+    }
+
+    /// The gradients of the results that this pass has reached.
+    ///
+    /// On a device the edge's gradient is read only where both results wait: it takes until the device
+    /// has come to it.
+    ///
+    /// - `edge_grad`: `(2,)`, `f32`
+    pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<ReachedResults> {
+        let pass = Pass::current();
+        let mut waiting = lock(&self.waiting)?;
+        let newest = |waiting: &[Delivery], of| {
+            waiting.iter().rev().find(|one| one.pass == pass && one.of == of).map(|one| one.number)
+        };
+        let newest =
+            [LayerResult::Outputs, LayerResult::FinalStates].map(|of| newest(&waiting, of));
+        let numbers: [f32; 2] = if edge_grad.device().is_cpu() || !newest.contains(&None) {
+            match edge_grad.to_dtype(DType::F32)?.to_vec1::<f32>()?[..] {
+                [outputs, final_states] => [outputs, final_states],
+                _ => candle_core::bail!("the gradient of a layer's edge has two numbers"),
+            }
+        } else {
+            // This pass has reached one of them, and only one of them is there.
+            newest.map(|number| number.unwrap_or(0.))
+        };
+        let mut find = |of, number: f32| -> candle_core::Result<Option<Tensor>> {
+            if number == 0. {
+                return Ok(None);
+            }
+            match waiting.iter().position(|one| one.of == of && one.number == number) {
+                Some(index) => Ok(Some(waiting.remove(index).grad)),
+                None => candle_core::bail!(
+                    "gradients of another backward pass came between: run backward again"
+                ),
+            }
+        };
+        let outputs = find(LayerResult::Outputs, numbers[0])?;
+        let final_states = find(LayerResult::FinalStates, numbers[1])?;
+        // What is left of this thread's passes is of one that failed.
+        waiting.retain(|one| one.pass != pass);
+        Ok(ReachedResults { outputs, final_states })
+    }
+}

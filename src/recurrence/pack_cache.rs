@@ -1,0 +1,62 @@
+//! Packed weights, kept for as long as the weights hold the same numbers.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType, Tensor, WithDType};
+use twox_hash::XxHash3_128;
+
+use super::storage::{on_cpu, slice};
+use super::{Cell, PackedWeights, Weights};
+use crate::{Error, Result};
+
+/// The packed weights of a layer that were made last, and what they were made of.
+///
+/// Clones share them. Candle's variables have no version, and every way of changing one writes to the memory
+/// that is there (`Var::set`, `VarMap::load`, optimizers, in-place ops), so the numbers themselves are the
+/// version: a 128-bit hash of their bits, which takes one pass over them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PackCache(Arc<Mutex<Option<(u128, PackedWeights)>>>);
+
+impl PackCache {
+    /// The weights of a layer, of one direction or two, packed; anew if they have changed.
+    ///
+    /// # Errors
+    /// As [`PackedWeights::new`].
+    pub(crate) fn packed(&self, cell: Cell, directions: &[&Weights]) -> Result<PackedWeights> {
+        let found = fingerprint(directions)?;
+        let mut cached = self.0.lock().map_err(|_| {
+            Error::Config("the packed weights are lost: a thread that held them panicked".into())
+        })?;
+        match &*cached {
+            Some((of, packed)) if *of == found => Ok(packed.clone()),
+            _ => {
+                let packed = PackedWeights::of_directions(cell, directions)?;
+                *cached = Some((found, packed.clone()));
+                Ok(packed)
+            }
+        }
+    }
+}
+
+/// A hash of the bits of all weights, in order.
+fn fingerprint(directions: &[&Weights]) -> Result<u128> {
+    let mut hash = 0;
+    for (_, tensor) in directions.iter().flat_map(|weights| weights.tensors()) {
+        let tensor = tensor.contiguous()?;
+        hash = match tensor.dtype() {
+            DType::F64 => hash_of::<f64>(&tensor, hash)?,
+            _ => hash_of::<f32>(&tensor, hash)?,
+        };
+    }
+    Ok(hash)
+}
+
+fn hash_of<E: WithDType + bytemuck::NoUninit>(
+    tensor: &Tensor,
+    before: u128,
+) -> candle_core::Result<u128> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let numbers = slice::<E>(on_cpu(&storage, layout)?)?;
+    let hash = XxHash3_128::oneshot_with_seed(before as u64, bytemuck::cast_slice(numbers));
+    Ok(hash ^ before.rotate_left(1))
+}

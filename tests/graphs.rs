@@ -1,0 +1,367 @@
+//! Gradients belong to the graph that made them: shared weights, threads, passes that fail, long graphs.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
+use candle_nn::VarMap;
+use candle_rnn::nn::init::VarSink;
+use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
+use candle_rnn::recurrence::{
+    rnn_sequence, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Weights,
+};
+use candle_rnn::rng::{Purpose, Stream};
+
+/// Numbers in ±0.5 of an arithmetic sequence.
+fn numbers(shape: &[usize], seed: usize) -> Tensor {
+    let count: usize = shape.iter().product();
+    let values: Vec<f64> =
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f64 / 1009. - 0.5).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn vars(cell: Cell, inputs: usize, hidden: usize) -> [Var; 3] {
+    let rows = cell.gates() * hidden;
+    [(vec![rows, inputs], 1), (vec![rows, hidden], 2), (vec![rows], 3)]
+        .map(|(shape, seed)| Var::from_tensor(&numbers(&shape, seed)).unwrap())
+}
+
+fn weights([w_ih, w_hh, b_ih]: &[Var; 3], cell: Cell) -> Weights {
+    let [w_ih, w_hh, b_ih] = [w_ih, w_hh, b_ih].map(|var| var.as_tensor().clone());
+    let b_hh = cell.has_two_biases().then(|| b_ih.clone());
+    Weights { b_hh, ..Weights::new(w_ih, w_hh, b_ih) }
+}
+
+/// The gradients of a graph of `calls` calls over shared weights, or the error of its backward pass.
+fn pass(packed: &PackedWeights, vars: &[Var; 3], calls: usize, seed: usize) -> Result<Vec<f64>, String> {
+    let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
+    for call in 0..calls {
+        let x = numbers(&[8, 30, 6], seed * 3 + call);
+        let h = rnn_sequence(&x, packed, None, Outputs::All).unwrap();
+        loss = (loss + h.sqr().unwrap().sum_all().unwrap()).unwrap();
+    }
+    let store = loss.backward().map_err(|error| error.to_string())?;
+    Ok(vars.iter().flat_map(|var| values(store.get(var).unwrap())).collect())
+}
+
+#[test]
+fn threads_that_share_packed_weights_get_their_own_gradients() {
+    let vars = vars(Cell::Tanh, 6, 40);
+    let packed = PackedWeights::new(Cell::Tanh, &weights(&vars, Cell::Tanh)).unwrap();
+    let expected: Vec<_> =
+        (0..12).map(|seed| pass(&packed, &vars, 1 + seed % 3, seed).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (packed, vars, expected) = (&packed, &vars, &expected);
+            scope.spawn(move || {
+                for round in 0..40 {
+                    let seed = (thread * 5 + round) % expected.len();
+                    let found = pass(packed, vars, 1 + seed % 3, seed).unwrap();
+                    assert_eq!(found, expected[seed], "thread {thread} round {round}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn tasks_of_one_pool_are_right_or_refused() {
+    use rayon::prelude::*;
+    // A thread that waits within a kernel takes another task, and its whole backward pass.
+    let vars = vars(Cell::Tanh, 6, 40);
+    let packed = PackedWeights::new(Cell::Tanh, &weights(&vars, Cell::Tanh)).unwrap();
+    let expected: Vec<_> =
+        (0..12).map(|seed| pass(&packed, &vars, 1 + seed % 3, seed).unwrap()).collect();
+    let right: usize = (0..200usize)
+        .into_par_iter()
+        .map(|task| {
+            let seed = task % expected.len();
+            match pass(&packed, &vars, 1 + seed % 3, seed) {
+                Ok(found) => {
+                    assert_eq!(found, expected[seed], "task {task}");
+                    1
+                }
+                Err(error) => {
+                    assert!(error.contains("run backward again"), "{error}");
+                    0
+                }
+            }
+        })
+        .sum();
+    assert!(right >= 150, "{right} of 200");
+}
+
+/// Hands its argument through; its backward fails while the switch is on.
+struct Fails(Arc<AtomicBool>);
+
+impl CustomOp1 for Fails {
+    fn name(&self) -> &'static str {
+        "fails"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (start, end) = layout.contiguous_offsets().unwrap();
+        let x = x.as_slice::<f64>()?[start..end].to_vec();
+        Ok((CpuStorage::F64(x), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        if self.0.load(Ordering::Relaxed) {
+            candle_core::bail!("this backward fails");
+        }
+        Ok(Some(grad.clone()))
+    }
+}
+
+#[test]
+fn a_failed_pass_leaves_no_gradient_of_the_final_states() {
+    for cell in Cell::ALL {
+        let vars = vars(cell, 3, 5);
+        let packed = PackedWeights::new(cell, &weights(&vars, cell)).unwrap();
+        let x = numbers(&[2, 4, 3], 4);
+        let fails = Arc::new(AtomicBool::new(true));
+        let run = || {
+            let (outputs, state) = run_layer(&x, &packed, &Call::new(Outputs::All)).unwrap();
+            (outputs.unwrap(), state)
+        };
+        let grads = |loss: &Tensor| -> Vec<f64> {
+            let store = loss.backward().unwrap();
+            vars.iter().flat_map(|var| values(store.get(var).unwrap())).collect()
+        };
+        let of_outputs = |outputs: &Tensor| outputs.sqr().unwrap().sum_all().unwrap();
+        let of_state = |state: &State| {
+            let c = state.c.as_ref().map_or_else(|| state.h.clone(), Clone::clone);
+            (state.h.sqr().unwrap() + c.sqr().unwrap()).unwrap().sum_all().unwrap()
+        };
+        let (outputs, state) = run();
+        let expected = [
+            grads(&of_outputs(&outputs)),
+            grads(&of_state(&state)),
+            grads(&(of_outputs(&outputs) + of_state(&state)).unwrap()),
+        ];
+        for first_is_state in [false, true] {
+            let (outputs, state) = run();
+            let failing = outputs.apply_op1(Fails(fails.clone())).unwrap();
+            let failing_h = state.h.apply_op1(Fails(fails.clone())).unwrap();
+            let (a, b) = (of_outputs(&outputs), of_state(&state));
+            for failing in [failing.sum_all().unwrap(), failing_h.sum_all().unwrap()] {
+                let both = (&a + &b).unwrap();
+                let loss = match first_is_state {
+                    true => (both + failing).unwrap(),
+                    false => (failing + both).unwrap(),
+                };
+                assert!(loss.backward().is_err());
+                assert_eq!(grads(&a), expected[0], "{} outputs", cell.name());
+                assert!(loss.backward().is_err());
+                assert_eq!(grads(&b), expected[1], "{} state", cell.name());
+                assert!(loss.backward().is_err());
+                assert_eq!(grads(&(&a + &b).unwrap()), expected[2], "{} both", cell.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_pass_leaves_no_gradient_of_the_weights() {
+    let vars = vars(Cell::Gru, 3, 5);
+    let packed = PackedWeights::new(Cell::Gru, &weights(&vars, Cell::Gru)).unwrap();
+    let fails = Arc::new(AtomicBool::new(true));
+    let run = |x: &Tensor| run_layer(x, &packed, &Call::new(Outputs::Last)).unwrap().1.h;
+    let grads = |loss: &Tensor| -> candle_core::Result<Vec<f64>> {
+        let store = loss.backward()?;
+        Ok(vars.iter().flat_map(|var| values(store.get(var).unwrap())).collect())
+    };
+    let input = Var::from_tensor(&numbers(&[2, 4, 3], 4)).unwrap();
+    // Two calls, so that one has been where the other's input fails.
+    let loss = |switch: &Arc<AtomicBool>| {
+        let x = input.apply_op1(Fails(switch.clone())).unwrap();
+        (run(&x).sum_all().unwrap() + run(&numbers(&[2, 4, 3], 5)).sum_all().unwrap()).unwrap()
+    };
+    let never = Arc::new(AtomicBool::new(false));
+    let expected = grads(&loss(&never)).unwrap();
+    let failing = loss(&fails);
+    for _ in 0..3 {
+        assert!(grads(&failing).is_err());
+    }
+    // The same graph is right at once.
+    fails.store(false, Ordering::Relaxed);
+    assert_eq!(grads(&failing).unwrap(), expected);
+    // Another graph over the same weights is right, or refused and right the next time.
+    fails.store(true, Ordering::Relaxed);
+    assert!(grads(&failing).is_err());
+    let other = loss(&never);
+    let found = grads(&other).or_else(|error| {
+        assert!(error.to_string().contains("run backward again"), "{error}");
+        grads(&other)
+    });
+    assert_eq!(found.unwrap(), expected);
+}
+
+#[test]
+fn the_composed_layer_reads_no_padding() {
+    let lengths = [4, 2, 0, 1];
+    for cell in Cell::ALL {
+        let grads = |padding: f64| -> Vec<f64> {
+            let vars = vars(cell, 3, 5);
+            let exists: Vec<u8> =
+                lengths.iter().flat_map(|len| (0..4).map(move |t| u8::from(t < *len))).collect();
+            let exists = Tensor::from_vec(exists, (4, 4, 1), &Device::Cpu).unwrap();
+            let exists = exists.broadcast_as((4, 4, 3)).unwrap();
+            let padding = Tensor::full(padding, (4, 4, 3), &Device::Cpu).unwrap();
+            let x = exists.where_cond(&numbers(&[4, 4, 3], 6), &padding).unwrap();
+            let x = Var::from_tensor(&x).unwrap();
+            let call = Call { lengths: Some(&lengths), ..Call::new(Outputs::All) };
+            let directions = [&weights(&vars, cell), &weights(&vars, cell)];
+            let (outputs, state) = unrolled::run_layer(&x, cell, &directions, &call).unwrap();
+            let outputs = outputs.unwrap().sqr().unwrap().sum_all().unwrap();
+            let loss = (outputs + state.h.sum_all().unwrap()).unwrap();
+            let store = loss.backward().unwrap();
+            vars.iter().chain([&x]).flat_map(|var| values(store.get(var).unwrap())).collect()
+        };
+        let expected = grads(0.);
+        assert!(expected.iter().all(|grad| grad.is_finite()));
+        for padding in [f64::NAN, f64::INFINITY, 1e300] {
+            assert_eq!(grads(padding), expected, "{} {padding}", cell.name());
+        }
+    }
+}
+
+#[test]
+fn the_composed_layer_keeps_the_weights_it_ran_with() {
+    let grads = |change: bool| {
+        let vars = vars(Cell::Lstm, 3, 5);
+        let call = Call::new(Outputs::All);
+        let weights = weights(&vars, Cell::Lstm);
+        let x = Var::from_tensor(&numbers(&[2, 4, 3], 6)).unwrap();
+        let (outputs, _) = unrolled::run_layer(&x, Cell::Lstm, &[&weights], &call).unwrap();
+        if change {
+            for var in &vars {
+                var.set(&(var.as_detached_tensor() * 3.).unwrap()).unwrap();
+            }
+        }
+        let store = outputs.unwrap().sum_all().unwrap().backward().unwrap();
+        let vars = vars.iter().chain([&x]);
+        vars.flat_map(|var| values(store.get(var).unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(grads(true), grads(false));
+}
+
+fn stack(cell: Cell, num_layers: usize) -> (Stack, VarSink) {
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let rng = &mut Stream::new(1, Purpose::Init);
+    let config = StackConfig { num_layers, ..StackConfig::new(cell, 3, 6) };
+    (Stack::init(config, Init::Orthogonal, rng, &sink, "rnn").unwrap(), sink)
+}
+
+#[test]
+fn steps_follow_every_change_of_the_weights() {
+    for cell in Cell::ALL {
+        let (stack, sink) = stack(cell, 2);
+        let followers = [stack.clone(), stack.detach()];
+        let x_t = numbers(&[2, 3], 5).to_dtype(DType::F32).unwrap();
+        for change in 0..4 {
+            for (name, var) in sink.named().unwrap() {
+                let changed = match change {
+                    0 => continue,
+                    // One number alone, and back again.
+                    1 | 2 if name != "rnn.weight_hh_l1" => continue,
+                    1 | 2 => {
+                        let mut numbers = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                        numbers[5] = -numbers[5];
+                        Tensor::from_vec(numbers, var.dims(), &Device::Cpu).unwrap()
+                    }
+                    _ => (var.as_detached_tensor() * 1.5).unwrap(),
+                };
+                var.set(&changed).unwrap();
+            }
+            let expected = stack.freeze().unwrap();
+            let text = |stack: &Stack| {
+                let (_, state) = stack.step(&x_t, None).unwrap();
+                let (output, state) = stack.step(&x_t, Some(&state)).unwrap();
+                [values(&output), values(&state.h)].concat()
+            };
+            for follower in &followers {
+                assert_eq!(text(follower), text(&expected), "{} {change}", cell.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_have_the_gradients_of_one_call() {
+    for cell in Cell::ALL {
+        let (stack, sink) = stack(cell, 2);
+        let x = numbers(&[2, 9, 3], 5).to_dtype(DType::F32).unwrap();
+        let named = sink.named().unwrap();
+        let grads = |loss: &Tensor| -> Vec<f64> {
+            let store = loss.backward().unwrap();
+            named.values().flat_map(|var| values(store.get(var).unwrap())).collect()
+        };
+        let expected = grads(&stack.forward(&x).unwrap().outputs.sqr().unwrap().sum_all().unwrap());
+        let steps = || {
+            let (mut loss, mut state) = (Tensor::new(0f32, &Device::Cpu).unwrap(), None);
+            for t in 0..9 {
+                let x_t = x.narrow(1, t, 1).unwrap().squeeze(1).unwrap();
+                let (output, after) = stack.step(&x_t, state.as_ref()).unwrap();
+                loss = (loss + output.sqr().unwrap().sum_all().unwrap()).unwrap();
+                state = Some(after);
+            }
+            loss
+        };
+        // Twice over the same packed weights.
+        for _ in 0..2 {
+            let found = grads(&steps());
+            let largest = expected.iter().fold(0f64, |max, grad| max.max(grad.abs()));
+            for (a, b) in found.iter().zip(&expected) {
+                let diff = (a - b).abs();
+                assert!(diff <= 1e-5 * largest, "{}: {a} instead of {b}", cell.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_graph_of_too_many_steps_is_refused_in_time() {
+    // A thread's usual stack: what is allowed must be gone through and freed on it.
+    let thread = std::thread::Builder::new().stack_size(2 << 20);
+    let run = || {
+        for (cell, num_layers) in [(Cell::Tanh, 1), (Cell::Lstm, 1), (Cell::Lstm, 3)] {
+            let (stack, sink) = stack(cell, num_layers);
+            let x_t = numbers(&[1, 3], 5).to_dtype(DType::F32).unwrap();
+            let mut state: Option<State> = None;
+            let mut steps = 0;
+            let error = loop {
+                match stack.step(&x_t, state.as_ref()) {
+                    Ok((_, after)) => state = Some(after),
+                    Err(error) => break error.to_string(),
+                }
+                steps += 1;
+                assert!(steps < 100_000, "no step was refused");
+            };
+            assert!(error.contains("detach"), "{error}");
+            assert_eq!(steps, State::MAX_CALLS);
+            let state = state.unwrap();
+            let store = state.h.sum_all().unwrap().backward().unwrap();
+            assert!(store.get(&sink.named().unwrap()["rnn.weight_hh_l0"]).is_some());
+            let sequences = numbers(&[1, 2, 3], 5).to_dtype(DType::F32).unwrap();
+            let error = stack.forward(Sequences::new(&sequences).initial(&state)).unwrap_err();
+            assert!(error.to_string().contains("detach"), "{error}");
+            // Without the graph there is no end.
+            let mut state = state.detach();
+            for _ in 0..3 * State::MAX_CALLS {
+                state = stack.step(&x_t, Some(&state)).unwrap().1.detach();
+            }
+            let mut state = state;
+            let frozen = stack.freeze().unwrap();
+            for _ in 0..3 * State::MAX_CALLS {
+                state = frozen.step(&x_t, Some(&state)).unwrap().1;
+            }
+        }
+    };
+    thread.spawn(run).unwrap().join().unwrap();
+}
