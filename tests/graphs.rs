@@ -38,7 +38,12 @@ fn weights([w_ih, w_hh, b_ih]: &[Var; 3], cell: Cell) -> Weights {
 }
 
 /// The gradients of a graph of `calls` calls over shared weights, or the error of its backward pass.
-fn pass(packed: &PackedWeights, vars: &[Var; 3], calls: usize, seed: usize) -> Result<Vec<f64>, String> {
+fn pass(
+    packed: &PackedWeights,
+    vars: &[Var; 3],
+    calls: usize,
+    seed: usize,
+) -> Result<Vec<f64>, String> {
     let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
     for call in 0..calls {
         let x = numbers(&[8, 30, 6], seed * 3 + call);

@@ -3,6 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
@@ -70,9 +71,12 @@ fn documented(cell: Cell) -> usize {
     H + gates + if cell == Cell::Lstm { H } else { 0 }
 }
 
-/// One test: the allocator counts for the whole process.
+/// The allocator counts for the whole process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else_that_grows_with_the_steps() {
+    let _alone = ALONE.lock().unwrap();
     for cell in Cell::ALL {
         for bidirectional in [false, true] {
             let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
@@ -98,5 +102,61 @@ fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else_that_grows_with_the_st
             let all = (4 * B * config.directions() * documented(cell)) as f64;
             assert!(per_step < 0.1 * all, "{}: {per_step} of {all} a step", cell.name());
         }
+    }
+}
+
+/// Bytes that `steps` single steps leave allocated until their backward pass.
+fn single_steps(layer: &Stack, x: &Tensor, steps: usize) -> usize {
+    let x_t = x.narrow(1, 0, 1).unwrap().squeeze(1).unwrap();
+    release_memory();
+    let before = NOW.load(Ordering::Relaxed);
+    let cell = layer.cell(0);
+    let (mut state, mut outputs) = (None, Vec::new());
+    for _ in 0..steps {
+        let after = cell.step(&x_t, state.as_ref()).unwrap();
+        outputs.push(after.h.clone());
+        state = Some(after);
+    }
+    release_memory();
+    let left = NOW.load(Ordering::Relaxed) - before;
+    assert!(outputs.iter().all(Tensor::track_op));
+    left
+}
+
+/// The case: a layer of 512 units on 512 features, a batch of 8.
+#[test]
+fn steps_keep_at_most_twice_what_one_call_keeps() {
+    let _alone = ALONE.lock().unwrap();
+    let (batch_size, units) = (8, 512);
+    for cell in Cell::ALL {
+        let layer = || {
+            let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+            let rng = &mut Stream::new(1, Purpose::Init);
+            let config = StackConfig::new(cell, units, units);
+            Stack::init(config, Init::Glorot, rng, &sink, "").unwrap()
+        };
+        let of_one_call = |steps: usize| {
+            let layer = layer();
+            let x = Tensor::ones((batch_size, steps, units), DType::F32, &Device::Cpu).unwrap();
+            release_memory();
+            let before = NOW.load(Ordering::Relaxed);
+            let output = layer.forward(&x).unwrap();
+            release_memory();
+            let left = NOW.load(Ordering::Relaxed) - before;
+            assert!(output.outputs.track_op());
+            left
+        };
+        let of_steps = |steps: usize| {
+            let x = Tensor::ones((batch_size, 1, units), DType::F32, &Device::Cpu).unwrap();
+            single_steps(&layer(), &x, steps)
+        };
+        // Once, for what is made once.
+        (of_one_call(1), of_steps(1));
+        let (call, steps) = (of_one_call(100), of_steps(100));
+        let grown = [of_one_call(200) - call, of_steps(200) - steps];
+        println!("{}: 100 steps keep {steps} bytes, one call {call}", cell.name());
+        assert!(steps <= 2 * call, "{}: {steps} of {call} bytes", cell.name());
+        // Of what the steps add, too.
+        assert!(grown[1] <= 2 * grown[0], "{}: {grown:?} bytes", cell.name());
     }
 }

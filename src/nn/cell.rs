@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use crate::recurrence::plan::Word;
 use crate::recurrence::{
-    device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, WeightSizes,
-    Weights,
+    device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State,
+    WeightSizes, Weights,
 };
 use crate::{Error, Result};
 

@@ -133,9 +133,7 @@ impl MeanMax {
         };
         let mut grad_x = Vec::with_capacity(lengths.len() * seq_len * features);
         let grads = grad.chunks_exact((2 * features).max(1));
-        for ((grad, places), len) in
-            grads.zip(largest.chunks_exact(features.max(1))).zip(lengths)
-        {
+        for ((grad, places), len) in grads.zip(largest.chunks_exact(features.max(1))).zip(lengths) {
             let scale = E::from_f64(1. / (*len).max(1) as f64);
             let (mean, max) = grad.split_at(features);
             for t in 0..*len as u32 {
@@ -227,7 +225,10 @@ mod tests {
             let mut numbers = vec![1f64, 2., 3.];
             numbers[place] = f64::NAN;
             let x = Tensor::from_vec(numbers, (1, 3, 1), &Device::Cpu).unwrap();
-            assert!(values(&mean_max(&x, None).unwrap()).iter().all(|value| value.is_nan()), "{place}");
+            assert!(
+                values(&mean_max(&x, None).unwrap()).iter().all(|value| value.is_nan()),
+                "{place}"
+            );
         }
     }
 

@@ -47,8 +47,8 @@ pub use arguments::{Call, Outputs, SequenceDims, State, Unroll, WeightSizes, Wei
 pub use cell::Cell;
 pub use device::plan;
 pub(crate) use op::dense_packed;
-pub(crate) use pack_cache::PackCache;
 pub use op::{dense, rnn_sequence, rnn_step, run_layer};
+pub(crate) use pack_cache::PackCache;
 pub use packed::PackedWeights;
 
 use candle_core::Device;

@@ -153,7 +153,8 @@ fn composed(
     // Selected, not multiplied: zero times NaN is NaN, in the gradient too.
     let is_read: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.)).collect();
     let is_read = Tensor::from_vec(is_read, (rows * steps, 1), logits.device())?;
-    let logits = &is_read.broadcast_as(logits.shape())?.where_cond(logits, &logits.zeros_like()?)?;
+    let logits =
+        &is_read.broadcast_as(logits.shape())?.where_cond(logits, &logits.zeros_like()?)?;
     let of_steps = labels.unsqueeze(1)?.broadcast_as((rows, steps))?.contiguous()?;
     let log_probabilities = candle_nn::ops::log_softmax(logits, 1)?;
     let mut of_labels = log_probabilities.gather(&of_steps.reshape((rows * steps, 1))?, 1)?;
@@ -446,7 +447,8 @@ mod tests {
         let device = &Device::Cpu;
         let lengths = [3, 1, 2];
         let labels = Tensor::new(&[1u32, 0, 3], device).unwrap();
-        let number = |row: usize, t: usize, class: usize| ((row * 7 + t * 5 + class * 3) % 11) as f64;
+        let number =
+            |row: usize, t: usize, class: usize| ((row * 7 + t * 5 + class * 3) % 11) as f64;
         let logits = |padding: f64| {
             let of = |(row, t, class): (usize, usize, usize)| {
                 if t < lengths[row] {
@@ -500,9 +502,7 @@ mod tests {
         }
         for lengths in [&[1, 2][..], &[0, 1, 1], &[5, 1, 1]] {
             let var = logits(0.);
-            assert!(
-                ragged_cross_entropy(var.as_tensor(), &labels, lengths, &LossAt::LAST).is_err()
-            );
+            assert!(ragged_cross_entropy(var.as_tensor(), &labels, lengths, &LossAt::LAST).is_err());
         }
     }
 

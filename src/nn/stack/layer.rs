@@ -9,7 +9,8 @@ use super::{Sequences, Stack};
 use crate::bptt::Truncation;
 use crate::recurrence::plan::Word;
 use crate::recurrence::{
-    device, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, Unroll, Weights,
+    device, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, Unroll,
+    Weights,
 };
 use crate::{Error, Result};
 

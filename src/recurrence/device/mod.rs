@@ -115,10 +115,9 @@ pub fn run_layer(
     };
     let initial = call.initial.map(join).transpose()?;
     let tracked = [x, &token].into_iter().chain(&initial).any(Tensor::track_op);
-    let numbers = directions
-        .iter()
-        .zip(slots)
-        .map(|(weights, slot)| Direction::new(weights, word, slot, limits.streams_weights, tracked));
+    let numbers = directions.iter().zip(slots).map(|(weights, slot)| {
+        Direction::new(weights, word, slot, limits.streams_weights, tracked)
+    });
     let pass = Arc::new(Pass {
         cell,
         family,

@@ -145,6 +145,42 @@ fn an_emulated_training_step_of_the_reference_job_is_eight_launches_of_our_own()
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
+fn an_emulated_backward_reads_the_weights_of_its_forward() {
+    let var = |shape: &[usize], seed: usize| {
+        let count: usize = shape.iter().product();
+        let numbers = (0..count).map(|i| ((i * 37 + seed) % 61) as f32 / 61. - 0.5).collect();
+        Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()).unwrap()
+    };
+    for cell in CELLS {
+        for (language, limits, _) in cards() {
+            let grads = |change: bool| {
+                let rows = cell.gates() * 5;
+                let vars = [var(&[rows, 2], 1), var(&[rows, 5], 2), var(&[rows], 3)];
+                let [w_ih, w_hh, b_ih] = vars.each_ref().map(|var| var.as_tensor().clone());
+                let b_hh = cell.has_two_biases().then(|| b_ih.clone());
+                let weights = Weights { b_hh, ..Weights::new(w_ih, w_hh, b_ih) };
+                let x = var(&[3, 4, 2], 4);
+                let call = Call::new(Outputs::All);
+                let (outputs, state) = run_layer(&x, cell, &[&weights], &call, Word::F32).unwrap();
+                if change {
+                    for var in &vars {
+                        var.set(&(var.as_detached_tensor() * 3.).unwrap()).unwrap();
+                    }
+                }
+                let loss = outputs.unwrap().sqr().unwrap().sum_all().unwrap();
+                let loss = (loss + state.h.sum_all().unwrap()).unwrap();
+                let store = loss.backward().unwrap();
+                let vars = vars.iter().chain([&x]);
+                vars.flat_map(|var| values(store.get(var).unwrap())).collect::<Vec<_>>()
+            };
+            let on = |change| on_device(language, limits, || grads(change)).0;
+            assert_eq!(on(true), on(false), "{} {language:?}", cell.name());
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
 fn emulated_inference_launches_one_kernel_and_keeps_nothing() {
     let directions: Vec<Sequence> =
         directions(Way::plain(Cell::Lstm), (3, 4, 2, 5), 1).iter().map(rounded).collect();
