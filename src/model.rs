@@ -5,7 +5,7 @@ use candle_nn::{Linear, Module, VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
-use crate::nn::init::{init_linear, VarSink};
+use crate::nn::init::{init_linear, take, VarSink};
 use crate::nn::pool::mean_max;
 use crate::nn::{Init, Sequences, Stack, StackConfig};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
@@ -175,24 +175,27 @@ impl SequenceClassifier {
     /// [`Readout::All`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor is missing or has
-    /// another shape.
+    /// [`Error::Config`] for sizes out of range, [`Error::Weight`] when a tensor is missing,
+    /// [`Error::Candle`] when it has another shape.
     pub fn new(config: &ClassifierConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let (units, classes) = (config.features(), config.num_classes);
         let rnn = Stack::new(config.rnn(), vb.pp("rnn"))?;
         let head = vb.pp("head");
-        let head =
-            Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
+        let head = Linear::new(
+            take(&head, &[classes, units], "weight")?,
+            Some(take(&head, &[classes], "bias")?),
+        );
         let (dropout, readout) = (config.dropout, config.readout);
         Ok(Self { rnn, dropout, readout, head, packed_head: None })
     }
 
-    /// Puts initial weights into `vars`, replacing any of the same names, and builds on them: an
-    /// optimizer that changes the variables changes this model.
+    /// Puts initial weights into `vars` and builds on them: an optimizer that changes the variables
+    /// changes this model.
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor cannot be made.
+    /// [`Error::Config`] for sizes out of range or when `vars` has a variable of one of these names,
+    /// [`Error::DType`] unless `dtype` is `f32` or `f64`, [`Error::Candle`] when a tensor cannot be made.
     pub fn init(
         config: &ClassifierConfig,
         init: Init,
@@ -203,6 +206,8 @@ impl SequenceClassifier {
     ) -> Result<Self> {
         config.check()?;
         let sink = VarSink::new(vars, dtype, device);
+        // Both parts or none.
+        sink.new_names("", config.parameters().iter().map(|(name, _)| name))?;
         Stack::init(config.rnn(), init, rng, &sink, "rnn")?;
         init_linear(config.features(), config.num_classes, init, rng, &sink, "head")?;
         Self::new(config, sink.builder())

@@ -2,15 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::VarMap;
+use candle_nn::{VarBuilder, VarMap};
 use candle_rnn::bptt::Truncation;
-use candle_rnn::nn::init::VarSink;
+use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
+use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{
     Activation, Gru, GruConfig, Init, Lstm, LstmConfig, Reset, Rnn, RnnConfig, Sequences, Stack,
     StackConfig,
 };
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::Error;
 
 fn stack(config: StackConfig) -> Stack {
     let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
@@ -216,17 +218,120 @@ fn weights_from_elsewhere_are_trained_on_as_variables() {
 }
 
 #[test]
-fn variables_that_a_builder_makes_anew_are_random_and_not_zero() {
+fn weights_that_a_builder_lacks_are_refused_and_not_invented() {
     for cell in Cell::ALL {
         let config = StackConfig { num_layers: 2, ..StackConfig::new(cell, 3, 16) };
-        let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-        Stack::new(config, sink.builder()).unwrap();
-        for (name, var) in sink.named().unwrap() {
-            let values = values(var.as_tensor());
-            assert!(values.iter().all(|value| value.abs() <= 0.25), "{name}");
-            assert!(values.iter().any(|value| (value - values[0]).abs() > 1e-3), "{name}");
+        let vars = VarMap::new();
+        let sink = VarSink::new(&vars, DType::F64, &Device::Cpu);
+        let theirs = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
+        for vb in [sink.builder(), theirs] {
+            let error = text(Stack::new(config, vb.pp("a").pp("b")));
+            assert!(error.contains("a.b.weight_ih_l0") && error.contains("init"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
         }
+        assert!(sink.named().unwrap().is_empty(), "{cell:?}");
     }
+}
+
+#[test]
+fn a_candle_layer_on_our_builder_never_draws_without_a_seed() {
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let made = candle_nn::embedding(5, 3, sink.builder().pp("emb"));
+    let error = made.expect_err("an error").to_string();
+    assert!(error.starts_with("no variable emb.weight: insert it"), "{error}");
+    assert!(!error.contains('\n') && sink.named().unwrap().is_empty(), "{error}");
+}
+
+#[test]
+fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
+    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    let rng = &mut Stream::new(1, Purpose::Init);
+    let config = StackConfig::new(Cell::Lstm, 3, 4);
+    let first = Stack::init(config, Init::Glorot, rng, &sink, "lstm").unwrap();
+    let before = sink.named().unwrap();
+    let position = rng.position();
+    let expected =
+        "the variable lstm.weight_ih_l0 exists already: give each layer a prefix of its own";
+    assert_eq!(text(Stack::init(config, Init::Glorot, rng, &sink, "lstm")), expected);
+    assert_eq!(text(first.to_vars(&sink, "lstm")), expected);
+    assert_eq!(rng.position(), position, "nothing was drawn");
+    let after = sink.named().unwrap();
+    assert!(before.keys().eq(after.keys()), "{:?}", after.keys());
+    assert!(before.iter().all(|(name, var)| var.id() == after[name].id()));
+    // Of a layer whose last name alone is taken nothing is inserted.
+    let vars = VarMap::new();
+    let last = Var::zeros(1, DType::F64, &Device::Cpu).unwrap();
+    vars.data().lock().unwrap().insert("lstm.bias_hh_l0".into(), last);
+    let taken = VarSink::new(&vars, DType::F64, &Device::Cpu);
+    for error in [
+        text(Stack::init(config, Init::Glorot, rng, &taken, "lstm")),
+        text(first.to_vars(&taken, "lstm")),
+    ] {
+        assert!(error.starts_with("the variable lstm.bias_hh_l0 exists already"), "{error}");
+    }
+    assert_eq!(vars.all_vars().len(), 1);
+    // An empty prefix is one, and one with a dot of its own is none.
+    let other = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    init_linear(2, 2, Init::Glorot, rng, &other, "").unwrap();
+    assert!(other.named().unwrap().contains_key("weight"), "found by its builder");
+    assert!(text(init_linear(2, 2, Init::Glorot, rng, &other, "")).contains("variable weight "));
+    for prefix in ["a.", ".a", "a..b", "."] {
+        let error = text(Stack::init(config, Init::Glorot, rng, &other, prefix));
+        assert!(error.contains(&format!("{prefix:?}")), "{error}");
+    }
+    assert_eq!(other.named().unwrap().len(), 2);
+}
+
+#[test]
+fn a_classifier_under_taken_names_inserts_nothing() {
+    let vars = VarMap::new();
+    let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+    let rng = &mut Stream::new(1, Purpose::Init);
+    init_linear(4, 10, Init::Glorot, rng, &sink, "head").unwrap();
+    let config = ClassifierConfig::new(Cell::Tanh, 3, 4, 10);
+    let made =
+        SequenceClassifier::init(&config, Init::Glorot, rng, &vars, DType::F32, &Device::Cpu);
+    assert!(text(made).starts_with("the variable head.bias exists already"));
+    assert_eq!(vars.all_vars().len(), 2);
+}
+
+#[test]
+fn weights_that_forward_cannot_use_are_refused_by_new() {
+    let config = StackConfig::new(Cell::Gru, 3, 4);
+    let rng = &mut Stream::new(1, Purpose::Init);
+    for dtype in [DType::F16, DType::BF16] {
+        let zeros = |dtype| {
+            let tensors = config
+                .parameters()
+                .into_iter()
+                .map(|(name, shape)| (name, Tensor::zeros(shape, dtype, &Device::Cpu).unwrap()));
+            tensors.collect::<std::collections::HashMap<_, _>>()
+        };
+        let vb = |of, to| VarBuilder::from_tensors(zeros(of), to, &Device::Cpu);
+        let error = Stack::new(config, vb(dtype, dtype)).unwrap_err();
+        assert!(matches!(error, Error::DType { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("weight_ih_l0 must be f32 or f64"), "{error}");
+        assert!(error.contains("convert") && error.ends_with(dtype.as_str()), "{error}");
+        // What the error advises helps.
+        let stack = Stack::new(config, vb(dtype, DType::F32)).unwrap();
+        assert!(stack.last(&random(&[1, 2, 3], 1).to_dtype(DType::F32).unwrap()).is_ok());
+        let sink = VarSink::new(&VarMap::new(), dtype, &Device::Cpu);
+        let error = Stack::init(config, Init::Glorot, rng, &sink, "gru").unwrap_err();
+        assert!(matches!(error, Error::DType { .. }), "{error}");
+        assert!(sink.named().unwrap().is_empty());
+    }
+    // Of two dtypes, too.
+    let mut tensors = std::collections::HashMap::new();
+    for (name, shape) in config.parameters() {
+        let dtype = if name == "weight_hh_l0" { DType::F64 } else { DType::F32 };
+        tensors.insert(name, Var::zeros(shape, dtype, &Device::Cpu).unwrap());
+    }
+    let vars = VarMap::new();
+    vars.data().lock().unwrap().extend(tensors);
+    let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    let error = text(Stack::new(config, vb));
+    assert!(error.contains("weight_hh_l0") && error.ends_with("got f64"), "{error}");
 }
 
 #[test]

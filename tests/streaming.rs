@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
 use candle_rnn::bptt::Truncation;
 use candle_rnn::nn::init::{init_linear, VarSink};
-use candle_rnn::nn::{Init, Rnn, RnnConfig};
+use candle_rnn::nn::{Activation, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
 use candle_rnn::recurrence::dense;
 use candle_rnn::rng::{Purpose, Stream};
@@ -114,6 +114,71 @@ fn a_loss_that_is_not_finite_changes_nothing() {
     assert!(trainer.state_mut().get().is_none());
     assert_eq!((trainer.adam().step_count(), trainer.steps()), (0, 0));
     assert_eq!(weight.to_vec2::<f32>().unwrap(), before);
+}
+
+/// A relu unit with these weights, whose states grow by `w_hh` a step, and its trainer.
+fn growing(w_hh: f32) -> (StreamTrainer, VarSink) {
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(1, 1) };
+    let rng = &mut Stream::new(1, Purpose::Init);
+    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let vars = sink.named().unwrap();
+    for (name, value) in [("weight_hh_l0", w_hh), ("weight_ih_l0", 1.), ("bias_ih_l0", 0.)] {
+        let var = &vars[&format!("rnn.{name}")];
+        var.set(&(var.zeros_like().unwrap() + f64::from(value)).unwrap()).unwrap();
+    }
+    (StreamTrainer::new(rnn, vars, AdamConfig::default()).unwrap(), sink)
+}
+
+fn weights(sink: &VarSink) -> Vec<f32> {
+    let vars = sink.named().unwrap();
+    vars.values().flat_map(|var| var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing_and_is_named() {
+    let (mut trainer, sink) = growing(2.5);
+    let before = weights(&sink);
+    let x = Tensor::ones((1, 47, 1), DType::F32, &Device::Cpu).unwrap();
+    let last = |h: &Tensor| Ok(h.narrow(1, 46, 1)?.sqr()?.sum_all()?);
+    // The loss is 1.1e37, which is finite; its gradient is not.
+    let error = trainer.step(&x, last).map(|loss| format!("{loss:e}, {:?}", weights(&sink)));
+    let error = error.unwrap_err();
+    let expected = "the gradient of rnn.weight_hh_l0 is not finite at step 0";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert_eq!(weights(&sink), before);
+    assert!(trainer.state_mut().get().is_none());
+    assert_eq!((trainer.adam().step_count(), trainer.steps()), (0, 0));
+    let moments = trainer.adam().state().unwrap().moments;
+    for (name, moment) in moments {
+        let values = moment.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(values.iter().all(|value| *value == 0.), "{name}");
+    }
+    // The trainer goes on with what it can compute.
+    trainer.step(&x, |h| Ok(h.narrow(1, 0, 1)?.sqr()?.sum_all()?)).unwrap();
+    assert_eq!(trainer.adam().step_count(), 1);
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_named_before_its_loss() {
+    let (mut trainer, sink) = growing(1.);
+    let var = &sink.named().unwrap()["rnn.weight_ih_l0"];
+    var.set(&(var.as_detached_tensor() * f64::NAN).unwrap()).unwrap();
+    let x = Tensor::ones((1, 3, 1), DType::F32, &Device::Cpu).unwrap();
+    let error = trainer.step(&x, |h| Ok(h.sum_all()?)).unwrap_err().to_string();
+    assert!(error.starts_with("rnn.weight_ih_l0 is not finite"), "{error}");
+}
+
+#[test]
+fn a_gradient_whose_square_overflows_is_named_too() {
+    // Adam's second moment would be infinite for good, and the weight never move again.
+    let (mut trainer, sink) = growing(1.);
+    let before = weights(&sink);
+    let x = Tensor::ones((1, 3, 1), DType::F32, &Device::Cpu).unwrap();
+    let error = trainer.step(&x, |h| Ok((h.sum_all()? * 1e30)?)).unwrap_err().to_string();
+    assert!(error.starts_with("the squared gradient of rnn.bias_ih_l0 is not"), "{error}");
+    assert_eq!((weights(&sink), trainer.adam().step_count()), (before, 0));
+    trainer.step(&x, |h| Ok((h.sum_all()? * 1e18)?)).unwrap();
 }
 
 #[test]

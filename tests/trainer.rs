@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor, Var};
+use candle_rnn::optim::Clip;
 use candle_rnn::rng::Stream;
 use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
 use candle_rnn::{Error, Result};
@@ -16,6 +17,8 @@ struct Line {
     offset: f64,
     /// Whether the loss has an infinite slope where `a` is 0.
     is_steep: bool,
+    /// What the loss is multiplied by.
+    scale: f64,
     /// The numbers of all batches that were made, in order.
     made: Mutex<Vec<Vec<u32>>>,
 }
@@ -26,7 +29,7 @@ impl Line {
     fn new() -> Self {
         let var = |value: f64| Var::new(value, &Device::Cpu).unwrap();
         let vars = BTreeMap::from([("a".to_string(), var(0.)), ("b".to_string(), var(0.))]);
-        Self { vars, offset: 0., is_steep: false, made: Mutex::default() }
+        Self { vars, offset: 0., is_steep: false, scale: 1., made: Mutex::default() }
     }
 
     fn loss_of(&self, x: &Tensor) -> Result<Tensor> {
@@ -63,10 +66,10 @@ impl Task for Line {
 
     fn loss(&self, x: &Tensor, rng: &mut Stream) -> Result<Tensor> {
         let loss = self.loss_of(&(x + rng.symmetric(0.01))?)?;
-        match self.is_steep {
-            true => Ok((loss + self.vars["a"].sqrt()?)?),
-            false => Ok(loss),
+        if self.is_steep {
+            return Ok((loss + self.vars["a"].sqrt()?)?);
         }
+        Ok((loss * self.scale)?)
     }
 
     fn score(&self, x: &Tensor) -> Result<Score> {
@@ -212,6 +215,59 @@ fn a_gradient_that_is_not_finite_is_named_and_changes_nothing() {
     let expected = "the gradient of a is not finite at step 0 (epoch 1, batch 1)";
     assert!(error.to_string().starts_with(expected), "{error}");
     assert_eq!((values(&trainer), trainer.step_count()), (vec![0., 0.], 0));
+}
+
+#[test]
+fn a_variable_without_a_gradient_is_skipped_and_the_rest_learns() {
+    let mut line = Line::new();
+    let head = Var::new(&[0.25, -0.5], &Device::Cpu).unwrap();
+    line.vars.insert("auxiliary.weight".into(), head.clone());
+    let mut with = Trainer::new(line, config()).unwrap();
+    let mut without = Trainer::new(Line::new(), config()).unwrap();
+    let mut middle = None;
+    loop {
+        let event = with.next_event().unwrap();
+        match (&event, without.next_event().unwrap()) {
+            (Event::Step { loss, .. }, Event::Step { loss: alone, .. }) => assert_eq!(*loss, alone),
+            (Event::Done, Event::Done) => break,
+            _ => {}
+        }
+        assert_eq!(with.adam().skipped(), ["auxiliary.weight"]);
+        if with.step_count() == 77 {
+            middle.get_or_insert(with.state().unwrap());
+        }
+    }
+    assert_eq!(head.to_vec1::<f64>().unwrap(), [0.25, -0.5]);
+    let weights = with.weights().unwrap();
+    for (name, weight) in without.weights().unwrap() {
+        assert_eq!(
+            weight.to_scalar::<f64>().unwrap(),
+            weights[&name].to_scalar::<f64>().unwrap(),
+            "{name}"
+        );
+    }
+    // A saved state has it too.
+    let mut line = Line::new();
+    line.vars.insert("auxiliary.weight".into(), head);
+    let mut again = Trainer::new(line, config()).unwrap();
+    again.restore(&middle.unwrap()).unwrap();
+    assert_eq!(again.adam().skipped_steps("auxiliary.weight"), Some(77));
+    while !matches!(again.next_event().unwrap(), Event::Done) {}
+    let found = again.weights().unwrap();
+    assert_eq!(found["a"].to_scalar::<f64>().unwrap(), weights["a"].to_scalar::<f64>().unwrap());
+}
+
+#[test]
+fn a_gradient_that_adam_cannot_square_is_named_unless_clipped() {
+    // The loss is finite, its gradient too, the gradient's square is not.
+    let large = || Line { scale: 1e160, ..Line::new() };
+    let mut trainer = Trainer::new(large(), config()).unwrap();
+    let error = trainer.next_event().unwrap_err().to_string();
+    assert!(error.starts_with("the squared gradient of a is not finite at step 0"), "{error}");
+    assert_eq!((values(&trainer), trainer.step_count()), (vec![0., 0.], 0));
+    let clipped = TrainerConfig { clip: Clip::Norm(1.), ..config() };
+    let mut trainer = Trainer::new(large(), clipped).unwrap();
+    assert!(matches!(trainer.next_event(), Ok(Event::Step { .. })));
 }
 
 #[test]

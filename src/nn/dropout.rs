@@ -5,10 +5,13 @@ use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
-/// Leaves each number of `x` out with probability `p`, and multiplies the others by `1 / (1 - p)`.
+/// Leaves each number of `x` out with probability `p`, and multiplies the others by the inverse of the
+/// probability with which they are kept: the expectation is `x`.
+///
+/// What is left out is 0 and has a gradient of 0, also where `x` or the gradient is NaN or infinite.
 ///
 /// - `x`: any shape, `f32` or `f64`
-/// - `p`: in `[0, 1)`; rounded to a multiple of 2^-16
+/// - `p`: in `[0, 1)`; `1 - p` is rounded to a multiple of 2^-32, at least one, which the scale follows
 ///
 /// # Errors
 /// [`Error::Config`] when `p` is out of range; [`Error::DType`] for other dtypes.
@@ -28,15 +31,23 @@ pub fn dropout(x: &Tensor, p: f64, rng: &mut Stream) -> Result<Tensor> {
             actual: x.dtype().as_str().into(),
         });
     }
-    if !x.device().is_cpu() {
-        let mask = mask(x.dims(), p, rng, x.dtype(), x.device())?;
-        return Ok((x * mask)?);
+    let keep = Keep::new(p);
+    let kept = keep.draw(x.elem_count(), rng);
+    if x.device().is_cpu() {
+        return Ok(x.contiguous()?.apply_op1(Dropout { kept, scale: keep.scale() })?);
     }
-    let kept = kept(x.elem_count(), p, rng);
-    Ok(x.contiguous()?.apply_op1(Dropout { kept, scale: 1. / (1. - p) })?)
+    let kept: Vec<u8> = (0..x.elem_count()).map(|index| is_kept(&kept, index).into()).collect();
+    let kept = Tensor::from_vec(kept, x.dims(), &Device::Cpu)?.to_device(x.device())?;
+    select(&kept, x, keep.scale())
 }
 
-/// What variational dropout multiplies with: 0 with probability `p`, else `1 / (1 - p)`.
+/// `x` times `scale` where `kept`, `(..)` of `u8`, is not 0; elsewhere 0. Composed, for devices.
+fn select(kept: &Tensor, x: &Tensor, scale: f64) -> Result<Tensor> {
+    Ok(kept.where_cond(&(x * scale)?, &x.zeros_like()?)?)
+}
+
+/// What variational dropout multiplies with: 0 with probability `p`, else the inverse of the probability
+/// of being kept, as [`dropout`] rounds it.
 ///
 /// # Errors
 /// As [`dropout`].
@@ -49,43 +60,59 @@ pub fn mask(
 ) -> Result<Tensor> {
     check_probability("dropout", p)?;
     let count = shape.iter().product();
-    let kept = kept(count, p, rng);
+    let keep = Keep::new(p);
+    let (kept, scale) = (keep.draw(count, rng), keep.scale());
     let values: Vec<f64> =
-        (0..count).map(|index| if is_kept(&kept, index) { 1. / (1. - p) } else { 0. }).collect();
+        (0..count).map(|index| if is_kept(&kept, index) { scale } else { 0. }).collect();
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
 }
 
 /// Checks that a probability is in `[0, 1)`.
 pub(crate) fn check_probability(name: &str, p: f64) -> Result<()> {
-    match (0. ..1.).contains(&p) {
-        true => Ok(()),
-        false => Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {p}"))),
+    if (0. ..1.).contains(&p) {
+        return Ok(());
     }
+    Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {p}")))
 }
 
-/// A bit for each of `count` numbers: set with probability `1 - p`.
-fn kept(count: usize, p: f64, rng: &mut Stream) -> Vec<u64> {
-    let left_out = (p * 65536.).round() as u64;
-    (0..count.div_ceil(64))
-        .map(|_| {
+/// The probability with which a number is kept, in units of 2^-32: what is drawn and what is scaled by
+/// agree.
+#[derive(Clone, Copy)]
+struct Keep(u64);
+
+impl Keep {
+    const UNITS: u64 = 1 << 32;
+
+    /// The nearest to `1 - p`, at least one unit.
+    fn new(p: f64) -> Self {
+        Self((((1. - p) * Self::UNITS as f64).round() as u64).max(1))
+    }
+
+    /// The inverse of the probability.
+    fn scale(self) -> f64 {
+        Self::UNITS as f64 / self.0 as f64
+    }
+
+    /// A bit for each of `count` numbers, set with this probability.
+    fn draw(self, count: usize, rng: &mut Stream) -> Vec<u64> {
+        let word = |_| {
             let mut word = 0;
-            for quarter in 0..16 {
+            for pair in 0..32 {
                 let bits = rng.bits();
-                for part in 0..4 {
-                    let is_kept = (bits >> (16 * part) & 0xffff) >= left_out;
-                    word |= u64::from(is_kept) << (4 * quarter + part);
-                }
+                word |= u64::from((bits & 0xffff_ffff) < self.0) << (2 * pair);
+                word |= u64::from((bits >> 32) < self.0) << (2 * pair + 1);
             }
             word
-        })
-        .collect()
+        };
+        (0..count.div_ceil(64)).map(word).collect()
+    }
 }
 
 fn is_kept(kept: &[u64], index: usize) -> bool {
     kept[index / 64] >> (index % 64) & 1 == 1
 }
 
-/// `x ⊙ mask`, forward and backward.
+/// `x` times the scale where it is kept, else 0; forward and backward.
 struct Dropout {
     /// A bit for each number.
     kept: Vec<u64>,
@@ -167,6 +194,73 @@ mod tests {
         let mask =
             mask(&[3, 50], 0.3, &mut Stream::new(2, Purpose::Dropout), DType::F64, &Device::Cpu);
         assert_eq!(mask.unwrap().to_vec2::<f64>().unwrap(), values);
+    }
+
+    #[test]
+    fn the_mean_stays_also_where_nearly_all_is_left_out() {
+        // Per probability 2^24 numbers; of 0.99999 167 are kept on average, of 0.999995 84.
+        let count = 1 << 24;
+        for p in [0.5, 0.999, 0.99999, 0.999995] {
+            let mut rng = Stream::new(7, Purpose::Dropout);
+            let x = Tensor::ones(count, DType::F32, &Device::Cpu).unwrap();
+            let y = dropout(&x, p, &mut rng).unwrap().to_vec1::<f32>().unwrap();
+            let mean = y.iter().map(|y| f64::from(*y)).sum::<f64>() / count as f64;
+            // Five standard deviations of the mean: 0.6 % at 0.999, 39 % at 0.99999.
+            let deviation = (p / (1. - p) / count as f64).sqrt();
+            assert!((mean - 1.).abs() <= 5. * deviation, "{p}: {mean}");
+        }
+    }
+
+    #[test]
+    fn the_scale_is_the_inverse_of_the_probability_of_being_kept() {
+        for p in [1e-12, 0.1, 0.5, 0.999, 0.99999, 0.9999999, 1. - 2f64.powi(-33), 1. - 1e-16] {
+            let keep = Keep::new(p);
+            let probability = keep.0 as f64 / 2f64.powi(32);
+            assert!((1..=1 << 32).contains(&keep.0), "{p}: {}", keep.0);
+            assert!((probability * keep.scale() - 1.).abs() <= 1e-15, "{p}");
+            // Rounded by half a unit, or up to the first.
+            assert!((probability - (1. - p)).abs() <= 2f64.powi(-32), "{p}: {probability}");
+        }
+        let mut rng = Stream::new(1, Purpose::Dropout);
+        let all = Keep::new(1e-12).draw(128, &mut rng);
+        assert_eq!((all, Keep::new(1e-12).scale()), (vec![u64::MAX; 2], 1.));
+    }
+
+    #[test]
+    fn the_composition_for_devices_selects_as_the_op_does() {
+        let x = Tensor::new(&[1f64, f64::NAN, -3., f64::INFINITY], &Device::Cpu).unwrap();
+        let x = Var::from_tensor(&x).unwrap();
+        let kept = Tensor::new(&[1u8, 0, 1, 0], &Device::Cpu).unwrap();
+        let y = select(&kept, x.as_tensor(), 4.).unwrap();
+        assert_eq!(y.to_vec1::<f64>().unwrap(), [4., 0., -12., 0.]);
+        let weights = Tensor::new(&[1f64, f64::NAN, 2., f64::INFINITY], &Device::Cpu).unwrap();
+        let grads = (y * weights).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_eq!(grads.get(&x).unwrap().to_vec1::<f64>().unwrap(), [4., 0., 8., 0.]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_zero_whatever_stood_there() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let x = Var::from_tensor(&Tensor::full(bad, 64, &Device::Cpu).unwrap()).unwrap();
+            let y = dropout(&x, 0.5, &mut Stream::new(2, Purpose::Dropout)).unwrap();
+            let grads = y.sum_all().unwrap().backward().unwrap();
+            let grad = grads.get(&x).unwrap().to_vec1::<f32>().unwrap();
+            let y = y.to_vec1::<f32>().unwrap();
+            assert!(y.contains(&0.) && y.iter().any(|y| !y.is_finite()), "{y:?}");
+            for (y, grad) in y.iter().zip(grad) {
+                assert_eq!(grad, if *y == 0. { 0. } else { 2. });
+            }
+            // A gradient that is not finite stops there too.
+            let of = |grad: f32| {
+                let x = Var::ones(64, DType::F32, &Device::Cpu).unwrap();
+                let y = dropout(&x, 0.5, &mut Stream::new(2, Purpose::Dropout)).unwrap();
+                let grads = (y * f64::from(grad)).unwrap().sum_all().unwrap().backward().unwrap();
+                grads.get(&x).unwrap().to_vec1::<f32>().unwrap()
+            };
+            let grads = of(bad);
+            assert!(grads.contains(&0.), "{grads:?}");
+            assert!(grads.iter().all(|grad| *grad == 0. || !grad.is_finite()), "{grads:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Seeded initial weights.
 //!
 //! Candle's own initialisers cannot be seeded on the CPU, so the values are drawn here, in `f64`
-//! and in a fixed order, and put into the `VarMap`; a layer then finds them there by name.
+//! and in a fixed order, and put into the `VarMap`; a layer then finds them there by name. Nothing else
+//! makes variables there: the builder of a [`VarSink`] refuses a name that it does not have.
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ use crate::rng::Stream;
 use crate::{Error, Result};
 
 /// How initial weights are drawn.
+///
+/// "Head" is any [`Dense`](super::Dense) layer; of an [`Embedding`](super::Embedding) see there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -51,7 +55,9 @@ impl Init {
 /// them, `bias_hh` and `weight_hr`.
 ///
 /// # Errors
-/// [`Error::Candle`] when a tensor cannot be made.
+/// [`Error::Config`] when a variable of one of these names exists or the prefix has a dot too many,
+/// [`Error::DType`] unless the sink makes `f32` or `f64`, [`Error::Candle`] when a tensor cannot be made.
+/// Nothing is inserted or drawn then.
 pub fn init_stack(
     config: &StackConfig,
     init: Init,
@@ -61,7 +67,10 @@ pub fn init_stack(
 ) -> Result<()> {
     let (units, gates) = (config.hidden_size, config.cell.gates());
     let (rows, outputs) = (gates * units, config.output_size());
-    for (name, shape) in config.parameters() {
+    let parameters = config.parameters();
+    let names = vars.new_names(prefix, parameters.iter().map(|(name, _)| name))?;
+    let mut tensors = Vec::with_capacity(names.len());
+    for ((name, shape), full) in parameters.into_iter().zip(names) {
         let count = shape.iter().product();
         let columns = shape.last().copied().unwrap_or(1);
         let (kind, _) = name.rsplit_once("_l").unwrap_or((&name, ""));
@@ -98,17 +107,17 @@ pub fn init_stack(
                 _ => {}
             }
         }
-        let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-        vars.put(name, values, &shape)?;
+        tensors.push((full, Tensor::from_vec(values, shape, &Device::Cpu)?));
     }
-    Ok(())
+    vars.insert_all(tensors)
 }
 
 /// Puts initial weights of a dense layer into `vars`: `weight` `(outputs, inputs)`, then `bias`
-/// `(outputs,)`, each behind `prefix` and a dot.
+/// `(outputs,)`, each behind `prefix` and a dot if it is not empty. [`Dense::init`](super::Dense::init) builds
+/// a layer on them too.
 ///
 /// # Errors
-/// [`Error::Candle`] when a tensor cannot be made.
+/// As [`init_stack`].
 pub fn init_linear(
     inputs: usize,
     outputs: usize,
@@ -117,18 +126,61 @@ pub fn init_linear(
     vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
-    let (weight, bias) = match init {
-        Init::Pytorch => {
-            let limit = 1. / (inputs as f64).sqrt();
-            (uniform(rng, outputs * inputs, limit), uniform(rng, outputs, limit))
-        }
-        _ => (uniform(rng, outputs * inputs, glorot(inputs, outputs)), vec![0.; outputs]),
+    init_dense([outputs, inputs], true, init, rng, vars, prefix)
+}
+
+/// As [`init_linear`], with a bias or without.
+pub(super) fn init_dense(
+    [outputs, inputs]: [usize; 2],
+    has_bias: bool,
+    init: Init,
+    rng: &mut Stream,
+    vars: &VarSink,
+    prefix: &str,
+) -> Result<()> {
+    let shapes: [(&str, &[usize]); 2] = [("weight", &[outputs, inputs]), ("bias", &[outputs])];
+    let shapes = &shapes[..if has_bias { 2 } else { 1 }];
+    let names = vars.new_names(prefix, shapes.iter().map(|(name, _)| name))?;
+    let limit = match init {
+        Init::Pytorch => 1. / (inputs as f64).sqrt(),
+        _ => glorot(inputs, outputs),
     };
-    vars.put(format!("{prefix}.weight"), weight, &[outputs, inputs])?;
-    vars.put(format!("{prefix}.bias"), bias, &[outputs])
+    let mut tensors = Vec::new();
+    for (full, (name, shape)) in names.into_iter().zip(shapes) {
+        let count = shape.iter().product();
+        let values = if *name == "weight" || init == Init::Pytorch {
+            uniform(rng, count, limit)
+        } else {
+            vec![0.; count]
+        };
+        tensors.push((full, Tensor::from_vec(values, *shape, &Device::Cpu)?));
+    }
+    vars.insert_all(tensors)
+}
+
+/// Puts the initial weight `(V, D)` of an embedding into `vars`.
+pub(super) fn init_embedding(
+    [rows, columns]: [usize; 2],
+    init: Init,
+    rng: &mut Stream,
+    vars: &VarSink,
+    prefix: &str,
+) -> Result<()> {
+    let names = vars.new_names(prefix, ["weight"])?;
+    let count = rows * columns;
+    let values = match init {
+        Init::Pytorch => (0..count).map(|_| rng.normal()).collect(),
+        Init::Glorot => uniform(rng, count, glorot(rows, columns)),
+        Init::Orthogonal | Init::Identity => uniform(rng, count, 0.05),
+    };
+    let tensor = Tensor::from_vec(values, (rows, columns), &Device::Cpu)?;
+    vars.insert_all(names.into_iter().map(|name| (name, tensor.clone())).collect())
 }
 
 /// Where initial weights go: a `VarMap`, with the dtype and the device that they take there.
+///
+/// A name is given once: a second layer under the prefix of a first would take its variables away, and the
+/// first would never learn.
 #[derive(Clone)]
 pub struct VarSink {
     vars: VarMap,
@@ -142,9 +194,48 @@ impl VarSink {
         Self { vars: vars.clone(), dtype, device: device.clone() }
     }
 
-    /// A builder that finds the variables.
+    /// A builder that finds the variables: layers of candle-nn on it share them.
+    ///
+    /// It makes none: a layer that asks for a name which is not there gets an error, where Candle's own
+    /// builder would draw values without a seed. [`insert`](Self::insert) puts values there first.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device, Tensor};
+    /// # use candle_nn::VarMap;
+    /// # use candle_rnn::nn::init::VarSink;
+    /// # fn main() -> candle_rnn::Result<()> {
+    /// let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// let norm = |sink: &VarSink| candle_nn::rms_norm(8, 1e-5, sink.builder().pp("norm"));
+    /// assert!(norm(&sink).is_err());
+    /// sink.insert("norm.weight", &Tensor::ones(8, DType::F32, &Device::Cpu)?)?;
+    /// assert!(norm(&sink).is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder(&self) -> VarBuilder<'static> {
-        VarBuilder::from_varmap(&self.vars, self.dtype, &self.device)
+        let found = Box::new(Inserted(self.vars.clone()));
+        VarBuilder::from_backend(found, self.dtype, self.device.clone())
+    }
+
+    /// The builder of a layer under a prefix, which may be empty.
+    pub(super) fn layer_builder(&self, prefix: &str) -> VarBuilder<'static> {
+        if prefix.is_empty() {
+            self.builder()
+        } else {
+            self.builder().pp(prefix)
+        }
+    }
+
+    /// Makes a variable with the values of a tensor, in the sink's dtype and on its device, and returns it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is a variable of this name, [`Error::Candle`] when the tensor cannot be
+    /// copied.
+    pub fn insert(&self, name: impl Into<String>, tensor: &Tensor) -> Result<Var> {
+        let name = name.into();
+        self.insert_all(vec![(name.clone(), tensor.clone())])?;
+        let vars = self.vars.data().lock().map_err(|_| lost())?;
+        vars.get(&name).cloned().ok_or_else(|| Error::Config(missing(&name)))
     }
 
     /// All variables, sorted by name: for an optimizer.
@@ -159,19 +250,137 @@ impl VarSink {
         }
     }
 
-    fn put(&self, name: String, values: Vec<f64>, shape: &[usize]) -> Result<()> {
-        self.put_tensor(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
+    /// The full names of a layer's variables, which are to be made: none of them is there.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when one is, or when the prefix has a dot too many; [`Error::DType`] unless the
+    /// sink makes `f32` or `f64`.
+    pub(crate) fn new_names(
+        &self,
+        prefix: &str,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Vec<String>> {
+        if prefix.split('.').any(str::is_empty) && !prefix.is_empty() {
+            return Err(Error::Config(format!(
+                "the prefix {prefix:?} has a dot too many: the dot before a weight's name is added to it"
+            )));
+        }
+        if !matches!(self.dtype, DType::F32 | DType::F64) {
+            return Err(Error::DType {
+                op: "init",
+                tensor: format!("the variables under {prefix:?}"),
+                expected: "f32 or f64, as the layers compute",
+                actual: self.dtype.as_str().into(),
+            });
+        }
+        let full = |name: &str| {
+            if prefix.is_empty() {
+                name.to_string()
+            } else {
+                format!("{prefix}.{name}")
+            }
+        };
+        let names: Vec<String> = names.into_iter().map(|name| full(name.as_ref())).collect();
+        let vars = self.vars.data().lock().map_err(|_| lost())?;
+        match names.iter().find(|name| vars.contains_key(*name)) {
+            Some(name) => Err(exists(name)),
+            None => Ok(names),
+        }
     }
 
-    /// Makes a variable with the values of a tensor.
-    pub(crate) fn put_tensor(&self, name: String, tensor: &Tensor) -> Result<()> {
-        let tensor = tensor.detach().copy()?;
-        let tensor = tensor.to_dtype(self.dtype)?.to_device(&self.device)?;
-        let var = Var::from_tensor(&tensor)?;
+    /// Makes variables with the values of tensors: all, or none where a name is taken.
+    pub(crate) fn insert_all(&self, tensors: Vec<(String, Tensor)>) -> Result<()> {
+        let mut made = BTreeMap::new();
+        for (name, tensor) in tensors {
+            let tensor = tensor.detach().copy()?;
+            let tensor = tensor.to_dtype(self.dtype)?.to_device(&self.device)?;
+            if made.contains_key(&name) {
+                return Err(exists(&name));
+            }
+            made.insert(name, Var::from_tensor(&tensor)?);
+        }
         let mut vars = self.vars.data().lock().map_err(|_| lost())?;
-        vars.insert(name, var);
+        if let Some(name) = made.keys().find(|name| vars.contains_key(*name)) {
+            return Err(exists(name));
+        }
+        vars.extend(made);
         Ok(())
     }
+}
+
+/// The variables of a `VarMap`, and no others.
+struct Inserted(VarMap);
+
+impl SimpleBackend for Inserted {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: candle_nn::Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let tensor = self.get_unchecked(name, dtype, device)?;
+        if tensor.shape() != &shape {
+            let (expected, found) = (shape.dims(), tensor.dims());
+            return Err(candle_core::Error::Msg(format!(
+                "the variable {name} has shape {found:?}, the layer needs {expected:?}"
+            )));
+        }
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
+        // `Msg` itself: what Candle's `msg` makes may have a backtrace in its text.
+        let error = |text: String| candle_core::Error::Msg(text);
+        let vars = self.0.data().lock().map_err(|_| error(lost().to_string()))?;
+        let var = vars.get(name).ok_or_else(|| error(missing(name)))?;
+        // As it is: a copy in another dtype would not follow its changes.
+        Ok(var.as_tensor().clone())
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.data().lock().is_ok_and(|vars| vars.contains_key(name))
+    }
+}
+
+/// A layer's tensor from a builder, which must have it: one that makes what it lacks, as Candle's of a
+/// `VarMap` does, would make it without a seed, or of zeros.
+///
+/// # Errors
+/// [`Error::Weight`] when it is not there, [`Error::Candle`] when it has another shape.
+pub(crate) fn take(vb: &VarBuilder, shape: &[usize], name: &str) -> Result<Tensor> {
+    if !vb.contains_tensor(name) {
+        return Err(Error::Weight {
+            name: full_name(vb, name),
+            expected: format!("shape {shape:?}"),
+            found: "no such tensor; the layer's init makes new variables".into(),
+        });
+    }
+    Ok(vb.get(shape, name)?)
+}
+
+/// The name of a builder's tensor from its root.
+pub(crate) fn full_name(vb: &VarBuilder, name: &str) -> String {
+    let prefix = vb.prefix();
+    if prefix.is_empty() {
+        name.to_string()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}
+
+fn exists(name: &str) -> Error {
+    Error::Config(format!(
+        "the variable {name} exists already: give each layer a prefix of its own"
+    ))
+}
+
+fn missing(name: &str) -> String {
+    format!(
+        "no variable {name}: insert it with VarSink::insert, or make the layer with an init of its own, \
+         such as nn::Embedding::init"
+    )
 }
 
 fn lost() -> Error {

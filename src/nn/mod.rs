@@ -3,13 +3,16 @@
 //! - [`stack`]: layers on top of each other, in one direction or both: what runs
 //! - [`rnn`], [`gru`], [`lstm`]: stacks of one cell, by the names that users look for
 //! - [`cell`]: one step of one layer, with the same weights
+//! - [`dense`], [`embedding`]: what stands before and behind recurrent layers
 //! - [`dropout`]: seeded dropout
 //! - [`pool`]: what is read of all outputs of a sequence
 //! - [`init`]: seeded initial weights that go into a `VarMap`
 //! - [`weights`]: weights from PyTorch, Keras and candle-nn, and back to PyTorch's names
 
 pub mod cell;
+pub mod dense;
 pub mod dropout;
+pub mod embedding;
 pub mod gru;
 pub mod init;
 pub mod lstm;
@@ -19,6 +22,8 @@ pub mod stack;
 pub mod weights;
 
 pub use cell::RecurrentCell;
+pub use dense::{Dense, DenseConfig};
+pub use embedding::Embedding;
 pub use gru::{Gru, GruConfig, Reset};
 pub use init::Init;
 pub use lstm::{Lstm, LstmConfig};

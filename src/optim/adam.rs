@@ -8,11 +8,12 @@
 //! in one launch for up to five parameters; elsewhere it is composed from Candle's ops.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
 
+use super::clip::{largest_magnitude, sum_of_squares};
 use crate::recurrence::device::{Arg, KernelCall, Queue};
 use crate::recurrence::plan::{Launch, STEP_BLOCK};
 use crate::{Error, Result};
@@ -46,12 +47,16 @@ pub struct Adam {
     step: u64,
     /// Sorted by name.
     parameters: BTreeMap<String, Parameter>,
+    /// The names of the parameters without a gradient in the last step.
+    skipped: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Parameter {
     var: Var,
     moments: Moments,
+    /// Steps in which it had no gradient: they do not count in its bias correction.
+    skipped: u64,
 }
 
 /// Running means of the gradient and of its square, as many values as the parameter has.
@@ -87,16 +92,55 @@ const SLOTS: [[&str; 4]; 5] = [
 pub struct AdamState {
     /// Steps done.
     pub step: u64,
-    /// Names `m.PARAMETER` and `v.PARAMETER`, shapes and dtypes of the parameters.
+    /// Names `m.PARAMETER` and `v.PARAMETER`, shapes and dtypes of the parameters. A parameter that was
+    /// skipped has `skipped.PARAMETER` too: in how many steps, an `i64` of shape `()`.
     pub moments: BTreeMap<String, Tensor>,
+}
+
+impl AdamConfig {
+    /// Checks that a step with these settings keeps finite weights finite.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless the learning rate and the weight decay are finite and at least 0, both
+    /// betas in `[0, 1)`, and eps above 0 as an `f32`.
+    pub fn check(&self) -> Result<()> {
+        let Self { learning_rate, beta1, beta2, eps, weight_decay } = *self;
+        // What the kernels compute with are f32, of the first step the largest.
+        let step_size = (learning_rate / (1. - beta1)) as f32;
+        let rules = [
+            ("beta1", beta1, "in [0, 1)", (0. ..1.).contains(&beta1)),
+            ("beta2", beta2, "in [0, 1)", (0. ..1.).contains(&beta2)),
+            (
+                "learning_rate",
+                learning_rate,
+                "finite and at least 0",
+                learning_rate >= 0. && step_size.is_finite(),
+            ),
+            ("eps", eps, "above 0", eps as f32 > 0. && (eps as f32).is_finite()),
+            (
+                "weight_decay",
+                weight_decay,
+                "finite and at least 0",
+                weight_decay >= 0. && ((learning_rate * weight_decay) as f32).is_finite(),
+            ),
+        ];
+        match rules.into_iter().find(|(.., holds)| !holds) {
+            None => Ok(()),
+            Some((name, value, rule, _)) => {
+                Err(Error::Config(format!("{name} must be {rule}, got {value}")))
+            }
+        }
+    }
 }
 
 impl Adam {
     /// An optimizer of these named variables that has done no step.
     ///
     /// # Errors
-    /// [`Error::DType`] unless each variable is `f32` or `f64`.
+    /// [`Error::DType`] unless each variable is `f32` or `f64`, [`Error::Config`] for a name or a variable
+    /// that is given twice; as [`AdamConfig::check`].
     pub fn new(vars: impl IntoIterator<Item = (String, Var)>, config: AdamConfig) -> Result<Self> {
+        config.check()?;
         let parameter = |(name, var): (String, Var)| -> Result<(String, Parameter)> {
             let count = var.elem_count();
             let queue = if var.dtype() == DType::F32 { Queue::of(var.device())? } else { None };
@@ -123,10 +167,27 @@ impl Adam {
                     })
                 }
             };
-            Ok((name, Parameter { var, moments }))
+            Ok((name, Parameter { var, moments, skipped: 0 }))
         };
-        let parameters = vars.into_iter().map(parameter).collect::<Result<_>>()?;
-        Ok(Self { config, step: 0, parameters })
+        let mut parameters: BTreeMap<String, Parameter> = BTreeMap::new();
+        let mut names = HashMap::new();
+        for named in vars {
+            let (name, parameter) = parameter(named)?;
+            if let Some(other) = names.insert(parameter.var.id(), name.clone()) {
+                if other != name {
+                    return Err(Error::Config(format!(
+                        "adam: {other} and {name} are one variable: give it once"
+                    )));
+                }
+            }
+            if parameters.contains_key(&name) {
+                return Err(Error::Config(format!(
+                    "adam: two variables are called {name}: give each a name of its own"
+                )));
+            }
+            parameters.insert(name, parameter);
+        }
+        Ok(Self { config, step: 0, parameters, skipped: Vec::new() })
     }
 
     /// Steps done.
@@ -134,32 +195,103 @@ impl Adam {
         self.step
     }
 
-    /// Moves every variable against its gradient.
+    /// The names of the variables that the last step skipped, sorted: the loss had no gradient for them.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// In how many steps a variable was skipped; `None` if there is none of this name.
+    pub fn skipped_steps(&self, name: &str) -> Option<u64> {
+        Some(self.parameters.get(name)?.skipped)
+    }
+
+    /// Moves every variable that has a gradient against it.
+    ///
+    /// A variable without one, such as a frozen layer's or an auxiliary head's, is skipped, as by
+    /// PyTorch's optimizers: it stays as it is, its weights do not decay, and the step does not count in
+    /// its moments nor in their bias correction. [`skipped`](Self::skipped) names it.
     ///
     /// # Errors
-    /// [`Error::Config`] when `grads` lacks the gradient of a variable; nothing has moved then.
+    /// [`Error::NotFinite`] for variables on the CPU whose gradient is NaN or infinite, or so large that
+    /// its square, which Adam averages, overflows: |g| above 5.8e20 in `f32`. Gradients on a device are not
+    /// looked at, since it would have to be waited for. [`Error::Config`] when `grads` has a gradient for
+    /// none of the variables; as [`AdamConfig::check`]. Nothing has moved then.
     pub fn step(&mut self, grads: &GradStore) -> Result<()> {
-        let missing = self.parameters.iter().find(|(_, p)| grads.get(&p.var).is_none());
-        if let Some((name, _)) = missing {
-            return Err(Error::Config(format!("adam: the loss has no gradient for {name}")));
+        self.config.check()?;
+        if let Some(what) = self.not_finite(grads, |device| device.is_cpu())? {
+            let batch = (self.step as usize).saturating_add(1);
+            return Err(Error::NotFinite { what, step: self.step, epoch: 1, batch });
+        }
+        self.step_checked(grads)
+    }
+
+    /// What of the gradients is NaN or infinite, or becomes it in the moments, if something does.
+    pub(crate) fn not_finite(
+        &self,
+        grads: &GradStore,
+        of: impl Fn(&Device) -> bool,
+    ) -> Result<Option<String>> {
+        for (name, Parameter { var, .. }) in &self.parameters {
+            let Some(grad) = grads.get(var).filter(|grad| of(grad.device())) else { continue };
+            let largest = if var.dtype() == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
+            if sum_of_squares(grad)? <= largest {
+                continue;
+            }
+            match largest_magnitude(grad)? {
+                None => return Ok(Some(format!("the gradient of {name}"))),
+                Some(size) if (1. - self.config.beta2) * size * size > largest => {
+                    return Ok(Some(format!("the squared gradient of {name}")));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`step`](Self::step), of gradients that were looked at.
+    pub(crate) fn step_checked(&mut self, grads: &GradStore) -> Result<()> {
+        let has_gradient = |parameter: &Parameter| grads.get(&parameter.var).is_some();
+        if !self.parameters.is_empty() && !self.parameters.values().any(has_gradient) {
+            return Err(Error::Config(
+                "adam: the loss has no gradient for any of its variables: compute it with the variables \
+                 themselves, not with detached copies"
+                    .into(),
+            ));
         }
         self.step += 1;
-        let coefficients = Coefficients::new(&self.config, self.step);
-        self.launch(grads, &coefficients)?;
+        self.skipped.clear();
+        // Parameters that were skipped in other steps are at another step of their own.
+        let mut by_step: BTreeMap<u64, Coefficients> = BTreeMap::new();
+        for (name, parameter) in &mut self.parameters {
+            if has_gradient(parameter) {
+                let own = self.step - parameter.skipped;
+                by_step.entry(own).or_insert_with(|| Coefficients::new(&self.config, own));
+            } else {
+                parameter.skipped += 1;
+                self.skipped.push(name.clone());
+            }
+        }
+        for (own, coefficients) in &by_step {
+            self.launch(grads, *own, coefficients)?;
+        }
         for parameter in self.parameters.values_mut() {
             if let Some(grad) = grads.get(&parameter.var) {
-                parameter.update(&grad.contiguous()?, &coefficients)?;
+                if let Some(coefficients) = by_step.get(&(self.step - parameter.skipped)) {
+                    parameter.update(&grad.contiguous()?, coefficients)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Moves the variables that a kernel moves.
-    fn launch(&self, grads: &GradStore, c: &Coefficients) -> Result<()> {
+    /// Moves the variables that a kernel moves and whose own step this is.
+    fn launch(&self, grads: &GradStore, own: u64, c: &Coefficients) -> Result<()> {
         let mut ready = Vec::new();
-        for Parameter { var, moments } in self.parameters.values() {
+        for Parameter { var, moments, skipped } in self.parameters.values() {
             if let (Moments::Kernel(moments), Some(grad)) = (moments, grads.get(var)) {
-                ready.push((var.as_tensor(), grad.contiguous()?, moments));
+                if self.step - skipped == own {
+                    ready.push((var.as_tensor(), grad.contiguous()?, moments));
+                }
             }
         }
         for some in ready.chunks(SLOTS.len()) {
@@ -218,6 +350,10 @@ impl Adam {
             };
             moments.insert(format!("m.{name}"), m);
             moments.insert(format!("v.{name}"), v);
+            if parameter.skipped > 0 {
+                let count = Tensor::new(parameter.skipped as i64, &Device::Cpu)?;
+                moments.insert(format!("skipped.{name}"), count);
+            }
         }
         Ok(AdamState { step: self.step, moments })
     }
@@ -225,7 +361,7 @@ impl Adam {
     /// Continues from a saved state; on an error nothing has changed.
     ///
     /// # Errors
-    /// [`Error::Config`] when a moment is missing, [`Error::Shape`] or [`Error::DType`] when it
+    /// [`Error::Config`] when a moment is missing or more steps were skipped than done, [`Error::Shape`] or [`Error::DType`] when it
     /// does not fit its parameter.
     pub fn restore(&mut self, state: &AdamState) -> Result<()> {
         let mut restored = Vec::with_capacity(self.parameters.len());
@@ -256,7 +392,22 @@ impl Adam {
                 Ok(moment.to_device(var.device())?)
             };
             let (m, v) = (moment("m")?, moment("v")?);
-            restored.push(match &parameter.moments {
+            let skipped = match state.moments.get(&format!("skipped.{name}")) {
+                None => 0,
+                Some(count) => {
+                    let count = count.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
+                    match count[..] {
+                        [count] if count >= 0 && count as u64 <= state.step => count as u64,
+                        _ => {
+                            return Err(Error::Config(format!(
+                                "adam: the saved state has {} steps and skipped {name} in {count:?} of them",
+                                state.step
+                            )))
+                        }
+                    }
+                }
+            };
+            let moments = match &parameter.moments {
                 Moments::F32 { .. } => {
                     Moments::F32 { m: m.flatten_all()?.to_vec1()?, v: v.flatten_all()?.to_vec1()? }
                 }
@@ -265,12 +416,14 @@ impl Adam {
                 }
                 Moments::Device { .. } => Moments::Device { m, v },
                 Moments::Kernel(_) => Moments::Kernel(Tensor::stack(&[m, v], 0)?),
-            });
+            };
+            restored.push((moments, skipped));
         }
-        for (parameter, moments) in self.parameters.values_mut().zip(restored) {
-            parameter.moments = moments;
+        for (parameter, (moments, skipped)) in self.parameters.values_mut().zip(restored) {
+            (parameter.moments, parameter.skipped) = (moments, skipped);
         }
         self.step = state.step;
+        self.skipped.clear();
         Ok(())
     }
 }
@@ -459,7 +612,7 @@ mod tests {
         let mut adam = Adam::new([("x".to_string(), fused.clone())], config).unwrap();
         let zeros = composed.zeros_like().unwrap();
         let moments = Moments::Device { m: zeros.clone(), v: zeros };
-        let mut parameter = Parameter { var: composed.clone(), moments };
+        let mut parameter = Parameter { var: composed.clone(), moments, skipped: 0 };
         for t in 1..=5 {
             adam.step(&grads(&fused, 1.)).unwrap();
             let grads = grads(&composed, 1.);
@@ -511,12 +664,105 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_without_a_gradient_is_an_error() {
+    fn a_variable_without_a_gradient_is_skipped_and_counted() {
+        for dtype in [DType::F32, DType::F64] {
+            let (x, y) = (var(&[1., -2.], dtype), var(&[1., -2.], dtype));
+            let vars = [("x".to_string(), x.clone()), ("y".to_string(), y.clone())];
+            // Decay is for what is trained, as in PyTorch.
+            let config = AdamConfig { weight_decay: 0.1, ..AdamConfig::default() };
+            let mut adam = Adam::new(vars, config).unwrap();
+            let before = adam.state().unwrap();
+            for _ in 0..50 {
+                adam.step(&grads(&x, 1.)).unwrap();
+                assert_eq!(adam.skipped(), ["y"]);
+            }
+            assert_eq!((adam.step_count(), adam.skipped_steps("y")), (50, Some(50)));
+            assert_eq!((adam.skipped_steps("x"), adam.skipped_steps("z")), (Some(0), None));
+            assert_eq!(values(&y), [1., -2.]);
+            let state = adam.state().unwrap();
+            assert_eq!(values(&state.moments["v.y"]), values(&before.moments["v.y"]));
+            // From here on y is trained as if it had just begun, also from a saved state.
+            let z = var(&[1., -2.], dtype);
+            let mut fresh = Adam::new([("y".to_string(), z.clone())], config).unwrap();
+            let copies =
+                [&x, &y].map(|var| Var::from_tensor(&var.as_tensor().copy().unwrap()).unwrap());
+            let named = ["x", "y"].map(String::from).into_iter().zip(copies.clone());
+            let mut restored = Adam::new(named, config).unwrap();
+            restored.restore(&state).unwrap();
+            assert_eq!(restored.skipped_steps("y"), Some(50));
+            let both = |a: &Var, b: &Var| {
+                let loss = (a.sqr().unwrap() + b.sqr().unwrap()).unwrap().sum_all().unwrap();
+                (loss * 0.5).unwrap().backward().unwrap()
+            };
+            for _ in 0..3 {
+                adam.step(&both(&x, &y)).unwrap();
+                restored.step(&both(&copies[0], &copies[1])).unwrap();
+                fresh.step(&grads(&z, 1.)).unwrap();
+                assert!(adam.skipped().is_empty());
+            }
+            assert_eq!(values(&y), values(&z));
+            assert_eq!((values(&x), values(&y)), (values(&copies[0]), values(&copies[1])));
+        }
+    }
+
+    #[test]
+    fn a_loss_that_reaches_no_variable_is_an_error() {
         let (x, y) = (var(&[1.], DType::F32), var(&[1.], DType::F32));
-        let vars = [("x".to_string(), x.clone()), ("y".to_string(), y)];
-        let mut adam = Adam::new(vars, AdamConfig::default()).unwrap();
-        let error = adam.step(&grads(&x, 1.)).unwrap_err().to_string();
-        assert!(error.contains("no gradient for y"), "{error}");
-        assert_eq!(values(&x), [1.]);
+        let mut adam = Adam::new([("x".to_string(), x)], AdamConfig::default()).unwrap();
+        let error = adam.step(&grads(&y, 1.)).unwrap_err().to_string();
+        assert!(error.contains("no gradient for any of its variables"), "{error}");
+        assert_eq!(adam.step_count(), 0);
+    }
+
+    #[test]
+    fn a_step_on_a_gradient_that_is_not_finite_moves_nothing() {
+        for (scale, what) in
+            [(f64::INFINITY, "the gradient of y"), (1e25, "the squared gradient of y")]
+        {
+            let (x, y) = (var(&[1.], DType::F32), var(&[1.], DType::F32));
+            let vars = [("x".to_string(), x.clone()), ("y".to_string(), y.clone())];
+            let mut adam = Adam::new(vars, AdamConfig::default()).unwrap();
+            let of_y = (y.sum_all().unwrap() * scale).unwrap();
+            let loss = (x.sum_all().unwrap() + of_y).unwrap();
+            let error = adam.step(&loss.backward().unwrap()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{what} is not finite at step 0")), "{error}");
+            assert_eq!((values(&x), values(&y), adam.step_count()), (vec![1.], vec![1.], 0));
+        }
+    }
+
+    #[test]
+    fn settings_that_would_make_weights_nan_are_refused() {
+        let x = var(&[1.], DType::F32);
+        let plain = AdamConfig::default();
+        for (config, named) in [
+            (AdamConfig { learning_rate: f64::NAN, ..plain }, "learning_rate"),
+            (AdamConfig { learning_rate: 1e39, ..plain }, "learning_rate"),
+            (AdamConfig { beta1: 1., ..plain }, "beta1"),
+            (AdamConfig { beta2: -0.1, ..plain }, "beta2"),
+            (AdamConfig { eps: 0., ..plain }, "eps"),
+            (AdamConfig { weight_decay: f64::INFINITY, ..plain }, "weight_decay"),
+        ] {
+            let made = Adam::new([("x".to_string(), x.clone())], config);
+            let error = made.unwrap_err().to_string();
+            assert!(error.starts_with(named), "{error}");
+            // They can be changed between steps.
+            let mut adam = Adam::new([("x".to_string(), x.clone())], plain).unwrap();
+            adam.config = config;
+            assert_eq!(adam.step(&grads(&x, 1.)).unwrap_err().to_string(), error);
+            assert_eq!(values(&x), [1.]);
+        }
+    }
+
+    #[test]
+    fn a_name_or_a_variable_that_is_given_twice_is_an_error() {
+        let (x, y) = (var(&[1.], DType::F32), var(&[1.], DType::F32));
+        let named = |a: &str, b: &str, y: &Var| {
+            let vars = [(a.to_string(), x.clone()), (b.to_string(), y.clone())];
+            Adam::new(vars, AdamConfig::default())
+        };
+        let error = named("x", "x", &y).unwrap_err().to_string();
+        assert!(error.contains("two variables are called x"), "{error}");
+        let error = named("a", "b", &x).unwrap_err().to_string();
+        assert!(error.contains("a and b are one variable"), "{error}");
     }
 }

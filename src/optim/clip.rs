@@ -1,7 +1,7 @@
 //! Gradients: how large they are together, and cut where they are too large.
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, Storage, Tensor, Var};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -41,13 +41,16 @@ impl Clip {
 /// What [`clip`] found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
-    /// The norm of all gradients together, before they were cut.
+    /// The norm of all gradients together, before they were cut; infinite where finite gradients have a
+    /// norm above the largest `f64`.
     Norm(f64),
     /// The variable whose gradient is NaN or infinite; nothing was cut.
     NotFinite(String),
 }
 
 /// Cuts the gradients of `vars`, which come in the order in which their squares are summed up.
+///
+/// The norm is right for all finite gradients, also where their squares overflow or underflow.
 ///
 /// # Errors
 /// [`Error::Candle`] when a gradient cannot be read.
@@ -60,27 +63,117 @@ pub fn clip<'a>(
     for (name, var) in vars.clone() {
         let Some(grad) = grads.get(var) else { continue };
         let squares = sum_of_squares(grad)?;
-        // An f64's range: of finite f32 numbers the squares are finite.
-        if !squares.is_finite() {
+        // Squares of finite numbers may overflow.
+        if !squares.is_finite() && largest_magnitude(grad)?.is_none() {
             return Ok(Found::NotFinite(name.clone()));
         }
         sum += squares;
     }
-    let norm = sum.sqrt();
+    let norm = if sum.is_normal() {
+        Norm { root: sum.sqrt(), exponent: 0 }
+    } else {
+        scaled_norm(vars.clone(), grads)?
+    };
     for (_, var) in vars {
         let Some(grad) = grads.get(var) else { continue };
         let cut = match clip {
-            Clip::Norm(bound) if norm > bound => (grad * (bound / norm))?,
+            Clip::Norm(bound) if norm.value() > bound => norm.shorten(grad, bound)?,
             Clip::Value(bound) => grad.clamp(-bound, bound)?,
             _ => continue,
         };
         grads.insert(var, cut);
     }
-    Ok(Found::Norm(norm))
+    Ok(Found::Norm(norm.value()))
 }
 
-/// In `f64`, in the order of memory: the same bits for any number of threads.
-fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+/// A norm, `root · 2^exponent`.
+#[derive(Clone, Copy)]
+struct Norm {
+    root: f64,
+    exponent: i32,
+}
+
+impl Norm {
+    /// Infinite where it is above the largest `f64`.
+    fn value(self) -> f64 {
+        scale(self.root, self.exponent)
+    }
+
+    /// A gradient times `bound / norm`.
+    fn shorten(self, grad: &Tensor, bound: f64) -> Result<Tensor> {
+        let (smallest, stride) = match grad.dtype() {
+            DType::F64 => (f64::MIN_POSITIVE, 512),
+            _ => (f64::from(f32::MIN_POSITIVE), 64),
+        };
+        let (mut factor, mut exponent) = (bound / self.root, -self.exponent);
+        let mut grad = grad.clone();
+        // A factor below the smallest normal number has few digits, or none: powers of two go first.
+        while exponent != 0 || (factor > 0. && factor < smallest) {
+            let part = if exponent == 0 { -stride } else { exponent.clamp(-stride, stride) };
+            grad = (grad * scale(1., part))?;
+            if exponent == 0 {
+                factor = scale(factor, stride);
+            } else {
+                exponent -= part;
+            }
+        }
+        Ok((grad * factor)?)
+    }
+}
+
+/// `x · 2^exponent`, rounded once at most.
+fn scale(x: f64, exponent: i32) -> f64 {
+    let half = exponent / 2;
+    x * 2f64.powi(half) * 2f64.powi(exponent - half)
+}
+
+/// The norm of finite gradients whose squares overflow or underflow: of numbers near 1, which a power of
+/// two makes of them.
+fn scaled_norm<'a>(
+    vars: impl Iterator<Item = (&'a String, &'a Var)> + Clone,
+    grads: &GradStore,
+) -> Result<Norm> {
+    let mut largest = 0f64;
+    for (_, var) in vars.clone() {
+        if let Some(grad) = grads.get(var) {
+            largest = largest.max(largest_magnitude(grad)?.unwrap_or(f64::INFINITY));
+        }
+    }
+    if largest == 0. {
+        return Ok(Norm { root: 0., exponent: 0 });
+    }
+    let exponent = largest.log2().floor() as i32;
+    let mut sum = 0.;
+    for (_, var) in vars {
+        if let Some(grad) = grads.get(var) {
+            let values = on_cpu(grad)?;
+            sum += squares(&values, |value| scale(value, -exponent));
+        }
+    }
+    Ok(Norm { root: sum.sqrt(), exponent })
+}
+
+/// The largest magnitude of a tensor's numbers, or `None` where one is NaN or infinite.
+pub(super) fn largest_magnitude(tensor: &Tensor) -> Result<Option<f64>> {
+    let mut largest = 0f64;
+    for value in on_cpu(tensor)? {
+        if !value.is_finite() {
+            return Ok(None);
+        }
+        largest = largest.max(value.abs());
+    }
+    Ok(Some(largest))
+}
+
+fn on_cpu(tensor: &Tensor) -> Result<Vec<f64>> {
+    // Not every device has f64.
+    let tensor = tensor.detach().to_device(&Device::Cpu)?;
+    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+/// In `f64`, in the order of memory: the same bits for any number of threads. Infinite or 0 where squares
+/// are out of range.
+pub(super) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     let offsets = layout.contiguous_offsets();
@@ -92,7 +185,8 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
         }
     }
     drop(storage);
-    Ok(tensor.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
+    let sum = tensor.sqr()?.sum_all()?.to_device(&Device::Cpu)?;
+    Ok(sum.to_dtype(DType::F64)?.to_scalar::<f64>()?)
 }
 
 /// Eight sums side by side, which registers hold.
@@ -113,7 +207,6 @@ fn squares<T: Copy>(values: &[T], widen: impl Fn(T) -> f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use std::collections::BTreeMap;
 
     /// Two variables whose gradients are the given numbers.
@@ -144,6 +237,60 @@ mod tests {
         assert_eq!((found, values), (Found::Norm(5.), vec![1.5, 0., 2.]));
         let (_, values) = after([&[3.], &[0., 4.]], Clip::Norm(5.));
         assert_eq!(values, [3., 0., 4.], "no larger than it may be");
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() <= 1e-15 * expected.abs(), "{found:e} {expected:e}");
+    }
+
+    #[test]
+    fn a_norm_is_right_where_its_square_is_out_of_range() {
+        for size in [1e200, 1e-200, 1e307, 1e-310, 1e154, 1e-162] {
+            let (found, values) = after([&[3. * size], &[0., 4. * size]], Clip::Norm(size));
+            let Found::Norm(norm) = found else { panic!("{size:e}: {found:?}") };
+            // Below 1e-308 numbers themselves have fewer digits.
+            let tolerance = if size < 1e-300 { 1e-13 } else { 1e-15 };
+            assert!((norm / size - 5.).abs() <= 5. * tolerance, "{size:e}: {norm:e}");
+            for (found, expected) in values.iter().zip([0.6, 0., 0.8]) {
+                assert!((found / size - expected).abs() <= tolerance, "{size:e}: {values:?}");
+            }
+        }
+        // A norm beyond the range itself: cut all the same.
+        let (found, values) = after([&[f64::MAX], &[f64::MAX, -f64::MAX, 0.]], Clip::Norm(2.));
+        assert_eq!(found, Found::Norm(f64::INFINITY));
+        for (found, expected) in values.iter().zip([1., 1., -1., 0.]) {
+            close(*found, expected * 2. / 3f64.sqrt());
+        }
+        // One part out of range beside one that is not.
+        let (_, values) = after([&[1e200], &[1e150]], Clip::Norm(1.));
+        close(values[0], 1.);
+        close(values[1], 1e-50);
+        let (found, _) = after([&[0.], &[0., 0.]], Clip::Norm(1.));
+        assert_eq!(found, Found::Norm(0.));
+    }
+
+    #[test]
+    fn large_gradients_in_f32_are_cut_to_the_bound() {
+        for count in [1usize, 10_000] {
+            let gradient = Tensor::full(f32::MAX, count, &Device::Cpu).unwrap();
+            let var = Var::from_tensor(&gradient.zeros_like().unwrap()).unwrap();
+            let vars = BTreeMap::from([("a".to_string(), var.clone())]);
+            let mut grads = candle_grads(&var, &gradient);
+            let found = clip(vars.iter(), &mut grads, Clip::Norm(1.)).unwrap();
+            let root = (count as f64).sqrt();
+            let Found::Norm(norm) = found else { panic!("{found:?}") };
+            assert!((norm / (f64::from(f32::MAX) * root) - 1.).abs() <= 1e-12, "{norm:e}");
+            for value in grads.get(&var).unwrap().to_vec1::<f32>().unwrap() {
+                // Rounded to f32 a few times.
+                assert!((f64::from(value) * root - 1.).abs() <= 3e-7, "{count}: {value:e}");
+            }
+        }
+    }
+
+    /// A store in which the variable has this gradient.
+    fn candle_grads(var: &Var, gradient: &Tensor) -> GradStore {
+        let loss = (var.as_tensor() * gradient).unwrap().sum_all().unwrap();
+        loss.backward().unwrap()
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod average;
 mod classification;
 mod config;
 mod evaluate;
+mod finite;
 mod loss;
 mod metrics;
 mod schedule;

@@ -73,11 +73,14 @@ impl Schedule {
         const LOWEST: f64 = 1. / 25.;
         const LAST: f64 = LOWEST / 1e4;
         let Progress { step, steps, epoch, epochs, plateaus } = progress;
-        let last = steps.saturating_sub(1).max(1) as f64;
-        // Where the largest step size is; one-cycle counts from 1 there, as PyTorch does.
-        let top = match self {
-            Self::OneCycle => (warmup * steps as f64 - 1.).max(0.),
-            _ => warmup * last,
+        // Where the largest step size is; one-cycle counts from 1 there, as PyTorch does: in a short run it
+        // lies before the first step, and the fall has begun there.
+        let (top, last) = match self {
+            Self::OneCycle => (warmup * steps as f64 - 1., steps as f64 - 1.),
+            _ => {
+                let last = steps.saturating_sub(1).max(1) as f64;
+                (warmup * last, last)
+            }
         };
         let step = step as f64;
         // From 1 at 0 to 0 at 1.
@@ -116,6 +119,32 @@ mod tests {
         ] {
             let found = at(Schedule::OneCycle, step);
             assert!((found - expected).abs() < 1e-12, "step {step}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_short_one_cycle_is_that_of_pytorch() {
+        // The formula of torch.optim.lr_scheduler.OneCycleLR with max_lr 1 and the default factors 25 and
+        // 1e4, evaluated in double precision: phases end at pct_start * total_steps - 1 and at
+        // total_steps - 1, and a step within one is cos-annealed from the end of the phase before, even
+        // where that lies before step 0.
+        let cases: [(f64, &[f64]); 7] = [
+            (0.3, &[4e-6]),
+            (0.3, &[0.811745653949763, 4e-6]),
+            (0.3, &[0.9944154354509117, 0.46263710266697505, 4e-6]),
+            (0.3, &[0.04, 0.811745653949763, 0.28306099820869923, 4e-6]),
+            (0., &[0.750001, 0.250003, 4e-6]),
+            (0.1, &[0.9330129698414118, 0.5868257415371099, 0.17860948073194968, 4e-6]),
+            // PyTorch divides 0 by 0 here: the first phase ends where it begins, at the top.
+            (0.5, &[1., 4e-6]),
+        ];
+        for (warmup, expected) in cases {
+            let steps = expected.len() as u64;
+            for (step, expected) in (0..).zip(expected) {
+                let progress = Progress { step, steps, epoch: 0, epochs: 1, plateaus: 0 };
+                let found = Schedule::OneCycle.factor(warmup, progress);
+                assert!((found - expected).abs() <= 1e-12, "{warmup}, {step} of {steps}: {found}");
+            }
         }
     }
 

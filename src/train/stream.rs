@@ -1,10 +1,13 @@
 //! Training on sequences without end: one piece after the other, with the state carried along.
 
-use candle_core::{DType, Tensor, Var};
+use std::collections::BTreeMap;
 
+use candle_core::{Tensor, Var};
+
+use super::finite::StepAt;
 use crate::bptt::{CarriedState, Truncation};
 use crate::nn::{Output, Sequences, Stack};
-use crate::optim::{Adam, AdamConfig};
+use crate::optim::{Adam, AdamConfig, Clip};
 use crate::{Error, Result};
 
 /// Trains recurrent layers, and what the caller puts behind them, on pieces of a sequence that need not end.
@@ -42,6 +45,7 @@ use crate::{Error, Result};
 /// ```
 pub struct StreamTrainer {
     rnn: Stack,
+    vars: BTreeMap<String, Var>,
     adam: Adam,
     state: CarriedState,
     truncation: Truncation,
@@ -59,7 +63,9 @@ impl StreamTrainer {
         vars: impl IntoIterator<Item = (String, Var)>,
         config: AdamConfig,
     ) -> Result<Self> {
-        let adam = Adam::new(vars, config)?;
+        let vars: Vec<(String, Var)> = vars.into_iter().collect();
+        let adam = Adam::new(vars.clone(), config)?;
+        let vars = vars.into_iter().collect();
         let truncation = Truncation::FULL;
         let rnn = rnn.into();
         if rnn.config().dropout > 0. || rnn.config().recurrent_dropout > 0. {
@@ -72,7 +78,7 @@ impl StreamTrainer {
         if rnn.config().bidirectional {
             return Err(Error::Config("a sequence without end has no backward direction".into()));
         }
-        Ok(Self { rnn, adam, state: CarriedState::new(), truncation, steps: 0 })
+        Ok(Self { rnn, vars, adam, state: CarriedState::new(), truncation, steps: 0 })
     }
 
     /// Cuts gradients within a piece too.
@@ -88,7 +94,8 @@ impl StreamTrainer {
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::DType`] when the piece does not fit the layer or the state,
-    /// [`Error::NotFinite`] when the loss is NaN or infinite: nothing has changed then.
+    /// [`Error::NotFinite`] when the loss, a gradient or the square of one is NaN or infinite, which names
+    /// the weight if one is; as [`Adam::step`]. Nothing has changed then.
     pub fn step(
         &mut self,
         x: &Tensor,
@@ -100,13 +107,16 @@ impl StreamTrainer {
         }
         let Output { outputs, state } = self.rnn.forward(sequences)?;
         let loss = loss(&outputs)?;
-        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        if !value.is_finite() {
-            let batch = self.adam.step_count() as usize + 1;
-            let what = "the loss".into();
-            return Err(Error::NotFinite { what, step: self.adam.step_count(), epoch: 1, batch });
-        }
-        self.adam.step(&loss.backward()?)?;
+        let step = self.adam.step_count();
+        let at = StepAt { step, epoch: 1, batch: (step as usize).saturating_add(1) };
+        let checked = || -> Result<_> {
+            let value = at.loss(&loss)?;
+            let mut grads = loss.backward()?;
+            at.gradients(&self.adam, &self.vars, &mut grads, Clip::None)?;
+            Ok((value, grads))
+        };
+        let (value, grads) = checked().map_err(|error| at.cause(error, &self.vars))?;
+        self.adam.step_checked(&grads)?;
         self.state.carry(&state);
         self.steps += x.dim(1)? as u64;
         Ok(value)

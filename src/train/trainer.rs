@@ -4,13 +4,12 @@ use std::ops::Range;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::DType;
 
 use super::average::Average;
+use super::finite::StepAt;
 use super::schedule::Progress;
 use super::{Classification, EpochMetrics, Position, Task, TrainerConfig, PLATEAU_EPOCHS};
 use crate::data::batches::{array_split, batch_count};
-use crate::optim::clip::{clip, Found};
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::device::is_for_cpu_kernels;
 use crate::rng::{Purpose, Stream};
@@ -115,8 +114,8 @@ impl<T: Task> Trainer<T> {
     /// Makes the next optimizer step, or ends the epoch whose batches are all done.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when a loss or a gradient is NaN or infinite: nothing has changed then; it names the
-    /// weight if one is, since the step before. On a device gradients are looked at where they are to be cut;
+    /// [`Error::NotFinite`] when a loss, a gradient or the square of one is NaN or infinite: nothing has changed
+    /// then; it names the weight if one is, since the step before. On a device gradients are looked at where they are to be cut;
     /// elsewhere the next loss tells. [`Error::Candle`] when Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
         if self.is_done() {
@@ -154,7 +153,7 @@ impl<T: Task> Trainer<T> {
         self.check_gradients(&mut grads).map_err(|error| self.cause(error))?;
         self.dropout = dropout;
         self.adam.config.learning_rate = self.learning_rate(self.adam.step_count());
-        self.adam.step(&grads)?;
+        self.adam.step_checked(&grads)?;
         if let Some(average) = &mut self.average {
             average.update(self.adam.step_count(), self.task.vars())?;
         }
@@ -198,10 +197,7 @@ impl<T: Task> Trainer<T> {
             let weight = part.examples as f64 / examples as f64;
             let grads =
                 if parts.len() == 1 { loss.backward() } else { (&loss * weight)?.backward() }?;
-            let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            if !loss.is_finite() {
-                return Err(self.not_finite("the loss", self.position.batch + 1));
-            }
+            let loss = self.at(self.position.batch + 1).loss(&loss)?;
             mean += weight * loss;
             match &mut sum {
                 None => sum = Some(grads),
@@ -231,13 +227,8 @@ impl<T: Task> Trainer<T> {
         if self.config.clip == Clip::None && !self.task.device().is_cpu() {
             return Ok(());
         }
-        match clip(self.task.vars().iter(), grads, self.config.clip)? {
-            Found::Norm(_) => Ok(()),
-            Found::NotFinite(name) => {
-                let what = format!("the gradient of {name}");
-                Err(self.not_finite(&what, self.position.batch + 1))
-            }
-        }
+        let at = self.at(self.position.batch + 1);
+        at.gradients(&self.adam, self.task.vars(), grads, self.config.clip)
     }
 
     /// The step size of the step of this epoch that `step` steps come before.
@@ -269,6 +260,11 @@ impl<T: Task> Trainer<T> {
     pub fn is_done(&self) -> bool {
         let is_tired = |patience| self.position.waited >= patience;
         self.position.epoch >= self.config.epochs || self.config.patience.is_some_and(is_tired)
+    }
+
+    /// The optimizer.
+    pub fn adam(&self) -> &Adam {
+        &self.adam
     }
 
     /// Where the trainer is.
@@ -393,11 +389,10 @@ impl<T: Task> Trainer<T> {
     }
 
     pub(super) fn not_finite(&self, what: &str, batch: usize) -> Error {
-        Error::NotFinite {
-            what: what.to_string(),
-            step: self.adam.step_count(),
-            epoch: self.position.epoch + 1,
-            batch,
-        }
+        self.at(batch).not_finite(what)
+    }
+
+    fn at(&self, batch: usize) -> StepAt {
+        StepAt { step: self.adam.step_count(), epoch: self.position.epoch + 1, batch }
     }
 }

@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::cell::RecurrentCell;
-use super::init::{init_stack, Init, VarSink};
+use super::init::{full_name, init_stack, take, Init, VarSink};
 use crate::recurrence::plan::Word;
 use crate::recurrence::{device, rnn_sequence, Outputs, State, Unroll, Weights};
 use crate::rng::Stream;
@@ -62,18 +62,15 @@ impl Stack {
     /// Takes the weights from `vb` under PyTorch's names, see [`StackConfig::parameters`]. Tanh and
     /// relu have a `bias_hh` too if it is there.
     ///
-    /// Where `vb` makes variables that are not there, as that of a fresh `VarMap` does, they are uniform
-    /// in ±1/√H, from Candle's generator, which has no seed on the CPU: [`init`](Self::init) has one,
-    /// and the choice.
+    /// All must be there: a builder that makes what it lacks, as Candle's of a fresh `VarMap` does, would
+    /// draw it from a generator that has no seed on the CPU. [`init`](Self::init) makes weights.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that do not hold, [`Error::Candle`] when a tensor is missing or
-    /// has another shape.
+    /// [`Error::Config`] for settings that do not hold, [`Error::Weight`] when a tensor is missing,
+    /// [`Error::Candle`] when it has another shape, [`Error::DType`] unless all are `f32` or all `f64`.
     pub fn new(config: StackConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let shapes = config.parameters();
-        let limit = 1. / (config.hidden_size as f64).sqrt();
-        let fresh = candle_nn::Init::Uniform { lo: -limit, up: limit };
         let layers = (0..config.num_layers).map(|layer| {
             let directions = (0..config.directions()).map(|direction| {
                 let find = |name: &str| {
@@ -81,40 +78,58 @@ impl Stack {
                     shapes.iter().find(|(found, _)| *found == name)
                 };
                 let get = |name: &str| match find(name) {
-                    Some((name, shape)) => {
-                        vb.get_with_hints(shape.as_slice(), name, fresh).map(Some)
-                    }
+                    Some((name, shape)) => take(&vb, shape, name).map(Some),
                     None => Ok(None),
                 };
                 let need = |name: &str| match get(name)? {
                     Some(tensor) => Ok(tensor),
                     None => Err(Error::Config(format!("a layer has no {name}"))),
                 };
+                let [w_ih, w_hh, b_ih] = [need("weight_ih")?, need("weight_hh")?, need("bias_ih")?];
                 let mut b_hh = get("bias_hh")?;
                 let second = weight_name("bias_hh", layer, direction);
                 if !config.cell.has_two_biases() && vb.contains_tensor(&second) {
                     let rows = config.cell.gates() * config.hidden_size;
                     b_hh = Some(vb.get(rows, &second)?);
                 }
-                Ok(Weights {
-                    w_ih: need("weight_ih")?,
-                    w_hh: need("weight_hh")?,
-                    b_ih: need("bias_ih")?,
-                    b_hh,
-                    w_hr: get("weight_hr")?,
-                })
+                Ok(Weights { w_ih, w_hh, b_ih, b_hh, w_hr: get("weight_hr")? })
             });
             Ok(Layer::new(directions.collect::<Result<_>>()?))
         });
-        Ok(Self { config, layers: layers.collect::<Result<_>>()? })
+        let stack = Self { config, layers: layers.collect::<Result<_>>()? };
+        stack.check_dtypes(&vb)?;
+        Ok(stack)
+    }
+
+    /// Checks that all weights have one dtype, with which the stack can be run.
+    fn check_dtypes(&self, vb: &VarBuilder) -> Result<()> {
+        for (index, layer) in self.layers.iter().enumerate() {
+            for (direction, weights) in layer.directions.iter().enumerate() {
+                for (name, tensor) in named_weights(weights, index, direction) {
+                    let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
+                        "f32 or f64 (convert it with to_dtype)"
+                    } else if tensor.dtype() != self.dtype() {
+                        "of the first weight's dtype (convert it with to_dtype)"
+                    } else {
+                        continue;
+                    };
+                    return Err(Error::DType {
+                        op: "stack",
+                        tensor: full_name(vb, &name),
+                        expected,
+                        actual: tensor.dtype().as_str().into(),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Puts initial weights into `vars`, behind `prefix` and a dot if it is not empty, and builds on
     /// them: an optimizer that changes the variables changes this stack.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that do not hold, [`Error::Candle`] when a tensor cannot be
-    /// made.
+    /// [`Error::Config`] for settings that do not hold; as [`init_stack`].
     pub fn init(
         config: StackConfig,
         init: Init,
@@ -124,26 +139,25 @@ impl Stack {
     ) -> Result<Self> {
         config.check()?;
         init_stack(&config, init, rng, vars, prefix)?;
-        let vb = vars.builder();
-        Self::new(config, if prefix.is_empty() { vb } else { vb.pp(prefix) })
+        Self::new(config, vars.layer_builder(prefix))
     }
 
     /// The same weights as variables of their own in `vars`, behind `prefix` and a dot if it is not
     /// empty, and a stack on them: to train on with weights from elsewhere.
     ///
     /// # Errors
-    /// [`Error::Candle`] when a tensor cannot be copied.
+    /// As [`init_stack`].
     pub fn to_vars(&self, vars: &VarSink, prefix: &str) -> Result<Self> {
+        let mut tensors = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             for (direction, weights) in layer.directions.iter().enumerate() {
-                for (name, tensor) in named_weights(weights, index, direction) {
-                    let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-                    vars.put_tensor(name, tensor)?;
-                }
+                tensors.extend(named_weights(weights, index, direction));
             }
         }
-        let vb = vars.builder();
-        Self::new(self.config, if prefix.is_empty() { vb } else { vb.pp(prefix) })
+        let names = vars.new_names(prefix, tensors.iter().map(|(name, _)| name))?;
+        let tensors = tensors.into_iter().map(|(_, tensor)| tensor.clone());
+        vars.insert_all(names.into_iter().zip(tensors).collect())?;
+        Self::new(self.config, vars.layer_builder(prefix))
     }
 
     /// Runs the stack over a batch of sequences.

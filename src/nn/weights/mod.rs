@@ -19,8 +19,8 @@
 //! direction candle-nn takes the names alone (`_reverse`): it does not turn the sequence round, a
 //! bidirectional stack does.
 //!
-//! Of layers without biases (`default_no_bias`), a file lacks names that a stack asks for: that is an
-//! error. A `VarMap` makes them, as zeros, which are trained from then on.
+//! Of layers without biases (`default_no_bias`), a file or a `VarMap` lacks names that a stack asks for:
+//! that is an error. `VarSink::insert` puts zeros there, which are trained from then on.
 
 mod keras;
 mod pytorch;

@@ -1,0 +1,296 @@
+//! The dense layer.
+
+use candle_core::{DType, Module, Tensor};
+use candle_nn::VarBuilder;
+
+use super::init::{init_dense, take, Init, VarSink};
+use crate::recurrence::dense;
+use crate::rng::Stream;
+use crate::{Error, Result};
+
+/// The sizes of a [`Dense`] layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenseConfig {
+    /// The number of features of the input, I.
+    pub input_size: usize,
+    /// The number of features of the output, O.
+    pub output_size: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl DenseConfig {
+    /// With a bias.
+    pub fn new(input_size: usize, output_size: usize) -> Self {
+        Self { input_size, output_size, bias: true }
+    }
+
+    fn check(&self) -> Result<()> {
+        let sizes = [("input_size", self.input_size), ("output_size", self.output_size)];
+        match sizes.into_iter().find(|(_, size)| *size == 0) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::Config(format!("{name} must be at least 1, got 0"))),
+        }
+    }
+}
+
+/// A dense layer: `y = W x + b`, with the weights of `torch.nn.Linear`.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::VarMap;
+/// use candle_rnn::nn::{init::VarSink, Dense, DenseConfig, Init};
+/// use candle_rnn::rng::{Purpose, Stream};
+/// # fn main() -> candle_rnn::Result<()> {
+/// let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let head = Dense::init(DenseConfig::new(8, 3), Init::Glorot, rng, &sink, "head")?;
+/// let h = Tensor::ones((4, 10, 8), DType::F32, &Device::Cpu)?;
+/// assert_eq!(head.forward(&h)?.dims(), [4, 10, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[doc(alias = "Linear")]
+pub struct Dense {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Dense {
+    /// Takes the weights from `vb` under PyTorch's names: `weight` `(O, I)` and, if there is one, `bias`
+    /// `(O,)`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a size of 0, [`Error::Weight`] when a tensor is missing, [`Error::Candle`] when
+    /// it has another shape.
+    pub fn new(config: DenseConfig, vb: VarBuilder) -> Result<Self> {
+        config.check()?;
+        let DenseConfig { input_size, output_size, bias } = config;
+        let weight = take(&vb, &[output_size, input_size], "weight")?;
+        let bias = if bias { Some(take(&vb, &[output_size], "bias")?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    /// Puts initial weights into `vars`, behind `prefix` and a dot if it is not empty, and builds on them:
+    /// those of [`init_linear`](super::init::init_linear).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and as [`init_stack`](super::init::init_stack).
+    pub fn init(
+        config: DenseConfig,
+        init: Init,
+        rng: &mut Stream,
+        vars: &VarSink,
+        prefix: &str,
+    ) -> Result<Self> {
+        config.check()?;
+        let DenseConfig { input_size, output_size, bias } = config;
+        init_dense([output_size, input_size], bias, init, rng, vars, prefix)?;
+        Self::new(config, vars.layer_builder(prefix))
+    }
+
+    /// The product of the last dimension with the weight, and the bias.
+    ///
+    /// - `x`: `(.., I)`
+    /// - returns `(.., O)`
+    ///
+    /// On the CPU one fused op, [`recurrence::dense`](crate::recurrence::dense), where there are at least
+    /// as many rows as outputs, up to 1,024 of these; else, and on devices, Candle's product.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do, [`Error::Candle`] when Candle
+    /// fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        if x.dims().last() != Some(&inputs) {
+            return Err(Error::Shape {
+                op: "dense",
+                tensor: "x",
+                expected: format!("(.., {inputs})"),
+                actual: x.dims().to_vec(),
+            });
+        }
+        if x.dtype() != self.weight.dtype() {
+            return Err(Error::DType {
+                op: "dense",
+                tensor: "x".into(),
+                expected: "of the weight's dtype",
+                actual: x.dtype().as_str().into(),
+            });
+        }
+        let rows = x.elem_count() / inputs;
+        let shape = [&x.dims()[..x.rank() - 1], &[outputs]].concat();
+        if rows == 0 {
+            return Ok(Tensor::zeros(shape, x.dtype(), x.device())?);
+        }
+        let x = x.reshape((rows, inputs))?;
+        // The op packs the weights and keeps that for backward: no more than x and y are then.
+        let is_fused = x.device().is_cpu()
+            && self.weight.device().is_cpu()
+            && matches!(x.dtype(), DType::F32 | DType::F64)
+            && outputs <= rows.min(1024);
+        let y = match &self.bias {
+            Some(bias) if is_fused => dense(&x, &self.weight, bias)?,
+            None if is_fused => {
+                dense(&x, &self.weight, &Tensor::zeros(outputs, x.dtype(), x.device())?)?
+            }
+            Some(bias) => x.matmul(&self.weight.t()?)?.broadcast_add(bias)?,
+            None => x.matmul(&self.weight.t()?)?,
+        };
+        Ok(y.reshape(shape)?)
+    }
+
+    /// The weight, `(O, I)`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias, `(O,)`, if there is one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+}
+
+impl Module for Dense {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Dense::forward(self, x).map_err(to_candle)
+    }
+}
+
+/// An error of this crate as one of Candle's, whose traits have no other.
+pub(super) fn to_candle(error: Error) -> candle_core::Error {
+    match error {
+        Error::Candle(error) => error,
+        error => candle_core::Error::Msg(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+    use candle_core::{Device, Var};
+    use candle_nn::VarMap;
+
+    /// Holds the gradients of a loss in `f64` to central differences, number by number.
+    pub(in super::super) fn check_gradients(sink: &VarSink, loss: impl Fn() -> Tensor) {
+        const STEP: f64 = 1e-5;
+        let grads = loss().backward().unwrap();
+        for (name, var) in sink.named().unwrap() {
+            let found = grads.get(&var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let start = var.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            for index in 0..start.len() {
+                let at = |change: f64| {
+                    let mut values = start.clone();
+                    values[index] += change;
+                    let values = Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap();
+                    var.set(&values).unwrap();
+                    loss().to_scalar::<f64>().unwrap()
+                };
+                let expected = (at(STEP) - at(-STEP)) / (2. * STEP);
+                at(0.);
+                let tolerance = 1e-6 * expected.abs().max(1.);
+                let off = (found[index] - expected).abs();
+                assert!(off <= tolerance, "{name}[{index}]: {} {expected}", found[index]);
+            }
+        }
+    }
+
+    fn sink(dtype: DType) -> VarSink {
+        VarSink::new(&VarMap::new(), dtype, &Device::Cpu)
+    }
+
+    fn layer(config: DenseConfig, sink: &VarSink, prefix: &str) -> Dense {
+        Dense::init(config, Init::Pytorch, &mut Stream::new(3, Purpose::Init), sink, prefix)
+            .unwrap()
+    }
+
+    #[test]
+    fn values_are_the_sums_for_any_rank_and_number_of_rows() {
+        for bias in [false, true] {
+            let sink = sink(DType::F64);
+            let dense = layer(DenseConfig { bias, ..DenseConfig::new(3, 4) }, &sink, "");
+            assert_eq!(sink.named().unwrap().len(), if bias { 2 } else { 1 });
+            let weight = dense.weight().to_vec2::<f64>().unwrap();
+            let b = match dense.bias() {
+                Some(bias) => bias.to_vec1::<f64>().unwrap(),
+                None => vec![0.; 4],
+            };
+            // Fewer rows than outputs, as many, and more.
+            for shape in [vec![3], vec![2, 3], vec![4, 3], vec![5, 2, 3], vec![2, 3, 2, 3]] {
+                let count: usize = shape.iter().product();
+                let x: Vec<f64> = (0..count).map(|i| (i as f64).sin()).collect();
+                let tensor = Tensor::from_slice(&x, shape.clone(), &Device::Cpu).unwrap();
+                let y = dense.forward(&tensor).unwrap();
+                assert_eq!(y.dims(), [&shape[..shape.len() - 1], &[4]].concat());
+                let y = y.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                for (row, x) in x.chunks(3).enumerate() {
+                    for unit in 0..4 {
+                        let sum: f64 = (0..3).map(|i| x[i] * weight[unit][i]).sum();
+                        let off = (y[row * 4 + unit] - sum - b[unit]).abs();
+                        assert!(off <= 1e-14, "{shape:?}: {off:e}");
+                    }
+                }
+            }
+            let none = Tensor::zeros((0, 3), DType::F64, &Device::Cpu).unwrap();
+            assert_eq!(Module::forward(&dense, &none).unwrap().dims(), [0, 4]);
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() {
+        for (rows, bias) in [(2, true), (9, true), (2, false), (9, false)] {
+            let sink = sink(DType::F64);
+            let dense = layer(DenseConfig { bias, ..DenseConfig::new(3, 4) }, &sink, "head");
+            let x: Vec<f64> = (0..rows * 3).map(|i| (i as f64).sin()).collect();
+            let x = Tensor::from_vec(x, (rows, 1, 3), &Device::Cpu).unwrap();
+            let x = sink.insert("x", &x).unwrap();
+            check_gradients(&sink, || {
+                let y = dense.forward(x.as_tensor()).unwrap();
+                y.powf(3.).unwrap().sum_all().unwrap()
+            });
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_bits_that_init_linear_gives() {
+        let (first, second, linear) = (sink(DType::F32), sink(DType::F32), sink(DType::F32));
+        for init in [Init::Glorot, Init::Orthogonal, Init::Identity, Init::Pytorch] {
+            let config = DenseConfig::new(5, 4);
+            let rng = || Stream::new(7, Purpose::Init);
+            let prefix = init.name();
+            Dense::init(config, init, &mut rng(), &first, prefix).unwrap();
+            Dense::init(config, init, &mut rng(), &second, prefix).unwrap();
+            super::super::init::init_linear(5, 4, init, &mut rng(), &linear, prefix).unwrap();
+        }
+        let bits = |sink: &VarSink| {
+            let bits = |(name, var): (String, Var)| {
+                (name, var.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            };
+            sink.named().unwrap().into_iter().map(bits).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(&first), bits(&second));
+        assert_eq!(bits(&first), bits(&linear));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_that_names_it() {
+        let sink = sink(DType::F32);
+        let dense = layer(DenseConfig::new(3, 4), &sink, "head");
+        let x = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
+        let text = |x: Tensor| dense.forward(&x).unwrap_err().to_string();
+        assert!(text(x(&[2, 4], DType::F32)).contains("(.., 3)"));
+        assert!(text(x(&[], DType::F32)).contains("(.., 3)"));
+        assert!(text(x(&[2, 3], DType::F64)).contains("the weight's dtype"));
+        for (config, named) in
+            [(DenseConfig::new(0, 4), "input_size"), (DenseConfig::new(4, 0), "output_size")]
+        {
+            let error = Dense::new(config, sink.builder()).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let missing = Dense::new(DenseConfig::new(3, 4), sink.builder().pp("other"));
+        let error = missing.unwrap_err().to_string();
+        assert!(error.contains("other.weight") && error.contains("init"), "{error}");
+    }
+}
