@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::nn::dropout::{check_probability, dropout};
 use crate::nn::init::{init_linear, VarSink};
 use crate::nn::pool::mean_max;
-use crate::nn::{Init, Sequences, Stack, StackConfig};
+use crate::nn::{weights, Init, Sequences, Stack, StackConfig};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::Stream;
 use crate::{Error, Result};
@@ -175,15 +175,17 @@ impl SequenceClassifier {
     /// [`Readout::All`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes out of range, [`Error::Candle`] when a tensor is missing or has
+    /// [`Error::Config`] for sizes out of range, [`Error::Weight`] for a tensor that is missing or has
     /// another shape.
     pub fn new(config: &ClassifierConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let (units, classes) = (config.features(), config.num_classes);
         let rnn = Stack::new(config.rnn(), vb.pp("rnn"))?;
         let head = vb.pp("head");
-        let head =
-            Linear::new(head.get((classes, units), "weight")?, Some(head.get(classes, "bias")?));
+        let fresh = candle_nn::Init::default();
+        let weight = weights::get(&head, &[classes, units], "weight", fresh)?;
+        let bias = weights::get(&head, &[classes], "bias", fresh)?;
+        let head = Linear::new(weight, Some(bias));
         let (dropout, readout) = (config.dropout, config.readout);
         Ok(Self { rnn, dropout, readout, head, packed_head: None })
     }

@@ -60,20 +60,27 @@ pub struct Stack {
 
 impl Stack {
     /// Takes the weights from `vb` under PyTorch's names, see [`StackConfig::parameters`]. Tanh and
-    /// relu have a `bias_hh` too if it is there.
+    /// relu have a `bias_hh` too if it is there. Where `vb` has all weights and no bias at all, as of
+    /// layers with `bias=False`, the biases are zeros.
     ///
     /// Where `vb` makes variables that are not there, as that of a fresh `VarMap` does, they are uniform
     /// in ±1/√H, from Candle's generator, which has no seed on the CPU: [`init`](Self::init) has one,
     /// and the choice.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that do not hold, [`Error::Candle`] when a tensor is missing or
+    /// [`Error::Config`] for settings that do not hold, [`Error::Weight`] for a tensor that is missing or
     /// has another shape.
     pub fn new(config: StackConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let shapes = config.parameters();
         let limit = 1. / (config.hidden_size as f64).sqrt();
         let fresh = candle_nn::Init::Uniform { lo: -limit, up: limit };
+        let is_bias = |name: &str| name.starts_with("bias_");
+        // Tanh and relu may have a second bias.
+        let has = |name: &str| {
+            vb.contains_tensor(name) || vb.contains_tensor(&name.replace("bias_ih", "bias_hh"))
+        };
+        let has_no_bias = shapes.iter().all(|(name, _)| has(name) != is_bias(name));
         let layers = (0..config.num_layers).map(|layer| {
             let directions = (0..config.directions()).map(|direction| {
                 let find = |name: &str| {
@@ -81,28 +88,31 @@ impl Stack {
                     shapes.iter().find(|(found, _)| *found == name)
                 };
                 let get = |name: &str| match find(name) {
-                    Some((name, shape)) => {
-                        vb.get_with_hints(shape.as_slice(), name, fresh).map(Some)
+                    Some((name, shape)) if has_no_bias && is_bias(name) => {
+                        // A builder that makes variables makes these.
+                        match vb.get_with_hints(shape.as_slice(), name, candle_nn::Init::Const(0.))
+                        {
+                            Ok(tensor) => Ok(Some(tensor)),
+                            Err(_) => {
+                                Ok(Some(Tensor::zeros(shape.as_slice(), vb.dtype(), vb.device())?))
+                            }
+                        }
                     }
+                    Some((name, shape)) => super::weights::get(&vb, shape, name, fresh).map(Some),
                     None => Ok(None),
                 };
                 let need = |name: &str| match get(name)? {
                     Some(tensor) => Ok(tensor),
                     None => Err(Error::Config(format!("a layer has no {name}"))),
                 };
-                let mut b_hh = get("bias_hh")?;
+                let (w_ih, w_hh) = (need("weight_ih")?, need("weight_hh")?);
+                let (b_ih, mut b_hh) = (need("bias_ih")?, get("bias_hh")?);
                 let second = weight_name("bias_hh", layer, direction);
                 if !config.cell.has_two_biases() && vb.contains_tensor(&second) {
                     let rows = config.cell.gates() * config.hidden_size;
-                    b_hh = Some(vb.get(rows, &second)?);
+                    b_hh = Some(super::weights::get(&vb, &[rows], &second, fresh)?);
                 }
-                Ok(Weights {
-                    w_ih: need("weight_ih")?,
-                    w_hh: need("weight_hh")?,
-                    b_ih: need("bias_ih")?,
-                    b_hh,
-                    w_hr: get("weight_hr")?,
-                })
+                Ok(Weights { w_ih, w_hh, b_ih, b_hh, w_hr: get("weight_hr")? })
             });
             Ok(Layer { directions: directions.collect::<Result<_>>()?, packed: None })
         });
