@@ -428,7 +428,7 @@ fn layers_without_biases_are_those_of_zeros() -> Result<()> {
 }
 
 #[test]
-fn layers_of_candle_without_biases_are_read_from_the_same_builder() -> Result<()> {
+fn layers_of_candle_without_biases_share_their_builder() -> Result<()> {
     let (inputs, units) = (3, 5);
     let config = candle_rnns::LSTMConfig { b_ih_init: None, b_hh_init: None, ..Default::default() };
     let vars = VarMap::new();

@@ -168,7 +168,7 @@ fn weights_of_half_precision_are_read_and_listed_as_they_are() {
 }
 
 #[test]
-fn weights_whose_names_stand_behind_a_prefix_are_refused_naming_it() {
+fn weights_behind_a_prefix_are_refused_and_the_prefix_is_named() {
     let place = Place::new();
     place.train("run", "");
     let file = place.path("run/model.safetensors");

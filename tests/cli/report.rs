@@ -128,7 +128,8 @@ fn data_that_are_not_known_are_claimed_to_be_no_data_set() {
     let info = place.run("info run").succeeded().stdout;
     place.train("sampled", "");
     let both = place.run("info run sampled").succeeded().stdout;
-    let line = |run: &str| both.lines().find(|line| line.starts_with(run)).unwrap().to_string();
+    let line =
+        |run: &str| both.lines().skip(1).find(|line| line.starts_with(run)).unwrap().to_string();
     assert!(line("run ").contains(" shapes "), "{both}");
     assert!(line("sampled ").contains(" mnist-sample "), "{both}");
     let eval = place.run("eval run").succeeded().stdout;

@@ -336,7 +336,7 @@ fn another_prefix_is_named_whatever_stands_before_the_names() {
 }
 
 #[test]
-fn without_any_bias_all_are_zeros_and_without_some_they_are_named() {
+fn without_biases_all_are_zeros_and_some_missing_are_named() {
     for cell in [Cell::Tanh, Cell::Gru, Cell::Lstm] {
         let config = StackConfig { bidirectional: true, ..two_layers(cell) };
         let mut tensors = dict(&config, "rnn.");
