@@ -48,7 +48,7 @@ fn compare() {
     let data = data(folder.path());
     let config = TrainConfig { epochs: ROUNDS + 1, ..TrainConfig::default() };
     let data_config =
-        DataConfig { dataset: Dataset::Mnist, source: None, sha256: data.fingerprint() };
+        DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: data.fingerprint() };
     let run = RunConfig::new(config.clone(), data_config);
     let mut trainer = Trainer::classifier(&config, data.clone(), &Device::Cpu).unwrap();
     let session = SessionConfig::default();

@@ -149,7 +149,7 @@ fn of_weights(checkpoints: &[[Vec<u8>; 3]]) -> Seeds {
             "wrong-shape-too-large",
             r#""dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]"#,
         ),
-        ("wrong-bool", r#""dtype":"BOOL","shape":[8],"data_offsets":[0,8]"#),
+        ("right-bool", r#""dtype":"BOOL","shape":[8],"data_offsets":[0,8]"#),
     ] {
         seeds.insert(name.into(), tensor(fields));
     }

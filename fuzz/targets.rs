@@ -198,7 +198,7 @@ pub fn settings() -> [TrainConfig; 3] {
 /// A run with these settings.
 pub fn run_of(training: &TrainConfig) -> RunConfig {
     let data = DataConfig {
-        dataset: Dataset::FashionMnist,
+        dataset: Some(Dataset::FashionMnist),
         source: Some("a/folder".into()),
         sha256: "00".repeat(32),
     };

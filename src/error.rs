@@ -94,8 +94,9 @@ pub enum Error {
     /// A GPU, its driver or its memory does not serve.
     #[error("{0}")]
     Device(String),
-    /// Candle refused an operation.
-    #[error(transparent)]
+    /// Candle refused an operation. The text is one line; Candle's own has a backtrace behind it where
+    /// `RUST_BACKTRACE` is set, and this variant's `Debug` has it too.
+    #[error("{}", one_line(.0))]
     Candle(candle_core::Error),
 }
 
@@ -106,6 +107,19 @@ impl From<candle_core::Error> for Error {
             None => Self::Candle(error),
         }
     }
+}
+
+/// What an error of Candle's says, in one line and without its backtrace.
+pub(crate) fn one_line(error: &candle_core::Error) -> String {
+    use candle_core::Error as Candle;
+    let text = match error {
+        Candle::WithBacktrace { inner, .. } => one_line(inner),
+        Candle::WithPath { inner, path } => format!("{}: {}", path.display(), one_line(inner)),
+        Candle::Context { inner, context } => format!("{context}: {}", one_line(inner)),
+        other => other.to_string(),
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 impl Error {
@@ -123,5 +137,26 @@ impl Error {
         action: &'static str,
     ) -> impl FnOnce(std::io::Error) -> Self + 'a {
         move |cause| Self::Io { path: path.to_path_buf(), action, cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Error as Candle;
+
+    use super::Error;
+
+    #[test]
+    fn an_error_of_candle_is_one_line_without_its_backtrace() {
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let inner = Box::new(Candle::CannotFindTensor { path: "rnn.x".into() });
+        let error = Candle::WithBacktrace { inner, backtrace };
+        assert!(error.to_string().lines().count() > 1);
+        let error = error.with_path("model.safetensors").context("while reading");
+        assert_eq!(
+            Error::from(error).to_string(),
+            "while reading: model.safetensors: cannot find tensor rnn.x"
+        );
+        assert_eq!(Error::from(Candle::Msg("one\n  two\n".into())).to_string(), "one; two");
     }
 }

@@ -5,9 +5,9 @@ use candle_nn::{Linear, Module, VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
-use crate::nn::init::{init_linear, take, VarSink};
+use crate::nn::init::{init_linear, VarSink};
 use crate::nn::pool::mean_max;
-use crate::nn::{Init, Sequences, Stack, StackConfig};
+use crate::nn::{weights, Init, Sequences, Stack, StackConfig};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::Stream;
 use crate::{Error, Result};
@@ -175,17 +175,16 @@ impl SequenceClassifier {
     /// [`Readout::All`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes out of range, [`Error::Weight`] when a tensor is missing,
-    /// [`Error::Candle`] when it has another shape.
+    /// [`Error::Config`] for sizes out of range, [`Error::Weight`] for a tensor that is missing or has
+    /// another shape.
     pub fn new(config: &ClassifierConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let (units, classes) = (config.features(), config.num_classes);
         let rnn = Stack::new(config.rnn(), vb.pp("rnn"))?;
         let head = vb.pp("head");
-        let head = Linear::new(
-            take(&head, &[classes, units], "weight")?,
-            Some(take(&head, &[classes], "bias")?),
-        );
+        let weight = weights::get(&head, &[classes, units], "weight")?;
+        let bias = weights::get(&head, &[classes], "bias")?;
+        let head = Linear::new(weight, Some(bias));
         let (dropout, readout) = (config.dropout, config.readout);
         Ok(Self { rnn, dropout, readout, head, packed_head: None })
     }

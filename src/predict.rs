@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let run = folder.path();
 /// # let training = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
-/// # let data = DataConfig { dataset: Dataset::Mnist, source: None, sha256: String::new() };
+/// # let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
 /// # let config = RunConfig::new(training, data);
 /// # let data = Mnist::sample()?;
 /// # Session::open(run, config, data, &Device::Cpu, SessionConfig::default())?

@@ -365,6 +365,91 @@ fn a_weight_that_is_off_by_a_hundredth_and_a_gradient_that_is_missing_are_notice
 }
 
 #[test]
+fn layers_of_half_precision_are_those_of_pytorch_within_it() -> Result<()> {
+    // Half a unit in the last place of each weight, and what 5 steps and 3 layers make of it.
+    for (half, tolerance) in [(DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+        for (cell, count) in CELLS {
+            for_each_case(cell, count, |pytorch| {
+                if pytorch.case.dtype != DType::F32 {
+                    return Ok(());
+                }
+                let convert = |(name, tensor): (&String, &Tensor)| -> Result<_> {
+                    Ok((name.clone(), tensor.detach().to_dtype(half)?))
+                };
+                let tensors = prefixed(&pytorch.weights);
+                let tensors = tensors.iter().map(convert).collect::<Result<BTreeMap<_, _>>>()?;
+                let stack = from_pytorch(*pytorch.stack.config(), &tensors, "rnn.")?;
+                assert_eq!(stack.dtype(), DType::F32);
+                for (name, result) in pytorch.results(&stack)? {
+                    let off = difference(&result, &pytorch.case.computed(name)?)?;
+                    assert!(
+                        is_close(off, tolerance),
+                        "{} {name} {half:?}: {off}",
+                        pytorch.case.name
+                    );
+                }
+                // No more is lost than by the conversion.
+                let widened = tensors.iter().map(|(name, tensor)| -> Result<_> {
+                    Ok((name.clone(), tensor.to_dtype(DType::F32)?))
+                });
+                let widened = widened.collect::<Result<BTreeMap<_, _>>>()?;
+                let widened = from_pytorch(*pytorch.stack.config(), &widened, "rnn.")?;
+                let expected = pytorch.results(&widened)?;
+                for (name, result) in pytorch.results(&stack)? {
+                    assert_eq!(values(&result)?, values(&expected[&name])?, "{name}");
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn layers_without_biases_are_those_of_zeros() -> Result<()> {
+    for (cell, count) in CELLS {
+        for_each_case(cell, count, |pytorch| {
+            let config = *pytorch.stack.config();
+            let mut tensors = prefixed(&pytorch.weights);
+            tensors.retain(|name, _| !name.starts_with("rnn.bias"));
+            let without = pytorch.results(&from_pytorch(config, &tensors, "rnn.")?)?;
+            for (name, shape) in config.parameters().iter().filter(|(n, _)| n.starts_with("bias")) {
+                let zeros = Tensor::zeros(shape.as_slice(), pytorch.case.dtype, &Device::Cpu)?;
+                tensors.insert(format!("rnn.{name}"), zeros);
+            }
+            let zeros = pytorch.results(&from_pytorch(config, &tensors, "rnn.")?)?;
+            for (name, result) in &without {
+                assert_eq!(values(result)?, values(&zeros[name])?, "{name}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn layers_of_candle_without_biases_share_their_builder() -> Result<()> {
+    let (inputs, units) = (3, 5);
+    let config = candle_rnns::LSTMConfig { b_ih_init: None, b_hh_init: None, ..Default::default() };
+    let vars = VarMap::new();
+    let vb = candle_nn::VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    let theirs = candle_rnns::lstm(inputs, units, config, vb.clone())?;
+    assert_eq!(vars.all_vars().len(), 2);
+    let tensors = vars.data().lock().unwrap().clone();
+    let tensors = tensors.into_iter().map(|(name, var)| (name, var.as_tensor().clone()));
+    let file = candle_nn::VarBuilder::from_tensors(tensors.collect(), DType::F32, &Device::Cpu);
+    let x = seeded(&mut Stream::new(6, Purpose::Init), &[3, 6, inputs], 1., DType::F32)?;
+    let expected = candle_outputs(&theirs, &x, false)?;
+    for vb in [file, vb] {
+        let ours = Lstm::new(LstmConfig::new(inputs, units), vb)?;
+        assert_same_in_f32(&ours.forward(x.as_tensor())?.outputs, &expected)?;
+    }
+    // The `VarMap` has made them, to be trained.
+    assert_eq!(vars.all_vars().len(), 4);
+    Ok(())
+}
+
+#[test]
 fn layers_and_every_gradient_are_those_of_keras() -> Result<()> {
     let golden = Golden::read("keras.safetensors")?;
     let cells = [

@@ -4,15 +4,15 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::{DType, Device};
-use candle_nn::VarMap;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
 use candle_rnn::bptt::{LossAt, Truncation};
 use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::data::batches::Gather;
 use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
 use candle_rnn::data::view::View;
 use candle_rnn::model::SequenceClassifier;
-use candle_rnn::nn::Init;
+use candle_rnn::nn::{Init, Lstm, LstmConfig};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
@@ -44,7 +44,7 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
 /// A small run in a folder of its own.
 fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
     let folder = tempfile::tempdir().unwrap();
-    let data = DataConfig { dataset: Dataset::Mnist, source: None, sha256: String::new() };
+    let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
     let run = RunConfig::new(config, data);
     let sample = Mnist::sample().unwrap();
     let opened =
@@ -232,5 +232,32 @@ fn settings_out_of_range_are_refused() {
     ] {
         let made = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu);
         assert!(matches!(made.err(), Some(Error::Config(_))), "{config:?}");
+    }
+}
+
+#[test]
+fn a_missing_tensor_is_one_line_where_backtraces_are_asked_for() {
+    const NAME: &str = "a_missing_tensor_is_one_line_where_backtraces_are_asked_for";
+    if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "1") {
+        // Whether there are backtraces is read once in a process.
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", NAME]).env("RUST_BACKTRACE", "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let empty = || VarBuilder::from_tensors(Default::default(), DType::F32, &Device::Cpu);
+    let candle = empty().get(3, "x").unwrap_err();
+    assert!(candle.to_string().lines().count() > 1, "{candle}");
+    let errors = [
+        candle_rnn::Error::from(candle).to_string(),
+        Lstm::new(LstmConfig::new(3, 4), empty()).unwrap_err().to_string(),
+        candle_rnn::Error::from(
+            Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap().dims2().unwrap_err(),
+        )
+        .to_string(),
+    ];
+    for error in errors {
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::data::mnist::Dataset;
+use crate::data::known::Known;
+use crate::data::mnist::{Dataset, Mnist};
 use crate::model::ClassifierConfig;
 use crate::train::TrainConfig;
 use crate::{Error, Result};
@@ -32,12 +33,21 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// The name of the data set.
-    pub dataset: Dataset,
+    /// The data set, where `sha256` is that of one that is known, or of the sample; `None` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Dataset>,
     /// `sample` or a folder, as given with `--data`; the user's cache folder if `None`.
     pub source: Option<PathBuf>,
     /// SHA-256 over all pixels and labels.
     pub sha256: String,
+}
+
+impl DataConfig {
+    /// Of data that were loaded from `source`: what they are follows from their fingerprint.
+    pub fn new(data: &Mnist, source: Option<PathBuf>) -> Self {
+        let sha256 = data.fingerprint();
+        Self { dataset: Known::of(&sha256).map(Known::dataset), source, sha256 }
+    }
 }
 
 impl RunConfig {
@@ -76,9 +86,9 @@ impl RunConfig {
     /// these names.
     pub(super) fn differences(&self, other: &Self, names: (&str, &str)) -> String {
         let relevant = |config: &Self| {
-            // Where the data lie and which version wrote them makes no other model.
+            // What the data are called, where they lie and which version wrote them makes no other model.
             serde_json::json!({
-                "data": { "dataset": config.data.dataset, "sha256": config.data.sha256 },
+                "data": { "sha256": config.data.sha256 },
                 "training": config.training,
             })
         };

@@ -259,7 +259,8 @@ impl RunDir {
             return Err(Error::checkpoint(&folder, reason));
         }
         let epochs = fs::read(self.path.join(METRICS)).unwrap_or_default();
-        let epochs = epochs.iter().filter(|byte| **byte == b'\n').count();
+        let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+        let epochs = epochs.split(|byte| *byte == b'\n').filter(|line| !is_blank(line)).count();
         let is_trained = self.path.join(CARD).exists() || (self.has_model() && !folder.exists());
         if epochs > 1 || is_trained {
             let reason =
@@ -411,19 +412,42 @@ pub fn read_settings(run: &Path) -> Result<Option<crate::settings::Settings>> {
 
 /// Reads the metrics of a run's epochs; of one of its checkpoints, which has none of its own: nothing.
 ///
+/// Blank lines are left out, and so is a last line that was not written to its end: see
+/// [`read_metrics_and_cut`].
+///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
 pub fn read_metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
+    Ok(read_metrics_and_cut(run)?.0)
+}
+
+/// As [`read_metrics`]; and the error that says which line was left out because the file ends in it.
+///
+/// # Errors
+/// As [`read_metrics`].
+pub fn read_metrics_and_cut(run: &Path) -> Result<(Vec<EpochMetrics>, Option<Error>)> {
     if run_of_checkpoint(run).is_some() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let path = run.join(METRICS);
     let text = fs::read_to_string(&path).map_err(Error::io(&path, "read the file"))?;
-    let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|error| Error::checkpoint(&path, format!("line {}: {error}", index + 1)))
-    };
-    text.lines().enumerate().map(parse).collect()
+    let (mut history, mut cut) = (Vec::new(), None);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match serde_json::from_str(line) {
+            Ok(metrics) => history.push(metrics),
+            Err(error) if error.is_eof() && !line.ends_with('\n') => {
+                let reason = format!("line {} is not whole: the file ends in it", index + 1);
+                cut = Some(Error::checkpoint(&path, reason));
+            }
+            Err(error) => {
+                return Err(Error::checkpoint(&path, format!("line {}: {error}", index + 1)))
+            }
+        }
+    }
+    Ok((history, cut))
 }
 
 /// Reads the weights of a run with this configuration; those of one of its checkpoints are held to its sums.

@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
-use super::{durable, weights};
+use super::durable;
+use super::weights::{self, WeightFile};
 use crate::optim::adam::AdamState;
 use crate::train::{EpochMetrics, Position, TrainerState};
 use crate::{Error, Result};
@@ -100,11 +101,11 @@ impl Checkpoint {
             return Err(Error::checkpoint(path, reason));
         }
         let RunConfig { model, training, .. } = config;
-        let model_path = path.join(MODEL);
-        let weights = weights::parse(&model_path, &weights)?;
-        let weights = weights::fit(&model_path, weights, model, training.dtype.dtype())?;
+        let weights = WeightFile::parse(&path.join(MODEL), weights)?;
+        let weights = weights::fit(&weights, model, training.dtype.dtype())?;
+        let training_state = WeightFile::parse(&path.join(TRAINING_STATE), training_state)?;
         let (mut moments, mut last) = (BTreeMap::new(), BTreeMap::new());
-        for (name, tensor) in weights::parse(&path.join(TRAINING_STATE), &training_state)? {
+        for (name, tensor) in training_state.all()? {
             match name.strip_prefix(LAST) {
                 Some(name) => last.insert(name.to_string(), tensor),
                 None => moments.insert(name.strip_prefix(ADAM).unwrap_or(&name).into(), tensor),

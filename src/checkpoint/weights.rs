@@ -1,13 +1,15 @@
 //! Safetensors files of weights, under PyTorch's names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
+use safetensors::tensor::{TensorInfo as Entry, TensorView};
+use safetensors::{Dtype, SafeTensors};
 
 use crate::model::ClassifierConfig;
+use crate::nn::weights::prefixes;
 use crate::{Error, Result};
 
 /// The bytes of a safetensors file with these tensors. Equal tensors are equal bytes: names are
@@ -38,84 +40,202 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     super::durable::write(path, &serialize(tensors)?)
 }
 
-/// All tensors of a safetensors file, on the CPU.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged or holds numbers
-/// that Candle cannot read.
-pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    parse(path, &std::fs::read(path).map_err(Error::io(path, "read the file"))?)
+/// What the header of a safetensors file says of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The tensor's name.
+    pub name: String,
+    /// The tensor's shape.
+    pub shape: Vec<usize>,
+    /// The element type, by the format's own name in lower case: `f32`, `bf16`, `bool`, `f8_e4m3`, ..
+    pub dtype: String,
 }
 
-/// As [`read`], of a file's content; `path` is for the error.
-pub(crate) fn parse(path: &Path, content: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        Error::checkpoint(path, format!("not a whole safetensors file: {error}"))
-    };
-    let tensors = SafeTensors::deserialize(content).map_err(|error| damaged(&error))?;
-    tensors
-        .iter()
-        .map(|(name, view)| {
+impl TensorInfo {
+    /// The number of elements.
+    pub fn elem_count(&self) -> usize {
+        if self.shape.contains(&0) {
+            return 0;
+        }
+        self.shape.iter().product()
+    }
+}
+
+/// A safetensors file in memory. Its header is checked as a whole; a tensor is read when it is asked
+/// for.
+///
+/// Candle reads `u8`, `u16` (as `u32`), `u32`, `i16`, `i32`, `i64`, `f8_e4m3`, `f16`, `bf16`, `f32` and
+/// `f64`. The format has more: a tensor of another type is listed, and is an error where it is asked for.
+#[derive(Clone, Debug)]
+pub struct WeightFile {
+    path: PathBuf,
+    content: Vec<u8>,
+    /// Where the tensors' bytes begin in `content`.
+    data: usize,
+    tensors: BTreeMap<String, Entry>,
+}
+
+impl WeightFile {
+    /// Reads a file, of which every tensor may be asked for.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::parse(path, std::fs::read(path).map_err(Error::io(path, "read the file"))?)
+    }
+
+    /// As [`open`](Self::open), of a file's content; `path` is for errors.
+    pub(crate) fn parse(path: &Path, content: Vec<u8>) -> Result<Self> {
+        let damaged = |error: &dyn std::fmt::Display| {
+            Error::checkpoint(path, format!("not a whole safetensors file: {error}"))
+        };
+        let (header, metadata) =
+            SafeTensors::read_metadata(&content).map_err(|error| damaged(&error))?;
+        let mut tensors = BTreeMap::new();
+        for (name, entry) in metadata.tensors() {
             // Of an empty tensor the format lets the other sizes be anything; Candle multiplies them.
-            let sizes = view.shape().iter().filter(|size| **size != 0);
+            let sizes = entry.shape.iter().filter(|size| **size != 0);
             if sizes.copied().try_fold(1, usize::checked_mul).is_none() {
-                let shape = view.shape();
+                let shape = &entry.shape;
                 return Err(damaged(&format!("{name} has the impossible shape {shape:?}")));
             }
-            let tensor = view.load(&Device::Cpu).map_err(|error| damaged(&error))?;
-            if is_opaque(tensor.dtype()) {
-                let dtype = tensor.dtype().as_str();
-                let reason = format!("{name} is {dtype}, numbers that candle cannot read");
-                return Err(Error::checkpoint(path, reason));
-            }
-            Ok((name.to_string(), tensor))
+            tensors.insert(name, entry.clone());
+        }
+        // The header's own length stands before it.
+        let data = size_of::<u64>() + header;
+        Ok(Self { path: path.to_path_buf(), content, data, tensors })
+    }
+
+    /// All tensors of the file, whatever their types, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = TensorInfo> + '_ {
+        self.tensors.iter().map(|(name, entry)| TensorInfo {
+            name: name.clone(),
+            shape: entry.shape.clone(),
+            dtype: name_of(entry.dtype),
         })
-        .collect()
+    }
+
+    /// Reads a tensor to the CPU; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when Candle cannot read the tensor's type, which it names.
+    pub fn get(&self, name: &str) -> Result<Option<Tensor>> {
+        let Some(entry) = self.tensors.get(name) else { return Ok(None) };
+        if !is_readable(entry.dtype) {
+            let dtype = name_of(entry.dtype);
+            let reason = format!("{name} is {dtype}, a type that candle cannot read");
+            return Err(Error::checkpoint(&self.path, reason));
+        }
+        let (start, end) = entry.data_offsets;
+        let bytes = &self.content[self.data + start..self.data + end];
+        let view = TensorView::new(entry.dtype, entry.shape.clone(), bytes);
+        let damaged = |error: &dyn std::fmt::Display| {
+            Error::checkpoint(&self.path, format!("{name} cannot be read: {error}"))
+        };
+        let view = view.map_err(|error| damaged(&error))?;
+        let tensor = view.load(&Device::Cpu).map_err(|error| damaged(&Error::Candle(error)))?;
+        Ok(Some(tensor))
+    }
+
+    /// Reads all tensors.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), of the first that Candle cannot read.
+    pub(crate) fn all(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.read(|_| true)
+    }
+
+    /// Reads the tensors of the types that are asked for.
+    fn read(&self, is_asked: impl Fn(Dtype) -> bool) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = BTreeMap::new();
+        for name in self.tensors.iter().filter(|(_, e)| is_asked(e.dtype)).map(|(name, _)| name) {
+            if let Some(tensor) = self.get(name)? {
+                tensors.insert(name.clone(), tensor);
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// The names of all tensors, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
 }
 
-/// The weights of a model: exactly those that `config` asks for.
+/// A tensor's type by the format's own name, in lower case.
+fn name_of(dtype: Dtype) -> String {
+    format!("{dtype:?}").to_lowercase()
+}
+
+/// Whether Candle reads tensors of this type.
+fn is_readable(dtype: Dtype) -> bool {
+    // It makes `u32` of `u16`, of which it has no tensors.
+    dtype == Dtype::U16 || DType::try_from(dtype).is_ok_and(|dtype| !is_opaque(dtype))
+}
+
+/// The tensors of a safetensors file, on the CPU.
 ///
-/// `rnn.bias_hh_l0` and its like, which PyTorch keeps and this crate does not for tanh and relu, are
-/// added to `rnn.bias_ih_l0` and its like.
+/// Tensors of types that Candle cannot read, such as `bool`, are left out: a [`WeightFile`] lists them,
+/// and names the type of one that is asked for.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is damaged.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    WeightFile::open(path)?.read(is_readable)
+}
+
+/// The weights of a model: exactly those that `config` asks for, in `dtype`.
+///
+/// `f16` and `bf16` are converted. `rnn.bias_hh_l0` and its like, which PyTorch keeps and this crate does
+/// not for tanh and relu, are added to `rnn.bias_ih_l0` and its like. Where the recurrent layers have no
+/// bias at all, as those of `bias=False`, their biases are zeros.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read; [`Error::Checkpoint`] when it is damaged, lacks a
 /// tensor, holds one too many, or one with another shape, another dtype or a value that is NaN or
-/// infinite.
+/// infinite. Where all names differ by what stands before them, the error says so.
 pub fn load(
     path: &Path,
     config: &ClassifierConfig,
     dtype: DType,
 ) -> Result<BTreeMap<String, Tensor>> {
-    fit(path, read(path)?, config, dtype)
+    fit(&WeightFile::open(path)?, config, dtype)
 }
 
-/// As [`load`], of tensors that were read; `path` is for the error.
+/// As [`load`], of a file in memory.
 pub(crate) fn fit(
-    path: &Path,
-    mut tensors: BTreeMap<String, Tensor>,
+    file: &WeightFile,
     config: &ClassifierConfig,
     dtype: DType,
 ) -> Result<BTreeMap<String, Tensor>> {
-    let fail = |reason: String| Error::checkpoint(path, reason);
+    let fail = |reason: String| Error::checkpoint(&file.path, reason);
+    let is_there = |name: &str| file.tensors.contains_key(name);
     let mut parameters = config.parameters();
+    let is_bias = |name: &str| name.starts_with("rnn.bias_");
+    let mut no_biases = Vec::new();
+    if !file.names().any(is_bias) {
+        (no_biases, parameters) = parameters.into_iter().partition(|(name, _)| is_bias(name));
+    }
     let extra_biases: Vec<(String, Vec<usize>)> = parameters
         .iter()
         .map(|(name, shape)| (name.replace("bias_ih", "bias_hh"), shape.clone()))
         .filter(|(name, _)| parameters.iter().all(|(expected, _)| expected != name))
-        .filter(|(name, _)| tensors.contains_key(name))
+        .filter(|(name, _)| is_there(name))
         .collect();
     parameters.extend(extra_biases.iter().cloned());
-    let missing: Vec<&str> = parameters
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .filter(|name| !tensors.contains_key(*name))
-        .collect();
-    let extra: Vec<&str> = tensors
-        .keys()
-        .map(String::as_str)
-        .filter(|name| parameters.iter().all(|(expected, _)| expected != name))
-        .collect();
+    let asked = || parameters.iter().map(|(name, _)| name.as_str());
+    let missing: Vec<&str> = asked().filter(|name| !is_there(name)).collect();
+    let extra: Vec<&str> =
+        file.names().filter(|name| asked().all(|asked| asked != *name)).collect();
+    if let (Some(first), true) = (missing.first(), missing.len() == parameters.len()) {
+        let names: Vec<&str> = file.names().collect();
+        if let Some(prefix) = prefixes(&missing, &names, "").first() {
+            return Err(fail(format!(
+                "lacks {first} and holds {prefix}{first}: rename its tensors, all of whose names \
+                 begin with {prefix:?}"
+            )));
+        }
+    }
     match (missing.as_slice(), extra.as_slice()) {
         ([], []) => {}
         (missing, []) => return Err(fail(format!("lacks {}", missing.join(", ")))),
@@ -127,27 +247,35 @@ pub(crate) fn fit(
             return Err(fail(format!("lacks {missing} and holds {extra} instead")));
         }
     }
+    let mut tensors = BTreeMap::new();
     for (name, shape) in &parameters {
-        let tensor = &tensors[name];
+        let Some(mut tensor) = file.get(name)? else { continue };
         if tensor.dims() != shape {
             return Err(fail(format!(
                 "{name} has shape {:?}, the configuration says {shape:?}",
                 tensor.dims()
             )));
         }
+        if matches!(tensor.dtype(), DType::F16 | DType::BF16) {
+            tensor = tensor.to_dtype(dtype)?;
+        }
         if tensor.dtype() != dtype {
             let (found, expected) = (tensor.dtype().as_str(), dtype.as_str());
             return Err(fail(format!("{name} is {found}, the configuration says {expected}")));
         }
-        if !is_finite(tensor)? {
+        if !is_finite(&tensor)? {
             return Err(fail(format!("{name} holds a value that is NaN or infinite")));
         }
+        tensors.insert(name.clone(), tensor);
     }
     for (name, _) in extra_biases {
         let of_input = name.replace("bias_hh", "bias_ih");
         if let (Some(b), Some(bias)) = (tensors.remove(&name), tensors.get_mut(&of_input)) {
             *bias = (&*bias + b)?;
         }
+    }
+    for (name, shape) in no_biases {
+        tensors.insert(name, Tensor::zeros(shape, dtype, &Device::Cpu)?);
     }
     Ok(tensors)
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
-use candle_rnn::checkpoint::run::{self, RunConfig};
+use candle_rnn::checkpoint::run::{self, DataConfig, RunConfig};
+use candle_rnn::checkpoint::weights::TensorInfo;
+use candle_rnn::data::known::Known;
 use candle_rnn::train::EpochMetrics;
 use serde_json::json;
 
@@ -17,18 +18,16 @@ struct Run {
     config: RunConfig,
     history: Vec<EpochMetrics>,
     /// None before its first save.
-    tensors: Vec<(String, Tensor)>,
+    tensors: Vec<TensorInfo>,
 }
 
 impl Run {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let config = run::read_config(path)?;
-        let history = run::read_metrics(path)?;
+        let history = super::info::history(path)?;
         let has_weights = path.join("model.safetensors").exists();
-        let tensors = match has_weights {
-            true => run::read_weights(path, &config)?.into_iter().collect(),
-            false => Vec::new(),
-        };
+        let tensors =
+            if has_weights { super::info::weights_of(path, &config)? } else { Vec::new() };
         Ok(Self { name: path.display().to_string(), config, history, tensors })
     }
 
@@ -41,10 +40,10 @@ impl Run {
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
         let (best, last) = (self.best(), self.history.last());
         let seconds = self.history.iter().map(|m| m.seconds).fold(0., |sum, seconds| sum + seconds);
-        let values: usize = self.tensors.iter().map(|(_, tensor)| tensor.elem_count()).sum();
+        let values: usize = self.tensors.iter().map(TensorInfo::elem_count).sum();
         [
             self.name.clone(),
-            self.config.data.dataset.name().into(),
+            name_of(&self.config.data),
             format!("{}/{}", self.history.len(), self.config.training.epochs),
             screen::thousands(values),
             number(best.and_then(|m| m.valid_accuracy)),
@@ -67,6 +66,18 @@ const COLUMNS: [&str; 9] = [
     "last loss_valid",
     "seconds",
 ];
+
+/// What the data of a run are called: a data set that is known by its SHA-256, else their folder.
+fn name_of(data: &DataConfig) -> String {
+    match Known::of(&data.sha256) {
+        Some(Known::Whole(dataset)) => dataset.name().into(),
+        Some(Known::Sample) => "mnist-sample".into(),
+        None => {
+            let folder = data.source.as_ref().and_then(|source| source.file_name());
+            folder.map_or("-".into(), |name| name.to_string_lossy().into_owned())
+        }
+    }
+}
 
 /// Shows `paths`, the run with the best validation accuracy first, and in which settings they differ.
 pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
@@ -108,7 +119,7 @@ fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
         let mut of: BTreeMap<_, _> =
             flatten("", &serde_json::to_value(&run.config.training)?).into_iter().collect();
         let data = &run.config.data;
-        of.insert("dataset".into(), data.dataset.name().into());
+        of.insert("dataset".into(), name_of(data));
         // As long as commits are written: data that differ are to be seen.
         of.insert("data_sha256".into(), data.sha256.chars().take(8).collect());
         settings.push(of);

@@ -38,7 +38,7 @@ pub(super) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
     let config = &predictor.config().data;
-    let data = args.source.or(config).load(config.dataset, args.json)?;
+    let data = args.source.or(config).load(config.dataset.unwrap_or_default(), args.json)?;
     let (name, split) = match args.split {
         SplitName::Valid => ("valid", &data.valid),
         SplitName::Test => ("test", &data.test),

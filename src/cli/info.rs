@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
-use candle_rnn::checkpoint::{run, weights};
+use candle_rnn::checkpoint::run::{self, RunConfig};
+use candle_rnn::checkpoint::weights::{TensorInfo, WeightFile};
+use candle_rnn::train::EpochMetrics;
 use serde_json::{json, Value};
 
 use super::{compare, screen};
@@ -26,15 +27,15 @@ pub(super) struct InfoArgs {
 pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
     match args.paths.as_slice() {
         [path] if path.is_dir() => of_run(path, args.json),
-        [path] => of_file(weights::read(path)?.into_iter().collect(), args.json),
+        [path] => of_file(WeightFile::open(path)?.tensors().collect(), args.json),
         paths => compare::run(paths, args.json),
     }
 }
 
 fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     let config = run::read_config(path)?;
-    let tensors: Vec<(String, Tensor)> = run::read_weights(path, &config)?.into_iter().collect();
-    let history = run::read_metrics(path)?;
+    let tensors = weights_of(path, &config)?;
+    let history = history(path)?;
     if json {
         return screen::json(&json!({
             "config": config,
@@ -55,24 +56,39 @@ fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn of_file(tensors: Vec<(String, Tensor)>, json: bool) -> anyhow::Result<()> {
+/// The tensors in the file of a run's weights, which must be a model's.
+pub(super) fn weights_of(run: &Path, config: &RunConfig) -> anyhow::Result<Vec<TensorInfo>> {
+    run::read_weights(run, config)?;
+    Ok(WeightFile::open(&run.join("model.safetensors"))?.tensors().collect())
+}
+
+/// The metrics of a run's epochs; that its last line is not whole, a note says.
+pub(super) fn history(run: &Path) -> anyhow::Result<Vec<EpochMetrics>> {
+    let (history, cut) = run::read_metrics_and_cut(run)?;
+    if let Some(cut) = cut {
+        screen::note(&format!("passed over: {cut}"));
+    }
+    Ok(history)
+}
+
+fn of_file(tensors: Vec<TensorInfo>, json: bool) -> anyhow::Result<()> {
     if json {
         return screen::json(&json!({ "parameters": parameters(&tensors) }));
     }
     table(&tensors)
 }
 
-pub(super) fn parameters(tensors: &[(String, Tensor)]) -> Vec<Value> {
-    let parameter = |(name, tensor): &(String, Tensor)| json!({ "name": name, "shape": tensor.dims(), "dtype": tensor.dtype().as_str() });
+pub(super) fn parameters(tensors: &[TensorInfo]) -> Vec<Value> {
+    let parameter = |TensorInfo { name, shape, dtype }: &TensorInfo| json!({ "name": name, "shape": shape, "dtype": dtype });
     tensors.iter().map(parameter).collect()
 }
 
-fn table(tensors: &[(String, Tensor)]) -> anyhow::Result<()> {
-    for (name, tensor) in tensors {
-        let shape = format!("{:?}", tensor.dims());
-        screen::line(&format!("  {name:<26} {shape:<14} {}", tensor.dtype().as_str()))?;
+fn table(tensors: &[TensorInfo]) -> anyhow::Result<()> {
+    for TensorInfo { name, shape, dtype } in tensors {
+        let shape = format!("{shape:?}");
+        screen::line(&format!("  {name:<26} {shape:<14} {dtype}"))?;
     }
-    let total: usize = tensors.iter().map(|(_, tensor)| tensor.elem_count()).sum();
+    let total: usize = tensors.iter().map(TensorInfo::elem_count).sum();
     screen::line(&format!("  {} values in all", screen::thousands(total)))
 }
 

@@ -81,7 +81,10 @@ fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<
         };
         let data = match &mut data {
             Some(data) => data,
-            none => none.insert(args.source.clone().or(config).load(config.dataset, args.json)?),
+            none => {
+                let source = args.source.clone().or(config);
+                none.insert(source.load(config.dataset.unwrap_or_default(), args.json)?)
+            }
         };
         test_image(&data.test, index, name)
     };

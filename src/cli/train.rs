@@ -131,19 +131,19 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let mut dataset = settings.dataset;
     if let Some(run) = &resumed {
         source = source.or(&run.data);
-        dataset = dataset.or(Some(run.data.dataset));
+        dataset = dataset.or(run.data.dataset);
     }
-    let dataset = dataset.unwrap_or_default();
-    let data = source.load(dataset, args.quiet)?;
+    let data = source.load(dataset.unwrap_or_default(), args.quiet)?;
     let source = match &source.data {
         Some(folder) if folder.as_os_str() != "sample" => {
             Some(std::path::absolute(folder).context("cannot resolve --data")?)
         }
         other => other.clone(),
     };
+    let data_config = DataConfig::new(&data, source.clone());
     let effective = Settings {
-        data: source.clone(),
-        dataset: Some(dataset),
+        data: source,
+        dataset: data_config.dataset.or(dataset),
         // A limit of this process, not of the training.
         max_minutes: None,
         device: compute.device_name(),
@@ -151,7 +151,6 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         ..settings.clone()
     }
     .or(Settings::of(&config));
-    let data_config = DataConfig { dataset, source, sha256: data.fingerprint() };
     let out = match &args.out {
         Some(out) => out.clone(),
         None => RunDir::next_free(Path::new("runs"))?,

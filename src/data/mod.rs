@@ -11,6 +11,7 @@ pub mod batches;
 #[cfg(feature = "datasets")]
 pub mod fetch;
 pub mod idx;
+pub mod known;
 pub mod mnist;
 #[cfg(feature = "image")]
 pub mod picture;

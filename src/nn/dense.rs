@@ -3,7 +3,8 @@
 use candle_core::{DType, Module, Tensor};
 use candle_nn::VarBuilder;
 
-use super::init::{init_dense, take, Init, VarSink};
+use super::init::{init_dense, Init, VarSink};
+use super::weights::get;
 use crate::recurrence::dense;
 use crate::rng::Stream;
 use crate::{Error, Result};
@@ -67,8 +68,8 @@ impl Dense {
     pub fn new(config: DenseConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let DenseConfig { input_size, output_size, bias } = config;
-        let weight = take(&vb, &[output_size, input_size], "weight")?;
-        let bias = if bias { Some(take(&vb, &[output_size], "bias")?) } else { None };
+        let weight = get(&vb, &[output_size, input_size], "weight")?;
+        let bias = if bias { Some(get(&vb, &[output_size], "bias")?) } else { None };
         Ok(Self { weight, bias })
     }
 

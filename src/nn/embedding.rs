@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 
 use super::dense::to_candle;
-use super::init::{init_embedding, take, Init, VarSink};
+use super::init::{init_embedding, Init, VarSink};
+use super::weights::get;
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -39,7 +40,7 @@ impl Embedding {
     /// is missing, [`Error::Candle`] when it has another shape.
     pub fn new(num_embeddings: usize, embedding_dim: usize, vb: VarBuilder) -> Result<Self> {
         check(num_embeddings, embedding_dim)?;
-        Ok(Self { weight: take(&vb, &[num_embeddings, embedding_dim], "weight")? })
+        Ok(Self { weight: get(&vb, &[num_embeddings, embedding_dim], "weight")? })
     }
 
     /// Puts the initial weight into `vars`, behind `prefix` and a dot if it is not empty, and builds on it.

@@ -344,32 +344,6 @@ impl SimpleBackend for Inserted {
     }
 }
 
-/// A layer's tensor from a builder, which must have it: one that makes what it lacks, as Candle's of a
-/// `VarMap` does, would make it without a seed, or of zeros.
-///
-/// # Errors
-/// [`Error::Weight`] when it is not there, [`Error::Candle`] when it has another shape.
-pub(crate) fn take(vb: &VarBuilder, shape: &[usize], name: &str) -> Result<Tensor> {
-    if !vb.contains_tensor(name) {
-        return Err(Error::Weight {
-            name: full_name(vb, name),
-            expected: format!("shape {shape:?}"),
-            found: "no such tensor; the layer's init makes new variables".into(),
-        });
-    }
-    Ok(vb.get(shape, name)?)
-}
-
-/// The name of a builder's tensor from its root.
-pub(crate) fn full_name(vb: &VarBuilder, name: &str) -> String {
-    let prefix = vb.prefix();
-    if prefix.is_empty() {
-        name.to_string()
-    } else {
-        format!("{prefix}.{name}")
-    }
-}
-
 fn exists(name: &str) -> Error {
     Error::Config(format!(
         "the variable {name} exists already: give each layer a prefix of its own"

@@ -3,23 +3,26 @@
 use std::fmt::Write as _;
 
 use crate::checkpoint::run::RunConfig;
-use crate::data::mnist::Dataset;
+use crate::data::known::Known;
+use crate::data::mnist::{Dataset, Mnist, COLUMNS, ROWS};
 use crate::train::EpochMetrics;
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
 ///
 /// - `parameters`: how many numbers were trained
-/// - `validation`: how many images were measured after each epoch
+/// - `data`: what was trained on
+///
+/// The card claims a data set where the SHA-256 of the configuration is that data set's, and else says
+/// what is known: how many images there are, in which classes, from which folder.
 pub fn card(
     config: &RunConfig,
     history: &[EpochMetrics],
     parameters: usize,
-    validation: usize,
+    data: &Mnist,
 ) -> String {
-    let RunConfig { model, training, data, .. } = config;
+    let RunConfig { model, training, .. } = config;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
     let cell = json(serde_json::json!(model.cell));
-    let dataset = data.dataset.name();
     let mut text = String::new();
     let both = if model.bidirectional { "in both directions" } else { "forward in time" };
     let layers = if model.num_layers == 1 { "layer" } else { "layers" };
@@ -28,9 +31,18 @@ pub fn card(
     let accuracy = |m: Option<&EpochMetrics>| {
         m.and_then(|m| m.valid_accuracy).map_or("-".into(), |accuracy| format!("{accuracy:.4}"))
     };
-    let what = match data.dataset {
-        Dataset::Mnist => "hand-written digits",
-        Dataset::FashionMnist => "photographs of clothes",
+    let known = Known::of(&config.data.sha256);
+    let datasets = match known {
+        Some(Known::Whole(dataset)) => format!("datasets: [{}]\n", dataset.name()),
+        _ => String::new(),
+    };
+    let has_accuracy = history.iter().any(|m| m.valid_accuracy.is_some());
+    let metrics = if has_accuracy { "metrics: [accuracy]\n" } else { "" };
+    let (title, task) = (title(known), task(known, config, data));
+    let validation = validation(known, data);
+    let again = match (known, &config.data.source) {
+        (None, Some(_)) => " --data FOLDER",
+        _ => "",
     };
     let settings = super::settings_of(config);
     // Writing to a string does not fail.
@@ -40,13 +52,13 @@ pub fn card(
 library_name: candle-rnn
 pipeline_tag: image-classification
 tags: [candle, recurrent-neural-network, {cell}]
-datasets: [{dataset}]
-metrics: [accuracy]
----
+{datasets}{metrics}---
 
-# {cell}, {hidden} units, on {dataset}
+# {cell}, {hidden} units, on {title}
 
-Tells {what} apart. An image is read as {steps} steps of {inputs} pixels ({view}) by {count} recurrent
+{task}
+
+An image is read as {steps} steps of {inputs} pixels ({view}) by {count} recurrent
 {layers} of {hidden} {cell} units, {both}; {parameters} numbers were trained, by candle-rnn {version}.
 
 | | validation accuracy | validation loss |
@@ -54,7 +66,7 @@ Tells {what} apart. An image is read as {steps} steps of {inputs} pixels ({view}
 | last of {epochs} epochs (`model.safetensors`) | {last_accuracy} | {last_loss} |
 | best, epoch {best_epoch} (`checkpoints/best`) | {best_accuracy} | {best_loss} |
 
-Validation images are the first {validation} of the training file. The test images played no part in this
+{validation} The test images played no part in this
 training; `candle-rnn eval` measures them.
 
 ![losses and accuracies over the epochs](curves.svg)
@@ -66,7 +78,7 @@ training; `candle-rnn eval` measures them.
 ```sh
 candle-rnn eval RUN                       # accuracy and loss on the test images
 candle-rnn predict RUN picture.png
-candle-rnn train --config RUN/train.toml  # the same weights again, to the bit, on the same instruction set
+candle-rnn train --config RUN/train.toml{again}  # the same weights again, to the bit, on the same instruction set
 ```
 
 ```rust
@@ -94,7 +106,66 @@ Training data: SHA-256 `{sha256}` over all pixels and labels.
         best_accuracy = accuracy(best),
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
         settings = settings.to_toml().unwrap_or_default(),
-        sha256 = data.sha256,
+        sha256 = config.data.sha256,
     );
     text
+}
+
+/// What the model was trained on, in a few words.
+fn title(known: Option<Known>) -> String {
+    match known {
+        Some(Known::Whole(dataset)) => dataset.name().into(),
+        Some(Known::Sample) => "a part of mnist".into(),
+        None => format!("images of {ROWS} x {COLUMNS} pixels"),
+    }
+}
+
+/// What the model does, and the data that it learned it from.
+fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
+    match known {
+        Some(Known::Whole(Dataset::Mnist)) => "Tells hand-written digits apart (MNIST).".into(),
+        Some(Known::Whole(Dataset::FashionMnist)) => {
+            "Tells photographs of clothes apart (Fashion-MNIST).".into()
+        }
+        Some(Known::Sample) => format!(
+            "Tells hand-written digits apart. It has seen a part of MNIST, the sample in candle-rnn: \
+             the first\n{} training digits, {} of which validate, and the first {} test digits.",
+            data.train.len() + data.valid.len(),
+            data.valid.len(),
+            data.test.len()
+        ),
+        None => {
+            let mut labels: Vec<u8> =
+                [&data.train, &data.valid, &data.test].iter().flat_map(|s| s.labels()).copied().collect();
+            labels.sort_unstable();
+            labels.dedup();
+            let count = labels.len();
+            let numbers: Vec<String> = labels.iter().map(u8::to_string).collect();
+            // The folder's own name: the path to it is this machine's.
+            let folder = config.data.source.as_ref().and_then(|source| source.file_name());
+            let folder = folder.map_or_else(String::new, |name| {
+                let name = name.to_string_lossy();
+                let is_plain = |c: &char| !c.is_control() && *c != '`';
+                format!(", from the folder `{}`", name.chars().filter(is_plain).collect::<String>())
+            });
+            format!(
+                "Tells images of {ROWS} x {COLUMNS} pixels apart, in {count} classes that are told by their \
+                 numbers: {}.\nThe data are {} images to train on, {} to validate and {} to test{folder}; \
+                 by their SHA-256 they\nare no data set that candle-rnn knows.",
+                numbers.join(", "),
+                data.train.len(),
+                data.valid.len(),
+                data.test.len()
+            )
+        }
+    }
+}
+
+/// Which images validate.
+fn validation(known: Option<Known>, data: &Mnist) -> String {
+    let (count, all) = (data.valid.len(), data.train.len() + data.valid.len());
+    match known {
+        Some(_) => format!("Validation images are the first {count} of the training file."),
+        None => format!("Validation images are {count} of the training file's {all}."),
+    }
 }

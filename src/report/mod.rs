@@ -16,6 +16,8 @@ pub use events::EventFile;
 
 use crate::checkpoint::durable;
 use crate::checkpoint::run::{RunConfig, CARD, CONFUSION, CURVES, SETTINGS};
+use crate::data::known::Known;
+use crate::data::mnist::Dataset;
 use crate::settings::Settings;
 use crate::train::{confusion, Session};
 use crate::Result;
@@ -30,7 +32,9 @@ pub fn write(session: &Session) -> Result<()> {
     let counts =
         trainer.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
     let parameters = trainer.weights()?.values().map(|weight| weight.elem_count()).sum();
-    let names = config.data.dataset.class_names();
+    // The classes of data that are not known have no other names than their numbers.
+    let known = Known::of(&config.data.sha256).map(Known::dataset);
+    let names = known.unwrap_or(Dataset::Mnist).class_names();
     let put = |name: &str, content: String| {
         durable::write(&session.path().join(name), content.as_bytes())
     };
@@ -40,8 +44,7 @@ pub fn write(session: &Session) -> Result<()> {
     }
     put(CURVES, curves_svg(history)?)?;
     put(CONFUSION, confusion_svg(&counts, &names)?)?;
-    let validation = trainer.task().data().valid.len();
-    put(CARD, card(config, history, parameters, validation))
+    put(CARD, card(config, history, parameters, trainer.task().data()))
 }
 
 /// Writes them where a process that was killed behind its last checkpoint left some out.
@@ -60,7 +63,7 @@ pub fn complete(session: &Session) -> Result<()> {
 fn settings_of(config: &RunConfig) -> Settings {
     let RunConfig { training, data, .. } = config;
     Settings {
-        dataset: Some(data.dataset),
+        dataset: data.dataset,
         // A folder of this machine is nobody else's.
         data: data.source.clone().filter(|source| source.as_os_str() == "sample"),
         ..Settings::of(training)

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 ///
 /// use candle_core::Device;
 /// use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig};
-/// use candle_rnn::data::mnist::{Dataset, Mnist};
+/// use candle_rnn::data::mnist::Mnist;
 /// use candle_rnn::train::{Event, Session, SessionConfig, TrainConfig};
 /// # fn main() -> candle_rnn::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
@@ -28,9 +28,7 @@ use crate::{Error, Result};
 ///
 /// let data = Mnist::sample()?;
 /// let training = TrainConfig { epochs: 2, hidden_size: 16, ..TrainConfig::default() };
-/// let sha256 = data.fingerprint();
-/// let source = Some("sample".into());
-/// let config = RunConfig::new(training, DataConfig { dataset: Dataset::Mnist, source, sha256 });
+/// let config = RunConfig::new(training, DataConfig::new(&data, Some("sample".into())));
 /// // Goes on where a run in that folder was interrupted.
 /// let keeping = SessionConfig { if_exists: IfExists::Resume, ..SessionConfig::default() };
 /// let (mut session, _start) = Session::open(run, config, data, &Device::Cpu, keeping)?;

@@ -8,7 +8,7 @@ use crate::Place;
 
 impl Place {
     /// Writes a data set of the first images of the sample into the folder `name`.
-    fn write_images(&self, name: &str, count: usize) {
+    pub(super) fn write_images(&self, name: &str, count: usize) {
         std::fs::create_dir(self.path(name)).unwrap();
         let sample = Mnist::sample().unwrap();
         let write = |split: &Split, count: usize, part: &str| {

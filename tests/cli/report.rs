@@ -105,3 +105,61 @@ fn info_of_several_runs_puts_the_best_first_and_says_how_they_differ() {
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.ends_with("error: none of these is a run\n"), "{}", outcome.stderr);
 }
+
+#[test]
+fn data_that_are_not_known_are_claimed_to_be_no_data_set() {
+    let place = Place::new();
+    place.write_images("shapes", 300);
+    let args = |run: &str, data: &str| crate::small(&format!("--data {data} --out {run}"));
+    place.run(&format!("train {}", args("run", "shapes"))).succeeded();
+    let card = place.text("run/README.md");
+    for expected in [
+        "metrics: [accuracy]",
+        "on images of 28 x 28 pixels",
+        "in 10 classes that are told by their numbers: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        "240 images to train on, 60 to validate and 50 to test, from the folder `shapes`",
+        "no data set that candle-rnn knows",
+        "--config RUN/train.toml --data FOLDER",
+    ] {
+        assert!(card.contains(expected), "{expected}: {card}");
+    }
+    let folder = place.path("shapes").display().to_string();
+    assert!(!card.contains(&folder), "{card}");
+    let info = place.run("info run").succeeded().stdout;
+    place.train("sampled", "");
+    let both = place.run("info run sampled").succeeded().stdout;
+    let line =
+        |run: &str| both.lines().skip(1).find(|line| line.starts_with(run)).unwrap().to_string();
+    assert!(line("run ").contains(" shapes "), "{both}");
+    assert!(line("sampled ").contains(" mnist-sample "), "{both}");
+    let eval = place.run("eval run").succeeded().stdout;
+    let predicted = place.run("predict run test:0").succeeded().stdout;
+    let mut said = vec![card, info, eval, predicted];
+    for name in ["config.json", "train.toml", "confusion.svg", "curves.svg"] {
+        said.push(place.text(&format!("run/{name}")));
+    }
+    for text in said {
+        let text = text.to_lowercase();
+        assert!(!["mnist", "digit", "datasets:"].iter().any(|word| text.contains(word)), "{text}");
+    }
+    // The sample is a part of a data set, and not that one.
+    let card = place.text("sampled/README.md");
+    for expected in ["It has seen a part of MNIST", "2000 training digits", "first 500 test digits"]
+    {
+        assert!(card.contains(expected), "{expected}: {card}");
+    }
+    assert!(!card.contains("datasets:"), "{card}");
+}
+
+#[test]
+fn a_run_whose_data_were_called_mnist_before_is_gone_on_with() {
+    let place = Place::new();
+    place.write_images("shapes", 300);
+    place.train("run", "--data shapes");
+    // As versions wrote it that took the folder for MNIST.
+    let text = place.text("run/config.json");
+    let named = text.replace("\"data\": {", "\"data\": {\n    \"dataset\": \"mnist\",");
+    assert_ne!(named, text);
+    place.write("run/config.json", named);
+    place.run("train --out run --resume").succeeded();
+}

@@ -60,17 +60,24 @@ pub struct Stack {
 
 impl Stack {
     /// Takes the weights from `vb` under PyTorch's names, see [`StackConfig::parameters`]. Tanh and
-    /// relu have a `bias_hh` too if it is there.
+    /// relu have a `bias_hh` too if it is there. Where `vb` has all weights and no bias at all, as of
+    /// layers with `bias=False`, the biases are zeros.
     ///
     /// All must be there: a builder that makes what it lacks, as Candle's of a fresh `VarMap` does, would
     /// draw it from a generator that has no seed on the CPU. [`init`](Self::init) makes weights.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that do not hold, [`Error::Weight`] when a tensor is missing,
-    /// [`Error::Candle`] when it has another shape, [`Error::DType`] unless all are `f32` or all `f64`.
+    /// [`Error::Config`] for settings that do not hold, [`Error::Weight`] for a tensor that is missing or
+    /// has another shape, [`Error::DType`] unless all are `f32` or all `f64`.
     pub fn new(config: StackConfig, vb: VarBuilder) -> Result<Self> {
         config.check()?;
         let shapes = config.parameters();
+        let is_bias = |name: &str| name.starts_with("bias_");
+        // Tanh and relu may have a second bias.
+        let has = |name: &str| {
+            vb.contains_tensor(name) || vb.contains_tensor(&name.replace("bias_ih", "bias_hh"))
+        };
+        let has_no_bias = shapes.iter().all(|(name, _)| has(name) != is_bias(name));
         let layers = (0..config.num_layers).map(|layer| {
             let directions = (0..config.directions()).map(|direction| {
                 let find = |name: &str| {
@@ -78,19 +85,22 @@ impl Stack {
                     shapes.iter().find(|(found, _)| *found == name)
                 };
                 let get = |name: &str| match find(name) {
-                    Some((name, shape)) => take(&vb, shape, name).map(Some),
+                    Some((name, shape)) if has_no_bias && is_bias(name) => {
+                        Ok(Some(Tensor::zeros(shape.as_slice(), vb.dtype(), vb.device())?))
+                    }
+                    Some((name, shape)) => super::weights::get(&vb, shape, name).map(Some),
                     None => Ok(None),
                 };
                 let need = |name: &str| match get(name)? {
                     Some(tensor) => Ok(tensor),
                     None => Err(Error::Config(format!("a layer has no {name}"))),
                 };
-                let [w_ih, w_hh, b_ih] = [need("weight_ih")?, need("weight_hh")?, need("bias_ih")?];
-                let mut b_hh = get("bias_hh")?;
+                let (w_ih, w_hh) = (need("weight_ih")?, need("weight_hh")?);
+                let (b_ih, mut b_hh) = (need("bias_ih")?, get("bias_hh")?);
                 let second = weight_name("bias_hh", layer, direction);
                 if !config.cell.has_two_biases() && vb.contains_tensor(&second) {
                     let rows = config.cell.gates() * config.hidden_size;
-                    b_hh = Some(vb.get(rows, &second)?);
+                    b_hh = Some(super::weights::get(&vb, &[rows], &second)?);
                 }
                 Ok(Weights { w_ih, w_hh, b_ih, b_hh, w_hr: get("weight_hr")? })
             });

@@ -19,7 +19,8 @@ use crate::{Error, Result};
 /// had another by default, `hard_sigmoid`.
 ///
 /// The weights are transposed, and their gates are put in the order of [`Cell`]: gradients flow back
-/// to the tensors given here, but later changes of these do not show.
+/// to the tensors given here, but later changes of these do not show. `f16` and `bf16` become `f32`;
+/// where one tensor is `f64`, all become `f64`.
 ///
 /// Of `Bidirectional`, convert `forward_layer` and `backward_layer` by themselves;
 /// [`stack_from`](super::stack_from) makes layers of them.
@@ -49,7 +50,7 @@ pub fn from_keras(
             return Err(Error::Config(format!("keras has no {}", cell.name())));
         }
     };
-    let mut checks = Checks::default();
+    let checks = Checks::of([kernel, recurrent_kernel].into_iter().chain(bias));
     let units = match *kernel.dims() {
         [inputs, columns] if inputs > 0 && columns % order.len() == 0 => columns / order.len(),
         _ => 0,
@@ -58,19 +59,19 @@ pub fn from_keras(
         1 => "H".to_string(),
         gates => format!("{gates}·H"),
     };
-    let expected = format!("(I, {columns}), I and H at least 1,");
-    checks.tensor("kernel", kernel, units > 0, &expected)?;
+    let expected = format!("(I, {columns}), I and H at least 1");
+    let kernel = checks.tensor("kernel", kernel, units > 0, &expected)?;
     let rows = order.len() * units;
-    checks.shape("recurrent_kernel", recurrent_kernel, &[units, rows])?;
+    let recurrent_kernel = checks.shape("recurrent_kernel", recurrent_kernel, &[units, rows])?;
     let (b_ih, b_hh) = match bias {
         None => (Tensor::zeros(rows, kernel.dtype(), kernel.device())?, None),
         Some(bias) if cell == Cell::Gru => {
-            checks.shape("bias", bias, &[2, rows])?;
+            let bias = checks.shape("bias", bias, &[2, rows])?;
             (in_order(&bias.get(0)?, order)?, Some(in_order(&bias.get(1)?, order)?))
         }
         Some(bias) => {
-            checks.shape("bias", bias, &[rows])?;
-            (in_order(bias, order)?, None)
+            let bias = checks.shape("bias", bias, &[rows])?;
+            (in_order(&bias, order)?, None)
         }
     };
     Ok(Weights {

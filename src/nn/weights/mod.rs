@@ -2,13 +2,26 @@
 //!
 //! Tensors come in by the names and in the layout that another framework gives them, and go out as a
 //! [`Stack`] or as the [`Weights`] of one layer in one direction, of which [`stack_from`] makes a
-//! stack. Gradients flow through to the tensors that came in. What comes in must be `f32` throughout
-//! or `f64` throughout, and finite; what does not fit is an [`Error::Weight`] with its name.
+//! stack. Gradients flow through to the tensors that came in. What does not fit, or is not finite, is
+//! an [`Error::Weight`] with its name.
 //!
-//! - `pytorch`: [`from_pytorch`] and [`to_pytorch`], a state dict by its names
+//! - `pytorch`: [`from_pytorch`], [`from_pytorch_as`] and [`to_pytorch`], a state dict by its names
 //! - `keras`: [`from_keras`], a layer's kernel, recurrent kernel and bias
 //! - `tensorflow`: [`from_tensorflow_rnn`], [`from_tensorflow_lstm`] and [`from_tensorflow_gru`], the
 //!   joined kernels of TensorFlow 1's cells
+//!
+//! - `builder`: tensors of a `VarBuilder`
+//! - `names`: names that are near where one is missing
+//!
+//! # Dtypes
+//!
+//! Weights come out as `f32`, or as `f64` if one that came in is `f64`: `f16` and `bf16` become `f32`,
+//! which holds all their values, and mixed dtypes become the widest. [`from_pytorch_as`] takes the dtype
+//! that is asked for; the other importers take tensors, which `to_dtype` converts before. A tensor that is
+//! converted is a new one: gradients flow back to the one that came in, but its later changes do not show.
+//!
+//! PyTorch saves half precision with `safetensors.torch.save_file(model.half().state_dict(), path)`, or
+//! `model.bfloat16()`.
 //!
 //! # candle-nn
 //!
@@ -19,27 +32,93 @@
 //! direction candle-nn takes the names alone (`_reverse`): it does not turn the sequence round, a
 //! bidirectional stack does.
 //!
-//! Of layers without biases (`default_no_bias`), a file or a `VarMap` lacks names that a stack asks for:
-//! that is an error. `VarSink::insert` puts zeros there, which are trained from then on.
+//! Layers without biases (`default_no_bias`, PyTorch's `bias=False`) have constant zeros for them, which are not
+//! trained. `VarSink::insert` makes zeros that are.
 
+mod builder;
 mod keras;
+mod names;
 mod pytorch;
 #[cfg(test)]
 mod tests;
 mod tensorflow;
 
+pub(crate) use builder::get;
 pub use keras::from_keras;
-pub use pytorch::{from_pytorch, to_pytorch};
+pub(crate) use names::prefixes;
+pub use pytorch::{from_pytorch, from_pytorch_as, to_pytorch};
 pub use tensorflow::{from_tensorflow_gru, from_tensorflow_lstm, from_tensorflow_rnn};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Tensor};
 
 use super::stack::{named_weights, Stack, StackConfig};
-use crate::checkpoint::weights::is_finite;
+use crate::checkpoint::weights::{is_finite, WeightFile};
 use crate::recurrence::Weights;
 use crate::{Error, Result};
+
+/// Named tensors that weights are taken from: a map, or a safetensors file, of which no other tensors are
+/// read than those that are asked for.
+pub trait StateDict {
+    /// The names of all tensors.
+    fn names(&self) -> Vec<&str>;
+
+    /// The tensor of this name; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is there and cannot be read.
+    fn tensor(&self, name: &str) -> Result<Option<Tensor>>;
+
+    /// The shape and the dtype of the tensor of this name, in words.
+    fn describe(&self, name: &str) -> Option<String>;
+}
+
+impl StateDict for BTreeMap<String, Tensor> {
+    fn names(&self) -> Vec<&str> {
+        self.keys().map(String::as_str).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        Ok(self.get(name).cloned())
+    }
+
+    fn describe(&self, name: &str) -> Option<String> {
+        self.get(name).map(found)
+    }
+}
+
+/// As `candle_core::safetensors::load` returns them.
+impl StateDict for HashMap<String, Tensor> {
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        Ok(self.get(name).cloned())
+    }
+
+    fn describe(&self, name: &str) -> Option<String> {
+        self.get(name).map(found)
+    }
+}
+
+impl StateDict for WeightFile {
+    fn names(&self) -> Vec<&str> {
+        WeightFile::names(self).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        self.get(name)
+    }
+
+    fn describe(&self, name: &str) -> Option<String> {
+        let info = self.tensors().find(|info| info.name == name)?;
+        Some(format!("{:?} of {}", info.shape, info.dtype))
+    }
+}
 
 /// A stack of layers whose weights are already here, as [`from_keras`] gives them.
 ///
@@ -91,47 +170,46 @@ pub fn stack_from(config: StackConfig, layers: Vec<Vec<Weights>>) -> Result<Stac
             tensors.extend(named.map(|(name, tensor)| (name, tensor.clone())));
         }
     }
-    pytorch::build(config, &tensors, "")
+    pytorch::build(config, &tensors, "", None)
 }
 
-/// Checks tensors one after the other: the first decides on the dtype of all.
-#[derive(Default)]
+/// Checks tensors, and brings them to one dtype.
 struct Checks {
-    /// Its name and its dtype.
-    first: Option<(String, DType)>,
+    dtype: DType,
 }
 
 impl Checks {
+    /// For tensors that become `f64` if one of them is, else `f32`.
+    fn of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
+        let has_f64 = tensors.into_iter().any(|tensor| tensor.dtype() == DType::F64);
+        Self { dtype: if has_f64 { DType::F64 } else { DType::F32 } }
+    }
+
     /// Checks that a tensor has this shape, and all else.
-    fn shape(&mut self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    fn shape(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
         self.tensor(name, tensor, tensor.dims() == shape, &format!("{shape:?}"))
     }
 
-    /// Checks a tensor whose shape `fits` or not; `shape` is what it should be.
-    fn tensor(&mut self, name: &str, tensor: &Tensor, fits: bool, shape: &str) -> Result<()> {
-        let dtype = tensor.dtype();
-        let same = match &self.first {
-            None => matches!(dtype, DType::F32 | DType::F64),
-            Some((_, first)) => dtype == *first,
-        };
+    /// Checks a tensor whose shape `fits` or not, and converts it; `shape` is what it should be.
+    fn tensor(&self, name: &str, tensor: &Tensor, fits: bool, shape: &str) -> Result<Tensor> {
         let fail = |expected, found| Err(Error::Weight { name: name.into(), expected, found });
-        if !(fits && same) {
-            return fail(self.expected(shape), found(tensor));
+        if !fits {
+            return fail(format!("shape {shape}"), found(tensor));
+        }
+        if !matches!(tensor.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+            return fail("f16, bf16, f32 or f64".into(), found(tensor));
         }
         // Not every device has f64, which the check needs.
-        if !is_finite(&tensor.detach().to_device(&Device::Cpu)?)? {
+        let is_finite = |tensor: &Tensor| is_finite(&tensor.detach().to_device(&Device::Cpu)?);
+        if !is_finite(tensor)? {
             return fail("finite numbers".into(), "NaN or infinity".into());
         }
-        self.first.get_or_insert_with(|| (name.into(), dtype));
-        Ok(())
-    }
-
-    /// What the next tensor must be.
-    fn expected(&self, shape: &str) -> String {
-        match &self.first {
-            None => format!("shape {shape} of f32 or f64"),
-            Some((name, dtype)) => format!("shape {shape} of {}, as {name}", dtype.as_str()),
+        let converted = tensor.to_dtype(self.dtype)?;
+        if tensor.dtype() == DType::F64 && self.dtype != DType::F64 && !is_finite(&converted)? {
+            let dtype = self.dtype.as_str();
+            return fail(format!("numbers that {dtype} holds"), "a larger one".into());
         }
+        Ok(converted)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{found, Checks};
+use super::names::nearest;
+use super::{prefixes, Checks, StateDict};
 use crate::nn::stack::{named_weights, weight_name, Stack, StackConfig};
 use crate::recurrence::Cell;
 use crate::{Error, Result};
@@ -13,16 +14,18 @@ use crate::{Error, Result};
 /// A stack with the weights of a `torch.nn.RNN`, `GRU` or `LSTM`: its `state_dict()`, or that of a
 /// model which it is a part of.
 ///
-/// - `tensors`: by name; [`checkpoint::weights::read`](crate::checkpoint::weights::read) reads them
-///   from a safetensors file
+/// - `tensors`: by name, in a map or a file, see [`StateDict`];
+///   [`WeightFile::open`](crate::checkpoint::weights::WeightFile::open) opens a safetensors file, of which
+///   no other tensors are read
 /// - `prefix`: what stands before the layer's own names, with its dot, such as `"rnn."`, or `""`
 ///
 /// Names and shapes are those of [`StackConfig::parameters`], for all layers and directions; behind
 /// the prefix there must be no others. For tanh and relu, `bias_hh_l0` and its like may be there or
-/// not.
+/// not. Where there is no bias at all, as with `bias=False`, all biases are zeros.
 ///
-/// Tensors are taken as they are: where they are variables, an optimizer that changes them changes
-/// the stack, as in [`Stack::new`].
+/// The stack is `f64` if one of its tensors is, else `f32`: `f16` and `bf16` are converted.
+/// [`from_pytorch_as`] takes the dtype. Tensors that have it already are taken as they are: where they are
+/// variables, an optimizer that changes them changes the stack, as in [`Stack::new`].
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -42,8 +45,17 @@ use crate::{Error, Result};
 /// tensors.remove("encoder.weight_hh_l1");
 /// assert_eq!(
 ///     from_pytorch(config, &tensors, "encoder.").unwrap_err().to_string(),
-///     "weight encoder.weight_hh_l1: expected shape [16, 4] of f32, as encoder.weight_ih_l0, \
-///      found no such tensor (near: encoder.weight_hh_l0)"
+///     "weight encoder.weight_hh_l1: expected shape [16, 4], found no such tensor \
+///      (near: encoder.weight_hh_l0)"
+/// );
+/// // A model that was compiled has names of its own.
+/// let compiled = tensors.into_iter().map(|(name, tensor)| (format!("_orig_mod.{name}"), tensor));
+/// let compiled: BTreeMap<_, _> = compiled.collect();
+/// let config = StackConfig { num_layers: 1, ..config };
+/// assert_eq!(
+///     from_pytorch(config, &compiled, "encoder.").unwrap_err().to_string(),
+///     "weight encoder.weight_ih_l0: expected shape [16, 3], found no such tensor \
+///      (near: _orig_mod.encoder.weight_ih_l0): pass the prefix \"_orig_mod.encoder.\""
 /// );
 /// # Ok(())
 /// # }
@@ -52,16 +64,34 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Config`] for settings that do not hold and for cells that PyTorch does not have: their
 /// weights would fit and mean something else. [`Error::Weight`] for the first tensor that is missing,
-/// is one too many, has another shape or dtype, or holds NaN or infinity.
+/// is one too many, has another shape or no float type, or holds NaN or infinity; where the names stand
+/// behind another prefix, the error names it. [`Error::Checkpoint`] for a tensor of a file that Candle
+/// cannot read.
 #[doc(alias = "load_state_dict")]
-pub fn from_pytorch(
+pub fn from_pytorch(config: StackConfig, tensors: &dyn StateDict, prefix: &str) -> Result<Stack> {
+    config.check()?;
+    check_cell(config.cell)?;
+    build(config, tensors, prefix, None)
+}
+
+/// As [`from_pytorch`], with weights of the dtype that is asked for: `f32` or `f64`.
+///
+/// # Errors
+/// As [`from_pytorch`]; [`Error::Config`] for another dtype, [`Error::Weight`] for a number that the
+/// dtype cannot hold.
+pub fn from_pytorch_as(
     config: StackConfig,
-    tensors: &BTreeMap<String, Tensor>,
+    tensors: &dyn StateDict,
     prefix: &str,
+    dtype: DType,
 ) -> Result<Stack> {
     config.check()?;
     check_cell(config.cell)?;
-    build(config, tensors, prefix)
+    if !matches!(dtype, DType::F32 | DType::F64) {
+        let dtype = dtype.as_str();
+        return Err(Error::Config(format!("a stack's weights must be f32 or f64, got {dtype}")));
+    }
+    build(config, tensors, prefix, Some(dtype))
 }
 
 /// The weights of a stack as a state dict that `load_state_dict` takes, `strict` or not: copies, by
@@ -101,48 +131,83 @@ pub fn to_pytorch(stack: &Stack, prefix: &str) -> Result<BTreeMap<String, Tensor
 /// What [`from_pytorch`] does, for any cell and settings that hold.
 pub(super) fn build(
     config: StackConfig,
-    tensors: &BTreeMap<String, Tensor>,
+    tensors: &dyn StateDict,
     prefix: &str,
+    dtype: Option<DType>,
 ) -> Result<Stack> {
+    let names = tensors.names();
+    let is_there = |own: &str| {
+        let mut behind = names.iter().filter_map(|name| name.strip_prefix(prefix));
+        behind.any(|name| name == own)
+    };
     let mut parameters = config.parameters();
     if !config.cell.has_two_biases() {
         let second = |(name, shape): &(String, Vec<usize>)| {
             let name = name.strip_prefix("bias_ih").map(|rest| format!("bias_hh{rest}"))?;
-            tensors.contains_key(&format!("{prefix}{name}")).then(|| (name, shape.clone()))
+            is_there(&name).then(|| (name, shape.clone()))
         };
         let optional: Vec<_> = parameters.iter().filter_map(second).collect();
         parameters.extend(optional);
     }
-    let mut checks = Checks::default();
-    let mut taken = HashMap::new();
-    for (name, shape) in parameters {
+    let is_bias = |name: &str| name.starts_with("bias_");
+    let mut no_biases = Vec::new();
+    if !names.iter().any(|name| name.strip_prefix(prefix).is_some_and(is_bias)) {
+        (no_biases, parameters) = parameters.into_iter().partition(|(name, _)| is_bias(name));
+    }
+    let (there, missing): (Vec<_>, Vec<_>) =
+        parameters.into_iter().partition(|(name, _)| is_there(name));
+    if let Some((name, shape)) = missing.first() {
+        let mut found = "no such tensor".to_string();
         let full = format!("{prefix}{name}");
-        let Some(tensor) = tensors.get(&full) else {
-            let near = match nearest(&full, tensors.keys()) {
-                Some(near) => format!(" (near: {near})"),
-                None => String::new(),
-            };
-            return Err(Error::Weight {
-                expected: checks.expected(&format!("{shape:?}")),
-                found: format!("no such tensor{near}"),
-                name: full,
-            });
-        };
-        checks.shape(&full, tensor, &shape)?;
-        taken.insert(name, tensor.clone());
+        let own: Vec<&str> = missing.iter().map(|(name, _)| name.as_str()).collect();
+        let others = if there.is_empty() { prefixes(&own, &names, prefix) } else { Vec::new() };
+        if let [other, more @ ..] = others.as_slice() {
+            // The nearest, and two more.
+            let more = more.iter().take(2).map(|other| format!(" or {other:?}"));
+            let more: String = more.collect();
+            found += &format!(" (near: {other}{name}): pass the prefix {other:?}{more}");
+        } else {
+            if let Some(near) = nearest(&full, &names) {
+                found += &format!(" (near: {near})");
+            }
+            if let (false, [_, more @ ..]) = (there.is_empty(), own.as_slice()) {
+                if !more.is_empty() {
+                    found += &format!("; also missing: {}", more.join(", "));
+                }
+            }
+        }
+        return Err(Error::Weight { name: full, expected: format!("shape {shape:?}"), found });
+    }
+    let mut read = Vec::new();
+    for (name, shape) in there {
+        if let Some(tensor) = tensors.tensor(&format!("{prefix}{name}"))? {
+            read.push((name, shape, tensor));
+        }
+    }
+    let checks = match dtype {
+        Some(dtype) => Checks { dtype },
+        None => Checks::of(read.iter().map(|(_, _, tensor)| tensor)),
+    };
+    let mut taken = HashMap::new();
+    for (name, shape, tensor) in read {
+        let tensor = checks.shape(&format!("{prefix}{name}"), &tensor, &shape)?;
+        taken.insert(name, tensor);
     }
     let is_extra =
-        |name: &str| name.strip_prefix(prefix).is_some_and(|own| !taken.contains_key(own));
-    if let Some((name, tensor)) = tensors.iter().find(|(name, _)| is_extra(name)) {
+        |name: &&&str| name.strip_prefix(prefix).is_some_and(|own| !taken.contains_key(own));
+    if let Some(name) = names.iter().find(is_extra) {
         return Err(Error::Weight {
-            name: name.clone(),
+            name: (*name).into(),
             expected: format!("no such tensor in {}", settings(&config)),
-            found: found(tensor),
+            found: tensors.describe(name).unwrap_or_default(),
         });
     }
     let Some(first) = taken.get("weight_ih_l0").cloned() else {
         return Err(Error::Config("a stack has weights".into()));
     };
+    for (name, shape) in no_biases {
+        taken.insert(name, Tensor::zeros(shape, first.dtype(), first.device())?);
+    }
     Stack::new(config, VarBuilder::from_tensors(taken, first.dtype(), first.device()))
 }
 
@@ -165,29 +230,4 @@ fn settings(config: &StackConfig) -> String {
     };
     let cell = cell.name();
     format!("{cell} with num_layers: {num_layers}, bidirectional: {bidirectional}{projection}")
-}
-
-/// The name that the fewest edits make of `name`, if they leave half of it.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
-    names
-        .map(|other| (distance(name.as_bytes(), other.as_bytes()), other))
-        .filter(|(edits, _)| *edits <= name.len() / 2)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, other)| other)
-}
-
-/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    // From the first bytes of `a` to every beginning of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, byte) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(byte != other);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -2,7 +2,7 @@
 //!
 //! Each has one joined kernel `(I + H, G·H)`, used as `[x_t, h_{t-1}] · kernel`: its first I rows are
 //! the input's, the other H the state's. In a checkpoint its name ends in `kernel`, that of the bias
-//! in `bias`.
+//! in `bias`. `f16` and `bf16` become `f32`; where one tensor is `f64`, all become `f64`.
 
 use candle_core::Tensor;
 
@@ -28,9 +28,9 @@ use crate::{Error, Result};
 /// tensorflow 1.15, `python/ops/rnn_cell_impl.py`, `BasicRNNCell.call`.
 #[doc(alias = "BasicRNNCell")]
 pub fn from_tensorflow_rnn(kernel: &Tensor, bias: &Tensor, input_size: usize) -> Result<Weights> {
-    let mut checks = Checks::default();
-    let [w_ih, w_hh] = halves(&mut checks, "kernel", kernel, 1, input_size)?;
-    checks.shape("bias", bias, &[w_ih.dim(0)?])?;
+    let checks = Checks::of([kernel, bias]);
+    let [w_ih, w_hh] = halves(&checks, "kernel", kernel, 1, input_size)?;
+    let bias = checks.shape("bias", bias, &[w_ih.dim(0)?])?;
     Ok(Weights::new(w_ih.force_contiguous()?, w_hh.force_contiguous()?, bias.copy()?))
 }
 
@@ -66,10 +66,10 @@ pub fn from_tensorflow_lstm(
     if !forget_bias.is_finite() {
         return Err(Error::Config(format!("forget_bias must be finite, got {forget_bias}")));
     }
-    let mut checks = Checks::default();
-    let [w_ih, w_hh] = halves(&mut checks, "kernel", kernel, ORDER.len(), input_size)?;
-    checks.shape("bias", bias, &[w_ih.dim(0)?])?;
-    let mut biases = gates(bias, &ORDER)?;
+    let checks = Checks::of([kernel, bias]);
+    let [w_ih, w_hh] = halves(&checks, "kernel", kernel, ORDER.len(), input_size)?;
+    let bias = checks.shape("bias", bias, &[w_ih.dim(0)?])?;
+    let mut biases = gates(&bias, &ORDER)?;
     biases[1] = (&biases[1] + forget_bias)?;
     Ok(Weights::new(in_order(&w_ih, &ORDER)?, in_order(&w_hh, &ORDER)?, Tensor::cat(&biases, 0)?))
 }
@@ -103,15 +103,15 @@ pub fn from_tensorflow_gru(
     candidate_bias: &Tensor,
     input_size: usize,
 ) -> Result<Weights> {
-    let mut checks = Checks::default();
-    let [gates_ih, gates_hh] = halves(&mut checks, "gates/kernel", gates_kernel, 2, input_size)?;
+    let checks = Checks::of([gates_kernel, gates_bias, candidate_kernel, candidate_bias]);
+    let [gates_ih, gates_hh] = halves(&checks, "gates/kernel", gates_kernel, 2, input_size)?;
     let rows = gates_ih.dim(0)?;
-    checks.shape("gates/bias", gates_bias, &[rows])?;
+    let gates_bias = checks.shape("gates/bias", gates_bias, &[rows])?;
     let shape = [gates_kernel.dim(0)?, rows / 2];
     checks.shape("candidate/kernel", candidate_kernel, &shape)?;
     let [candidate_ih, candidate_hh] =
-        halves(&mut checks, "candidate/kernel", candidate_kernel, 1, input_size)?;
-    checks.shape("candidate/bias", candidate_bias, &[rows / 2])?;
+        halves(&checks, "candidate/kernel", candidate_kernel, 1, input_size)?;
+    let candidate_bias = checks.shape("candidate/bias", candidate_bias, &[rows / 2])?;
     Ok(Weights::new(
         Tensor::cat(&[gates_ih, candidate_ih], 0)?,
         Tensor::cat(&[gates_hh, candidate_hh], 0)?,
@@ -122,7 +122,7 @@ pub fn from_tensorflow_gru(
 /// Checks a joined kernel of so many gates, and returns views of it: `W_ih`, `(G·H, I)`, and `W_hh`,
 /// `(G·H, H)`.
 fn halves(
-    checks: &mut Checks,
+    checks: &Checks,
     name: &str,
     kernel: &Tensor,
     gates: usize,
@@ -139,8 +139,8 @@ fn halves(
         _ => 0,
     };
     let columns = if gates == 1 { "H".to_string() } else { format!("{gates}·H") };
-    let expected = format!("({input_size} + H, {columns}), I and H at least 1,");
-    checks.tensor(name, kernel, units > 0, &expected)?;
+    let expected = format!("({input_size} + H, {columns}), I and H at least 1");
+    let kernel = checks.tensor(name, kernel, units > 0, &expected)?;
     let by_row = kernel.t()?;
     Ok([by_row.narrow(1, 0, input_size)?, by_row.narrow(1, input_size, units)?])
 }
