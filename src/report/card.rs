@@ -3,18 +3,20 @@
 use std::fmt::Write as _;
 
 use crate::checkpoint::run::RunConfig;
-use crate::data::mnist::Dataset;
+use crate::data::mnist::{Dataset, Validation};
 use crate::train::EpochMetrics;
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
 ///
 /// - `parameters`: how many numbers were trained
 /// - `validation`: how many images were measured after each epoch
+/// - `kept`: the epoch whose weights `model.safetensors` holds; `None` for the last
 pub fn card(
     config: &RunConfig,
     history: &[EpochMetrics],
     parameters: usize,
     validation: usize,
+    kept: Option<usize>,
 ) -> String {
     let RunConfig { model, training, data, .. } = config;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
@@ -31,6 +33,27 @@ pub fn card(
     let what = match data.dataset {
         Dataset::Mnist => "hand-written digits",
         Dataset::FashionMnist => "photographs of clothes",
+    };
+    let holds = |epoch: usize| if kept == Some(epoch) { "`model.safetensors`, " } else { "" };
+    let best_epoch = best.map_or(0, |m| m.epoch);
+    let last_holds = match kept {
+        Some(epoch) if epoch != history.len() => "",
+        _ => " (`model.safetensors`)",
+    };
+    let stopping = kept.zip(training.patience).map_or(String::new(), |(epoch, patience)| {
+        let ended = if history.len() < training.epochs {
+            format!("ran out at epoch {}", history.len())
+        } else {
+            "did not run out".into()
+        };
+        format!("`model.safetensors` holds epoch {epoch}: early stopping with patience {patience}, which {ended}.\n\n")
+    });
+    let chosen = match training.validation {
+        Some(Validation::Stratified) => format!(
+            "Validation images are {validation} of the training file, drawn with seed {}, the same part of each class.",
+            training.seed
+        ),
+        _ => format!("Validation images are the first {validation} of the training file."),
     };
     let settings = super::settings_of(config);
     // Writing to a string does not fail.
@@ -51,11 +74,11 @@ Tells {what} apart. An image is read as {steps} steps of {inputs} pixels ({view}
 
 | | validation accuracy | validation loss |
 |---|---|---|
-| last of {epochs} epochs (`model.safetensors`) | {last_accuracy} | {last_loss} |
-| best, epoch {best_epoch} (`checkpoints/best`) | {best_accuracy} | {best_loss} |
+| last of {epochs} epochs{last_holds} | {last_accuracy} | {last_loss} |
+| best, epoch {best_epoch} ({best_holds}`checkpoints/best`) | {best_accuracy} | {best_loss} |
 
-Validation images are the first {validation} of the training file. The test images played no part in this
-training; `candle-rnn eval` measures them.
+{stopping}{chosen}
+The test images played no part in this training; `candle-rnn eval` measures them.
 
 ![losses and accuracies over the epochs](curves.svg)
 
@@ -90,7 +113,7 @@ Training data: SHA-256 `{sha256}` over all pixels and labels.
         epochs = history.len(),
         last_accuracy = accuracy(history.last()),
         last_loss = history.last().map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
-        best_epoch = best.map_or(0, |m| m.epoch),
+        best_holds = holds(best_epoch),
         best_accuracy = accuracy(best),
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
         settings = settings.to_toml().unwrap_or_default(),

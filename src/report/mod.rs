@@ -28,7 +28,7 @@ pub fn write(session: &Session) -> Result<()> {
     let (config, history) = (session.run_dir().config(), session.history());
     let trainer = session.trainer();
     let counts =
-        trainer.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
+        session.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
     let parameters = trainer.weights()?.values().map(|weight| weight.elem_count()).sum();
     let names = config.data.dataset.class_names();
     let put = |name: &str, content: String| {
@@ -41,7 +41,8 @@ pub fn write(session: &Session) -> Result<()> {
     put(CURVES, curves_svg(history)?)?;
     put(CONFUSION, confusion_svg(&counts, &names)?)?;
     let validation = trainer.task().data().valid.len();
-    put(CARD, card(config, history, parameters, validation))
+    let kept = session.kept().map(|metrics| metrics.epoch);
+    put(CARD, card(config, history, parameters, validation, kept))
 }
 
 /// Writes them where a process that was killed behind its last checkpoint left some out.
