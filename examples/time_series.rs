@@ -200,6 +200,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    trainer.restore_best()?;
     let (forecast, beyond) =
         trainer.measured(|task| Ok((task.of_years(TEST)?, task.beyond(11)?)))?;
     let test = &numbers[TEST];

@@ -23,6 +23,8 @@ pub enum Purpose {
     Augment = 4,
     /// The fixed order of pixels in `View::Permuted`.
     Permutation = 5,
+    /// Which training images validate.
+    Validation = 6,
 }
 
 /// A seeded stream of random numbers whose position can be saved.

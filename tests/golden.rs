@@ -123,6 +123,10 @@ impl Job {
 /// A way from inputs `(B, T, I)` to logits `(B, C)`.
 type Forward = fn(&SequenceClassifier, &Tensor) -> Result<Tensor>;
 
+fn of_whole_sequences(model: &SequenceClassifier, x: &Tensor) -> Result<Tensor> {
+    model.forward(x)
+}
+
 fn last_of_every_step(model: &SequenceClassifier, x: &Tensor) -> Result<Tensor> {
     let logits = model.forward_steps(x)?;
     let last = logits.dim(1)? - 1;
@@ -204,7 +208,7 @@ fn failures(differences: &BTreeMap<String, f64>, tolerance: f64) -> Vec<&str> {
 fn logits_loss_and_every_gradient_of_the_first_batch_are_pytorchs() -> Result<()> {
     let golden = Golden::read()?;
     let ways: [(&str, Forward); 2] =
-        [("forward", SequenceClassifier::forward), ("forward_steps", last_of_every_step)];
+        [("forward", of_whole_sequences), ("forward_steps", last_of_every_step)];
     let expected: Vec<String> = PARAMETERS
         .iter()
         .map(|name| format!("grad.{name}"))
@@ -244,7 +248,7 @@ fn a_weight_that_is_off_by_a_hundredth_is_noticed() -> Result<()> {
     for name in PARAMETERS {
         let job = Job::new(&golden, DType::F32)?;
         job.disturb(&golden, name)?;
-        let differences = first_batch(&golden, &job, SequenceClassifier::forward)?;
+        let differences = first_batch(&golden, &job, of_whole_sequences)?;
         let failed = failures(&differences, tolerances(DType::F32).first_batch);
         assert_eq!(failed.len(), differences.len(), "{name}: only {failed:?} of {differences:?}");
     }

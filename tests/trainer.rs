@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor, Var};
+use candle_rnn::data::batches::Batching;
 use candle_rnn::optim::Clip;
 use candle_rnn::rng::Stream;
 use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
@@ -89,6 +90,7 @@ fn config() -> TrainerConfig {
         learning_rate: 0.3,
         schedule: Schedule::Cosine,
         ema: Some(0.9),
+        batching: Batching::Split,
         ..TrainerConfig::default()
     }
 }
@@ -287,4 +289,56 @@ fn settings_out_of_range_and_variables_that_are_not_float_are_refused() {
     let half = Var::zeros(1, DType::F16, &Device::Cpu).unwrap();
     let half = Line { vars: BTreeMap::from([("a".into(), half)]), ..Line::new() };
     assert!(matches!(Trainer::new(half, config()), Err(Error::DType { .. })));
+}
+
+#[test]
+fn batches_are_no_larger_than_asked_for_by_default() {
+    let exact = TrainerConfig { batching: TrainerConfig::default().batching, ..config() };
+    let mut trainer = Trainer::new(Line::new(), exact).unwrap();
+    // 23 points, 4 a step: five steps of 4 and one of 3.
+    assert_eq!(trainer.batches(), 6);
+    while !matches!(trainer.next_event().unwrap(), Event::Epoch(_)) {}
+    let mut made = trainer.task().made.lock().unwrap().clone();
+    made.truncate(12);
+    let sizes: Vec<usize> = made.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
+    let mut all = made.concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..23).collect::<Vec<u32>>());
+}
+
+#[test]
+fn patience_ends_with_the_best_weights_at_hand() {
+    for ema in [None, Some(0.5)] {
+        let impatient = TrainerConfig {
+            epochs: 500,
+            patience: Some(3),
+            schedule: Schedule::Constant,
+            learning_rate: 1.,
+            ema,
+            ..config()
+        };
+        let mut trainer = Trainer::new(Line::new(), impatient.clone()).unwrap();
+        assert!(trainer.best().is_none() && trainer.restore_best().is_err());
+        let mut losses = Vec::new();
+        let mut state = trainer.state().unwrap();
+        while !trainer.is_done() {
+            if let Event::Epoch(metrics) = trainer.next_event().unwrap() {
+                losses.push(metrics.valid_loss);
+                state = trainer.state().unwrap();
+            }
+        }
+        let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(losses.len() < 500 && losses[losses.len() - 1] > lowest, "{losses:?}");
+        // A state has them too.
+        let mut other = Trainer::new(Line::new(), impatient).unwrap();
+        other.restore(&state).unwrap();
+        for trainer in [&mut trainer, &mut other] {
+            assert_eq!(trainer.best().unwrap().metrics.valid_loss, lowest);
+            assert_ne!(trainer.measured(|task| task.validate()).unwrap().loss, lowest);
+            trainer.restore_best().unwrap();
+            assert_eq!(trainer.measured(|task| task.validate()).unwrap().loss, lowest);
+            assert_eq!(trainer.task().validate().unwrap().loss, lowest);
+        }
+    }
 }

@@ -82,6 +82,15 @@ impl RunConfig {
         Ok(config)
     }
 
+    /// This configuration with as many epochs as `other`'s: what may differ between a run and one that goes on with
+    /// it is made equal.
+    pub(super) fn as_long_as(&self, other: &Self) -> Self {
+        let TrainConfig { epochs, patience, extensions, .. } = other.training.clone();
+        let mut config = self.clone();
+        config.training = TrainConfig { epochs, patience, extensions, ..config.training };
+        config
+    }
+
     /// What keeps a run with this configuration from going on with `other`'s, if anything: who has what, by
     /// these names.
     pub(super) fn differences(&self, other: &Self, names: (&str, &str)) -> String {

@@ -96,7 +96,7 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
     })
 }
 
-/// Removes a folder; one that is half removed never stays under its own name.
+/// Removes a folder; one that is half removed never stays under its own name. Of a link only itself is removed.
 pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     let condemned = named(TEMPORARY, path);
     fs::rename(path, &condemned)
@@ -162,7 +162,8 @@ fn rename(from: &Path, to: &Path, action: &'static str) -> Result<()> {
 /// A folder cannot be renamed onto one that has files, so the old one is moved aside first. A process
 /// that is killed between the two renames leaves it to [`remove_leftovers`] to put the old one back.
 fn replace_folder(new: &Path, path: &Path) -> Result<()> {
-    if !path.exists() {
+    // A link is there even if what it points to is not.
+    if path.symlink_metadata().is_err() {
         return rename(new, path, "put the folder in place");
     }
     let old = named(ASIDE, path);

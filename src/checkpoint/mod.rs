@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! RUN/config.json                     settings of model and training, crate version
-//! RUN/model.safetensors               the weights after the last step, or their averages
+//! RUN/model.safetensors               the weights after the last step, or their averages; of a
+//!                                     finished run with patience those of the best epoch
 //! RUN/metrics.jsonl                   a line an epoch
 //! RUN/train.toml                      the settings that train it again
 //! RUN/events.out.tfevents.*           for TensorBoard

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 pub use super::config::{DataConfig, RunConfig};
 use super::state::Checkpoint;
 use super::{durable, weights};
-use crate::train::{EpochMetrics, TrainerState};
+use crate::train::{Best, EpochMetrics, TrainerState};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -34,8 +34,19 @@ pub enum IfExists {
     Refuse,
     /// The run is removed and a new one begun.
     Overwrite,
-    /// The run continues from its newest complete checkpoint.
+    /// The run continues from its newest complete checkpoint. It may be given more epochs, if its schedule does not
+    /// depend on their number, and more patience.
     Resume,
+    /// As [`Resume`](Self::Resume); a finished run whose schedule depends on the number of epochs is given more, over
+    /// which its schedule starts anew, see [`Extensions`](crate::train::Extensions).
+    Extend,
+}
+
+impl IfExists {
+    /// Whether a run that is there continues.
+    pub fn continues(self) -> bool {
+        matches!(self, Self::Resume | Self::Extend)
+    }
 }
 
 /// A run directory that this process writes: no other process may, until it is dropped.
@@ -78,7 +89,8 @@ impl RunDir {
 
     /// Opens the folder for a run with this configuration; it is created if it does not exist.
     /// Returns the checkpoint to continue from, if there is one and it was asked for, and why newer
-    /// ones were passed over. The newest `keep` checkpoints are kept, besides the best.
+    /// ones were passed over. The newest `keep` checkpoints are kept, besides the best. How many epochs the run has
+    /// then, and with which patience, is in [`config`](Self::config).
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when the folder holds a run and `if_exists` refuses it, or files that are not
@@ -94,7 +106,8 @@ impl RunDir {
         let json = json_of(&path.join(CONFIG), &config)?;
         durable::create_folder(path)?;
         refuse_to_replace(path, if_exists)?;
-        let run = Self { path: path.to_path_buf(), lock: lock(path)?, config, keep: keep.max(1) };
+        let mut run =
+            Self { path: path.to_path_buf(), lock: lock(path)?, config, keep: keep.max(1) };
         // Another process may have begun a run before this one had the lock.
         refuse_to_replace(path, if_exists)?;
         durable::remove_leftovers(path)?;
@@ -102,20 +115,58 @@ impl RunDir {
         // A process that was killed while it began a run leaves no configuration: there is nothing to continue,
         // nor to disagree with.
         let begun = path.join(CONFIG).exists();
-        if begun && if_exists == IfExists::Resume {
+        if begun && if_exists.continues() {
             let found = RunConfig::parse(&path.join(CONFIG))?;
-            let differences = found.differences(&run.config, ("the run has", "this command"));
-            if !differences.is_empty() {
+            let cannot = |differences: String| {
                 let reason =
                     format!("cannot be resumed with other settings or data: {differences}");
-                return Err(Error::checkpoint(path, reason));
+                Error::checkpoint(path, reason)
+            };
+            let differences =
+                found.differences(&run.config.as_long_as(&found), ("the run has", "this command"));
+            if !differences.is_empty() {
+                return Err(cannot(differences));
             }
+            let asked = run.config.clone();
+            run.config = asked.as_long_as(&found);
             (checkpoint, damaged) = run.newest_checkpoint()?;
+            if let Some(checkpoint) = &checkpoint {
+                let training = found
+                    .training
+                    .continued(
+                        &asked.training,
+                        &checkpoint.state.position,
+                        if_exists == IfExists::Extend,
+                    )
+                    .map_err(cannot)?;
+                training.check()?;
+                run.go_on_with(RunConfig { training, ..found })?;
+            } else {
+                run.config = asked;
+            }
         }
         if checkpoint.is_none() {
             run.begin(&json)?;
         }
         Ok((run, checkpoint, damaged))
+    }
+
+    /// Takes over how many epochs the run has from now on, and with which patience.
+    fn go_on_with(&mut self, config: RunConfig) -> Result<()> {
+        if self.config.training == config.training {
+            return Ok(());
+        }
+        // In this order: where the configuration is the new one, no model card is left that speaks of the old.
+        for name in [CARD, CURVES, CONFUSION] {
+            let path = self.path.join(name);
+            if path.exists() {
+                fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
+            }
+        }
+        let path = self.path.join(CONFIG);
+        durable::write(&path, &json_of(&path, &config)?)?;
+        self.config.training = config.training;
+        Ok(())
     }
 
     /// The configuration.
@@ -174,8 +225,31 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when it cannot be written, [`Error::Checkpoint`] when the folder is another by now.
     pub fn write_model(&self, state: &TrainerState) -> Result<()> {
+        self.write_weights(state.model())
+    }
+
+    /// Replaces `model.safetensors` by these weights.
+    ///
+    /// # Errors
+    /// As [`write_model`](Self::write_model).
+    pub fn write_weights(&self, weights: &BTreeMap<String, Tensor>) -> Result<()> {
         self.check_lock()?;
-        durable::write(&self.path.join(MODEL), &weights::serialize(state.model())?)
+        durable::write(&self.path.join(MODEL), &weights::serialize(weights)?)
+    }
+
+    /// The best epoch of a run that has come to this state, as far as its weights can be read: `checkpoints/best` has
+    /// them, unless it is the last.
+    pub(crate) fn best(&self, state: &TrainerState, history: &[EpochMetrics]) -> Option<Best> {
+        let best = best_of(history)?;
+        let is_best =
+            |state: &TrainerState| state.position.epoch == best.epoch && state.position.batch == 0;
+        let weights = if is_best(state) {
+            state.model().clone()
+        } else {
+            let saved = Checkpoint::load(&self.path.join(CHECKPOINTS).join(BEST), &self.config);
+            saved.ok().filter(|saved| is_best(&saved.state))?.state.model().clone()
+        };
+        Some(Best { metrics: best.clone(), weights })
     }
 
     /// Saves a checkpoint under its step, and removes those that are too many.
@@ -241,9 +315,8 @@ impl RunDir {
             durable::remove_leftovers(&folder)?;
         }
         let mut damaged = Vec::new();
-        let best = Some(folder.join(BEST)).filter(|best| best.exists());
         let mut candidates = self.checkpoints()?;
-        candidates.extend(best);
+        candidates.extend(other_checkpoints(&folder));
         // Of equals those under their step come first, as they are.
         candidates.sort_by_key(|path| std::cmp::Reverse(step_of(path)));
         for path in candidates {
@@ -326,6 +399,27 @@ fn named_step(checkpoint: &Path) -> Option<u64> {
     checkpoint.file_name()?.to_str()?.strip_prefix(STEP)?.parse().ok()
 }
 
+/// The best checkpoint, and links under names of their own to checkpoints, wherever these are.
+fn other_checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_link = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
+    let named = entries.filter(|entry| {
+        let path = entry.path();
+        let is_other = named_step(&path).is_none() && super::state::step_of(&path).is_some();
+        entry.file_name() == BEST || (is_link(entry) && is_other)
+    });
+    let mut paths: Vec<PathBuf> = named.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.exists());
+    // The best comes first of equals.
+    paths.sort_by_key(|path| (!path.ends_with(BEST), path.clone()));
+    paths
+}
+
+/// The best epoch of a history: of equals the first.
+pub fn best_of(history: &[EpochMetrics]) -> Option<&EpochMetrics> {
+    history.iter().reduce(|best, metrics| if metrics.is_better_than(best) { metrics } else { best })
+}
+
 /// The steps that a checkpoint says it is after, whole or not.
 fn step_of(checkpoint: &Path) -> u64 {
     named_step(checkpoint).or_else(|| super::state::step_of(checkpoint)).unwrap_or(0)
@@ -376,23 +470,30 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 /// Reads the configuration of a run; `run` may also be one of its checkpoints, such as
-/// `RUN/checkpoints/best`, whose configuration is the run's.
+/// `RUN/checkpoints/best`, or a link to one: the configuration is the run's.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when `run` is not a run directory or its configuration is wrong.
 pub fn read_config(run: &Path) -> Result<RunConfig> {
-    let path = run_of_checkpoint(run).unwrap_or(run).join(CONFIG);
+    let path = run_of_checkpoint(run).unwrap_or_else(|| run.to_path_buf()).join(CONFIG);
     if !path.exists() {
         return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
     }
     RunConfig::parse(&path)
 }
 
-/// The run that a folder is a checkpoint of, if it is one: it has weights and no settings of its own.
-fn run_of_checkpoint(folder: &Path) -> Option<&Path> {
-    let checkpoints = folder.parent().filter(|parent| parent.ends_with(CHECKPOINTS))?;
-    let is_checkpoint = !folder.join(CONFIG).exists() && folder.join(MODEL).exists();
-    checkpoints.parent().filter(|_| is_checkpoint)
+/// The run that a folder is a checkpoint of, if it is one: it has weights and no settings of its own. A link to a
+/// checkpoint is one.
+fn run_of_checkpoint(folder: &Path) -> Option<PathBuf> {
+    if folder.join(CONFIG).exists() || !folder.join(MODEL).exists() {
+        return None;
+    }
+    let run_of = |folder: &Path| {
+        let checkpoints = folder.parent().filter(|parent| parent.ends_with(CHECKPOINTS))?;
+        checkpoints.parent().map(Path::to_path_buf)
+    };
+    // As it is called: a checkpoint may lie elsewhere, with a link in its place.
+    run_of(folder).or_else(|| run_of(&fs::canonicalize(folder).ok()?))
 }
 
 /// Reads `train.toml`, the settings that train a run again, if it is there.

@@ -35,6 +35,8 @@ pub struct Checkpoint {
     /// What computed the steps so far, see [`instruction_set`](crate::recurrence::instruction_set);
     /// where several did, all of them, as in `avx512, avx2`. Empty in checkpoints that do not say.
     pub instruction_set: String,
+    /// In the last checkpoint of a run with patience, the epoch whose weights the run's `model.safetensors` holds.
+    pub kept_epoch: Option<usize>,
 }
 
 /// `trainer_state.json`.
@@ -48,6 +50,8 @@ struct TrainerStateFile {
     history: Vec<EpochMetrics>,
     #[serde(default)]
     instruction_set: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_epoch: Option<usize>,
 }
 
 impl Checkpoint {
@@ -71,6 +75,7 @@ impl Checkpoint {
             position: self.state.position.clone(),
             history: self.history.clone(),
             instruction_set: self.instruction_set.clone(),
+            kept_epoch: self.kept_epoch,
         };
         let json = serde_json::to_vec_pretty(&file)
             .map_err(|error| Error::checkpoint(path, error.to_string()))?;
@@ -84,7 +89,8 @@ impl Checkpoint {
         )
     }
 
-    /// Reads a checkpoint of the run with this configuration.
+    /// Reads a checkpoint of the run with this configuration, or of the same run before it was given more epochs.
+    /// The best epoch's weights are not in it: `state.best` is `None`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when a file is missing, has not the digest that `SHA256SUMS` says, or does
@@ -95,7 +101,9 @@ impl Checkpoint {
             durable::read_folder(path, [TRAINER_STATE, MODEL, TRAINING_STATE])?;
         let file: TrainerStateFile = serde_json::from_slice(&json)
             .map_err(|error| Error::checkpoint(path.join(TRAINER_STATE), error.to_string()))?;
-        let differences = file.config.differences(config, ("the checkpoint has", "the run"));
+        let is_continued = file.config.training.is_continued_by(&config.training, &file.position);
+        let own = if is_continued { file.config.as_long_as(config) } else { file.config.clone() };
+        let differences = own.differences(config, ("the checkpoint has", "the run"));
         if !differences.is_empty() {
             let reason = format!("of a run with other settings or data: {differences}");
             return Err(Error::checkpoint(path, reason));
@@ -116,9 +124,9 @@ impl Checkpoint {
             Some(_) => (last, Some(weights)),
         };
         let adam = AdamState { step: file.step, moments };
-        let TrainerStateFile { config, position, history, instruction_set, .. } = file;
-        let state = TrainerState { position, weights, adam, average };
-        Ok(Self { config, state, history, instruction_set })
+        let TrainerStateFile { config, position, history, instruction_set, kept_epoch, .. } = file;
+        let state = TrainerState { position, weights, adam, average, best: None };
+        Ok(Self { config, state, history, instruction_set, kept_epoch })
     }
 }
 

@@ -37,8 +37,11 @@ enum SplitName {
 pub(super) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
-    let config = &predictor.config().data;
-    let data = args.source.or(config).load(config.dataset.unwrap_or_default(), args.json)?;
+    let config = predictor.config();
+    let dataset = config.data.dataset.unwrap_or_default();
+    let data = args.source.or(&config.data).load(dataset, args.json)?;
+    // The images that this run validated on, not those of another seed: they are among its training images.
+    let data = config.training.split(data);
     let (name, split) = match args.split {
         SplitName::Valid => ("valid", &data.valid),
         SplitName::Test => ("test", &data.test),

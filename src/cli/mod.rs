@@ -43,7 +43,7 @@ enum Command {
 #[derive(Args, Clone)]
 struct DataSource {
     /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
-    /// not [default: what the run was trained on; else the user's cache folder, filled from the
+    /// not, itself or in MNIST/raw or raw below [default: what the run was trained on; else the user's cache folder, filled from the
     /// network if need be]
     #[arg(long, value_name = "DIR|sample")]
     data: Option<PathBuf>,

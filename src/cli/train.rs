@@ -11,7 +11,9 @@ use anyhow::Context;
 use candle_rnn::checkpoint::run::{self, DataConfig, IfExists, RunConfig, RunDir};
 use candle_rnn::report;
 use candle_rnn::settings::{Recipe, Settings};
-use candle_rnn::train::{Event, Outcome, Session, SessionConfig, Start, TrainConfig};
+use candle_rnn::train::{Event, Extensions, Outcome, Session, SessionConfig, Start, TrainConfig};
+#[cfg(unix)]
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::device::{self, Compute};
@@ -28,7 +30,8 @@ use super::{screen, DataSource};
   candle-rnn train --schedule one-cycle --lr 0.004 --clip-norm 1 --shift 1 --epochs 20
   candle-rnn train --config mine.toml --seed 7    lines such as `lr = 0.004`; flags win
   candle-rnn train --out runs/relu --cell relu --init identity
-  candle-rnn train --out runs/relu --resume       after an interruption")]
+  candle-rnn train --out runs/relu --resume       after an interruption
+  candle-rnn train --out runs/relu --resume --epochs 60            a finished run, trained on")]
 pub(super) struct TrainArgs {
     /// Settings that are known to work; flags and --config win over them
     #[arg(long, value_enum)]
@@ -47,9 +50,15 @@ pub(super) struct TrainArgs {
     #[arg(long, requires = "out", conflicts_with = "resume")]
     overwrite: bool,
     /// Continue the run in --out from its newest checkpoint, or begin it; settings that are not named
-    /// are the run's
+    /// are the run's. A larger --epochs trains a run on, with the bits of one that had so many from the start,
+    /// where its schedule does not depend on their number (constant, plateau); so does a larger --patience
     #[arg(long, requires = "out")]
     resume: bool,
+    /// With --resume and a larger --epochs: train on a finished run whose schedule depends on the number of epochs
+    /// (one-cycle, cosine, step). The schedule restarts over the added epochs, without a warm-up: the learning
+    /// rate falls from --lr again
+    #[arg(long, requires = "resume", conflicts_with = "overwrite")]
+    extend: bool,
     /// Print the lines of metrics.jsonl, and nothing else, on stdout
     #[arg(long)]
     json: bool,
@@ -93,10 +102,14 @@ impl TrainArgs {
     }
 
     fn if_exists(&self) -> IfExists {
-        match (self.overwrite, self.resume) {
-            (true, _) => IfExists::Overwrite,
-            (_, true) => IfExists::Resume,
-            _ => IfExists::Refuse,
+        if self.overwrite {
+            IfExists::Overwrite
+        } else if self.extend {
+            IfExists::Extend
+        } else if self.resume {
+            IfExists::Resume
+        } else {
+            IfExists::Refuse
         }
     }
 
@@ -116,10 +129,17 @@ impl TrainArgs {
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed()?;
     let settings = args.settings(resumed.is_some())?;
-    let base = resumed.as_ref().map_or_else(TrainConfig::default, |run| run.training.clone());
+    // Where the run was extended is its own affair: it is not asked for again.
+    let base = resumed.as_ref().map_or_else(TrainConfig::default, |run| TrainConfig {
+        extensions: Extensions::default(),
+        ..run.training.clone()
+    });
     let config = settings.config(&base);
     if let Err(error) = config.check() {
         super::wrong_usage(error);
+    }
+    if let Some(run) = resumed.as_ref().filter(|_| !args.extend) {
+        refuse_more_epochs(&args, &run.training, config.epochs)?;
     }
     let compute = args.compute.clone().or(settings.device.as_deref(), settings.threads);
     let compute = compute.unwrap_or_else(|error| super::wrong_usage(error));
@@ -141,16 +161,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         other => other.clone(),
     };
     let data_config = DataConfig::new(&data, source.clone());
-    let effective = Settings {
-        data: source,
-        dataset: data_config.dataset.or(dataset),
-        // A limit of this process, not of the training.
-        max_minutes: None,
-        device: compute.device_name(),
-        threads: compute.threads(),
-        ..settings.clone()
-    }
-    .or(Settings::of(&config));
+    let dataset = data_config.dataset.or(dataset);
     let out = match &args.out {
         Some(out) => out.clone(),
         None => RunDir::next_free(Path::new("runs"))?,
@@ -170,7 +181,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     match start {
         Start::Finished => {
             report::complete(&session)?;
-            args.say("this run is finished: there is nothing to resume")?;
+            args.say(&finished(&session))?;
             return Ok(ExitCode::SUCCESS);
         }
         Start::Resumed { step, damaged, begun_with } => {
@@ -191,10 +202,70 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    let effective = Settings {
+        data: source.clone(),
+        dataset,
+        // A limit of this process, not of the training.
+        max_minutes: None,
+        device: compute.device_name(),
+        threads: compute.threads(),
+        ..settings.clone()
+    }
+    .or(Settings::of(&session.run_dir().config().training));
     session.run_dir().write_settings(&effective.to_toml()?)?;
     // On one of the threads that compute: from another, every call into them would wait for two of
     // them to wake up.
     rayon::scope(|_| train(&args, &mut session, device::name(&device)))
+}
+
+/// Refuses more epochs where the run's schedule depends on their number.
+fn refuse_more_epochs(args: &TrainArgs, run: &TrainConfig, epochs: usize) -> anyhow::Result<()> {
+    if epochs <= run.epochs || !run.schedule.depends_on_length() {
+        return Ok(());
+    }
+    let schedule = serde_json::json!(run.schedule);
+    anyhow::bail!(
+        "{}: cannot go on to {epochs} epochs: its {} schedule is that of {}; finish it, then --resume --extend \
+         --epochs {epochs} restarts the schedule over the added epochs",
+        args.out.as_deref().unwrap_or(Path::new("")).display(),
+        schedule.as_str().unwrap_or_default(),
+        run.epochs
+    );
+}
+
+/// What is said of a run that was finished before: how it can be trained on.
+fn finished(session: &Session) -> String {
+    let TrainConfig { epochs, schedule, .. } = session.run_dir().config().training;
+    let done = session.history().len();
+    let how = if done < epochs {
+        format!("early stopping ended it after epoch {done}, and a larger --patience")
+    } else if schedule.depends_on_length() {
+        format!("{done} epochs are done, and --extend with a larger --epochs")
+    } else {
+        format!("{done} epochs are done, and a larger --epochs")
+    };
+    format!("this run is finished: {how} trains it on")
+}
+
+/// Which epoch's weights a run with patience keeps, and why.
+fn kept(session: &Session) -> Option<String> {
+    let training = &session.run_dir().config().training;
+    let (kept, patience) = session.kept().zip(training.patience)?;
+    let history = session.history();
+    let accuracy = kept
+        .valid_accuracy
+        .map_or(String::new(), |value| format!(", validation accuracy {value:.4}"));
+    let best = run::best_of(history).filter(|best| best.is_better_than(kept));
+    let note = best.map_or(String::new(), |metrics| {
+        format!("; the weights of epoch {}, the best, cannot be read", metrics.epoch)
+    });
+    let ended = if history.len() < training.epochs {
+        format!("patience {patience} ran out at epoch {}", history.len())
+    } else {
+        format!("patience {patience} did not run out")
+    };
+    let best = if best.is_none() { "the best" } else { "the best available" };
+    Some(format!("kept epoch {}, {best}{accuracy}: {ended}{note}", kept.epoch))
 }
 
 /// Trains, shows and records.
@@ -263,6 +334,9 @@ fn train(args: &TrainArgs, session: &mut Session, device: &str) -> anyhow::Resul
                     "ended after epoch {ended}: the validation loss fell no further"
                 ))?;
             }
+            if let Some(kept) = kept(session) {
+                args.say(&kept)?;
+            }
             args.say(&format!("saved; next: candle-rnn eval {run}"))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -283,13 +357,18 @@ fn show_steps(args: &TrainArgs, session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGINT and SIGTERM: the first is remembered, the second ends the program at once.
+/// SIGINT, SIGTERM and SIGHUP: the first is remembered, the second ends the program at once.
 struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
     fn register() -> std::io::Result<Self> {
         let (first, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        for signal in [SIGINT, SIGTERM] {
+        let mut signals = vec![SIGINT, SIGTERM];
+        #[cfg(unix)]
+        if !ignores_hangup() {
+            signals.push(SIGHUP);
+        }
+        for signal in signals {
             // In this order: the first signal finds the flag still down.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, first.clone())?;
             signal_hook::flag::register(signal, first.clone())?;
@@ -301,4 +380,13 @@ impl Signals {
     fn pending(&self) -> Option<u8> {
         u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
     }
+}
+
+/// Whether this process was started to outlive its terminal, as `nohup` does: only Linux says so.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }

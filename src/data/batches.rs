@@ -3,11 +3,81 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::augment::{add_changed, Change};
 use super::mnist::{Split, PIXELS};
 use super::view::View;
 use crate::{Error, Result};
+
+/// How the examples of an epoch are cut into batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Batching {
+    /// As numpy.array_split: sizes differ by one at most, and exceed the size asked for where that does not
+    /// divide the number of examples.
+    Split,
+    /// No batch exceeds the size asked for; the last one of an epoch may be smaller.
+    #[default]
+    Exact,
+}
+
+impl Batching {
+    /// Number of batches of `batch_size` in an epoch over `count` examples, at least 1.
+    pub fn count(self, count: usize, batch_size: usize) -> usize {
+        match self {
+            Self::Split => batch_count(count, batch_size),
+            Self::Exact => count.div_ceil(batch_size.max(1)).max(1),
+        }
+    }
+
+    /// The range of the batch with this index in `0..count`.
+    pub fn range(self, count: usize, batch_size: usize, index: usize) -> Range<usize> {
+        match self {
+            Self::Split => array_split(count, batch_count(count, batch_size), index),
+            Self::Exact => {
+                let start = index.saturating_mul(batch_size).min(count);
+                start..start.saturating_add(batch_size).min(count)
+            }
+        }
+    }
+
+    /// The ranges in `0..count` of the batches whose gradients are added up for a step over `count` examples.
+    pub(crate) fn parts(self, count: usize, batch_size: usize) -> Vec<Range<usize>> {
+        match self {
+            Self::Split => {
+                // As few as leave none of them more than an example larger than asked for.
+                let parts = count.div_ceil(batch_size.saturating_add(1));
+                (0..parts).map(|index| array_split(count, parts, index)).collect()
+            }
+            Self::Exact => {
+                let parts = count.div_ceil(batch_size.max(1));
+                (0..parts).map(|index| self.range(count, batch_size, index)).collect()
+            }
+        }
+    }
+
+    /// What runs unless it is said: [`Split`](Self::Split) for MNIST's own training files, so that the
+    /// tutorial's batches come out, and [`Exact`](Self::Exact) for all other data and wherever `Split` would
+    /// exceed `batch_size`, or `accumulate` times that in a step, by more than 2 %.
+    pub fn default_for(is_mnist: bool, count: usize, batch_size: usize, accumulate: usize) -> Self {
+        let step_size = batch_size.saturating_mul(accumulate);
+        // The first of the parts is the longest.
+        let step = Self::Split.range(count, step_size, 0).len();
+        let batch = if accumulate == 1 {
+            step
+        } else {
+            Self::Split.parts(step, batch_size).first().map_or(0, Range::len)
+        };
+        let exceeds = |size: usize, asked: usize| size as f64 > 1.02 * asked as f64;
+        if is_mnist && !exceeds(step, step_size) && !exceeds(batch, batch_size) {
+            Self::Split
+        } else {
+            Self::Exact
+        }
+    }
+}
 
 /// Number of batches in an epoch over `count` images: `count / batch_size`, at least 1.
 pub fn batch_count(count: usize, batch_size: usize) -> usize {
@@ -160,6 +230,43 @@ mod tests {
         assert!(sizes[..100].iter().all(|size| *size == 151));
         assert!(sizes[100..].iter().all(|size| *size == 150));
         assert_eq!(array_split(55_000, 366, 365).end, 55_000);
+    }
+
+    #[test]
+    fn exact_batches_never_exceed_the_size_asked_for() {
+        for (count, batch_size) in [(1_600, 900), (55_000, 256), (55_000, 150), (7, 100), (1, 1)] {
+            let batches = Batching::Exact.count(count, batch_size);
+            let ranges = (0..batches).map(|i| Batching::Exact.range(count, batch_size, i));
+            let mut next = 0;
+            for range in ranges {
+                assert_eq!(range.start, next, "{count} {batch_size}");
+                assert!((1..=batch_size).contains(&range.len()), "{count} {batch_size}: {range:?}");
+                assert!(range.len() == batch_size || range.end == count, "{range:?}");
+                next = range.end;
+            }
+            assert_eq!(next, count);
+        }
+        assert_eq!(Batching::Exact.count(1_600, 900), 2);
+        assert_eq!(Batching::Exact.count(55_000, 256), 215);
+        let parts = Batching::Exact.parts(100, 30);
+        assert_eq!(parts.iter().map(Range::len).collect::<Vec<_>>(), [30, 30, 30, 10]);
+        assert_eq!(Batching::Exact.count(10, usize::MAX), 1);
+        assert_eq!(Batching::Exact.range(10, usize::MAX, 0), 0..10);
+    }
+
+    #[test]
+    fn batches_of_mnist_are_the_tutorials_unless_2_percent_larger() {
+        use Batching::{Exact, Split};
+        let of =
+            |batch_size, accumulate| Batching::default_for(true, 55_000, batch_size, accumulate);
+        assert_eq!([150, 64, 50, 55_000].map(|size| of(size, 1)), [Split; 4]);
+        // 214 batches of up to 258; 1,718 of up to 33; one of 55,000.
+        assert_eq!([256, 32, 30_000].map(|size| of(size, 1)), [Split, Exact, Exact]);
+        assert_eq!(
+            (of(30_000, 2), of(450, 2), of(75, 2), of(10, 15)),
+            (Split, Split, Split, Exact)
+        );
+        assert_eq!(Batching::default_for(false, 55_000, 150, 1), Exact);
     }
 
     #[test]

@@ -16,8 +16,9 @@ use etcetera::BaseStrategy;
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::files::find_files;
 use super::idx;
-use super::mnist::{find_files, hex, Dataset, COLUMNS, FILES, PIXELS, ROWS};
+use super::mnist::{hex, Dataset, COLUMNS, FILES, PIXELS, ROWS};
 use crate::checkpoint::durable;
 use crate::{Error, Result};
 
@@ -155,7 +156,7 @@ fn system_folder(dataset: Dataset) -> Option<PathBuf> {
 
 /// Whether `folder` holds the four files of `dataset`, gzipped or not, with the right checksums.
 fn check(folder: &Path, dataset: Dataset) -> std::result::Result<(), String> {
-    let paths = find_files(folder).map_err(|error| error.to_string())?;
+    let paths = find_files(folder, dataset).map_err(|error| error.to_string())?;
     for (path, expected) in paths.iter().zip(dataset.checksums()) {
         let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(unreadable)?;

@@ -1,7 +1,7 @@
 //! MNIST and Fashion-MNIST: where the files are, what they must hold, and how they are split.
 //!
 //! A data set is four IDX files of 28 x 28 images in 10 classes. Pixels stay `u8` here; they
-//! become floats when a batch is gathered.
+//! become floats when a batch is gathered. `files` finds the files, `split` chooses the images that validate.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use super::split::Validation;
+
+use super::files::find_files;
 use super::idx::{self, Images};
+use super::split::stratified;
 use crate::{Error, Result};
 
 /// Rows of an image.
@@ -21,6 +25,9 @@ pub const COLUMNS: usize = 28;
 pub const PIXELS: usize = ROWS * COLUMNS;
 /// Classes; labels are `0..CLASSES`.
 pub const CLASSES: usize = 10;
+
+/// The seed by which validation images are drawn until a training says its own.
+const DEFAULT_SEED: u64 = 42;
 
 /// Names of the four files, in the order of [`Dataset::checksums`].
 pub const FILES: [&str; 4] = [
@@ -97,7 +104,7 @@ pub enum Source {
     Cache,
     /// The sample embedded in this crate; needs neither disk nor network.
     Sample,
-    /// A folder that holds the four files, gzipped or not.
+    /// A folder that holds the four files, gzipped or not, as [`Mnist::from_folder`] finds them.
     Folder(PathBuf),
 }
 
@@ -195,12 +202,53 @@ impl Split {
 /// A data set in memory, split three ways.
 #[derive(Clone, Debug)]
 pub struct Mnist {
-    /// The training images after the validation split (MNIST: 55,000).
+    /// The training files' images that do not validate (MNIST: 55,000).
     pub train: Split,
-    /// The first images of the training files: 5,000, or a fifth if that is less.
+    /// The validation images, 5,000 of the training files or a fifth if that is less; which ones, see
+    /// [`default_validation`](Self::default_validation).
     pub valid: Split,
     /// The test files' images (MNIST: 10,000).
     pub test: Split,
+    origin: Origin,
+    /// Which images validate, and the seed by which they were drawn.
+    validation: (Validation, u64),
+    /// Where in its file each of the images is that lie in memory, validation images first; `None` for the
+    /// file's order.
+    order: Option<Arc<[u32]>>,
+}
+
+/// What the training files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Those of a data set, by their SHA-256.
+    Known(Dataset),
+    /// The sample's.
+    Sample,
+    /// Any others.
+    Other,
+}
+
+impl Origin {
+    /// Tells training files by the SHA-256 that they have uncompressed.
+    fn of(images: &Images, labels: &[u8]) -> Self {
+        let digest = |header: &[u8], content: &[u8]| {
+            hex(&Sha256::new().chain_update(header).chain_update(content).finalize())
+        };
+        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        let labels = digest(&idx::labels_header(size(labels.len())), labels);
+        let by_labels = [Dataset::Mnist, Dataset::FashionMnist]
+            .into_iter()
+            .find(|dataset| dataset.checksums()[1] == labels);
+        // The images are many: they are looked at only where the labels are a data set's.
+        let Some(dataset) = by_labels else { return Self::Other };
+        let (count, rows, columns) = (size(images.count), size(images.rows), size(images.columns));
+        let images = digest(&idx::images_header(count, rows, columns), &images.pixels);
+        if dataset.checksums()[0] == images {
+            Self::Known(dataset)
+        } else {
+            Self::Other
+        }
+    }
 }
 
 impl Mnist {
@@ -219,13 +267,16 @@ impl Mnist {
         on_event: &mut dyn FnMut(super::fetch::Event),
     ) -> Result<Self> {
         match source {
-            Source::Cache => Self::from_folder(&super::fetch::ensure_cached(dataset, on_event)?),
+            Source::Cache => {
+                let folder = super::fetch::ensure_cached(dataset, on_event)?;
+                Self::from_files(find_files(&folder, dataset)?)
+            }
             Source::Sample if dataset == Dataset::Mnist => Self::sample(),
             Source::Sample => Err(Error::Config(format!(
                 "the sample is of MNIST digits: there is none of {}",
                 dataset.name()
             ))),
-            Source::Folder(folder) => Self::from_folder(folder),
+            Source::Folder(folder) => Self::from_files(find_files(folder, dataset)?),
         }
     }
 
@@ -237,6 +288,7 @@ impl Mnist {
         let names = FILES.map(|name| PathBuf::from("sample").join(name));
         Self::join(
             &names,
+            |_, _| Origin::Sample,
             idx::parse_images(SAMPLE[0], &names[0])?,
             idx::parse_labels(SAMPLE[1], &names[1])?,
             idx::parse_images(SAMPLE[2], &names[2])?,
@@ -244,14 +296,19 @@ impl Mnist {
         )
     }
 
-    /// Loads the four files of `folder`, each plain or, with `.gz` behind its name, gzipped.
+    /// Loads the four files of `folder`, each plain or, with `.gz` behind its name, gzipped; with a dot or a hyphen
+    /// before `idx`; in the folder itself, or in `MNIST/raw` or `raw` below it.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read, [`Error::DataFile`] for one that is wrong.
+    /// [`Error::Io`] for a file that cannot be read, [`Error::DataFile`] for one that is missing or wrong.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let paths = find_files(folder)?;
+        Self::from_files(find_files(folder, Dataset::Mnist)?)
+    }
+
+    fn from_files(paths: [PathBuf; 4]) -> Result<Self> {
         Self::join(
             &paths,
+            Origin::of,
             idx::read_images(&paths[0])?,
             idx::read_labels(&paths[1])?,
             idx::read_images(&paths[2])?,
@@ -261,11 +318,13 @@ impl Mnist {
 
     fn join(
         paths: &[PathBuf; 4],
+        origin: impl FnOnce(&Images, &[u8]) -> Origin,
         train_images: Images,
         train_labels: Vec<u8>,
         test_images: Images,
         test_labels: Vec<u8>,
     ) -> Result<Self> {
+        let origin = origin(&train_images, &train_labels);
         let train = LabelledImages::join((&paths[0], train_images), (&paths[1], train_labels))?;
         let test = LabelledImages::join((&paths[2], test_images), (&paths[3], test_labels))?;
         let (count, valid) = (train.labels.len(), valid_size(train.labels.len()));
@@ -278,22 +337,101 @@ impl Mnist {
         }
         let (train, test) = (Arc::new(train), Arc::new(test));
         let tests = test.labels.len();
-        Ok(Self {
+        let data = Self {
             valid: Split { images: train.clone(), range: 0..valid },
             train: Split { images: train, range: valid..count },
             test: Split { images: test, range: 0..tests },
-        })
+            origin,
+            validation: (Validation::First, DEFAULT_SEED),
+            order: None,
+        };
+        let validation = data.default_validation();
+        Ok(data.with_validation(validation, DEFAULT_SEED))
     }
 
-    /// SHA-256 over all pixels and labels, in hexadecimal: two data sets with the same
-    /// fingerprint train the same model.
+    /// Whether the training files are MNIST's, by their SHA-256; the sample's are not.
+    pub fn is_mnist(&self) -> bool {
+        self.origin == Origin::Known(Dataset::Mnist)
+    }
+
+    /// Which data set's the training files are, by their SHA-256; `None` for the sample and all other files.
+    pub fn identity(&self) -> Option<Dataset> {
+        match self.origin {
+            Origin::Known(dataset) => Some(dataset),
+            Origin::Sample | Origin::Other => None,
+        }
+    }
+
+    /// Which images validate unless it is said: the first ones of MNIST and of the sample, as the tutorial cuts
+    /// them; of all other files images that are drawn, since files may be sorted by class.
+    pub fn default_validation(&self) -> Validation {
+        match self.origin {
+            Origin::Known(Dataset::Mnist) | Origin::Sample => Validation::First,
+            Origin::Known(Dataset::FashionMnist) | Origin::Other => Validation::Stratified,
+        }
+    }
+
+    /// The same data with other validation images: as many, chosen as `validation` says; `seed` draws them where
+    /// they are drawn. Files and seed alone decide which they are.
+    pub fn with_validation(self, validation: Validation, seed: u64) -> Self {
+        let is_same = match (self.validation, validation) {
+            ((Validation::First, _), Validation::First) => true,
+            (before, _) => before == (validation, seed),
+        };
+        if is_same {
+            return self;
+        }
+        let (images, count) = (&self.train.images, self.train.images.labels.len());
+        // Where in memory the images are, in the order of their file.
+        let mut places: Vec<u32> = (0..count as u32).collect();
+        if let Some(order) = &self.order {
+            for (place, file) in (0..).zip(order.iter()) {
+                places[*file as usize] = place;
+            }
+        }
+        let labels: Vec<u8> = places.iter().map(|place| images.labels[*place as usize]).collect();
+        let order = match validation {
+            Validation::First => (0..count as u32).collect(),
+            Validation::Stratified => stratified(&labels, self.valid.len(), seed),
+        };
+        let mut moved = LabelledImages {
+            pixels: Vec::with_capacity(images.pixels.len()),
+            labels: order.iter().map(|file| labels[*file as usize]).collect(),
+        };
+        for file in &order {
+            let place = places[*file as usize] as usize;
+            moved.pixels.extend(&images.pixels[place * PIXELS..][..PIXELS]);
+        }
+        let moved = Arc::new(moved);
+        Self {
+            valid: Split { images: moved.clone(), range: self.valid.range },
+            train: Split { images: moved, range: self.train.range },
+            test: self.test,
+            origin: self.origin,
+            validation: (validation, seed),
+            order: Some(order.into()),
+        }
+    }
+
+    /// SHA-256 over all pixels and labels, in hexadecimal, in the order of the files: two data sets with the same
+    /// fingerprint train the same model. It does not depend on which images validate.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        for split in [&self.valid, &self.train, &self.test] {
-            hash.update((split.len() as u64).to_le_bytes());
-            hash.update(split.pixels());
-            hash.update(split.labels());
+        let train = &self.train.images;
+        let mut places: Vec<usize> = (0..train.labels.len()).collect();
+        for (place, file) in self.order.iter().flat_map(|order| order.iter()).enumerate() {
+            places[*file as usize] = place;
         }
+        let (first, rest) = places.split_at(self.valid.len());
+        for places in [first, rest] {
+            hash.update((places.len() as u64).to_le_bytes());
+            places.iter().for_each(|at| hash.update(&train.pixels[at * PIXELS..][..PIXELS]));
+            let labels: Vec<u8> = places.iter().map(|at| train.labels[*at]).collect();
+            hash.update(labels);
+        }
+        hash.update((self.test.len() as u64).to_le_bytes());
+        hash.update(self.test.pixels());
+        hash.update(self.test.labels());
         hex(&hash.finalize())
     }
 
@@ -326,25 +464,6 @@ impl Mnist {
 /// How many of `count` training images validate.
 fn valid_size(count: usize) -> usize {
     5_000.min(count / 5)
-}
-
-/// The paths of the four files in `folder`.
-pub(crate) fn find_files(folder: &Path) -> Result<[PathBuf; 4]> {
-    let mut paths = FILES.map(PathBuf::from);
-    for (name, path) in FILES.iter().zip(&mut paths) {
-        let plain = folder.join(name);
-        let gzipped = folder.join(format!("{name}.gz"));
-        *path = if plain.exists() {
-            plain
-        } else if gzipped.exists() {
-            gzipped
-        } else if !folder.is_dir() {
-            return Err(Error::data_file(folder, "no such folder of data files"));
-        } else {
-            return Err(Error::data_file(plain, "no such file, nor one with .gz behind its name"));
-        };
-    }
-    Ok(paths)
 }
 
 /// Bytes as hexadecimal digits.
@@ -405,5 +524,79 @@ mod tests {
         };
         assert_eq!(sample.fingerprint(), Mnist::sample().unwrap().fingerprint());
         assert_ne!(sample.fingerprint(), other.fingerprint());
+    }
+
+    /// The sample as if it came from a folder, its training files sorted by class.
+    fn sorted() -> Mnist {
+        let sample = Mnist::sample().unwrap();
+        let train = &sample.train.images;
+        let mut order: Vec<usize> = (0..train.labels.len()).collect();
+        order.sort_by_key(|index| train.labels[*index]);
+        let pixels = order.iter().flat_map(|i| train.pixels[i * PIXELS..][..PIXELS].to_vec());
+        let labels: Vec<u8> = order.iter().map(|index| train.labels[*index]).collect();
+        let test = (*sample.test.images).clone();
+        let images = |pixels: Vec<u8>| Images {
+            count: pixels.len() / PIXELS,
+            pixels,
+            rows: ROWS,
+            columns: COLUMNS,
+        };
+        let names = FILES.map(PathBuf::from);
+        Mnist::join(
+            &names,
+            Origin::of,
+            images(pixels.collect()),
+            labels,
+            images(test.pixels),
+            test.labels,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn files_sorted_by_class_validate_on_every_class() {
+        let data = sorted();
+        assert_eq!((data.is_mnist(), data.identity()), (false, None));
+        for split in [&data.train, &data.valid] {
+            let mut found: Vec<u8> = split.labels().to_vec();
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found, (0..10).collect::<Vec<u8>>());
+        }
+        // A fifth of each class.
+        for class in 0..10 {
+            let count = |split: &Split| split.labels().iter().filter(|l| **l == class).count();
+            let (valid, all) = (count(&data.valid), count(&data.valid) + count(&data.train));
+            assert!((valid as f64 - all as f64 / 5.).abs() <= 1., "{class}: {valid} of {all}");
+        }
+        let first = data.clone().with_validation(Validation::First, 1);
+        assert!(first.valid.labels().iter().all(|label| *label < 3));
+    }
+
+    #[test]
+    fn validation_images_are_those_of_their_seed_by_any_way() {
+        let data = sorted();
+        let seeded =
+            |data: &Mnist, seed| data.clone().with_validation(Validation::Stratified, seed);
+        let (one, two) = (seeded(&data, 1), seeded(&data, 2));
+        assert_ne!(one.valid.pixels(), two.valid.pixels());
+        let first = two.with_validation(Validation::First, 9);
+        for again in [seeded(&seeded(&data, 2), 1), seeded(&first, 1), seeded(&one, 1)] {
+            assert_eq!(again.valid.pixels(), one.valid.pixels());
+            assert_eq!(again.train.pixels(), one.train.pixels());
+            assert_eq!(again.train.labels(), one.train.labels());
+            assert_eq!(again.fingerprint(), data.fingerprint());
+        }
+        // Each image is still there once, with its label.
+        let tagged = |data: &Mnist| {
+            let splits = [&data.valid, &data.train];
+            let mut all: Vec<(Vec<u8>, u8)> = splits
+                .iter()
+                .flat_map(|s| (0..s.len()).map(|i| (s.image(i).to_vec(), s.labels()[i])))
+                .collect();
+            all.sort();
+            all
+        };
+        assert_eq!(tagged(&one), tagged(&first));
     }
 }

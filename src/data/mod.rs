@@ -1,7 +1,7 @@
 //! Pixels on disk to batches of sequences.
 //!
-//! The data's way: an IDX file ([`idx`]) becomes one of the splits of a data set ([`mnist`]),
-//! which may have to be fetched first (`fetch`, feature `datasets`); an image is looked at as a
+//! The data's way: an IDX file ([`idx`]), found by `files`, becomes one of the splits of a data set
+//! ([`mnist`], `split`), which may have to be fetched first (`fetch`, feature `datasets`); an image is looked at as a
 //! sequence ([`view`]); shuffled images, moved a little if that is asked
 //! for ([`augment`]), are gathered into tensors ([`batches`]). `picture`
 //! (feature `image`) turns any PNG or JPEG file into a digit as MNIST holds it.
@@ -10,9 +10,11 @@ pub mod augment;
 pub mod batches;
 #[cfg(feature = "datasets")]
 pub mod fetch;
+mod files;
 pub mod idx;
 pub mod known;
 pub mod mnist;
 #[cfg(feature = "image")]
 pub mod picture;
+mod split;
 pub mod view;

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use crate::checkpoint::run::RunConfig;
 use crate::data::known::Known;
-use crate::data::mnist::{Dataset, Mnist, COLUMNS, ROWS};
+use crate::data::mnist::{Dataset, Mnist, Validation, COLUMNS, ROWS};
 use crate::train::EpochMetrics;
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
 ///
 /// - `parameters`: how many numbers were trained
 /// - `data`: what was trained on
+/// - `kept`: the epoch whose weights `model.safetensors` holds; `None` for the last
 ///
 /// The card claims a data set where the SHA-256 of the configuration is that data set's, and else says
 /// what is known: how many images there are, in which classes, from which folder.
@@ -19,6 +20,7 @@ pub fn card(
     history: &[EpochMetrics],
     parameters: usize,
     data: &Mnist,
+    kept: Option<usize>,
 ) -> String {
     let RunConfig { model, training, .. } = config;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
@@ -39,11 +41,25 @@ pub fn card(
     let has_accuracy = history.iter().any(|m| m.valid_accuracy.is_some());
     let metrics = if has_accuracy { "metrics: [accuracy]\n" } else { "" };
     let (title, task) = (title(known), task(known, config, data));
-    let validation = validation(known, data);
+    let validation = validation(known, config, data);
     let again = match (known, &config.data.source) {
         (None, Some(_)) => " --data FOLDER",
         _ => "",
     };
+    let holds = |epoch: usize| if kept == Some(epoch) { "`model.safetensors`, " } else { "" };
+    let best_epoch = best.map_or(0, |m| m.epoch);
+    let last_holds = match kept {
+        Some(epoch) if epoch != history.len() => "",
+        _ => " (`model.safetensors`)",
+    };
+    let stopping = kept.zip(training.patience).map_or(String::new(), |(epoch, patience)| {
+        let ended = if history.len() < training.epochs {
+            format!("ran out at epoch {}", history.len())
+        } else {
+            "did not run out".into()
+        };
+        format!("`model.safetensors` holds epoch {epoch}: early stopping with patience {patience}, which {ended}.\n\n")
+    });
     let settings = super::settings_of(config);
     // Writing to a string does not fail.
     let _ = write!(
@@ -63,10 +79,10 @@ An image is read as {steps} steps of {inputs} pixels ({view}) by {count} recurre
 
 | | validation accuracy | validation loss |
 |---|---|---|
-| last of {epochs} epochs (`model.safetensors`) | {last_accuracy} | {last_loss} |
-| best, epoch {best_epoch} (`checkpoints/best`) | {best_accuracy} | {best_loss} |
+| last of {epochs} epochs{last_holds} | {last_accuracy} | {last_loss} |
+| best, epoch {best_epoch} ({best_holds}`checkpoints/best`) | {best_accuracy} | {best_loss} |
 
-{validation} The test images played no part in this
+{stopping}{validation} The test images played no part in this
 training; `candle-rnn eval` measures them.
 
 ![losses and accuracies over the epochs](curves.svg)
@@ -102,7 +118,7 @@ Training data: SHA-256 `{sha256}` over all pixels and labels.
         epochs = history.len(),
         last_accuracy = accuracy(history.last()),
         last_loss = history.last().map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
-        best_epoch = best.map_or(0, |m| m.epoch),
+        best_holds = holds(best_epoch),
         best_accuracy = accuracy(best),
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
         settings = settings.to_toml().unwrap_or_default(),
@@ -162,8 +178,15 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
 }
 
 /// Which images validate.
-fn validation(known: Option<Known>, data: &Mnist) -> String {
+fn validation(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
     let (count, all) = (data.valid.len(), data.train.len() + data.valid.len());
+    if config.training.validation == Some(Validation::Stratified) {
+        let seed = config.training.seed;
+        return format!(
+            "Validation images are {count} of the training file's {all}, drawn with seed {seed}, the same part \
+             of each class."
+        );
+    }
     match known {
         Some(_) => format!("Validation images are the first {count} of the training file."),
         None => format!("Validation images are {count} of the training file's {all}."),

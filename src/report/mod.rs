@@ -30,7 +30,7 @@ pub fn write(session: &Session) -> Result<()> {
     let (config, history) = (session.run_dir().config(), session.history());
     let trainer = session.trainer();
     let counts =
-        trainer.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
+        session.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
     let parameters = trainer.weights()?.values().map(|weight| weight.elem_count()).sum();
     // The classes of data that are not known have no other names than their numbers.
     let known = Known::of(&config.data.sha256).map(Known::dataset);
@@ -44,7 +44,8 @@ pub fn write(session: &Session) -> Result<()> {
     }
     put(CURVES, curves_svg(history)?)?;
     put(CONFUSION, confusion_svg(&counts, &names)?)?;
-    put(CARD, card(config, history, parameters, trainer.task().data()))
+    let kept = session.kept().map(|metrics| metrics.epoch);
+    put(CARD, card(config, history, parameters, trainer.task().data(), kept))
 }
 
 /// Writes them where a process that was killed behind its last checkpoint left some out.

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 pub use recipe::Recipe;
 
 use crate::bptt::{LossAt, Truncation};
-use crate::data::mnist::Dataset;
+use crate::data::batches::Batching;
+use crate::data::mnist::{Dataset, Validation};
 use crate::data::view::View;
 use crate::model::Readout;
 use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::Cell;
-use crate::train::{Precision, Schedule, TrainConfig};
+use crate::train::{Extensions, Precision, Schedule, TrainConfig};
 
 /// More units than this are a slip of the finger: W_hh alone would take gigabytes.
 const MAX_UNITS: usize = 1 << 14;
@@ -34,13 +35,21 @@ const MAX_UNITS: usize = 1 << 14;
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct Settings {
     /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
-    /// not [default: what the run was trained on; else the user's cache folder, filled from the
+    /// not, itself or in MNIST/raw or raw below [default: what the run was trained on; else the user's cache folder, filled from the
     /// network if need be]
     #[cfg_attr(feature = "cli", arg(long, value_name = "DIR|sample"))]
     pub data: Option<PathBuf>,
     /// Which data set [default: mnist]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub dataset: Option<Dataset>,
+    /// Which training images validate: the `first` of the file, or the same part of each class, drawn with the
+    /// seed (`stratified`); 5,000 of them, or a fifth if that is less [default: first for MNIST and the sample,
+    /// stratified for all other data]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "HOW", value_enum, hide_possible_values = true)
+    )]
+    pub validation: Option<Validation>,
     /// How an image is read, step by step [default: rows]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub view: Option<View>,
@@ -75,8 +84,17 @@ pub struct Settings {
     /// Images in a batch [default: 150]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
     pub batch_size: Option<usize>,
-    /// Add up the gradients of N batches for each optimizer step: large steps in the memory of small
-    /// ones [default: 1]
+    /// How an epoch is cut into batches: `exact` makes all of --batch-size but the last, which has what is left;
+    /// `split` makes sizes that differ by one at most and exceed --batch-size where it does not divide the
+    /// images, as the tutorial does: 366 batches of 150 and 151 [default: split for MNIST, unless a batch would
+    /// exceed --batch-size by more than 2 %; else exact]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "HOW", value_enum, hide_possible_values = true)
+    )]
+    pub batching: Option<Batching>,
+    /// Add up the gradients of N batches of --batch-size for each optimizer step: large steps in the memory of
+    /// small ones [default: 1]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
     pub accumulate: Option<usize>,
     /// Adam's step size [default: 0.001]
@@ -125,7 +143,8 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "BOOL", num_args = 0..=1,
         require_equals = true, default_missing_value = "true"))]
     pub mirror: Option<bool>,
-    /// End after N epochs without a lower validation loss [default: never]
+    /// Early stopping: end after N epochs without a lower validation loss, and keep the weights of the epoch
+    /// with the best validation accuracy [default: all epochs, the last step's weights]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
     pub patience: Option<usize>,
     /// How far gradients flow back: `full`, segments of K steps, or windows that move by K1 steps
@@ -154,6 +173,11 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
         allow_negative_numbers = true))]
     pub max_minutes: Option<f64>,
+    /// The restarts of the schedule of a run that was extended, such as `40/40`, after 40 of 40 epochs; the program
+    /// writes them into `train.toml`.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    #[serde(default, with = "text")]
+    pub extensions: Option<Extensions>,
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; of the program a flag of all commands.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub device: Option<String>,
@@ -180,6 +204,7 @@ impl Settings {
         Self {
             data: self.data.or(others.data),
             dataset: self.dataset.or(others.dataset),
+            validation: self.validation.or(others.validation),
             view: self.view.or(others.view),
             cell: self.cell.or(others.cell),
             hidden: self.hidden.or(others.hidden),
@@ -190,6 +215,7 @@ impl Settings {
             init: self.init.or(others.init),
             epochs: self.epochs.or(others.epochs),
             batch_size: self.batch_size.or(others.batch_size),
+            batching: self.batching.or(others.batching),
             accumulate: self.accumulate.or(others.accumulate),
             lr: self.lr.or(others.lr),
             schedule: self.schedule.or(others.schedule),
@@ -211,6 +237,7 @@ impl Settings {
             save_every: self.save_every.or(others.save_every),
             keep: self.keep.or(others.keep),
             max_minutes: self.max_minutes.or(others.max_minutes),
+            extensions: self.extensions.or(others.extensions),
             device: self.device.or(others.device),
             threads: self.threads.or(others.threads),
         }
@@ -234,6 +261,9 @@ impl Settings {
             init: Some(config.init),
             epochs: Some(config.epochs),
             batch_size: Some(config.batch_size),
+            batching: config.batching,
+            validation: config.validation,
+            extensions: Some(config.extensions.clone()).filter(|restarts| !restarts.is_empty()),
             accumulate: Some(config.accumulate),
             lr: Some(config.learning_rate),
             schedule: Some(config.schedule),
@@ -270,6 +300,9 @@ impl Settings {
             init: self.init.unwrap_or(base.init),
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
+            batching: self.batching.or(base.batching),
+            validation: self.validation.or(base.validation),
+            extensions: self.extensions.clone().unwrap_or(base.extensions),
             accumulate: self.accumulate.unwrap_or(base.accumulate),
             learning_rate: self.lr.unwrap_or(base.learning_rate),
             seed: self.seed.unwrap_or(base.seed),

@@ -62,6 +62,9 @@ fn settings_come_back_from_their_file_and_make_the_same_training() {
         patience: Some(3),
         truncation: Truncation::window(5, 10).unwrap(),
         learning_rate: 0.1 + 0.2,
+        batching: Some(Batching::Split),
+        validation: Some(Validation::First),
+        extensions: "2/2,4/4".parse().unwrap(),
         ..TrainConfig::default()
     };
     let settings = Settings { keep: Some(3), data: Some("a b".into()), ..Settings::of(&config) };
@@ -90,6 +93,9 @@ fn every_setting_of_a_training_is_kept_by_putting_nothing_on_top() {
         clip: Clip::Norm(1.),
         ema: Some(0.9),
         patience: Some(3),
+        batching: Some(Batching::Exact),
+        validation: Some(Validation::Stratified),
+        extensions: "2/2".parse().unwrap(),
         ..TrainConfig::default()
     };
     let all = Settings {

@@ -29,7 +29,7 @@ pub struct Classification {
 }
 
 impl Classification {
-    /// A model with initial weights on `device`.
+    /// A model with initial weights on `device`; the data are split as [`TrainConfig::split`] says.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for settings out of range or that the device does not
@@ -52,7 +52,7 @@ impl Classification {
             vars: VarSink::new(&var_map, dtype, device).named()?,
             changes: Vec::new(),
             config: config.clone(),
-            data,
+            data: config.split(data),
             model,
         })
     }
@@ -79,7 +79,8 @@ impl Trainer<Classification> {
     /// # Errors
     /// As [`Classification::new`].
     pub fn classifier(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
-        Self::new(Classification::new(config, data, device)?, config.trainer())
+        let config = config.resolved(&data);
+        Self::new(Classification::new(&config, data, device)?, config.trainer())
     }
 
     /// The model; it changes with every step.

@@ -3,10 +3,11 @@
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::{Extensions, Schedule};
 use crate::bptt::{LossAt, Truncation};
 use crate::data::augment::Limits;
-use crate::data::mnist::{CLASSES, COLUMNS};
+use crate::data::batches::Batching;
+use crate::data::mnist::{Mnist, Validation, CLASSES, COLUMNS};
 use crate::data::view::View;
 use crate::model::{ClassifierConfig, Readout};
 use crate::nn::Init;
@@ -21,9 +22,11 @@ use crate::{Error, Result};
 pub struct TrainerConfig {
     /// Passes over the training examples.
     pub epochs: usize,
-    /// Examples in a batch; a few batches may be one larger, so that none is dropped.
+    /// Examples in a batch.
     pub batch_size: usize,
-    /// Batches whose gradients are added up for an optimizer step; a few steps may have one more.
+    /// How an epoch is cut into batches where their size does not divide it.
+    pub batching: Batching,
+    /// Batches whose gradients are added up for an optimizer step.
     pub accumulate: usize,
     /// Adam's step size.
     pub learning_rate: f64,
@@ -37,11 +40,14 @@ pub struct TrainerConfig {
     pub clip: Clip,
     /// AdamW's λ, of all parameters.
     pub weight_decay: f64,
-    /// After how many epochs without a better validation loss the run ends.
+    /// After how many epochs without a better validation loss the run ends; [`Trainer::best`](super::Trainer::best)
+    /// then has the best epoch's weights.
     pub patience: Option<usize>,
     /// The decay of an average of the weights over the steps, which is then what is measured; `None` for
     /// none.
     pub ema: Option<f64>,
+    /// Where the schedule was restarted for epochs that were added.
+    pub extensions: Extensions,
 }
 
 impl Default for TrainerConfig {
@@ -79,7 +85,7 @@ impl TrainerConfig {
         if self.patience == Some(0) {
             return Err(Error::Config("patience must be at least 1 epoch, got 0".into()));
         }
-        Ok(())
+        self.extensions.check(self.schedule, self.epochs)
     }
 }
 
@@ -140,8 +146,11 @@ pub struct TrainConfig {
     pub init: Init,
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images in a batch, B; a few batches may be one larger, so that none is dropped.
+    /// Images in a batch, B.
     pub batch_size: usize,
+    /// How an epoch is cut into batches where B does not divide it; [`Batching::default_for`] if `None`.
+    #[serde(default = "split")]
+    pub batching: Option<Batching>,
     /// Batches whose gradients are added up for an optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
@@ -169,7 +178,8 @@ pub struct TrainConfig {
     /// AdamW's λ, of all parameters.
     #[serde(default)]
     pub weight_decay: f64,
-    /// After how many epochs without a better validation loss the run ends.
+    /// After how many epochs without a better validation loss the run ends; the best epoch's weights are then
+    /// the run's model.
     #[serde(default)]
     pub patience: Option<usize>,
     /// The part of each label that is spread over all classes.
@@ -191,10 +201,26 @@ pub struct TrainConfig {
     /// Whether every second one, by chance, has left and right exchanged.
     #[serde(default)]
     pub mirror: bool,
+    /// Which training images validate; [`Mnist::default_validation`] if `None`.
+    #[serde(default = "first")]
+    pub validation: Option<Validation>,
+    /// Where the schedule was restarted for epochs that were added.
+    #[serde(default, skip_serializing_if = "Extensions::is_empty")]
+    pub extensions: Extensions,
 }
 
 fn one() -> usize {
     1
+}
+
+/// What runs did that do not say.
+fn split() -> Option<Batching> {
+    Some(Batching::Split)
+}
+
+/// What runs did that do not say.
+fn first() -> Option<Validation> {
+    Some(Validation::First)
 }
 
 impl Default for TrainConfig {
@@ -210,6 +236,7 @@ impl Default for TrainConfig {
             init: Init::Glorot,
             epochs: 5,
             batch_size: 150,
+            batching: None,
             accumulate: 1,
             learning_rate: 1e-3,
             seed: 42,
@@ -227,6 +254,8 @@ impl Default for TrainConfig {
             rotate: 0.,
             zoom: 0.,
             mirror: false,
+            validation: None,
+            extensions: Extensions::default(),
         }
     }
 }
@@ -257,6 +286,7 @@ impl TrainConfig {
         TrainerConfig {
             epochs: self.epochs,
             batch_size: self.batch_size,
+            batching: self.batching.unwrap_or_default(),
             accumulate: self.accumulate,
             learning_rate: self.learning_rate,
             seed: self.seed,
@@ -266,7 +296,27 @@ impl TrainConfig {
             weight_decay: self.weight_decay,
             patience: self.patience,
             ema: self.ema,
+            extensions: self.extensions.clone(),
         }
+    }
+
+    /// These settings with those filled in that depend on the data: `batching` and `validation`.
+    pub fn resolved(&self, data: &Mnist) -> Self {
+        let batching = || {
+            let count = data.train.len();
+            Batching::default_for(data.is_mnist(), count, self.batch_size, self.accumulate)
+        };
+        Self {
+            batching: Some(self.batching.unwrap_or_else(batching)),
+            validation: Some(self.validation.unwrap_or_else(|| data.default_validation())),
+            ..self.clone()
+        }
+    }
+
+    /// The data as this training splits them: with the validation images that `validation` and `seed` choose.
+    pub fn split(&self, data: Mnist) -> Mnist {
+        let validation = self.validation.unwrap_or_else(|| data.default_validation());
+        data.with_validation(validation, self.seed)
     }
 
     /// Checks that every setting is in its range.

@@ -9,6 +9,7 @@ mod average;
 mod classification;
 mod config;
 mod evaluate;
+mod extension;
 mod finite;
 mod loss;
 mod metrics;
@@ -23,6 +24,7 @@ pub use classification::Classification;
 pub use config::{Precision, TrainConfig, TrainerConfig};
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{confusion, evaluate, evaluate_steps, Confusion, Evaluation};
+pub use extension::{Extension, Extensions};
 pub use loss::{
     cross_entropy, ragged_cross_entropy, sequence_cross_entropy, smoothed_cross_entropy,
     smoothed_sequence_cross_entropy,
@@ -30,7 +32,7 @@ pub use loss::{
 pub use metrics::{EpochMetrics, Score};
 pub use schedule::{Schedule, PLATEAU_EPOCHS};
 pub use session::{Outcome, Session, SessionConfig, Start};
-pub use state::{Position, TrainerState};
+pub use state::{Best, Position, TrainerState};
 pub use stream::StreamTrainer;
 pub use task::Task;
 pub use trainer::{Event, Trainer};

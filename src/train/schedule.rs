@@ -58,6 +58,12 @@ impl Schedule {
         matches!(self, Self::OneCycle | Self::Cosine)
     }
 
+    /// Whether the learning rate at a step depends on how many epochs the run has: such a run cannot be trained on
+    /// as if it had been longer from the start.
+    pub fn depends_on_length(self) -> bool {
+        matches!(self, Self::OneCycle | Self::Cosine | Self::Step)
+    }
+
     /// The part of a run that warms up unless it is said: none but `OneCycle` and `Cosine` do.
     pub fn default_warmup(self) -> f64 {
         match self {

@@ -1,13 +1,14 @@
 //! A trainer with its run directory.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
-use super::{EpochMetrics, Event, Trainer};
-use crate::checkpoint::run::{IfExists, RunConfig, RunDir};
+use super::{Classification, EpochMetrics, Event, TrainConfig, Trainer, TrainerState};
+use crate::checkpoint::run::{self, IfExists, RunConfig, RunDir};
 use crate::checkpoint::state::Checkpoint;
 use crate::data::mnist::Mnist;
 use crate::recurrence;
@@ -104,7 +105,8 @@ pub enum Outcome {
 }
 
 impl Session {
-    /// Opens `path` for a run. Nothing is written before settings and data proved right.
+    /// Opens `path` for a run. Nothing is written before settings and data proved right. Settings that depend on the
+    /// data and are not named are those of the run that continues, or else chosen for the data.
     ///
     /// # Errors
     /// As [`RunDir::open`] and [`Trainer::new`].
@@ -119,17 +121,35 @@ impl Session {
         if save_every == Some(0) || keep == 0 {
             return Err(Error::Config("save_every and keep must be at least 1, got 0".into()));
         }
+        let continued = if_exists.continues().then(|| run::read_config(path).ok()).flatten();
+        let training = TrainConfig {
+            batching: config
+                .training
+                .batching
+                .or(continued.as_ref().and_then(|run| run.training.batching)),
+            validation: config
+                .training
+                .validation
+                .or(continued.and_then(|run| run.training.validation)),
+            ..config.training
+        };
+        let config = RunConfig { training: training.resolved(&data), ..config };
         let mut trainer = Trainer::classifier(&config.training, data, device)?;
         let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists, keep)?;
         let mut instruction_set = recurrence::instruction_set(device)?.to_string();
         let (history, start) = match checkpoint {
             None => (Vec::new(), Start::New { damaged }),
-            Some(Checkpoint { state, history, instruction_set: before, .. }) => {
+            Some(Checkpoint { mut state, history, instruction_set: before, .. }) => {
+                // The run may have been given more epochs.
+                trainer.config = run.config().training.trainer();
+                if trainer.config.patience.is_some() {
+                    state.best = run.best(&state, &history);
+                }
                 trainer.restore(&state)?;
                 // Epochs that ended after this checkpoint was saved will be run again; and what was
                 // damaged since is whole again.
                 run.write_metrics(&history)?;
-                run.write_model(&state)?;
+                run.write_weights(model_of(&trainer, &state))?;
                 if trainer.is_done() {
                     (history, Start::Finished)
                 } else {
@@ -170,7 +190,7 @@ impl Session {
                 self.config.time_limit.is_some_and(|limit| start.elapsed() >= limit);
             if is_told_to_stop || is_out_of_time {
                 let checkpoint = self.checkpoint()?;
-                self.run.write_model(&checkpoint.state)?;
+                self.run.write_weights(model_of(&self.trainer, &checkpoint.state))?;
                 if !saved {
                     self.run.save_checkpoint(&checkpoint)?;
                 }
@@ -193,6 +213,23 @@ impl Session {
         &self.history
     }
 
+    /// The epoch whose weights `model.safetensors` holds, once a run with patience is finished: the best one whose
+    /// weights are there. `None` where it holds the weights after the last step.
+    pub fn kept(&self) -> Option<&EpochMetrics> {
+        kept(&self.trainer)
+    }
+
+    /// Runs `measure` on the task with the weights of `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`Trainer::measured`].
+    pub fn measured<R>(&self, measure: impl FnOnce(&Classification) -> Result<R>) -> Result<R> {
+        match self.trainer.best().filter(|_| self.kept().is_some()) {
+            Some(best) => self.trainer.measured_with(&best.weights, measure),
+            None => self.trainer.measured(measure),
+        }
+    }
+
     /// The run directory.
     pub fn run_dir(&self) -> &RunDir {
         &self.run
@@ -207,7 +244,7 @@ impl Session {
     fn save_epoch(&self, metrics: &EpochMetrics) -> Result<bool> {
         let checkpoint = self.checkpoint()?;
         self.run.write_metrics(&self.history)?;
-        self.run.write_model(&checkpoint.state)?;
+        self.run.write_weights(model_of(&self.trainer, &checkpoint.state))?;
         let earlier = &self.history[..self.history.len() - 1];
         if earlier.iter().all(|earlier| metrics.is_better_than(earlier)) {
             self.run.save_best(&checkpoint)?;
@@ -225,8 +262,20 @@ impl Session {
             state: self.trainer.state()?,
             history: self.history.clone(),
             instruction_set: self.instruction_set.clone(),
+            kept_epoch: self.kept().map(|metrics| metrics.epoch),
         })
     }
+}
+
+/// The epoch that a finished run with patience keeps.
+fn kept(trainer: &Trainer) -> Option<&EpochMetrics> {
+    trainer.best().filter(|_| trainer.is_done()).map(|best| &best.metrics)
+}
+
+/// The weights that `model.safetensors` holds when a trainer has come to this state.
+fn model_of<'a>(trainer: &'a Trainer, state: &'a TrainerState) -> &'a BTreeMap<String, Tensor> {
+    let best = trainer.best().filter(|_| trainer.is_done());
+    best.map_or_else(|| state.model(), |best| &best.weights)
 }
 
 /// Puts the instruction sets of earlier steps before this session's; whether they are others.

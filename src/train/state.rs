@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Task, Trainer};
+use super::{EpochMetrics, Task, Trainer};
 use crate::optim::adam::AdamState;
 use crate::{Error, Result};
 
@@ -51,6 +51,18 @@ pub struct TrainerState {
     pub adam: AdamState,
     /// The averages of the weights, by the weights' names; `None` unless they are asked for.
     pub average: Option<BTreeMap<String, Tensor>>,
+    /// The best epoch so far with its weights; `None` without patience.
+    pub best: Option<Best>,
+}
+
+/// The best epoch of a training with patience: the most accurate on the validation examples or, where there is no
+/// right or wrong, the one with the lowest validation loss.
+#[derive(Clone, Debug)]
+pub struct Best {
+    /// What was measured in it.
+    pub metrics: EpochMetrics,
+    /// The weights that were measured, by name: the averages if there are some.
+    pub weights: BTreeMap<String, Tensor>,
 }
 
 impl TrainerState {
@@ -96,7 +108,38 @@ impl<T: Task> Trainer<T> {
             weights: self.weights()?,
             adam: self.adam.state()?,
             average: self.averages()?,
+            best: self.best.clone(),
         })
+    }
+
+    /// The weights that are measured, by name: copies of the averages or, where there are none, of the weights.
+    pub(super) fn measured_weights(&self) -> Result<BTreeMap<String, Tensor>> {
+        // The weights are looked at in either case: what is not finite is not to be kept.
+        let weights = self.weights()?;
+        Ok(self.averages()?.unwrap_or(weights))
+    }
+
+    /// Puts the best epoch's weights in the task's variables, and in the place of the averages if there are some:
+    /// for a training with patience that is done, and is to be used. It is no state to train on from.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no best epoch, see [`best`](Self::best); [`Error::Candle`] when Candle fails.
+    pub fn restore_best(&mut self) -> Result<()> {
+        let Some(best) = &self.best else {
+            return Err(Error::Config(
+                "the best weights are kept only with patience, from the end of the first epoch on"
+                    .into(),
+            ));
+        };
+        if let Some(average) = &mut self.average {
+            average.restore(&best.weights)?;
+        }
+        for (name, var) in self.task.vars() {
+            if let Some(weight) = best.weights.get(name) {
+                var.set(&weight.to_device(var.device())?)?;
+            }
+        }
+        Ok(())
     }
 
     /// Continues from a state of a trainer with the same settings and data.
@@ -137,6 +180,10 @@ impl<T: Task> Trainer<T> {
             var.set(&state.weights[name].to_device(var.device())?)?;
         }
         self.position = state.position.clone();
+        if batch == 0 && self.config.extensions.restarts_after(epoch) {
+            self.position.waited = 0;
+        }
+        self.best = state.best.clone();
         self.shuffle.set_position(u128::from(self.position.shuffle));
         self.dropout.set_position(u128::from(self.position.dropout));
         self.augment.set_position(u128::from(self.position.augment));

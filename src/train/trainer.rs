@@ -1,15 +1,16 @@
 //! The training loop, one optimizer step at a time.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
+use candle_core::Tensor;
 
 use super::average::Average;
 use super::finite::StepAt;
 use super::schedule::Progress;
-use super::{Classification, EpochMetrics, Position, Task, TrainerConfig, PLATEAU_EPOCHS};
-use crate::data::batches::{array_split, batch_count};
+use super::{Best, Classification, EpochMetrics, Position, Task, TrainerConfig, PLATEAU_EPOCHS};
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::device::is_for_cpu_kernels;
 use crate::rng::{Purpose, Stream};
@@ -68,6 +69,8 @@ pub struct Trainer<T: Task = Classification> {
     pub(super) dropout: Stream,
     pub(super) augment: Stream,
     pub(super) position: Position,
+    /// With patience, the best epoch so far.
+    pub(super) best: Option<Best>,
     /// The order of the training examples in this epoch; empty between epochs.
     pub(super) order: Vec<u32>,
     /// What a step of this epoch needs, gathered ahead, and its index.
@@ -104,6 +107,7 @@ impl<T: Task> Trainer<T> {
             dropout: Stream::new(config.seed, Purpose::Dropout),
             augment: Stream::new(config.seed, Purpose::Augment),
             position: Position::default(),
+            best: None,
             order: Vec::new(),
             next: None,
             config,
@@ -234,21 +238,29 @@ impl<T: Task> Trainer<T> {
     /// The step size of the step of this epoch that `step` steps come before.
     fn learning_rate(&self, step: u64) -> f64 {
         let TrainerConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
+        let epoch = self.position.epoch;
+        let (first, end) = self.config.extensions.segment(epoch, epochs);
+        let steps = |epochs: usize| epochs.saturating_mul(self.batches()) as u64;
         let progress = Progress {
-            step,
-            steps: epochs.saturating_mul(self.batches()) as u64,
-            epoch: self.position.epoch,
-            epochs,
+            step: step.saturating_sub(steps(first)),
+            steps: steps(end - first),
+            epoch: epoch - first,
+            epochs: end - first,
             plateaus: self.position.plateaus,
         };
-        let warmup = warmup.unwrap_or_else(|| schedule.default_warmup());
+        let warmup =
+            if first == 0 { warmup.unwrap_or_else(|| schedule.default_warmup()) } else { 0. };
         learning_rate * schedule.factor(warmup, progress)
     }
 
     /// Optimizer steps in an epoch.
     pub fn batches(&self) -> usize {
-        let TrainerConfig { batch_size, accumulate, .. } = self.config;
-        batch_count(self.task.examples(), batch_size.saturating_mul(accumulate))
+        self.config.batching.count(self.task.examples(), self.step_size())
+    }
+
+    /// The number of examples in a step that `batch_size` and `accumulate` ask for.
+    fn step_size(&self) -> usize {
+        self.config.batch_size.saturating_mul(self.config.accumulate)
     }
 
     /// Optimizer steps done.
@@ -265,6 +277,12 @@ impl<T: Task> Trainer<T> {
     /// The optimizer.
     pub fn adam(&self) -> &Adam {
         &self.adam
+    }
+
+    /// With [`patience`](TrainerConfig::patience), the best epoch so far with its weights, which
+    /// [`restore_best`](Self::restore_best) puts in place; `None` without patience or before the first epoch's end.
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
     }
 
     /// Where the trainer is.
@@ -289,11 +307,20 @@ impl<T: Task> Trainer<T> {
     /// Those of `measure`, and [`Error::Candle`] when weights cannot be exchanged.
     pub fn measured<R>(&self, measure: impl FnOnce(&T) -> Result<R>) -> Result<R> {
         let Some(average) = &self.average else { return measure(&self.task) };
+        self.measured_with(average.weights(), measure)
+    }
+
+    /// Runs `measure` on the task with `weights` in the place of its own.
+    pub(super) fn measured_with<R>(
+        &self,
+        weights: &BTreeMap<String, Tensor>,
+        measure: impl FnOnce(&T) -> Result<R>,
+    ) -> Result<R> {
         let mut last = Vec::new();
         for (name, var) in self.task.vars() {
             last.push((var, var.as_detached_tensor().copy()?));
-            if let Some(average) = average.weights().get(name) {
-                var.set(average)?;
+            if let Some(weight) = weights.get(name) {
+                var.set(&weight.to_device(var.device())?)?;
             }
         }
         let measured = measure(&self.task);
@@ -314,24 +341,24 @@ impl<T: Task> Trainer<T> {
 
     /// Where the examples of a step are in the order of the epoch that has begun.
     fn range(&self, index: usize) -> Range<usize> {
-        array_split(self.order.len(), self.batches(), index)
+        self.config.batching.range(self.order.len(), self.step_size(), index)
     }
 
     /// The batches of the step with this index in the epoch that has begun.
     fn parts(&self, index: usize) -> Result<Vec<Part<T>>> {
         let range = self.range(index);
-        // As few as leave none of them more than an example larger than asked for.
-        let count = match self.config.accumulate {
-            1 => 1,
-            _ => range.len().div_ceil(self.config.batch_size.saturating_add(1)),
+        // A single batch may exceed its size, where the settings ask for equal batches.
+        let parts = if self.config.accumulate == 1 {
+            std::iter::once(0..range.len()).collect()
+        } else {
+            self.config.batching.parts(range.len(), self.config.batch_size)
         };
-        let part = |number| {
-            let part = array_split(range.len(), count, number);
+        let part = |part: Range<usize>| {
             let place = range.start + part.start;
             let batch = self.task.batch(&self.order[place..][..part.len()], place)?;
             Ok(Part { batch, examples: part.len() })
         };
-        (0..count).map(part).collect()
+        parts.into_iter().map(part).collect()
     }
 
     fn end_epoch(&mut self) -> Result<Event> {
@@ -358,12 +385,20 @@ impl<T: Task> Trainer<T> {
             learning_rate: self.learning_rate(self.adam.step_count().saturating_sub(1)),
             valid_accuracy_by_step: valid.accuracy_by_step,
         };
+        let is_best = |best: &Best| metrics.is_better_than(&best.metrics);
+        if self.config.patience.is_some() && self.best.as_ref().is_none_or(is_best) {
+            let (metrics, weights) = (metrics.clone(), self.measured_weights()?);
+            self.best = Some(Best { metrics, weights });
+        }
         self.order.clear();
         self.next = None;
         let Position { best_loss, waited, plateaus, .. } = self.position;
         let is_better = best_loss.is_none_or(|best| valid.loss < best);
         let waited = if is_better { 0 } else { waited + 1 };
         let is_plateau = waited > 0 && waited.is_multiple_of(PLATEAU_EPOCHS);
+        // The added epochs have the patience anew.
+        let is_restart = self.config.extensions.restarts_after(self.position.epoch + 1);
+        let waited = if is_restart { 0 } else { waited };
         self.position = Position {
             epoch: self.position.epoch + 1,
             shuffle: self.shuffle.position() as u64,

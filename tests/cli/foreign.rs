@@ -38,7 +38,9 @@ fn resuming_with_other_settings_or_data_is_refused_and_says_which() {
     for (other, named) in [
         ("--hidden 13", "training.hidden_size: the run has 12, this command 13"),
         ("--seed 1", "training.seed"),
-        ("--epochs 3", "training.epochs"),
+        ("--epochs 3 --schedule cosine", "training.schedule"),
+        ("--batching split", "training.batching"),
+        ("--validation stratified", "training.validation"),
         ("--lr 0.01", "training.learning_rate"),
         ("--cell relu", "training.cell"),
     ] {
@@ -108,7 +110,7 @@ fn a_checkpoint_of_another_run_is_not_gone_on_from() {
 #[test]
 fn a_configuration_that_was_changed_is_told_from_the_one_that_the_checkpoints_are_of() {
     let place = Place::new();
-    place.train("run", "--epochs 3");
+    place.train("run", "--epochs 3 --schedule cosine");
     let config = place.text("run/config.json");
     for (from, to) in [
         ("\"learning_rate\": 0.001", "\"learning_rate\": 0.009"),

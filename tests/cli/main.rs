@@ -4,6 +4,7 @@
 //! files and recipes; [`report`]: pictures and comparisons; [`resume`]: runs that were interrupted, killed, or
 //! are being written; [`kills`]: killed at any moment at all; [`faults`]: full disks and folders that refuse or
 //! vanish; [`damage`]: files whose bits have changed; [`foreign`]: what is not this run's, and is left alone; [`threads`], [`instruction_set`]: what computes;
+//! [`longer`]: runs that are trained on; [`batching`]: how data are cut; [`links`]: links to checkpoints;
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`.
 //!
@@ -13,6 +14,7 @@
 mod bad_data;
 mod bad_output;
 mod bad_run;
+mod batching;
 mod control;
 mod damage;
 #[cfg(unix)]
@@ -21,6 +23,9 @@ mod foreign;
 mod instruction_set;
 #[cfg(unix)]
 mod kills;
+#[cfg(unix)]
+mod links;
+mod longer;
 mod look;
 mod predict;
 mod report;

@@ -59,7 +59,7 @@ impl Place {
 fn a_signal_stops_a_run_after_saving_and_the_resumed_run_ends_with_the_same_bits() {
     let place = Place::new();
     let undisturbed = place.undisturbed();
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let mut running = Running::start(&place, &format!("{LONG} --out {signal}"));
         running.wait_for_an_epoch();
         running.signal(signal);
@@ -75,6 +75,21 @@ fn a_signal_stops_a_run_after_saving_and_the_resumed_run_ends_with_the_same_bits
         let epochs: Vec<_> = place.metrics(signal).iter().map(|m| m["epoch"].clone()).collect();
         assert_eq!(epochs, (1..=25).collect::<Vec<_>>());
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_is_to_outlive_its_terminal_ignores_hangups() {
+    let place = Place::new();
+    // As nohup starts it.
+    let mut command = place.wrapped(&["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    command.args(format!("{LONG} --out run").split_whitespace());
+    let mut running =
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    running.wait_for_an_epoch();
+    running.signal("HUP");
+    assert_eq!(running.finish().code, Some(0));
+    assert_eq!(place.metrics("run").len(), 25);
 }
 
 #[cfg(unix)]
@@ -262,7 +277,7 @@ fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_re
                 ["num_layers", "bidirectional", "dropout", "augment", "best_loss", "waited"],
                 ["plateaus", "schedule", "warmup", "clip", "weight_decay", "patience"],
                 ["label_smoothing", "shift", "readout", "ema", "accumulate", "instruction_set"],
-                ["rotate", "zoom", "mirror", "", "", ""],
+                ["rotate", "zoom", "mirror", "batching", "validation", ""],
             ];
             for field in newer.iter().flatten() {
                 removed += usize::from(fields.remove(*field).is_some());

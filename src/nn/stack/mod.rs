@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::cell::RecurrentCell;
-use super::init::{full_name, init_stack, take, Init, VarSink};
+use super::init::{init_stack, Init, VarSink};
 use crate::recurrence::plan::Word;
 use crate::recurrence::{device, rnn_sequence, Outputs, State, Unroll, Weights};
 use crate::rng::Stream;
@@ -125,7 +125,7 @@ impl Stack {
                     };
                     return Err(Error::DType {
                         op: "stack",
-                        tensor: full_name(vb, &name),
+                        tensor: super::weights::full_name(vb, &name),
                         expected,
                         actual: tensor.dtype().as_str().into(),
                     });

@@ -20,7 +20,7 @@ const WRAPPERS: [&str; 6] =
 /// [`Error::Candle`] when it cannot be read.
 pub(crate) fn get(vb: &VarBuilder, shape: &[usize], name: &str) -> Result<Tensor> {
     let expected = format!("shape {shape:?}");
-    let full_name = || joined(&[&vb.prefix(), name]);
+    let full_name = || full_name(vb, name);
     if !vb.contains_tensor(name) {
         let found = match near(vb, name) {
             Some(near) => format!("no such tensor{near}"),
@@ -41,6 +41,11 @@ pub(crate) fn get(vb: &VarBuilder, shape: &[usize], name: &str) -> Result<Tensor
         return Err(error.into());
     };
     Err(Error::Weight { name: full_name(), expected, found })
+}
+
+/// The name of a builder's tensor from its root.
+pub(crate) fn full_name(vb: &VarBuilder, name: &str) -> String {
+    joined(&[&vb.prefix(), name])
 }
 
 /// The shape that was found where Candle expected another.

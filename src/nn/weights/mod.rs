@@ -43,7 +43,7 @@ mod pytorch;
 mod tests;
 mod tensorflow;
 
-pub(crate) use builder::get;
+pub(crate) use builder::{full_name, get};
 pub use keras::from_keras;
 pub(crate) use names::prefixes;
 pub use pytorch::{from_pytorch, from_pytorch_as, to_pytorch};
