@@ -51,7 +51,7 @@ fn search(mut raster: Raster, depth: usize, mut clean: bool) -> Found {
     // frame with little in it.
     let share = ink.mask.iter().filter(|ink| **ink).count() as f32 / ink.mask.len() as f32;
     let framed = || {
-        inside_frame(&found, width, height).is_some_and(|inner| {
+        inside_frame(&found, &raster).is_some_and(|inner| {
             let rows = inner.top..inner.bottom;
             let inked =
                 rows.flat_map(|y| &ink.mask[y * width + inner.left..y * width + inner.right]);
@@ -73,7 +73,7 @@ fn search(mut raster: Raster, depth: usize, mut clean: bool) -> Found {
         found = parts::label(&ink.mask, &ink.distance, width, true);
     }
     if depth < FRAMES {
-        if let Some(inner) = inside_frame(&found, width, height) {
+        if let Some(inner) = inside_frame(&found, &raster) {
             let inner = raster.crop(inner);
             if inner.contrast_inside() >= CONTRAST {
                 return search(inner, depth + 1, clean);
@@ -105,7 +105,8 @@ fn border_share(mask: &[bool], width: usize, height: usize) -> f32 {
 ///
 /// Both are parts that fill the sides of their bounding box. A frame is thin and has something
 /// inside, or runs along the whole border; a canvas is nearly full.
-fn inside_frame(found: &Parts, width: usize, height: usize) -> Option<Rect> {
+fn inside_frame(found: &Parts, raster: &Raster) -> Option<Rect> {
+    let (width, height) = (raster.width, raster.height);
     let mut order: Vec<usize> = (0..found.list.len()).collect();
     order.sort_by_key(|part| std::cmp::Reverse(found.list[*part].area));
     for index in order.into_iter().take(4) {
@@ -148,7 +149,20 @@ fn inside_frame(found: &Parts, width: usize, height: usize) -> Option<Rect> {
         ];
         let full = Rect { left: 0, top: 0, right: width, bottom: height };
         let solid = part.area as f32 >= 0.6 * (w * h) as f32;
-        if solid && part.area * 200 <= w * h * 199 && rect != full {
+        // Ink on it may be as far from the page's colour as the canvas is, on its other side.
+        let margin = reach + rect.longest() / 20;
+        let drawn_on = || {
+            rect.width().min(rect.height()) > 2 * margin + 2 && {
+                let inside = Rect {
+                    left: rect.left + margin,
+                    top: rect.top + margin,
+                    right: rect.right - margin,
+                    bottom: rect.bottom - margin,
+                };
+                raster.crop(inside).contrast() >= 0.25 * raster.contrast()
+            }
+        };
+        if solid && rect != full && (part.area * 200 <= w * h * 199 || drawn_on()) {
             // The paper is this canvas now.
             return Some(rect);
         }
@@ -318,7 +332,8 @@ impl Group {
         ];
         // The share of the touched sides that is ink.
         let touched = at_border.iter().filter(|(touches, _)| *touches).count();
-        let pattern = large > 8 || holes.count() > 4;
+        // Slanted lines of a pixel or two hang together by corners alone.
+        let pattern = (large > 8 && shape.stroke() >= 3.) || holes.count() > 4;
         let contact = border_contact(mask, width, &at_border.map(|(touches, _)| touches));
         if pattern || (touched >= 2 && contact > 0.45 * (w + h)) {
             return Some(Doubt::Clutter);

@@ -312,3 +312,25 @@ fn pictures_of_any_size_and_shape_are_read_or_refused() {
         }
     }
 }
+
+/// Pictures that people drew: a small digit with a speck far away, pens of 3 and 1 px, a white
+/// canvas with a black border.
+#[test]
+fn drawn_cases_fill_the_box_with_full_ink_and_no_doubt() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pictures");
+    let names = [
+        "2_small_and_speck4px.png",
+        "3_pen3of400.png",
+        "4_pen1of400.png",
+        "5_white_canvas_black_border.png",
+    ];
+    for name in names {
+        let found = read_digit(&folder.join(name)).unwrap();
+        assert_eq!(found.doubt, None, "{name}");
+        let mask: Vec<bool> = found.pixels.iter().map(|ink| *ink > 0).collect();
+        assert_eq!(form::bounding_box(&mask, 28).unwrap().longest(), 20, "{name}");
+        assert_eq!(found.pixels.iter().max(), Some(&255), "{name}");
+        let ink = mean_ink(&found.pixels);
+        assert!((15. ..=55.).contains(&ink), "{name}: {ink}");
+    }
+}
