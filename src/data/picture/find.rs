@@ -190,7 +190,8 @@ fn inside_frame(found: &Parts, raster: &Raster) -> Option<Rect> {
 
 /// The parts that make one digit.
 struct Group {
-    members: Vec<usize>,
+    /// Whether each part of the picture is one of them.
+    members: Vec<bool>,
     rect: Rect,
     doubt: Option<Doubt>,
 }
@@ -220,25 +221,30 @@ impl Group {
                 && list[part].mass >= 0.1 * list[any].mass
         })
         .unwrap_or(any);
-        let mut group = Self { members: vec![main], rect: list[main].rect, doubt: None };
+        let mut group =
+            Self { members: vec![false; list.len()], rect: list[main].rect, doubt: None };
         let mut mass = list[main].mass;
         let stroke = list[main].stroke();
+        group.members[main] = true;
+        let pieces: Vec<usize> = (0..list.len())
+            .filter(|part| !strips[*part] && list[*part].mass >= 0.02 * mass)
+            .collect();
         let mut changed = true;
         while std::mem::take(&mut changed) {
-            for (index, part) in list.iter().enumerate() {
-                if group.members.contains(&index) || (strips[index] && index != main) {
+            for index in pieces.iter().copied() {
+                let part = &list[index];
+                if group.members[index] {
                     continue;
                 }
                 if part.mass >= 0.02 * mass && belongs(&group.rect, mass, stroke, part) {
-                    group.members.push(index);
+                    group.members[index] = true;
                     group.rect = group.rect.union(&part.rect);
                     mass += part.mass;
                     changed = true;
                 }
             }
         }
-        let others =
-            || (0..list.len()).filter(|part| !strips[*part] && !group.members.contains(part));
+        let others = || (0..list.len()).filter(|part| !strips[*part] && !group.members[*part]);
         let longest = group.rect.longest() as f32;
         let like_a_digit = |part: usize| {
             let Part { mass: other, rect, .. } = &list[part];
@@ -263,7 +269,7 @@ impl Group {
         let area = self.rect.grown(3 + self.rect.longest() / 20, width, height);
         let inside = |at: usize| {
             let label = found.labels[at];
-            label > 0 && self.members.contains(&(label as usize - 1))
+            label > 0 && self.members[label as usize - 1]
         };
         let place =
             |at: usize| (area.top + at / area.width()) * width + area.left + at % area.width();
