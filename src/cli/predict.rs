@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_rnn::data::mnist::{Mnist, Split};
-use candle_rnn::data::picture;
+use candle_rnn::data::picture::{self, Doubt};
 use candle_rnn::predict::{Prediction, Predictor};
 use serde_json::json;
 
@@ -42,6 +42,8 @@ struct Input {
     pixels: Vec<u8>,
     /// Its label, if it is known.
     truth: Option<u8>,
+    /// Why it may not show one digit.
+    doubt: Option<Doubt>,
 }
 
 pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
@@ -58,6 +60,11 @@ pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
         true => predictor.predict_steps(&pixels)?.into_iter().map(Some).collect(),
         false => vec![None; pixels.len()],
     };
+    for input in &inputs {
+        if let Some(doubt) = input.doubt {
+            screen::note(&format!("warning: {}: {doubt}", input.name));
+        }
+    }
     for ((input, prediction), steps) in inputs.iter().zip(&predictions).zip(&mut steps) {
         if args.json {
             screen::json(&as_json(input, prediction, steps.as_deref()))?;
@@ -74,7 +81,8 @@ fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<
     let mut read = |image: &Path| -> anyhow::Result<Input> {
         let name = image.display().to_string();
         let Some(index) = name.strip_prefix("test:").filter(|_| !image.exists()) else {
-            return Ok(Input { pixels: picture::read_digit(image)?, name, truth: None });
+            let digit = picture::read_digit(image)?;
+            return Ok(Input { name, pixels: digit.pixels, truth: None, doubt: digit.doubt });
         };
         let Ok(index) = index.parse::<usize>() else {
             super::wrong_usage(format!("{name}: what follows test: must be a number from 0"));
@@ -97,7 +105,12 @@ fn test_image(test: &Split, index: usize, name: String) -> anyhow::Result<Input>
         "{name}: the test set has images test:0 to test:{}",
         test.len() - 1
     );
-    Ok(Input { name, pixels: test.image(index).to_vec(), truth: Some(test.labels()[index]) })
+    Ok(Input {
+        name,
+        pixels: test.image(index).to_vec(),
+        truth: Some(test.labels()[index]),
+        doubt: None,
+    })
 }
 
 fn as_json(
@@ -112,6 +125,9 @@ fn as_json(
     });
     if let Some(steps) = steps {
         object["steps"] = steps.iter().map(|step| json!(step.probabilities)).collect();
+    }
+    if let Some(doubt) = input.doubt {
+        object["warning"] = doubt.to_string().into();
     }
     object
 }

@@ -139,6 +139,25 @@ fn known_digits_are_told_in_any_size_polarity_and_format() {
 }
 
 #[test]
+fn a_picture_of_two_digits_is_told_with_a_warning() {
+    let place = Place::new();
+    place.train("run", "");
+    let two =
+        GrayImage::from_fn(56, 28, |x, y| *digit(if x < 28 { 3 } else { 4 }).get_pixel(x % 28, y));
+    save(&place, "two.png", imageops::resize(&two, 560, 280, FilterType::CatmullRom));
+    save(&place, "one.png", imageops::resize(&digit(3), 280, 280, FilterType::CatmullRom));
+    let reason = "the picture shows several shapes, and the largest was read";
+    let outcome = place.run("predict run one.png two.png --json").succeeded();
+    assert_eq!(outcome.stderr, format!("warning: two.png: {reason}\n"));
+    let predictions = outcome.predictions();
+    assert!(predictions[0].get("warning").is_none(), "{}", predictions[0]);
+    assert_eq!(predictions[1]["warning"], reason);
+    let outcome = place.run("predict run two.png").succeeded();
+    assert_eq!(outcome.stderr, format!("warning: two.png: {reason}\n"));
+    assert_eq!(outcome.stdout.lines().count(), 1);
+}
+
+#[test]
 fn text_names_the_image_the_digit_and_the_known_label() {
     let place = Place::new();
     place.train("run", "");

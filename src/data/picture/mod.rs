@@ -1,0 +1,154 @@
+//! A picture of a digit in any image file, brought into MNIST's form.
+//!
+//! MNIST's digits are light on dark, scaled with their proportions kept into a box of 20 x 20
+//! pixels, and placed so that their centre of mass is the centre of the 28 x 28 image. A picture
+//! that is so already is taken as it is. docs/pictures.md says how well other pictures are read.
+//!
+//! # Layout
+//! - `raster`: levels of each colour channel, large pictures reduced
+//! - `paper`: noise, lighting, the colour of the paper, the distance of each pixel from it
+//! - `parts`: connected parts
+//! - `find`: frames taken off, the parts of one digit put together, doubts
+//! - `stroke`: the width of strokes, strokes drawn with another width
+//! - `form`: the box of 20 x 20 in the middle of 28 x 28
+//!
+//! # Source
+//! LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document
+//! Recognition", section III.A; the description of the MNIST database.
+
+mod find;
+mod form;
+mod paper;
+mod parts;
+mod raster;
+mod stroke;
+
+use std::fmt;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Rgba};
+
+use self::raster::Raster;
+use crate::{Error, Result};
+
+/// A picture in MNIST's form whose lightest and darkest pixels differ by less is not a digit as it
+/// is.
+const MNIST_CONTRAST: u8 = 26;
+/// No side of a picture may be longer.
+const MAX_SIDE: u32 = 16_384;
+/// Bytes that decoding may take.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// A picture of a digit in MNIST's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Digit {
+    /// `(28, 28)` pixels, row by row, 0 (background) to 255 (ink).
+    pub pixels: Vec<u8>,
+    /// Why the picture may not hold one digit; `None` where one digit stands out.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a picture may not hold one digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// There are several shapes of the size of a digit; the pixels hold the largest.
+    Several,
+    /// No shape stands out from its background: a photograph, a pattern, noise.
+    Clutter,
+    /// There is one shape, and it has no strokes or is far wider than tall.
+    Shape,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Several => "the picture shows several shapes, and the largest was read",
+            Self::Clutter => {
+                "no shape stands out from its background, as in a photograph, a pattern or noise"
+            }
+            Self::Shape => "the shape in the picture is unlike a digit",
+        })
+    }
+}
+
+/// Reads a PNG or JPEG file of any size as a digit in MNIST's form.
+///
+/// The digit is the largest mass of ink, in any colour, together with the strokes that belong to
+/// it; frames, specks and the paper around it are left out. Paper is the colour of most pixels.
+/// Transparency counts as white, or as black where that leaves nothing to see. Strokes narrower or
+/// wider than MNIST's get the nearest of MNIST's widths. A picture of 28 x 28 that is in MNIST's
+/// form already comes back as it is.
+///
+/// A picture without one plausible digit is read all the same, with a [`Doubt`].
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read; [`Error::DataFile`] when it is not a PNG or JPEG
+/// image, is damaged, too large, or shows nothing.
+pub fn read_digit(path: &Path) -> Result<Digit> {
+    let content = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+    if content.is_empty() {
+        return Err(Error::data_file(path, "is empty"));
+    }
+    let picture = decode(content).map_err(|error| {
+        Error::data_file(path, format!("not a PNG or JPEG image that can be read: {error}"))
+    })?;
+    digit_of(&picture)
+        .ok_or_else(|| Error::data_file(path, "shows nothing: all its pixels are nearly alike"))
+}
+
+/// The digit in a picture over white, or over black where white leaves nothing to see.
+fn digit_of(picture: &DynamicImage) -> Option<Digit> {
+    let over = |paper| digit_over(picture, paper);
+    over(255).or_else(|| if picture.color().has_alpha() { over(0) } else { None })
+}
+
+fn digit_over(picture: &DynamicImage, paper: u8) -> Option<Digit> {
+    if (picture.width(), picture.height()) == (28, 28) {
+        let grey = flatten(picture, paper);
+        let lightest = grey.as_raw().iter().max()?;
+        let darkest = grey.as_raw().iter().min()?;
+        if lightest - darkest >= MNIST_CONTRAST && form::is_mnist(&grey) {
+            return Some(Digit { pixels: grey.into_raw(), doubt: None });
+        }
+    }
+    let found = find::find(Raster::new(picture, f32::from(paper) / 255.))?;
+    Some(Digit { pixels: form::mnist_form(&found), doubt: found.doubt })
+}
+
+fn decode(content: Vec<u8>) -> image::ImageResult<DynamicImage> {
+    let mut reader = ImageReader::new(Cursor::new(content)).with_guessed_format()?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    // Cameras store pictures as the sensor lay, and how to turn them.
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// Grey levels over a background of `paper`.
+fn flatten(picture: &DynamicImage, paper: u8) -> GrayImage {
+    if !picture.color().has_alpha() {
+        return picture.to_luma8();
+    }
+    let mut colours = picture.to_rgba8();
+    for Rgba([r, g, b, alpha]) in colours.pixels_mut() {
+        for channel in [r, g, b] {
+            let blend = u32::from(*channel) * u32::from(*alpha)
+                + u32::from(paper) * (255 - u32::from(*alpha));
+            *channel = ((blend + 127) / 255) as u8;
+        }
+        *alpha = 255;
+    }
+    DynamicImage::ImageRgba8(colours).to_luma8()
+}
+
+#[cfg(test)]
+mod tests;
