@@ -14,8 +14,9 @@ use candle_core::Tensor;
 use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::checkpoint::state::Checkpoint;
 use candle_rnn::checkpoint::{run, weights};
+use candle_rnn::data::batches::Batching;
 use candle_rnn::data::idx;
-use candle_rnn::data::mnist::Dataset;
+use candle_rnn::data::mnist::{Dataset, Validation};
 use candle_rnn::model::{ClassifierConfig, Readout};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
@@ -179,6 +180,9 @@ pub fn settings() -> [TrainConfig; 3] {
     let small = TrainConfig {
         view: candle_rnn::data::view::View::Pixels,
         hidden_size: 2,
+        // What a run resolves them to, and what files from before them are read as.
+        batching: Some(Batching::Split),
+        validation: Some(Validation::First),
         ..TrainConfig::default()
     };
     [

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_rnn::data::mnist::{Mnist, Split};
+use candle_rnn::data::known::Known;
+use candle_rnn::data::mnist::{Dataset, Mnist, Split};
 use candle_rnn::data::picture::{self, Doubt};
 use candle_rnn::predict::{Prediction, Predictor};
 use serde_json::json;
@@ -77,12 +78,16 @@ pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
 
 fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<Input>> {
     let config = &predictor.config().data;
+    // Of clothes a picture shows no digit.
+    let is_of_digits =
+        Known::of(&config.sha256).is_none_or(|known| known.dataset() == Dataset::Mnist);
     let mut data: Option<Mnist> = None;
     let mut read = |image: &Path| -> anyhow::Result<Input> {
         let name = image.display().to_string();
         let Some(index) = name.strip_prefix("test:").filter(|_| !image.exists()) else {
             let digit = picture::read_digit(image)?;
-            return Ok(Input { name, pixels: digit.pixels, truth: None, doubt: digit.doubt });
+            let doubt = digit.doubt.filter(|_| is_of_digits);
+            return Ok(Input { name, pixels: digit.pixels, truth: None, doubt });
         };
         let Ok(index) = index.parse::<usize>() else {
             super::wrong_usage(format!("{name}: what follows test: must be a number from 0"));

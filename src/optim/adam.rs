@@ -113,14 +113,14 @@ impl AdamConfig {
             (
                 "learning_rate",
                 learning_rate,
-                "finite and at least 0",
+                "at least 0 and finite in f32",
                 learning_rate >= 0. && step_size.is_finite(),
             ),
             ("eps", eps, "above 0", eps as f32 > 0. && (eps as f32).is_finite()),
             (
                 "weight_decay",
                 weight_decay,
-                "finite and at least 0",
+                "at least 0 and finite in f32",
                 weight_decay >= 0. && ((learning_rate * weight_decay) as f32).is_finite(),
             ),
         ];

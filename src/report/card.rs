@@ -41,7 +41,7 @@ pub fn card(
     let has_accuracy = history.iter().any(|m| m.valid_accuracy.is_some());
     let metrics = if has_accuracy { "metrics: [accuracy]\n" } else { "" };
     let (title, task) = (title(known), task(known, config, data));
-    let validation = validation(known, config, data);
+    let validation = validation(config, data);
     let again = match (known, &config.data.source) {
         (None, Some(_)) => " --data FOLDER",
         _ => "",
@@ -178,7 +178,7 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
 }
 
 /// Which images validate.
-fn validation(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
+fn validation(config: &RunConfig, data: &Mnist) -> String {
     let (count, all) = (data.valid.len(), data.train.len() + data.valid.len());
     if config.training.validation == Some(Validation::Stratified) {
         let seed = config.training.seed;
@@ -187,8 +187,5 @@ fn validation(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String 
              of each class."
         );
     }
-    match known {
-        Some(_) => format!("Validation images are the first {count} of the training file."),
-        None => format!("Validation images are {count} of the training file's {all}."),
-    }
+    format!("Validation images are the first {count} of the training file.")
 }

@@ -70,15 +70,16 @@ fn a_training_that_diverges_stops_with_one_line_that_says_what_to_do() {
 }
 
 #[test]
-fn weights_that_are_not_finite_are_named_and_never_saved() {
+fn learning_rates_beyond_f32_end_before_weights_are_saved() {
     let place = Place::new();
-    // Larger than an f32 after the first step, when they are to be saved.
+    // The first step would make the weights larger than an f32.
     let args = "train --data sample --hidden 12 --lr 1e39 --save-every 1 --quiet --out run";
-    place.run(args).failed_saying(&["head.bias is not finite at step 1 (epoch 1, batch 1)"]);
+    place.run(args).failed_saying(&["learning_rate must be at least 0 and finite in f32"]);
     assert!(place.files("run/checkpoints").is_empty() && !place.exists("run/model.safetensors"));
-    // And where they are not, since no loss after it is finite either.
-    let args = "train --data sample --hidden 12 --lr 1e39 --quiet --out later";
-    place.run(args).failed_saying(&["head.bias is not finite at step 1 (epoch 1, batch 1)"]);
+    // The second one, of weights that are as large as any.
+    let args = "train --data sample --hidden 12 --lr 3e37 --quiet --out later";
+    place.run(args).failed_saying(&["is not finite at step", "lower the learning rate"]);
+    assert!(!place.exists("later/model.safetensors"));
 }
 
 #[test]
