@@ -98,7 +98,28 @@ fn tasks_of_one_pool_are_right_or_refused() {
             }
         })
         .sum();
+    println!("{right} of 200 tasks are right, the others are refused");
     assert!(right >= 150, "{right} of 200");
+}
+
+#[test]
+fn tasks_of_one_pool_step_one_stack() {
+    use rayon::prelude::*;
+    // Large enough that packing is given to several threads.
+    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let rng = &mut Stream::new(1, Purpose::Init);
+    let config = StackConfig::new(Cell::Lstm, 256, 256);
+    let stack = Stack::init(config, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let x_t = numbers(&[2, 256], 5).to_dtype(DType::F32).unwrap();
+    for _ in 0..3 {
+        for var in sink.named().unwrap().values() {
+            var.set(&(var.as_detached_tensor() * 1.1).unwrap()).unwrap();
+        }
+        let expected = values(&stack.freeze().unwrap().step(&x_t, None).unwrap().0);
+        (0..16usize).into_par_iter().for_each(|_| {
+            assert_eq!(values(&stack.step(&x_t, None).unwrap().0), expected);
+        });
+    }
 }
 
 /// Hands its argument through; its backward fails while the switch is on.

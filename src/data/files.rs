@@ -22,10 +22,10 @@ pub(crate) fn find_files(folder: &Path, dataset: Dataset) -> Result<[PathBuf; 4]
         Dataset::FashionMnist => "FashionMNIST/raw",
     };
     let below = [torchvision, "raw"].map(|name| folder.join(name));
-    let is_there = |place: &Path| FILES.iter().any(|name| find(place, name).is_some());
-    // All four from one folder: the first that has one of them.
-    let places = [folder].into_iter().chain(below.iter().map(PathBuf::as_path));
-    let place = places.into_iter().find(|place| is_there(place)).unwrap_or(folder);
+    let count = |place: &Path| FILES.iter().filter(|name| find(place, name).is_some()).count();
+    // All four from one folder: of those that have as many of them, the first.
+    let places = below.iter().rev().map(PathBuf::as_path).chain([folder]);
+    let place = places.max_by_key(|place| count(place)).unwrap_or(folder);
     let mut paths = FILES.map(PathBuf::from);
     for (name, path) in FILES.iter().zip(&mut paths) {
         *path = find(place, name).ok_or_else(|| {
@@ -82,6 +82,19 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
+    }
+
+    #[test]
+    fn one_file_left_over_does_not_hide_all_four() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path(), &["train-images-idx3-ubyte"]);
+        make(&folder.path().join("MNIST/raw"), &FILES);
+        let paths = find_files(folder.path(), Dataset::Mnist).unwrap();
+        assert!(paths.iter().all(|path| path.starts_with(folder.path().join("MNIST/raw"))));
+        // As many here as there: these.
+        make(folder.path(), &FILES);
+        let paths = find_files(folder.path(), Dataset::Mnist).unwrap();
+        assert_eq!(paths, FILES.map(|name| folder.path().join(name)));
     }
 
     #[test]

@@ -6,16 +6,16 @@
 //! small *edge* tensor in their place. The edge's gradient, which Candle sums, says what belongs to the pass:
 //!
 //! - [`WeightGrads`] sums the gradients of all calls that share packed weights. The edge's gradient is
-//!   the number of calls and the sum of their numbers.
+//!   the count of the calls and the sum of the numbers that they have in this pass.
 //! - [`ResultGrads`] holds the gradients of a call's two results, the outputs and the final states. The
 //!   edge's gradient is the number of either delivery.
 //!
 //! So a gradient that another thread's pass delivered, or that a failed pass left behind, is never read.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::ThreadId;
 
 use candle_core::{DType, Tensor};
@@ -61,9 +61,15 @@ fn fresh_number(bits: u32) -> u64 {
     (count.wrapping_mul(0x9e37_79b9_7f4a_7c15) & ((1 << bits) - 1)).max(1)
 }
 
-/// The number of a call, below 2^32: the sums of two million calls are exact in an `f64`.
-pub(super) fn call_number() -> u64 {
-    fresh_number(32)
+/// A call of the forward pass, for as long as its graph is there.
+#[derive(Clone, Default)]
+pub(super) struct CallId(Arc<()>);
+
+impl CallId {
+    /// While somebody holds its `Weak`, no other call has it.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> candle_core::Result<MutexGuard<'_, T>> {
@@ -73,9 +79,6 @@ fn lock<T>(mutex: &Mutex<T>) -> candle_core::Result<MutexGuard<'_, T>> {
     }
 }
 
-/// Passes that gradients are kept of, at the same time or left by those that failed.
-const MAX_PASSES: usize = 256;
-
 /// The gradients of packed weights, by the backward passes that sum them.
 pub(super) struct WeightGrads<G> {
     passes: Mutex<Vec<Sum<G>>>,
@@ -84,9 +87,17 @@ pub(super) struct WeightGrads<G> {
 /// What a pass has summed so far.
 struct Sum<G> {
     pass: Pass,
-    calls: HashSet<u64>,
+    /// By address.
+    calls: HashMap<usize, Weak<()>>,
     sum_of_numbers: u64,
     grad: G,
+}
+
+impl<G> Sum<G> {
+    /// Whether the graph of one of its calls is there: of a pass that is on its way, it is.
+    fn is_alive(&self) -> bool {
+        self.calls.values().any(|call| call.strong_count() > 0)
+    }
 }
 
 impl<G> Default for WeightGrads<G> {
@@ -96,38 +107,44 @@ impl<G> Default for WeightGrads<G> {
 }
 
 impl<G> WeightGrads<G> {
-    /// Adds the gradient of the call of this number to what its pass has summed.
+    /// The number of a pass's visit to a call, below 2^32: the sums of two million are exact in an `f64`.
+    pub(super) fn visit_number() -> u64 {
+        fresh_number(32)
+    }
+
+    /// Adds the gradient of a call to what its pass has summed.
     pub(super) fn add(
         &self,
-        call: u64,
+        call: &CallId,
+        visit: u64,
         grad: G,
         add: impl FnOnce(&mut G, &G) -> candle_core::Result<()>,
     ) -> candle_core::Result<()> {
-        let pass = Pass::current();
+        let (pass, address) = (Pass::current(), call.address());
         let mut passes = lock(&self.passes)?;
         // A pass comes to a call once: where it was here, a pass that failed was.
-        passes.retain(|sum| sum.pass != pass || !sum.calls.contains(&call));
-        if passes.len() >= MAX_PASSES {
-            passes.remove(0);
-        }
+        passes.retain(|sum| {
+            sum.is_alive() && (sum.pass != pass || !sum.calls.contains_key(&address))
+        });
+        let known = Arc::downgrade(&call.0);
         match passes.iter_mut().find(|sum| sum.pass == pass) {
             Some(sum) => {
                 add(&mut sum.grad, &grad)?;
-                sum.calls.insert(call);
-                sum.sum_of_numbers += call;
+                sum.calls.insert(address, known);
+                sum.sum_of_numbers += visit;
             }
             None => {
-                let calls = HashSet::from([call]);
-                passes.push(Sum { pass, calls, sum_of_numbers: call, grad });
+                let calls = HashMap::from([(address, known)]);
+                passes.push(Sum { pass, calls, sum_of_numbers: visit, grad });
             }
         }
         Ok(())
     }
 
-    /// The edge's gradient of one call, a row for each direction.
-    pub(super) fn edge_grad(call: u64, edge: &Tensor) -> candle_core::Result<Tensor> {
+    /// The edge's gradient of one visit, a row for each direction.
+    pub(super) fn edge_grad(visit: u64, edge: &Tensor) -> candle_core::Result<Tensor> {
         let rows = edge.dim(0)?;
-        Tensor::from_vec([1., call as f64].repeat(rows), (rows, 2), edge.device())
+        Tensor::from_vec([1., visit as f64].repeat(rows), (rows, 2), edge.device())
     }
 
     /// The gradient of the only call over these weights, which this pass has been at.
@@ -179,6 +196,9 @@ pub(super) struct ReachedResults {
 }
 
 impl ResultGrads {
+    /// Gradients that wait at most, of passes at the same time or failed ones.
+    const MAX_WAITING: usize = 64;
+
     /// Numbers of deliveries are exact in `f32`, which every device has.
     const NUMBER_BITS: u32 = 24;
 
@@ -195,7 +215,7 @@ impl ResultGrads {
         let number = fresh_number(Self::NUMBER_BITS) as f32;
         let grad = grad.contiguous()?;
         let mut waiting = lock(&self.waiting)?;
-        if waiting.len() >= 2 * MAX_PASSES {
+        if waiting.len() >= Self::MAX_WAITING {
             waiting.remove(0);
         }
         waiting.push(Delivery { pass: Pass::current(), of, number, grad });

@@ -1,6 +1,6 @@
 //! Packed weights, kept for as long as the weights hold the same numbers.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use candle_core::{DType, Tensor, WithDType};
 use twox_hash::XxHash3_128;
@@ -24,17 +24,28 @@ impl PackCache {
     /// As [`PackedWeights::new`].
     pub(crate) fn packed(&self, cell: Cell, directions: &[&Weights]) -> Result<PackedWeights> {
         let found = fingerprint(directions)?;
-        let mut cached = self.0.lock().map_err(|_| {
-            Error::Config("the packed weights are lost: a thread that held them panicked".into())
-        })?;
-        match &*cached {
-            Some((of, packed)) if *of == found => Ok(packed.clone()),
-            _ => {
-                let packed = PackedWeights::of_directions(cell, directions)?;
-                *cached = Some((found, packed.clone()));
-                Ok(packed)
-            }
+        if let Some(packed) = self.cached(found)? {
+            return Ok(packed);
         }
+        // Not under the lock: while this thread waits for others to pack, it may be given another task that
+        // comes here.
+        let packed = PackedWeights::of_directions(cell, directions)?;
+        // Another thread may have changed the weights meanwhile.
+        if fingerprint(directions)? == found {
+            *self.lock()? = Some((found, packed.clone()));
+        }
+        Ok(packed)
+    }
+
+    fn cached(&self, fingerprint: u128) -> Result<Option<PackedWeights>> {
+        let cached = self.lock()?;
+        Ok(cached.as_ref().filter(|(of, _)| *of == fingerprint).map(|(_, packed)| packed.clone()))
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Option<(u128, PackedWeights)>>> {
+        self.0.lock().map_err(|_| {
+            Error::Config("the packed weights are lost: a thread that held them panicked".into())
+        })
     }
 }
 

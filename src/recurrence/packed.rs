@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType
 
 use super::arguments::wrong_shape;
 use super::cpu::{self, FedWeights, Float, Function, Isa, WeightSlices};
-use super::mailbox::WeightGrads;
+use super::mailbox::{within_node, CallId, WeightGrads};
 use super::storage::{not_on_cpu, slice};
 use super::{Cell, SequenceDims, WeightSizes, Weights};
 use crate::{Error, Result};
@@ -97,9 +97,14 @@ impl Direction {
         }
     }
 
-    /// Adds the gradient of the call of this number.
-    pub(super) fn add_grad<E: Packable>(&self, call: u64, grad: Vec<E>) -> candle_core::Result<()> {
-        self.grads.add(call, E::to_cpu_storage_owned(grad), |sum, grad| {
+    /// Adds the gradient of a call, under the number of this visit.
+    pub(super) fn add_grad<E: Packable>(
+        &self,
+        call: &CallId,
+        visit: u64,
+        grad: Vec<E>,
+    ) -> candle_core::Result<()> {
+        self.grads.add(call, visit, E::to_cpu_storage_owned(grad), |sum, grad| {
             fn add_to<E: Float>(sum: &mut [E], grad: &[E]) {
                 sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum = *sum + *grad);
             }
@@ -298,13 +303,9 @@ impl PackWeights {
             )
         };
         let kernels = E::kernels(self.isa, self.function);
-        let [w_ih, w_hh, rest] = cpu::unpack_weights(
-            &kernels,
-            &dims(self.sizes),
-            self.gates(),
-            self.rest,
-            sum.as_slice::<E>()?,
-        );
+        let (dims, sum) = (dims(self.sizes), sum.as_slice::<E>()?);
+        let [w_ih, w_hh, rest] =
+            within_node(|| cpu::unpack_weights(&kernels, &dims, self.gates(), self.rest, sum));
         let WeightSizes { input_size, output_size, .. } = self.sizes;
         let gates = self.gates();
         Ok([

@@ -146,7 +146,7 @@ impl TrainConfig {
         if wanted == had {
             return Ok(next);
         }
-        if wanted < done {
+        if wanted < done + usize::from(position.batch > 0) {
             return Err(format!("the run has done {done} epochs already, more than {wanted}"));
         }
         if !depends {
@@ -185,6 +185,22 @@ mod tests {
 
     fn of(schedule: Schedule, epochs: usize) -> TrainConfig {
         TrainConfig { schedule, epochs, ..TrainConfig::default() }
+    }
+
+    #[test]
+    fn fewer_epochs_than_begun_are_refused() {
+        let plain = TrainConfig { epochs: 40, ..TrainConfig::default() };
+        let begun = Position { epoch: 20, batch: 5, ..Position::default() };
+        for (position, epochs, is_taken) in [
+            (&begun, 20, false),
+            (&begun, 21, true),
+            (&after(20), 20, true),
+            (&after(20), 19, false),
+        ] {
+            let wanted = TrainConfig { epochs, ..plain.clone() };
+            let found = plain.continued(&wanted, position, false);
+            assert_eq!(found.is_ok(), is_taken, "{epochs} after {position:?}: {found:?}");
+        }
     }
 
     fn after(epoch: usize) -> Position {

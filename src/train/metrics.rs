@@ -24,8 +24,8 @@ pub struct EpochMetrics {
     /// Accuracy on the last batch, after the epoch, in `[0, 1]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acc_batch: Option<f64>,
-    /// Mean of the losses of the epoch's batches, each before its optimizer step; of all steps that
-    /// the loss is read at.
+    /// Mean of the losses of the epoch's batches, each before its optimizer step, weighted by their examples
+    /// where batches have an exact size; of all steps that the loss is read at.
     pub train_loss: f64,
     /// Mean loss on the validation split; of the last step.
     pub valid_loss: f64,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-use super::{Classification, EpochMetrics, Event, TrainConfig, Trainer, TrainerState};
+use super::{Best, Classification, EpochMetrics, Event, TrainConfig, Trainer, TrainerState};
 use crate::checkpoint::run::{self, IfExists, RunConfig, RunDir};
 use crate::checkpoint::state::Checkpoint;
 use crate::data::mnist::Mnist;
@@ -139,17 +139,28 @@ impl Session {
         let mut instruction_set = recurrence::instruction_set(device)?.to_string();
         let (history, start) = match checkpoint {
             None => (Vec::new(), Start::New { damaged }),
-            Some(Checkpoint { mut state, history, instruction_set: before, .. }) => {
+            Some(Checkpoint {
+                mut state, history, instruction_set: before, kept_epoch, ..
+            }) => {
                 // The run may have been given more epochs.
                 trainer.config = run.config().training.trainer();
                 if trainer.config.patience.is_some() {
-                    state.best = run.best(&state, &history);
+                    state.best = run.best(&state, &history).or_else(|| {
+                        // Without its checkpoint, the weights that the finished run kept are in its own file.
+                        let metrics = run::best_of(&history)
+                            .filter(|best| kept_epoch.is_some_and(|kept| kept == best.epoch))?;
+                        let weights = run::read_weights(path, run.config()).ok()?;
+                        Some(Best { metrics: metrics.clone(), weights })
+                    });
                 }
+                let is_kept_lost = kept_epoch.is_some() && state.best.is_none();
                 trainer.restore(&state)?;
                 // Epochs that ended after this checkpoint was saved will be run again; and what was
                 // damaged since is whole again.
                 run.write_metrics(&history)?;
-                run.write_weights(model_of(&trainer, &state))?;
+                if !is_kept_lost || !trainer.is_done() {
+                    run.write_weights(model_of(&trainer, &state))?;
+                }
                 if trainer.is_done() {
                     (history, Start::Finished)
                 } else {

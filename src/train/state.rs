@@ -17,7 +17,9 @@ pub struct Position {
     pub epoch: usize,
     /// Batches done of the epoch that has begun.
     pub batch: usize,
-    /// Sum of these batches' losses.
+    /// Sum of these batches' losses, each times its share of the examples with [`Batching::Exact`].
+    ///
+    /// [`Batching::Exact`]: crate::data::batches::Batching::Exact
     pub loss_sum: f64,
     /// Seconds that they took.
     pub seconds: f64,

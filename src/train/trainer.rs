@@ -11,6 +11,7 @@ use super::average::Average;
 use super::finite::StepAt;
 use super::schedule::Progress;
 use super::{Best, Classification, EpochMetrics, Position, Task, TrainerConfig, PLATEAU_EPOCHS};
+use crate::data::batches::Batching;
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::device::is_for_cpu_kernels;
 use crate::rng::{Purpose, Stream};
@@ -163,7 +164,7 @@ impl<T: Task> Trainer<T> {
         }
         self.position.batch += 1;
         self.position.dropout = self.dropout.position() as u64;
-        self.position.loss_sum += loss;
+        self.position.loss_sum += loss * self.share(examples);
         self.position.seconds += start.elapsed().as_secs_f64();
         Ok(Event::Step {
             epoch: self.position.epoch + 1,
@@ -340,6 +341,15 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Where the examples of a step are in the order of the epoch that has begun.
+    /// How much the loss of a step on so many examples counts in the mean over an epoch: where the last batch is
+    /// smaller, examples count alike; batches whose sizes differ by one count alike.
+    fn share(&self, examples: usize) -> f64 {
+        match self.config.batching {
+            Batching::Split => 1.,
+            Batching::Exact => (examples * self.batches()) as f64 / self.task.examples() as f64,
+        }
+    }
+
     fn range(&self, index: usize) -> Range<usize> {
         self.config.batching.range(self.order.len(), self.step_size(), index)
     }

@@ -171,6 +171,22 @@ fn best_weights_that_cannot_be_read_are_said_to_be_missing() {
     place.run("eval run").succeeded();
 }
 
+#[test]
+fn a_finished_run_keeps_its_best_weights_without_their_checkpoint() {
+    let place = Place::new();
+    place.train("run", &format!("{IMPATIENT} --patience 3"));
+    let kept = place.read("run/model.safetensors");
+    let last = newest(&place, "run");
+    assert_ne!(kept, place.read(&format!("{last}/model.safetensors")));
+    std::fs::remove_dir_all(place.path("run/checkpoints/best")).unwrap();
+    place.run("train --out run --resume").succeeded();
+    assert_eq!(place.read("run/model.safetensors"), kept);
+    // Neither: the run's own file is damaged, too, and is left to be seen.
+    place.write("run/model.safetensors", "");
+    place.run("train --out run --resume").succeeded();
+    assert_eq!(place.read("run/model.safetensors"), b"");
+}
+
 impl Place {
     /// Removes the checkpoints under a step of their own that are of later steps than `step`.
     fn forget_after_steps(&self, run: &str, step: u64) {

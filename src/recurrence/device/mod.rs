@@ -134,6 +134,7 @@ pub fn run_layer(
         x: pass::rows_of(x, call, &dims)?,
         initial: initial.as_ref().map(Tensor::detach),
         directions: numbers.collect::<candle_core::Result<_>>()?,
+        call: Default::default(),
         outputs: Default::default(),
         grads: Default::default(),
         queue,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::cpu::{Function, Isa, Save};
-use super::mailbox::{call_number, LayerResult};
+use super::mailbox::{CallId, LayerResult};
 use super::packed::{Direction, PackedWeights};
 use super::storage::not_on_cpu;
 use super::{SequenceDims, Unroll};
@@ -102,7 +102,7 @@ fn apply(
     let op = Layer {
         setting,
         has_edge,
-        call: call_number(),
+        call: CallId::default(),
         function,
         isa: weights.isa,
         save,
@@ -122,8 +122,8 @@ struct Layer {
     setting: Setting,
     /// Whether the result is the edge, [`ResultGrads::EDGE`](super::mailbox::ResultGrads::EDGE) numbers.
     has_edge: bool,
-    /// The call's number in the sums of [`WeightGrads`](super::mailbox::WeightGrads).
-    call: u64,
+    /// For [`WeightGrads`](super::mailbox::WeightGrads).
+    call: CallId,
     function: Function,
     isa: Isa,
     /// What backward will need.

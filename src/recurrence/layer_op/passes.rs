@@ -177,10 +177,11 @@ impl Layer {
         grads: Vec<Vec<E>>,
         token: &Tensor,
     ) -> candle_core::Result<Tensor> {
+        let visit = WeightGrads::<CpuStorage>::visit_number();
         for (direction, grad) in self.directions.iter().zip(grads) {
-            direction.add_grad(self.call, grad)?;
+            direction.add_grad(&self.call, visit, grad)?;
         }
-        WeightGrads::<CpuStorage>::edge_grad(self.call, token)
+        WeightGrads::<CpuStorage>::edge_grad(visit, token)
     }
 
     pub(super) fn dispatch_backward(

@@ -107,7 +107,7 @@ impl Pass {
             (_, None) => Tensor::cat(&[&b_ih, &b_ih], 0)?,
             (_, Some(h)) => Tensor::cat(&[&b_ih, &self.queue.sum_of_rows(h)?], 0)?,
         };
-        direction.slot.add(0, [w_ih, w_hh, biases], |_, _| {
+        direction.slot.add(&self.call, 0, [w_ih, w_hh, biases], |_, _| {
             candle_core::bail!("two calls with the weights of one")
         })
     }

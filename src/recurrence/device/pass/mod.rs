@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::super::mailbox::ResultGrads;
+use super::super::mailbox::{CallId, ResultGrads};
 use super::super::{Call as LayerCall, Cell, Outputs, SequenceDims, Weights};
 use super::node::Slot;
 use super::plan::{Launch, LaunchPlan, Word};
@@ -48,6 +48,7 @@ pub(super) struct Pass {
     /// `[h_0 | c_0]`, any shape.
     pub(super) initial: Option<Tensor>,
     pub(super) directions: Vec<Direction>,
+    pub(super) call: CallId,
     /// All outputs without their graph, where they are read.
     pub(super) outputs: OnceLock<Tensor>,
     /// The gradients of the results, on their way to the layer.
