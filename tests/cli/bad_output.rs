@@ -75,7 +75,7 @@ fn learning_rates_beyond_f32_end_before_weights_are_saved() {
     // The first step would make the weights larger than an f32.
     let args = "train --data sample --hidden 12 --lr 1e39 --save-every 1 --quiet --out run";
     place.run(args).failed_saying(&["learning_rate must be at least 0 and finite in f32"]);
-    assert!(place.files("run/checkpoints").is_empty() && !place.exists("run/model.safetensors"));
+    assert!(!place.exists("run"));
     // The second one, of weights that are as large as any.
     let args = "train --data sample --hidden 12 --lr 3e37 --quiet --out later";
     place.run(args).failed_saying(&["is not finite at step", "lower the learning rate"]);

@@ -27,7 +27,8 @@ struct Ink {
 
 /// Finds the digit; `None` if all pixels are nearly alike.
 pub(super) fn find(mut raster: Raster) -> Option<Found> {
-    if !(raster.contrast() >= CONTRAST) {
+    let contrast = raster.contrast();
+    if contrast.is_nan() || contrast < CONTRAST {
         return None;
     }
     paper::denoise(&mut raster);
@@ -80,6 +81,14 @@ fn search(mut raster: Raster, depth: usize, mut clean: bool) -> Found {
             }
         }
     }
+    if depth < FRAMES {
+        if let Some(paler) = without_specks(&raster, &paper, &found) {
+            let found = search(paler, depth + 1, clean);
+            if found.doubt.is_none() {
+                return found;
+            }
+        }
+    }
     let Some(group) = Group::new(&found.list, width, height) else {
         return Found { width, ink: ink.distance, doubt: Some(Doubt::Clutter) };
     };
@@ -91,6 +100,34 @@ fn ink(raster: &Raster, paper: &[f32]) -> Ink {
     let threshold = paper::threshold(&distance);
     let mask = distance.iter().map(|distance| *distance >= threshold).collect();
     Ink { distance, mask }
+}
+
+/// The picture with paper in the place of specks and strips, where nothing else is ink: so dark that a paler digit
+/// is below the threshold that parts them from the paper.
+fn without_specks(raster: &Raster, paper: &[f32], found: &Parts) -> Option<Raster> {
+    let (width, height) = (raster.width, raster.height);
+    let is_speck = |part: &Part| {
+        let (w, h) = (part.rect.width(), part.rect.height());
+        let is_compact = part.area * 3 >= w * h * 2 && w <= 2 * h && h <= 2 * w;
+        is_strip(part, width, height)
+            || (is_compact && part.rect.longest() * 100 <= 8 * width.min(height))
+    };
+    let is_other = |part: &Part| !is_speck(part);
+    if found.list.is_empty() || found.list.len() > 50 || found.list.iter().any(is_other) {
+        return None;
+    }
+    let mut paler = raster.clone();
+    for part in &found.list {
+        // Blur and compression leave a margin of it.
+        let margin = 2 + part.rect.width().min(part.rect.height()) / 4;
+        let rect = part.rect.grown(margin, width, height);
+        for (plane, paper) in paler.planes.iter_mut().zip(paper) {
+            for y in rect.top..rect.bottom {
+                plane[y * width + rect.left..y * width + rect.right].fill(*paper);
+            }
+        }
+    }
+    (paler.contrast() >= CONTRAST).then_some(paler)
 }
 
 /// The part of the outermost pixels that is ink.
@@ -420,7 +457,7 @@ fn strength(local: &Raster, mask: &[bool], is_ink: impl Fn(usize) -> bool) -> Op
     }
     let towards: Vec<f32> = ink.iter().zip(&paper).map(|(ink, paper)| ink - paper).collect();
     let square = towards.iter().map(|t| t * t).sum::<f32>();
-    if !(square > 0.) {
+    if square.is_nan() || square <= 0. {
         return None;
     }
     let strength: Vec<f32> = (0..mask.len())

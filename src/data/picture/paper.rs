@@ -48,7 +48,7 @@ pub(super) fn denoise(raster: &mut Raster) {
 }
 
 /// A Gaussian of standard deviation `radius`, nearly: three boxes.
-fn blur(plane: &mut Vec<f32>, width: usize, height: usize, radius: f32) {
+fn blur(plane: &mut [f32], width: usize, height: usize, radius: f32) {
     // Three boxes of reach r have the variance r (r + 1).
     let reach = ((0.25 + radius * radius).sqrt() - 0.5).round().max(1.) as usize;
     for _ in 0..3 {
@@ -109,10 +109,14 @@ pub(super) fn remove_single_pixels(raster: &mut Raster) {
 pub(super) fn colour(raster: &Raster, counts: impl Fn(usize) -> bool) -> Vec<f32> {
     let grey = raster.planes.len() == 1;
     let bins = if grey { 64 } else { 16 };
-    let pixels: Vec<usize> = (0..raster.planes[0].len())
-        .step_by(step(raster, SAMPLES))
-        .filter(|at| counts(*at))
-        .collect();
+    let sampled = |step: usize| -> Vec<usize> {
+        (0..raster.planes[0].len()).step_by(step).filter(|at| counts(*at)).collect()
+    };
+    let mut pixels = sampled(step(raster, SAMPLES));
+    if pixels.is_empty() {
+        // A pattern of the samples' own period.
+        pixels = sampled(1);
+    }
     let ranges: Vec<(f32, f32)> = raster
         .planes
         .iter()
@@ -264,7 +268,8 @@ fn solve(mut system: [[f64; 7]; 6]) -> Option<[f64; 6]> {
         let pivot = (column..6)
             .max_by(|a, b| system[*a][column].abs().total_cmp(&system[*b][column].abs()))?;
         system.swap(column, pivot);
-        if !(system[column][column].abs() > 1e-9) {
+        let pivot = system[column][column].abs();
+        if pivot.is_nan() || pivot <= 1e-9 {
             return None;
         }
         let lead = system[column];
@@ -285,7 +290,7 @@ fn solve(mut system: [[f64; 7]; 6]) -> Option<[f64; 6]> {
 pub(super) fn threshold(distance: &[f32]) -> f32 {
     const BINS: usize = 256;
     let top = distance.iter().copied().fold(0., f32::max);
-    if !(top > 0.) {
+    if top.is_nan() || top <= 0. {
         return f32::MAX;
     }
     let mut counts = [0f64; BINS];

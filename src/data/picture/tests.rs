@@ -233,6 +233,29 @@ fn a_speck_does_not_move_or_shrink_the_digit() {
 }
 
 #[test]
+fn a_black_speck_or_strip_does_not_hide_a_paler_digit() {
+    for (grey, side) in [(240, 20), (245, 10), (200, 30)] {
+        let page = with_square(drawn(400, FIVE, 8., WHITE, [grey; 3]), 10, 370, side);
+        assert_like(&told(page), &clean(FIVE), &format!("grey {grey}, {side} px"));
+    }
+    for grey in [200, 235] {
+        let mut page = drawn(400, FIVE, 8., WHITE, [grey; 3]);
+        page.enumerate_pixels_mut()
+            .filter(|(x, ..)| *x < 12)
+            .for_each(|(.., pixel)| *pixel = image::Rgb(BLACK));
+        assert_like(&told(page), &clean(FIVE), &format!("grey {grey}, a strip"));
+    }
+}
+
+#[test]
+fn stripes_of_the_samples_own_period_are_no_digit() {
+    let stripes = GrayImage::from_fn(450, 450, |x, _| Luma([if x % 3 == 0 { 255 } else { 0 }]));
+    let (_folder, path) = save(&stripes.into(), ImageFormat::Png);
+    let digit = read_digit(&path).unwrap();
+    assert!(digit.doubt.is_some() && digit.pixels.len() == 784);
+}
+
+#[test]
 fn frames_borders_and_canvases_are_taken_off() {
     for (thick, shade) in [(1, 0), (3, 0), (20, 0), (50, 0), (50, 128), (50, 220)] {
         let mut page = drawn(400, FOUR, 8., WHITE, BLACK);
