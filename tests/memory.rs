@@ -151,7 +151,7 @@ fn steps_keep_at_most_twice_what_one_call_keeps() {
             single_steps(&layer(), &x, steps)
         };
         // Once, for what is made once.
-        (of_one_call(1), of_steps(1));
+        let _ = (of_one_call(1), of_steps(1));
         let (call, steps) = (of_one_call(100), of_steps(100));
         let grown = [of_one_call(200) - call, of_steps(200) - steps];
         println!("{}: 100 steps keep {steps} bytes, one call {call}", cell.name());
