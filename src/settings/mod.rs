@@ -84,7 +84,7 @@ pub struct Settings {
     /// Images in a batch [default: 150]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
     pub batch_size: Option<usize>,
-    /// How an epoch is cut into batches: `exact` makes all of --batch-size but the last, which has what is left;
+    /// How an epoch is cut into batches: with `exact` no batch exceeds --batch-size, and the last may be smaller;
     /// `split` makes sizes that differ by one at most and exceed --batch-size where it does not divide the
     /// images, as the tutorial does: 366 batches of 150 and 151 [default: split for MNIST, unless a batch would
     /// exceed --batch-size by more than 2 %; else exact]
