@@ -1,4 +1,4 @@
-//! Compiles kernels/*.cu to PTX, for the feature `cuda` alone.
+//! Compiles kernels/gpu/*.cu to PTX, for the feature `cuda` alone.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if std::env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return Ok(());
     }
-    println!("cargo::rerun-if-changed=kernels");
+    println!("cargo::rerun-if-changed=kernels/gpu");
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_COMPUTE_CAP"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let capability = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| OLDEST.into());
     let capability = capability.replace('.', "");
     for kernel in KERNELS {
-        let (source, ptx) = (format!("kernels/{kernel}.cu"), out.join(format!("{kernel}.ptx")));
+        let (source, ptx) = (format!("kernels/gpu/{kernel}.cu"), out.join(format!("{kernel}.ptx")));
         let output = Command::new(&nvcc)
             .args(["-std=c++20", "-ptx", &format!("-arch=compute_{capability}"), "-o"])
             .args([&ptx, Path::new(&source)])

@@ -241,8 +241,8 @@ emulate *ARGS: gpp
     #!/usr/bin/env bash
     set -euo pipefail
     mkdir -p target/emulate
-    g++ -std=c++20 -O2 -pthread kernels/host/emulate.cpp -o target/emulate/emulate
-    g++ -std=c++20 -O2 -pthread -DMETAL -Ikernels/host/metal -Wno-attributes kernels/host/emulate.cpp \
+    g++ -std=c++20 -O2 -pthread kernels/gpu/host/emulate.cpp -o target/emulate/emulate
+    g++ -std=c++20 -O2 -pthread -DMETAL -Ikernels/gpu/host/metal -Wno-attributes kernels/gpu/host/emulate.cpp \
         -o target/emulate/emulate-metal
     export CANDLE_RNN_EMULATE=$PWD/target/emulate/emulate
     export CANDLE_RNN_EMULATE_METAL=$PWD/target/emulate/emulate-metal
@@ -261,9 +261,9 @@ test-kernels: gpp
         for mode in plain thread address; do
             flags=(-O2) arguments=()
             [ "$mode" = plain ] || { flags=(-O1 "-fsanitize=$mode"); arguments=(--quick); }
-            [ "$language" = cuda ] || flags+=(-DMETAL -Ikernels/host/metal -Wno-attributes)
+            [ "$language" = cuda ] || flags+=(-DMETAL -Ikernels/gpu/host/metal -Wno-attributes)
             program=target/emulate/selftest-$language-$mode
-            g++ -std=c++20 "${flags[@]}" -pthread kernels/host/selftest.cpp -o "$program"
+            g++ -std=c++20 "${flags[@]}" -pthread kernels/gpu/host/selftest.cpp -o "$program"
             echo "$language, $mode"
             "$program" "${arguments[@]}"
         done
@@ -273,7 +273,7 @@ test-kernels: gpp
 [group('work')]
 [no-exit-message]
 mutate-kernels: gpp
-    kernels/host/mutate.sh
+    kernels/gpu/host/mutate.sh
 
 [private]
 [no-exit-message]
@@ -316,10 +316,10 @@ check-cuda:
         root=$(just --justfile "{{justfile()}}" cuda-root)
     fi
     export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root PATH=$root/bin:$PATH
-    kernels/host/registers.sh 75 80 90 120
+    kernels/gpu/host/registers.sh 75 80 90 120
     # There is no GPU to ask what it can; for the kernels of Candle, which clippy does not look at, an empty
     # file will do.
-    export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda}
+    export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/gpu/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda}
     cargo clippy --locked --all-targets --features cuda -- -D warnings
 
 # What can be known of Metal without a Mac: clang's address spaces over the kernels, and the Rust code type-checked for Apple's target; Debian's packages, installed if need be
@@ -329,7 +329,7 @@ check-metal:
     #!/usr/bin/env bash
     set -euo pipefail
     command -v clang >/dev/null || just --justfile "{{justfile()}}" debian-packages clang
-    kernels/host/check-msl.sh
+    kernels/gpu/host/check-msl.sh
     if [ "$(uname -s)" = Darwin ]; then
         exec cargo clippy --locked --all-targets --features metal -- -D warnings
     fi

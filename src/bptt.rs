@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::Tensor;
+pub use candle_rnn_kernels::Window;
 use serde::{Deserialize, Serialize};
 
 use crate::recurrence::State;
@@ -30,17 +31,6 @@ enum Form {
         k1: usize,
         k2: usize,
     },
-}
-
-/// Steps through which gradients flow together, counted from 0 as tensors count them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The first step that gradients reach.
-    pub start: usize,
-    /// The first step whose loss belongs to this window.
-    pub losses_from: usize,
-    /// Behind the last step, and behind the last whose loss belongs to it.
-    pub end: usize,
 }
 
 impl Truncation {

@@ -20,8 +20,8 @@
 //! The same recurrence stands here in four forms:
 //!
 //! - `op`: [`run_layer`], [`rnn_sequence`] and [`rnn_step`], on `layer_op`: one differentiable Candle
-//!   op for a whole layer, on the kernels of `cpu`, with weights laid out by `packed`
-//! - [`device`]: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/`
+//!   op for a whole layer, on the kernels of `candle-rnn-kernels`, with weights laid out by `packed`
+//! - [`device`]: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/gpu/`
 //! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
 //! - [`mod@reference`]: plain loops, the definition that the others are tested against
 //!
@@ -29,7 +29,6 @@
 
 mod arguments;
 mod cell;
-mod cpu;
 pub mod device;
 mod layer_op;
 mod mailbox;
@@ -43,7 +42,8 @@ pub mod unrolled;
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{Call, Outputs, SequenceDims, State, Unroll, WeightSizes, Weights};
+pub use arguments::{Call, Outputs, State, Unroll, WeightSizes, Weights};
+pub use candle_rnn_kernels::SequenceDims;
 pub use cell::Cell;
 pub use device::plan;
 pub(crate) use op::dense_packed;
@@ -52,12 +52,13 @@ pub(crate) use pack_cache::PackCache;
 pub use packed::PackedWeights;
 
 use candle_core::Device;
+use candle_rnn_kernels::Isa;
 
 use crate::{Error, Result};
 
 /// Gives the memory back that calls keep for the calls after them.
 pub fn release_memory() {
-    cpu::release_memory();
+    candle_rnn_kernels::release_memory();
 }
 
 /// What computes on a device: of the CPU, the instruction set of the kernels, such as `avx512`, `avx2`,
@@ -69,9 +70,7 @@ pub fn release_memory() {
 /// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that is not there.
 pub fn instruction_set(device: &Device) -> Result<&'static str> {
     match device {
-        Device::Cpu => {
-            cpu::Isa::chosen().map(cpu::Isa::name).map_err(|text| Error::Config(text.to_string()))
-        }
+        Device::Cpu => Isa::chosen().map(Isa::name).map_err(|text| Error::Config(text.to_string())),
         Device::Cuda(_) => Ok("cuda"),
         Device::Metal(_) => Ok("metal"),
     }

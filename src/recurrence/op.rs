@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::arguments::{check_dtype, wrong_shape};
+use super::arguments::{check_dtype, dims, wrong_shape};
 use super::layer_op::{run, run_both, Setting};
 use super::packed::PackedWeights;
 use super::{Call, Outputs, SequenceDims, State, Unroll, WeightSizes};
@@ -54,24 +54,24 @@ pub fn run_layer(
     weights: &PackedWeights,
     call: &Call,
 ) -> Result<(Option<Tensor>, State)> {
-    let dims = SequenceDims::check(x, weights.sizes, weights.dtype(), call.time_major)?;
+    let dims = dims::check(x, weights.sizes, weights.dtype(), call.time_major)?;
     let directions = weights.directions();
     let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = dims;
     let initial = match call.initial {
         None => None,
         Some(state) => {
-            dims.check_state(weights.cell, directions, state, weights.dtype())?;
+            dims::check_state(&dims, weights.cell, directions, state, weights.dtype())?;
             state.check_depth()?;
             Some(join(state)?)
         }
     };
     if let Some(lengths) = call.lengths {
-        dims.check_lengths(lengths)?;
+        dims::check_lengths(&dims, lengths)?;
     }
     let mask = match call.mask {
         None => None,
         Some(mask) => {
-            dims.check_mask(directions, mask, weights.dtype())?;
+            dims::check_mask(&dims, directions, mask, weights.dtype())?;
             Some(mask.detach().contiguous()?)
         }
     };
@@ -141,7 +141,7 @@ pub fn rnn_sequence(
     unroll: impl Into<Unroll>,
 ) -> Result<Tensor> {
     let unroll = unroll.into();
-    let dims = SequenceDims::check(x, weights.sizes, weights.dtype(), false)?;
+    let dims = dims::check(x, weights.sizes, weights.dtype(), false)?;
     let SequenceDims { batch_size, seq_len, output_size, .. } = dims;
     let h_0 = one_state(weights, dims, h_0)?;
     let shape = match unroll.read() {
@@ -189,7 +189,7 @@ pub fn rnn_step(x_t: &Tensor, weights: &PackedWeights, h: Option<&Tensor>) -> Re
         _ => return Err(wrong_shape("x_t", format!("(B, {input_size})"), x_t)),
     };
     check_dtype("x_t", x_t, weights.dtype())?;
-    let dims = SequenceDims::of(batch_size, 1, weights.sizes)?;
+    let dims = dims::of(batch_size, 1, weights.sizes)?;
     let h = one_state(weights, dims, h)?;
     // Of one step, all outputs are the last.
     let setting = Setting::plain(dims, (batch_size, output_size).into(), Outputs::All.into());
@@ -224,7 +224,7 @@ pub(crate) fn dense_packed(x: &Tensor, packed: &PackedWeights) -> Result<Tensor>
     check_dtype("x", x, packed.dtype())?;
     let rows = shape.iter().product();
     shape.push(classes);
-    let dims = SequenceDims::of(rows, 1, packed.sizes)?;
+    let dims = dims::of(rows, 1, packed.sizes)?;
     let setting = Setting::plain(dims, shape.into(), Outputs::All.into());
     run(x, packed, None, packed.function, setting)
 }

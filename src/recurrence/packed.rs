@@ -11,11 +11,13 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 
 use super::arguments::wrong_shape;
-use super::cpu::{self, FedWeights, Float, Function, Isa, WeightSlices};
 use super::mailbox::{within_node, CallId, WeightGrads};
 use super::storage::{not_on_cpu, slice};
-use super::{Cell, SequenceDims, WeightSizes, Weights};
+use super::{Cell, WeightSizes, Weights};
 use crate::{Error, Result};
+use candle_rnn_kernels::{
+    self as kernels, CellKind, Float, Isa, SequenceDims, TransposedWeights, WeightSlices,
+};
 
 /// The weights of a layer, in one direction or two, laid out as the kernels of this CPU read them.
 ///
@@ -31,7 +33,7 @@ pub struct PackedWeights {
     pub(super) directions: Vec<Arc<Direction>>,
     pub(super) sizes: WeightSizes,
     pub(super) cell: Cell,
-    pub(super) function: Function,
+    pub(super) function: CellKind,
     pub(super) isa: Isa,
 }
 
@@ -60,7 +62,7 @@ pub(super) struct PackedNumbers<E> {
     /// For the forward pass: sections of gates, each `[b | W_ih | W_hh]` in panels of registers.
     pub(super) forward: Vec<E>,
     /// For the backward pass.
-    pub(super) backward: FedWeights<E>,
+    pub(super) backward: TransposedWeights<E>,
 }
 
 /// The dtypes that weights are packed in.
@@ -160,20 +162,20 @@ impl PackedWeights {
         let w_hh = Tensor::zeros((classes, classes), weight.dtype(), weight.device())?;
         let weights = Weights::new(weight.clone(), w_hh, bias.clone());
         let packed = Self::new(Cell::Tanh, &weights)?;
-        Ok(Self { function: Function::Identity, ..packed })
+        Ok(Self { function: CellKind::Identity, ..packed })
     }
 
     pub(super) fn for_isa(cell: Cell, directions: &[&Weights], isa: Isa) -> Result<Self> {
         let sizes = directions[0].check(cell)?;
         let dtype = directions[0].w_ih.dtype();
         let function = match (cell, directions[0].w_hr.is_some()) {
-            (Cell::Tanh, _) => Function::Tanh,
-            (Cell::Relu, _) => Function::Relu,
-            (Cell::Gru, _) => Function::Gru,
-            (Cell::GruResetBefore, _) => Function::GruResetBefore,
-            (Cell::MinimalGru, _) => Function::MinimalGru,
-            (Cell::Lstm, false) => Function::Lstm,
-            (Cell::Lstm, true) => Function::ProjectedLstm,
+            (Cell::Tanh, _) => CellKind::Tanh,
+            (Cell::Relu, _) => CellKind::Relu,
+            (Cell::Gru, _) => CellKind::Gru,
+            (Cell::GruResetBefore, _) => CellKind::GruResetBefore,
+            (Cell::MinimalGru, _) => CellKind::MinimalGru,
+            (Cell::Lstm, false) => CellKind::Lstm,
+            (Cell::Lstm, true) => CellKind::ProjectedLstm,
         };
         let (mut tokens, mut shared) = (Vec::new(), Vec::new());
         for weights in directions {
@@ -253,7 +255,7 @@ struct PackWeights {
     /// Elements of the rest.
     rest: usize,
     cell: Cell,
-    function: Function,
+    function: CellKind,
     isa: Isa,
     direction: Arc<Direction>,
 }
@@ -286,8 +288,8 @@ impl PackWeights {
         let kernels = E::kernels(self.isa, self.function);
         let dims = dims(self.sizes);
         let numbers = PackedNumbers {
-            forward: cpu::pack_weights(&kernels, &dims, weights),
-            backward: cpu::pack_for_backward(&kernels, &dims, weights),
+            forward: kernels::pack_weights(&kernels, &dims, weights),
+            backward: kernels::pack_transposed(&kernels, &dims, weights),
         };
         // An op runs forward once; a second time would give the same.
         let _ = self.direction.packed.set(E::wrap_packed(numbers));
@@ -304,8 +306,9 @@ impl PackWeights {
         };
         let kernels = E::kernels(self.isa, self.function);
         let (dims, sum) = (dims(self.sizes), sum.as_slice::<E>()?);
-        let [w_ih, w_hh, rest] =
-            within_node(|| cpu::unpack_weights(&kernels, &dims, self.gates(), self.rest, sum));
+        let [w_ih, w_hh, rest] = within_node(|| {
+            kernels::unpack_gradients(&kernels, &dims, self.gates(), self.rest, sum)
+        });
         let WeightSizes { input_size, output_size, .. } = self.sizes;
         let gates = self.gates();
         Ok([

@@ -5,7 +5,8 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Call, Cell, Outputs, SequenceDims, State, Unroll, Weights};
+use super::arguments::dims;
+use super::{Call, Cell, Outputs, State, Unroll, Weights};
 use crate::{Error, Result};
 
 /// Runs a layer over whole sequences, as [`run_layer`](super::run_layer) does, with weights of one
@@ -38,16 +39,16 @@ pub fn run_layer(
             return Err(Error::Config("the directions of a layer differ in size or dtype".into()));
         }
     }
-    let dims = SequenceDims::check(x, sizes, dtype, call.time_major)?;
+    let dims = dims::check(x, sizes, dtype, call.time_major)?;
     if let Some(state) = call.initial {
-        dims.check_state(cell, directions.len(), state, dtype)?;
+        dims::check_state(&dims, cell, directions.len(), state, dtype)?;
         state.check_depth()?;
     }
     if let Some(lengths) = call.lengths {
-        dims.check_lengths(lengths)?;
+        dims::check_lengths(&dims, lengths)?;
     }
     if let Some(mask) = call.mask {
-        dims.check_mask(directions.len(), mask, dtype)?;
+        dims::check_mask(&dims, directions.len(), mask, dtype)?;
     }
     // (T, B, I), so that the inputs of a step lie together.
     let x = if call.time_major { x.clone() } else { x.transpose(0, 1)?.contiguous()? };

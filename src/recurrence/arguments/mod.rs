@@ -4,14 +4,13 @@
 //! - `weights`: the weights of a layer
 //! - `dims`: sizes, and whether tensors fit to them
 
-mod dims;
+pub(super) mod dims;
 mod unroll;
 mod weights;
 
 use candle_core::{DType, Tensor};
 
 use crate::{Error, Result};
-pub use dims::SequenceDims;
 pub use unroll::{Outputs, Unroll};
 pub use weights::{WeightSizes, Weights};
 

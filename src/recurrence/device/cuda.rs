@@ -1,6 +1,6 @@
 //! Launches on NVIDIA GPUs.
 //!
-//! build.rs compiles kernels/*.cu to PTX, which the driver compiles for the GPU at hand when it is loaded.
+//! build.rs compiles kernels/gpu/*.cu to PTX, which the driver compiles for the GPU at hand when it is loaded.
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::sys::{
@@ -132,7 +132,7 @@ impl Launcher for Cuda {
             block_dim: (size("block", call.launch.block)?, 1, 1),
             shared_mem_bytes: size("shared_bytes", bytes)?,
         };
-        // SAFETY: the arguments are those that kernels/README.md lists for this kernel, in its order: the
+        // SAFETY: the arguments are those that kernels/gpu/README.md lists for this kernel, in its order: the
         // emulated launches, made by the same code, are compared with the kernel's source. Sizes are
         // those of the tensors, by `Pass` and `Adam`, and the grid covers them, by `plan`.
         driver(kernel, unsafe { launch.launch(config) })?;

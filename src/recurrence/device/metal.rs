@@ -1,6 +1,6 @@
 //! Launches on Apple GPUs.
 //!
-//! The system's compiler compiles kernels/*.metal when they are first used.
+//! The system's compiler compiles kernels/gpu/*.metal when they are first used.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! The recurrence on devices: kernels of `kernels/`, launched for whole sequences.
+//! The recurrence on devices: kernels of `kernels/gpu/`, launched for whole sequences.
 //!
 //! The way of the data, forward and back:
 //!
@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::arguments::dims;
 use super::mailbox::LayerResult;
 use super::op::join;
 use super::{Call, Cell, Outputs, SequenceDims, State, Weights};
@@ -212,13 +213,13 @@ fn check(x: &Tensor, cell: Cell, directions: &[&Weights], call: &Call) -> Result
             }
         }
     }
-    let dims = SequenceDims::check(x, sizes, DType::F32, call.time_major)?;
+    let dims = dims::check(x, sizes, DType::F32, call.time_major)?;
     if let Some(state) = call.initial {
-        dims.check_state(cell, directions.len(), state, DType::F32)?;
+        dims::check_state(&dims, cell, directions.len(), state, DType::F32)?;
         state.check_depth()?;
     }
     if let Some(lengths) = call.lengths {
-        dims.check_lengths(lengths)?;
+        dims::check_lengths(&dims, lengths)?;
     }
     let states = call.initial.into_iter().flat_map(|state| [Some(&state.h), state.c.as_ref()]);
     for tensor in states.flatten().chain(call.mask) {
@@ -228,7 +229,7 @@ fn check(x: &Tensor, cell: Cell, directions: &[&Weights], call: &Call) -> Result
         }
     }
     if let Some(mask) = call.mask {
-        dims.check_mask(directions.len(), mask, DType::F32)?;
+        dims::check_mask(&dims, directions.len(), mask, DType::F32)?;
     }
     if call.unroll.recomputes() {
         return Err(Error::Config(

@@ -1,7 +1,7 @@
-//! Launch plans for the device kernels of `kernels/`: pure functions of sizes and limits, compiled and
+//! Launch plans for the device kernels of `kernels/gpu/`: pure functions of sizes and limits, compiled and
 //! tested everywhere.
 //!
-//! kernels/README.md has the formulas on the kernels' side. Launches on a device take these plans, and so
+//! kernels/gpu/README.md has the formulas on the kernels' side. Launches on a device take these plans, and so
 //! does the kernels' emulation on the CPU.
 
 use super::super::{Cell, SequenceDims};

@@ -43,7 +43,7 @@ pub(in crate::recurrence) fn int(name: &str, value: usize) -> candle_core::Resul
 /// The arguments of a kernel in its order, with its names for them.
 pub(crate) type Args<'a> = Vec<(&'static str, Arg<'a>)>;
 
-/// A launch of one of the kernels of `kernels/`.
+/// A launch of one of the kernels of `kernels/gpu/`.
 pub(crate) struct Call<'a> {
     /// The kernel's name.
     pub(crate) kernel: String,

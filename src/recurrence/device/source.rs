@@ -1,9 +1,9 @@
 //! The Metal kernels' source: the system's compiler takes it as one text, so included files are pasted.
 
-/// The files of `kernels/` that Metal's kernels are made of.
+/// The files of `kernels/gpu/` that Metal's kernels are made of.
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../../../kernels/", $name)))),*]
+        &[$(($name, include_str!(concat!("../../../kernels/gpu/", $name)))),*]
     };
 }
 
@@ -32,7 +32,7 @@ const FILES: &[(&str, &str)] = files![
 /// What kernels' names begin with, which is what their file is called.
 const FAMILIES: [&str; 5] = ["rnn", "gru", "lstm", "step", "adam"];
 
-/// The text of a file of `kernels/`.
+/// The text of a file of `kernels/gpu/`.
 pub(in crate::recurrence) fn file(name: &str) -> Option<&'static str> {
     FILES.iter().find(|(found, _)| *found == name).map(|(_, text)| *text)
 }

@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
-use super::cpu::{Function, Isa, Save};
 use super::mailbox::{CallId, LayerResult};
 use super::packed::{Direction, PackedWeights};
 use super::storage::not_on_cpu;
 use super::{SequenceDims, Unroll};
 use crate::Result;
+use candle_rnn_kernels::{CellKind, Isa, Save};
 use results::ResultNode;
 use shared::Shared;
 
@@ -52,7 +52,7 @@ pub(super) fn run(
     x: &Tensor,
     weights: &PackedWeights,
     initial: Option<&Tensor>,
-    function: Function,
+    function: CellKind,
     setting: Setting,
 ) -> Result<Tensor> {
     Ok(apply(x, weights, initial, function, setting, false)?.0)
@@ -84,7 +84,7 @@ fn apply(
     x: &Tensor,
     weights: &PackedWeights,
     initial: Option<&Tensor>,
-    function: Function,
+    function: CellKind,
     setting: Setting,
     has_edge: bool,
 ) -> Result<(Tensor, Arc<Shared>)> {
@@ -124,7 +124,7 @@ struct Layer {
     has_edge: bool,
     /// For [`WeightGrads`](super::mailbox::WeightGrads).
     call: CallId,
-    function: Function,
+    function: CellKind,
     isa: Isa,
     /// What backward will need.
     save: Save,

@@ -3,12 +3,14 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Shape, Tensor};
 
-use super::super::cpu::{self, BackwardInput, FedWeights, Gradients, Input, Wanted};
 use super::super::mailbox::{within_node, ReachedResults, ResultGrads, WeightGrads};
 use super::super::storage::{on_cpu, slice};
 use super::super::Outputs;
 use super::shared::Saveable;
 use super::Layer;
+use candle_rnn_kernels::{
+    self as kernels, BackwardCall, Gradients, RawCall, TransposedWeights, Wanted,
+};
 
 /// A tensor's numbers.
 macro_rules! numbers {
@@ -28,7 +30,7 @@ impl Layer {
     }
 
     /// Those for the backward pass.
-    fn fed<E: Saveable>(&self) -> candle_core::Result<Vec<&FedWeights<E>>> {
+    fn fed<E: Saveable>(&self) -> candle_core::Result<Vec<&TransposedWeights<E>>> {
         self.directions.iter().map(|direction| Ok(&direction.numbers::<E>()?.backward)).collect()
     }
 
@@ -38,8 +40,8 @@ impl Layer {
         weights: &'a [&'a [E]],
         initial: Option<&'a [E]>,
         mask: Option<&'a [E]>,
-    ) -> Input<'a, E> {
-        Input {
+    ) -> RawCall<'a, E> {
+        RawCall {
             dims: self.setting.dims,
             directions: self.directions.len(),
             x,
@@ -66,8 +68,8 @@ impl Layer {
         let initial = initial.map(slice::<E>).transpose()?;
         let input = self.input(slice::<E>(x)?, &weights, initial, mask);
         let wants_outputs = self.setting.unroll.read() == Outputs::All;
-        let cpu::Output { outputs, last, saved } =
-            cpu::forward(&kernels, input, wants_outputs, self.save);
+        let kernels::Output { outputs, last, saved } =
+            kernels::forward(&kernels, input, wants_outputs, self.save);
         // An op runs forward once; a second time would give the same.
         let _ = self.shared.saved.set(E::wrap(saved));
         if self.has_edge {
@@ -132,7 +134,7 @@ impl Layer {
         };
         let fed = self.fed::<E>()?;
         let windows = self.setting.unroll.truncation().windows(self.setting.dims.seq_len);
-        let args = BackwardInput {
+        let args = BackwardCall {
             input,
             outputs: match outputs {
                 None => None,
@@ -156,7 +158,7 @@ impl Layer {
             initial: initial.is_some_and(Tensor::track_op),
         };
         let Gradients { weights: grad_weights, x: grad_x, initial: grad_initial } =
-            within_node(|| cpu::backward(&E::kernels(self.isa, self.function), args, wanted));
+            within_node(|| kernels::backward(&E::kernels(self.isa, self.function), args, wanted));
         let grad_token = grad_weights.map(|grads| self.add_grads(grads, token)).transpose()?;
         let tensor = |grad: Option<Vec<E>>, of: &Tensor| -> candle_core::Result<Option<Tensor>> {
             grad.map(|grad| Tensor::from_vec(grad, of.shape(), &Device::Cpu)).transpose()

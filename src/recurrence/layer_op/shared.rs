@@ -4,9 +4,9 @@ use std::sync::{Mutex, OnceLock};
 
 use candle_core::{CpuStorage, Tensor};
 
-use super::super::cpu::Saved;
 use super::super::mailbox::ResultGrads;
 use super::super::packed::Packable;
+use candle_rnn_kernels::Saved;
 
 /// What the ops of one layer share.
 #[derive(Default)]

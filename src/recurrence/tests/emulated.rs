@@ -1,4 +1,4 @@
-//! What [`device`](super::device) tests, with the kernels of `kernels/` executed on the CPU: `just emulate`.
+//! What [`device`](super::device) tests, with the kernels of `kernels/gpu/` executed on the CPU: `just emulate`.
 
 use super::super::device::run_layer;
 use super::super::plan::{kernel_family, DeviceLimits, Word};

@@ -1,4 +1,4 @@
-//! A device for tests: launches are executed on the CPU by the program of `kernels/host/emulate.cpp`, from
+//! A device for tests: launches are executed on the CPU by the program of `kernels/gpu/host/emulate.cpp`, from
 //! the unchanged kernel files; tensors are on the CPU, too.
 //!
 //! `just emulate` builds the program and names it in `CANDLE_RNN_EMULATE`; in `CANDLE_RNN_EMULATE_METAL`
@@ -189,7 +189,7 @@ fn bits_to_bf16<T: candle_core::WithDType>(bits: u16) -> T {
     T::from_f64(f64::from(f32::from_bits(u32::from(bits) << 16)))
 }
 
-/// Case files, see kernels/host/emulate.cpp.
+/// Case files, see kernels/gpu/host/emulate.cpp.
 struct Case(Vec<u8>);
 
 impl Case {
@@ -322,7 +322,7 @@ impl Launcher for Emulated {
 mod tests {
     use super::*;
 
-    /// The arguments that kernels/README.md gives a kernel.
+    /// The arguments that kernels/gpu/README.md gives a kernel.
     fn documented(readme: &str, kernel: &str) -> Vec<(String, String)> {
         let (name, _word) = kernel.rsplit_once('_').unwrap();
         let heads = [format!("`{name}_{{f32,bf16}}`"), format!("`{kernel}`\n\n| | argument")];
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_kernels_readme_has_their_arguments() {
-        let readme = include_str!("../../../kernels/README.md");
+        let readme = include_str!("../../../kernels/gpu/README.md");
         let cells = ["rnn", "gru", "lstm"].into_iter().flat_map(|family| {
             ["forward", "backward", "step_forward", "step_backward"]
                 .map(|sweep| format!("{family}_{sweep}_f32"))

@@ -17,10 +17,10 @@ mod parity;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::cpu::Isa;
 use super::reference::{Sequence, SequenceGradients, StateGradients};
 use super::{rnn_sequence, Cell, PackedWeights, SequenceDims, Unroll, Weights};
 use crate::rng::{Purpose, Stream};
+use candle_rnn_kernels::Isa;
 
 fn sequence((b, t, i, h): (usize, usize, usize, usize), cell: Cell, seed: u64) -> Sequence {
     let mut rng = Stream::new(seed, Purpose::Init);

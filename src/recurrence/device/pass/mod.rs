@@ -7,7 +7,7 @@
 //!
 //! - `forward`, `backward`: the sweeps
 //!
-//! kernels/README.md has the kernels' arguments and contracts.
+//! kernels/gpu/README.md has the kernels' arguments and contracts.
 
 mod backward;
 mod forward;

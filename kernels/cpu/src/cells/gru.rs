@@ -1,0 +1,115 @@
+//! Gated recurrent units.
+//!
+//! ```text
+//! r, z = σ(..)    n = tanh(W_in x_t + b_in + r ⊙ q)    h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
+//! ```
+//!
+//! With the reset *after* the product, as cuDNN and PyTorch have it, `q = W_hn h_{t-1} + b_hn`: all
+//! products of a step are one. With the reset *before* it, as Cho et al. wrote, `n` is
+//! `tanh(W_in x_t + b_n + W_hn (r ⊙ h_{t-1}))`: a second product. Kept: `n r z`, and `q` if there is
+//! one.
+
+use crate::cells::cell::{
+    After, Before, Cell, GradAfter, GradBefore, Rows, Section, Source, MAX_GATES,
+};
+use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
+use crate::simd::vector::{Element, Vector};
+
+/// The candidate's rows of the weights, behind those of `r` and `z`.
+const N: Rows = Rows::Gates { first: 2, count: 1 };
+const R_Z: Section =
+    Section { rows: Rows::Gates { first: 0, count: 2 }, input: true, source: Source::State };
+
+/// GRU, reset after the product.
+pub(crate) struct Gru;
+
+impl Cell for Gru {
+    type InTile = Identity;
+    const HAS_SHORTCUT: bool = true;
+    const SECTIONS: &'static [Section] = &[
+        Section { rows: N, input: true, source: Source::Nothing },
+        R_Z,
+        Section { rows: N, input: false, source: Source::State },
+    ];
+
+    #[inline(always)]
+    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+        let [n, r, z, q] = *gates;
+        let (r, z) = (sigmoid(r), sigmoid(z));
+        let n = tanh(r.mul_add(q, n));
+        *gates = [n, r, z, q];
+        After { h: z.mul_add(before.h.sub(n), n), c: before.c }
+    }
+
+    #[inline(always)]
+    unsafe fn backward<V: Vector>(
+        gates: &[V; MAX_GATES],
+        before: Before<V>,
+        _c: V,
+        _mask: V,
+        grad: GradAfter<V>,
+    ) -> GradBefore<V> {
+        let [n, r, z, q] = *gates;
+        let delta_n = tanh_backward(n, z.neg_mul_add(grad.h, grad.h));
+        let delta_z = sigmoid_backward(z, grad.h.mul(before.h.sub(n)));
+        let delta_r = sigmoid_backward(r, delta_n.mul(q));
+        GradBefore {
+            delta: [delta_n, delta_r, delta_z, delta_n.mul(r)],
+            h: grad.h.mul(z),
+            c: grad.c,
+            middle: before.h,
+        }
+    }
+}
+
+/// GRU, reset before the product (Cho et al., 2014).
+pub(crate) struct GruResetBefore;
+
+impl Cell for GruResetBefore {
+    type InTile = Identity;
+    const HAS_SHORTCUT: bool = true;
+    const SECTIONS: &'static [Section] =
+        &[Section { rows: N, input: true, source: Source::Middle }, R_Z];
+
+    #[inline(always)]
+    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+        let [n, r, z, unused] = *gates;
+        let (r, z) = (sigmoid(r), sigmoid(z));
+        *gates = [n, r, z, unused];
+        After { h: r.mul(before.h_in), c: before.c }
+    }
+
+    #[inline(always)]
+    unsafe fn forward_middle<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
+        let [n, _, z, _] = *gates;
+        let n = tanh(n);
+        gates[0] = n;
+        z.mul_add(h.sub(n), n)
+    }
+
+    #[inline(always)]
+    unsafe fn middle_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
+        let [n, _, z, _] = *gates;
+        tanh_backward(n, z.neg_mul_add(grad_h, grad_h))
+    }
+
+    #[inline(always)]
+    unsafe fn backward<V: Vector>(
+        gates: &[V; MAX_GATES],
+        before: Before<V>,
+        _c: V,
+        mask: V,
+        grad: GradAfter<V>,
+    ) -> GradBefore<V> {
+        let [n, r, z, _] = *gates;
+        let delta_z = sigmoid_backward(z, grad.h.mul(before.h.sub(n)));
+        let delta_r = sigmoid_backward(r, grad.middle.mul(before.h_in));
+        let through_reset = grad.middle.mul(r).mul(mask);
+        GradBefore {
+            delta: [Self::middle_delta(gates, grad.h), delta_r, delta_z, V::splat(V::Elem::ZERO)],
+            h: grad.h.mul_add(z, through_reset),
+            c: grad.c,
+            middle: r.mul(before.h_in),
+        }
+    }
+}

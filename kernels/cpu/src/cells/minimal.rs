@@ -1,0 +1,54 @@
+//! The minimal gated unit: a GRU whose one gate forgets and resets.
+//!
+//! ```text
+//! f = σ(..)    n = tanh(W_in x_t + b_in + f ⊙ (W_hn h_{t-1} + b_hn))    h_t = (1 - f) ⊙ h_{t-1} + f ⊙ n
+//! ```
+//!
+//! The gate acts after the product, as in cuDNN's GRU. Kept: `n f q`, `q = W_hn h_{t-1} + b_hn`.
+
+use crate::cells::cell::{
+    After, Before, Cell, GradAfter, GradBefore, Rows, Section, Source, MAX_GATES,
+};
+use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
+use crate::simd::vector::{Element, Vector};
+
+/// Minimal gated unit (Zhou et al., 2016).
+pub(crate) struct MinimalGru;
+
+impl Cell for MinimalGru {
+    type InTile = Identity;
+    const HAS_SHORTCUT: bool = true;
+    const SECTIONS: &'static [Section] = &[
+        Section { rows: Rows::Gates { first: 1, count: 1 }, input: true, source: Source::Nothing },
+        Section { rows: Rows::Gates { first: 0, count: 1 }, input: true, source: Source::State },
+        Section { rows: Rows::Gates { first: 1, count: 1 }, input: false, source: Source::State },
+    ];
+
+    #[inline(always)]
+    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+        let [n, f, q, unused] = *gates;
+        let f = sigmoid(f);
+        let n = tanh(f.mul_add(q, n));
+        *gates = [n, f, q, unused];
+        After { h: f.mul_add(n.sub(before.h), before.h), c: before.c }
+    }
+
+    #[inline(always)]
+    unsafe fn backward<V: Vector>(
+        gates: &[V; MAX_GATES],
+        before: Before<V>,
+        _c: V,
+        _mask: V,
+        grad: GradAfter<V>,
+    ) -> GradBefore<V> {
+        let [n, f, q, _] = *gates;
+        let delta_n = tanh_backward(n, grad.h.mul(f));
+        let grad_f = delta_n.mul_add(q, grad.h.mul(n.sub(before.h)));
+        GradBefore {
+            delta: [delta_n, sigmoid_backward(f, grad_f), delta_n.mul(f), V::splat(V::Elem::ZERO)],
+            h: f.neg_mul_add(grad.h, grad.h),
+            c: grad.c,
+            middle: before.h,
+        }
+    }
+}

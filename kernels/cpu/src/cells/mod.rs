@@ -1,0 +1,13 @@
+//! The cells: one file each.
+
+pub(crate) mod cell;
+mod gru;
+mod lstm;
+mod minimal;
+pub(crate) mod pointwise;
+mod simple;
+
+pub(crate) use gru::{Gru, GruResetBefore};
+pub(crate) use lstm::{Lstm, ProjectedLstm};
+pub(crate) use minimal::MinimalGru;
+pub(crate) use simple::Simple;

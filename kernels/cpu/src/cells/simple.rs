@@ -1,0 +1,16 @@
+//! `h_t = f(W_ih x_t + b + W_hh h_{t-1})`: Elman's network; and, with no state, a dense layer.
+
+use std::marker::PhantomData;
+
+use crate::cells::cell::{Cell, Rows, Section, Source};
+use crate::simd::math::Activation;
+
+/// The simple cell with activation `A`.
+pub(crate) struct Simple<A>(PhantomData<A>);
+
+impl<A: Activation + 'static> Cell for Simple<A> {
+    type InTile = A;
+    const IS_SIMPLE: bool = true;
+    const SECTIONS: &'static [Section] =
+        &[Section { rows: Rows::Gates { first: 0, count: 1 }, input: true, source: Source::State }];
+}

@@ -1,0 +1,115 @@
+//! The kernels of an instruction set and a cell as a table.
+
+use crate::backward::{self, Backward, Scratch};
+use crate::cells::cell::{Cell, Plan};
+use crate::cells::{Gru, GruResetBefore, Lstm, MinimalGru, ProjectedLstm, Simple};
+use crate::forward::{self, Forward};
+use crate::gemm::layout::{pack_columns, pack_rows, unpack_columns, Panels};
+use crate::simd::math::{Identity, Relu, Tanh};
+#[cfg(target_arch = "aarch64")]
+use crate::simd::neon;
+use crate::simd::portable;
+use crate::simd::vector::{Element, Vector};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{avx2, avx512};
+use crate::Isa;
+use crate::SequenceDims;
+
+/// The cell that a pass runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    /// `h_t = tanh(..)`.
+    Tanh,
+    /// `h_t = max(.., 0)`.
+    Relu,
+    /// For dense layers: one step, with nothing before it.
+    Identity,
+    /// GRU with the reset gate after the product, as PyTorch has it.
+    Gru,
+    /// GRU with the reset gate before the product.
+    GruResetBefore,
+    /// LSTM.
+    Lstm,
+    /// LSTM whose h is projected.
+    ProjectedLstm,
+    /// Minimal gated unit.
+    MinimalGru,
+}
+
+/// A float that has kernels.
+pub trait Float: Element {
+    /// The kernels of an instruction set.
+    fn kernels(isa: Isa, function: CellKind) -> Kernels<Self>;
+}
+
+macro_rules! float {
+    ($elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $portable:ident) => {
+        impl Float for $elem {
+            fn kernels(isa: Isa, function: CellKind) -> Kernels<Self> {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512(_) => Kernels::of::<avx512::$avx512>(function),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2Fma(_) => Kernels::of::<avx2::$avx2>(function),
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => Kernels::of::<neon::$neon>(function),
+                    Isa::Portable => Kernels::of::<portable::$portable>(function),
+                }
+            }
+        }
+    };
+}
+
+float!(f32, F32x16, F32x8, F32x4, F32x4);
+float!(f64, F64x8, F64x4, F64x2, F64x2);
+
+/// The kernels of one instruction set and one cell. Exists only where the CPU has the instruction
+/// set, as [`Isa`] proves.
+#[derive(Clone, Copy)]
+pub struct Kernels<E> {
+    plan: fn(&SequenceDims) -> Plan,
+    pub(crate) padded: fn(usize) -> usize,
+    pub(crate) pack_columns: fn(&[E], usize, usize, usize, &mut [E]),
+    pub(crate) unpack_columns: fn(&[E], usize, usize, usize, &mut [E]),
+    pub(crate) pack_rows: fn(&[E], usize, usize, usize, &mut [E]),
+    pub(crate) forward_rows: unsafe fn(&Forward<E>, usize, usize, *mut E),
+    pub(crate) backward_rows: unsafe fn(&Backward<E>, usize, usize, usize, Scratch<E>),
+    /// Whether the state is a function of one gate.
+    pub(crate) is_simple: bool,
+    /// Whether there is a second state.
+    pub(crate) has_c: bool,
+}
+
+impl<E: Element> Kernels<E> {
+    fn of<V: Vector<Elem = E>>(function: CellKind) -> Self {
+        match function {
+            CellKind::Tanh => Self::with::<V, Simple<Tanh>>(),
+            CellKind::Relu => Self::with::<V, Simple<Relu>>(),
+            CellKind::Identity => Self::with::<V, Simple<Identity>>(),
+            CellKind::Gru => Self::with::<V, Gru>(),
+            CellKind::GruResetBefore => Self::with::<V, GruResetBefore>(),
+            CellKind::Lstm => Self::with::<V, Lstm>(),
+            CellKind::ProjectedLstm => Self::with::<V, ProjectedLstm>(),
+            CellKind::MinimalGru => Self::with::<V, MinimalGru>(),
+        }
+    }
+
+    fn with<V: Vector<Elem = E>, C: Cell>() -> Self {
+        Self {
+            plan: Plan::new::<V, C>,
+            padded: |len| Panels::<V>::new(len).padded(),
+            pack_columns: pack_columns::<V>,
+            unpack_columns: unpack_columns::<V>,
+            pack_rows: pack_rows::<V>,
+            forward_rows: forward::forward_rows::<V, C>,
+            backward_rows: backward::backward_rows::<V, C>,
+            is_simple: C::IS_SIMPLE,
+            has_c: C::HAS_C,
+        }
+    }
+
+    /// Where everything lies.
+    pub(crate) fn plan(&self, dims: &SequenceDims) -> Plan {
+        (self.plan)(dims)
+    }
+}

@@ -1,0 +1,40 @@
+//! Recurrent layers forward and backward on the CPU: slices in, slices out.
+//!
+//! Entry points are [`pack_weights`] and [`pack_transposed`], [`forward()`], [`backward()`] and
+//! [`unpack_gradients`]. README.md states the contract.
+//!
+//! - `dims`: sizes and windows
+//! - `simd`: the instruction set, chosen once; vector registers; tanh and the logistic function over them
+//! - `gemm`: packed panels and the microkernel
+//! - `cells`: what a cell plugs in, and the cells; their pointwise part, row by row
+//! - `kernels`: the table of kernels of one instruction set and cell
+//! - `weights`: weights packed for the kernels, and gradients unpacked
+//! - `forward`, `backward`: whole sequences for some rows, on one thread
+//! - `schedule`: whole calls: lengths checked, rows cut into blocks, blocks given to threads
+//! - `threads`: which thread takes which block
+//! - `workspace`: buffers that are used again
+//!
+//! Sums over steps and rows run in the order of their index, in the precision of the numbers.
+
+mod backward;
+mod cells;
+mod dims;
+mod forward;
+mod gemm;
+mod kernels;
+mod schedule;
+mod simd;
+mod threads;
+mod weights;
+mod workspace;
+
+pub use dims::{SequenceDims, Window};
+pub use kernels::{CellKind, Float, Kernels};
+pub use schedule::{
+    backward, forward, BackwardCall, Gradients, Output, RawCall, Save, Saved, Wanted,
+};
+pub use simd::isa::Isa;
+pub use weights::{
+    pack_transposed, pack_weights, unpack_gradients, TransposedWeights, WeightSlices,
+};
+pub use workspace::{release as release_memory, Buffer};

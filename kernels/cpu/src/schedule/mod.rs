@@ -1,0 +1,159 @@
+//! Whole calls: lengths checked, batches cut into chunks of rows, chunks given to threads.
+//!
+//! - `forward`, `backward`: the two passes
+//! - `groups`: how the backward pass cuts a batch
+
+mod backward;
+mod forward;
+mod groups;
+
+use crate::cells::cell::Plan;
+use crate::forward::{Initial, Spans, Steps};
+use crate::kernels::Kernels;
+use crate::simd::vector::Element;
+use crate::workspace::Buffer;
+use crate::SequenceDims;
+pub use backward::{backward, BackwardCall, Gradients, Wanted};
+pub use forward::{forward, Output};
+
+/// Rows that a thread should have together, so that a tile is full and weights are read seldom.
+const MIN_ROWS: usize = 5;
+
+/// What both passes read. D is the number of directions: the second runs backwards in time.
+#[derive(Clone, Copy, Debug)]
+pub struct RawCall<'a, E> {
+    /// B, T, I, H and P.
+    pub dims: SequenceDims,
+    /// D: 1 or 2.
+    pub directions: usize,
+    /// `(B, T, I)`, or `(T, B, I)`.
+    pub x: &'a [E],
+    /// Whether `x` and outputs have the time first.
+    pub time_major: bool,
+    /// `[h_0 | c_0]`, `(D, B, P)` and `(D, B, H)`, the latter if the cell has it; zeros if `None`.
+    pub initial: Option<&'a [E]>,
+    /// `(B,)`: steps of every row, at most T; or all have T.
+    pub lengths: Option<&'a [usize]>,
+    /// `(D, B, P)`: the recurrent dropout's mask.
+    pub mask: Option<&'a [E]>,
+    /// What [`pack_weights`](crate::pack_weights) gives, by direction.
+    pub weights: &'a [&'a [E]],
+}
+
+/// Which states are to be saved for a backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Save {
+    /// Nothing: there is no backward pass.
+    None,
+    /// The states of every step.
+    All,
+    /// Those at the ends of blocks of steps: the backward pass recomputes the others.
+    Checkpoints,
+}
+
+/// States that the backward pass needs and nobody else sees. B and T are in the order of the
+/// recurrence.
+pub struct Saved<E> {
+    pub(crate) save: Save,
+    /// `(D, B, T, P)`, unless outputs hold it; or `(D, B, count, P)`: checkpoints.
+    h: Buffer<E>,
+    /// `(D, T, B, H)`, if the cell has it; or `(D, B, count, H)`.
+    c: Buffer<E>,
+    /// `(D, T, B, A·H)`, unless the cell is simple or there are checkpoints.
+    gates: Buffer<E>,
+}
+
+impl<E: Element> RawCall<'_, E> {
+    fn check(&self, kernels: &Kernels<E>, plan: &Plan) {
+        let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
+        assert!(matches!(self.directions, 1 | 2) && seq_len > 0);
+        assert_eq!(self.x.len(), batch_size * seq_len * input_size);
+        assert_eq!(self.weights.len(), self.directions);
+        assert!(self.weights.iter().all(|weights| weights.len() == plan.packed_len));
+        let states = self.states_len(kernels);
+        assert!(self.initial.is_none_or(|initial| initial.len() == states));
+        assert!(self.lengths.is_none_or(|lengths| {
+            lengths.len() == batch_size && lengths.iter().all(|len| *len <= seq_len)
+        }));
+        assert!(self.mask.is_none_or(|mask| mask.len() == self.h_len()));
+    }
+
+    /// Elements of final h of all directions.
+    fn h_len(&self) -> usize {
+        self.directions * self.dims.batch_size * self.dims.output_size
+    }
+
+    /// Elements of final states.
+    fn states_len(&self, kernels: &Kernels<E>) -> usize {
+        let c = self.directions * self.dims.batch_size * self.dims.hidden_size;
+        self.h_len() + if kernels.has_c { c } else { 0 }
+    }
+
+    /// `(B, T, D, len)` or `(T, B, D, len)` as a direction goes through it.
+    fn outer(&self, direction: usize, directions: usize, len: usize) -> (usize, usize, usize) {
+        let SequenceDims { batch_size, seq_len, .. } = self.dims;
+        let len_of_step = directions * len;
+        let (row, step) = match self.time_major {
+            true => (len_of_step, batch_size * len_of_step),
+            false => (seq_len * len_of_step, len_of_step),
+        };
+        let at = if directions == 1 { 0 } else { direction * len };
+        match direction {
+            0 => (at, row, step),
+            _ => (at + (seq_len - 1) * step, row, step.wrapping_neg()),
+        }
+    }
+
+    fn x(&self, direction: usize) -> Steps<*const E> {
+        let (at, row, step) = self.outer(direction, 1, self.dims.input_size);
+        Steps { at: self.x.as_ptr().wrapping_add(at), row, step, slots: usize::MAX }
+    }
+
+    /// `[h | c]` for a direction.
+    fn states(&self, kernels: &Kernels<E>, all: Option<&[E]>, direction: usize) -> [*const E; 2] {
+        let null = std::ptr::null();
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = self.dims;
+        let Some(all) = all else { return [null, null] };
+        let h = all.as_ptr().wrapping_add(direction * batch_size * output_size);
+        let c = all.as_ptr().wrapping_add(self.h_len() + direction * batch_size * hidden_size);
+        [h, if kernels.has_c { c } else { null }]
+    }
+
+    fn initial(&self, kernels: &Kernels<E>, direction: usize) -> Initial<E> {
+        let [h, c] = self.states(kernels, self.initial, direction);
+        Initial { h, h_row: self.dims.output_size, c, c_row: self.dims.hidden_size }
+    }
+
+    /// The final states of rows without steps are their initial ones, and so are the gradients.
+    fn hand_through(&self, kernels: &Kernels<E>, grad_last: &[E], grad_initial: &mut [E]) {
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = self.dims;
+        let sizes = [Some(output_size), kernels.has_c.then_some(hidden_size)];
+        let mut at = 0;
+        for size in sizes.into_iter().flatten() {
+            for row in 0..self.directions * batch_size {
+                if self.lengths.is_some_and(|lengths| lengths[row % batch_size] == 0) {
+                    grad_initial[at..at + size].copy_from_slice(&grad_last[at..at + size]);
+                }
+                at += size;
+            }
+        }
+    }
+
+    fn mask(&self, direction: usize) -> *const E {
+        let len = self.dims.batch_size * self.dims.output_size;
+        self.mask.map_or(std::ptr::null(), |mask| mask[direction * len..].as_ptr())
+    }
+
+    fn spans(&self, direction: usize) -> Spans {
+        Spans {
+            lengths: self.lengths.map_or(std::ptr::null(), <[usize]>::as_ptr),
+            seq_len: self.dims.seq_len,
+            reverse: direction == 1,
+        }
+    }
+}
+
+/// `(D, T, B, len)` or `(D, 1, B, len)` in the recurrence's order.
+fn inner<E>(at: *mut E, direction: usize, slots: usize, rows: usize, len: usize) -> Steps<*mut E> {
+    Steps { at: at.wrapping_add(direction * slots * rows * len), row: len, step: rows * len, slots }
+}

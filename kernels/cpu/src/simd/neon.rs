@@ -1,0 +1,105 @@
+//! NEON: 32 registers of 128 bits; every 64-bit Arm CPU has them.
+
+use std::arch::aarch64::*;
+
+use crate::simd::vector::{binary_ops, partial_by_copy, Job, Vector};
+
+/// 4 `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x4(float32x4_t);
+
+/// 2 `f64`.
+#[derive(Clone, Copy)]
+pub(crate) struct F64x2(float64x2_t);
+
+macro_rules! vector {
+    (
+        $name:ident: $lanes:literal x $elem:ty, exponent at $exponent:literal,
+        $dup:ident $ld1:ident $st1:ident,
+        $add:ident $sub:ident $mul:ident $div:ident $fma:ident $fms:ident $abs:ident,
+        $bsl:ident $clt:ident $cgt:ident $cle:ident $sign_bit:expr,
+        $from_bits:ident $shift_left:ident $to_bits:ident
+    ) => {
+        impl Vector for $name {
+            type Elem = $elem;
+            const LANES: usize = $lanes;
+            const TILE_WIDTH: usize = 5;
+
+            #[inline(always)]
+            fn tile_height(width: usize) -> usize {
+                // 25 accumulators, 5 registers of weights, 1 broadcast value; or 24, 4 and 1.
+                if width == 5 { 5 } else { 6 }
+            }
+
+            #[target_feature(enable = "neon")]
+            unsafe fn call<J: Job<Self>>(job: J) {
+                job.run();
+            }
+
+            #[inline(always)]
+            unsafe fn splat(value: $elem) -> Self {
+                Self($dup(value))
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const $elem) -> Self {
+                Self($ld1(from))
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $elem) {
+                $st1(to, self.0);
+            }
+
+            partial_by_copy!($elem);
+            binary_ops!(add: $add, sub: $sub, mul: $mul, div: $div);
+
+            #[inline(always)]
+            unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+                Self($fma(b.0, self.0, a.0))
+            }
+            #[inline(always)]
+            unsafe fn neg_mul_add(self, a: Self, b: Self) -> Self {
+                Self($fms(b.0, self.0, a.0))
+            }
+            #[inline(always)]
+            unsafe fn min_or_self(self, other: Self) -> Self {
+                Self($bsl($clt(other.0, self.0), other.0, self.0))
+            }
+            #[inline(always)]
+            unsafe fn max_or_self(self, other: Self) -> Self {
+                Self($bsl($cgt(other.0, self.0), other.0, self.0))
+            }
+            #[inline(always)]
+            unsafe fn abs(self) -> Self {
+                Self($abs(self.0))
+            }
+            #[inline(always)]
+            unsafe fn with_sign_of(self, sign: Self) -> Self {
+                Self($bsl($sign_bit, sign.0, self.0))
+            }
+            #[inline(always)]
+            unsafe fn unless_at_most_zero(self, of: Self) -> Self {
+                Self($bsl($cle(of.0, $dup(0.)), $dup(0.), self.0))
+            }
+            #[inline(always)]
+            unsafe fn pow2_of_biased(self) -> Self {
+                Self($from_bits($shift_left::<$exponent>($to_bits(self.0))))
+            }
+        }
+    };
+}
+
+vector! {
+    F32x4: 4 x f32, exponent at 23,
+    vdupq_n_f32 vld1q_f32 vst1q_f32,
+    vaddq_f32 vsubq_f32 vmulq_f32 vdivq_f32 vfmaq_f32 vfmsq_f32 vabsq_f32,
+    vbslq_f32 vcltq_f32 vcgtq_f32 vcleq_f32 vdupq_n_u32(1 << 31),
+    vreinterpretq_f32_s32 vshlq_n_s32 vreinterpretq_s32_f32
+}
+
+vector! {
+    F64x2: 2 x f64, exponent at 52,
+    vdupq_n_f64 vld1q_f64 vst1q_f64,
+    vaddq_f64 vsubq_f64 vmulq_f64 vdivq_f64 vfmaq_f64 vfmsq_f64 vabsq_f64,
+    vbslq_f64 vcltq_f64 vcgtq_f64 vcleq_f64 vdupq_n_u64(1 << 63),
+    vreinterpretq_f64_s64 vshlq_n_s64 vreinterpretq_s64_f64
+}

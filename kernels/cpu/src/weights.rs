@@ -1,0 +1,206 @@
+//! Weights packed for the kernels, and their gradients unpacked.
+
+use crate::cells::cell::{Columns, Plan, Rows, Source};
+use crate::kernels::Kernels;
+use crate::simd::vector::Element;
+use crate::workspace::Buffer;
+use crate::SequenceDims;
+
+/// The weights of a layer, or their gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightSlices<'a, E> {
+    /// `(G·H, I)`.
+    pub(crate) w_ih: &'a [E],
+    /// `(G·H, P)`.
+    pub(crate) w_hh: &'a [E],
+    /// `(G·H,)` once or twice: of the input, and of the state.
+    pub(crate) biases: [&'a [E]; 2],
+    /// `(P, H)`, or empty.
+    pub(crate) w_hr: &'a [E],
+}
+
+impl<'a, E> WeightSlices<'a, E> {
+    /// The matrix of columns that the middle value feeds.
+    fn middle(&self, columns: &Columns) -> &'a [E] {
+        match columns.rows {
+            Rows::Gates { .. } => self.w_hh,
+            Rows::Projection => self.w_hr,
+        }
+    }
+
+    /// Takes `[b_ih | b_hh | W_hr]` apart, of which the latter two may not be there.
+    pub fn new(w_ih: &'a [E], w_hh: &'a [E], rest: &'a [E], gates: usize) -> Self {
+        let (b_ih, rest) = rest.split_at(gates.min(rest.len()));
+        let (b_hh, w_hr) = rest.split_at(gates.min(rest.len()));
+        Self { w_ih, w_hh, biases: [b_ih, b_hh], w_hr }
+    }
+}
+
+/// Packs the weights for a forward pass.
+pub fn pack_weights<E: Element>(
+    kernels: &Kernels<E>,
+    dims: &SequenceDims,
+    weights: WeightSlices<E>,
+) -> Vec<E> {
+    let hidden_size = dims.hidden_size;
+    let plan = kernels.plan(dims);
+    let mut packed = vec![E::ZERO; plan.packed_len];
+    for columns in plan.columns() {
+        let depth = columns.depth();
+        let len = (kernels.padded)(columns.len) * depth;
+        let packed = &mut packed[columns.packed..][..len];
+        let mut bias = vec![E::ZERO; columns.len];
+        for (is_added, of_gates) in columns.biases().into_iter().zip(weights.biases) {
+            if is_added && !of_gates.is_empty() {
+                let of_columns = columns.rows_of(of_gates, 1, hidden_size);
+                bias.iter_mut().zip(of_columns).for_each(|(sum, term)| *sum = *sum + *term);
+            }
+        }
+        (kernels.pack_columns)(&bias, 1, depth, 0, packed);
+        if columns.input {
+            let rows = columns.rows_of(weights.w_ih, columns.inputs, hidden_size);
+            (kernels.pack_columns)(rows, columns.inputs, depth, 1, packed);
+        }
+        let matrix = match columns.source {
+            Source::Nothing => continue,
+            Source::State => weights.w_hh,
+            Source::Middle => weights.middle(columns),
+        };
+        let rows = columns.rows_of(matrix, columns.sources, hidden_size);
+        (kernels.pack_columns)(rows, columns.sources, depth, 1 + columns.inputs, packed);
+    }
+    packed
+}
+
+/// Takes packed gradients apart: those of `W_ih`, `W_hh` and the rest, `rest` numbers long, as
+/// [`WeightSlices::new`] knows it.
+pub fn unpack_gradients<E: Element>(
+    kernels: &Kernels<E>,
+    dims: &SequenceDims,
+    gates: usize,
+    rest: usize,
+    packed: &[E],
+) -> [Vec<E>; 3] {
+    let SequenceDims { input_size, hidden_size, output_size, .. } = *dims;
+    let plan = kernels.plan(dims);
+    let mut w_ih = vec![E::ZERO; gates * input_size];
+    let mut w_hh = vec![E::ZERO; gates * output_size];
+    let mut rest = vec![E::ZERO; rest];
+    let (b_ih, more) = rest.split_at_mut(gates);
+    let (b_hh, w_hr) = more.split_at_mut(gates.min(more.len()));
+    for columns in plan.columns() {
+        let depth = columns.depth();
+        let packed = &packed[columns.packed..][..(kernels.padded)(columns.len) * depth];
+        let [of_input, of_state] = columns.biases();
+        if of_input {
+            let bias = columns.rows_of_mut(b_ih, 1, hidden_size);
+            (kernels.unpack_columns)(packed, 1, depth, 0, bias);
+        }
+        if of_state && !b_hh.is_empty() {
+            let bias = columns.rows_of_mut(b_hh, 1, hidden_size);
+            (kernels.unpack_columns)(packed, 1, depth, 0, bias);
+        }
+        if columns.input {
+            let rows = columns.rows_of_mut(&mut w_ih, columns.inputs, hidden_size);
+            (kernels.unpack_columns)(packed, columns.inputs, depth, 1, rows);
+        }
+        let matrix: &mut [E] = match (columns.source, columns.rows) {
+            (Source::Nothing, _) => continue,
+            (Source::Middle, Rows::Projection) => w_hr,
+            _ => &mut w_hh,
+        };
+        let rows = columns.rows_of_mut(matrix, columns.sources, hidden_size);
+        (kernels.unpack_columns)(packed, columns.sources, depth, 1 + columns.inputs, rows);
+    }
+    [w_ih, w_hh, rest]
+}
+
+/// Weights packed for a backward pass, by what feeds them.
+pub struct TransposedWeights<E> {
+    pub(crate) input: Buffer<E>,
+    pub(crate) state: Buffer<E>,
+    pub(crate) middle: Buffer<E>,
+}
+
+/// Packs the weights for a backward pass.
+pub fn pack_transposed<E: Element>(
+    kernels: &Kernels<E>,
+    dims: &SequenceDims,
+    weights: WeightSlices<E>,
+) -> TransposedWeights<E> {
+    let plan = kernels.plan(dims);
+    let pack = |feeder: Feeder| kernels.pack_fed(&plan, &weights, feeder, dims);
+    TransposedWeights {
+        input: pack(Feeder::Input),
+        state: pack(Feeder::State),
+        middle: pack(Feeder::Middle),
+    }
+}
+
+/// What feeds columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Feeder {
+    Input,
+    State,
+    Middle,
+}
+
+impl<E: Element> Kernels<E> {
+    /// Rows of the weights that feed some columns of δ, packed for a backward pass: `(K, len)`.
+    fn pack_fed(
+        &self,
+        plan: &Plan,
+        weights: &WeightSlices<E>,
+        feeder: Feeder,
+        dims: &SequenceDims,
+    ) -> Buffer<E> {
+        let SequenceDims { input_size, hidden_size, output_size, .. } = *dims;
+        let (fed, len) = match feeder {
+            Feeder::Input => (plan.input_fed, input_size),
+            Feeder::State => (plan.state_fed, output_size),
+            Feeder::Middle => (plan.middle_fed, hidden_size),
+        };
+        let mut packed = Buffer::new((self.padded)(len) * fed.len);
+        for columns in plan.columns() {
+            let matrix = match feeder {
+                Feeder::Input if columns.input => weights.w_ih,
+                Feeder::State if columns.source == Source::State => weights.w_hh,
+                Feeder::Middle if columns.source == Source::Middle => weights.middle(columns),
+                _ => continue,
+            };
+            let rows = columns.rows_of(matrix, len, hidden_size);
+            (self.pack_rows)(rows, len, fed.len, columns.at - fed.at, &mut packed);
+        }
+        packed
+    }
+}
+
+impl Columns {
+    /// Its rows of a matrix with `len` columns.
+    fn rows_of<'a, E>(&self, matrix: &'a [E], len: usize, hidden_size: usize) -> &'a [E] {
+        let first = match self.rows {
+            Rows::Gates { first, .. } => first * hidden_size,
+            Rows::Projection => 0,
+        };
+        &matrix[first * len..][..self.len * len]
+    }
+
+    fn rows_of_mut<'a, E>(
+        &self,
+        matrix: &'a mut [E],
+        len: usize,
+        hidden_size: usize,
+    ) -> &'a mut [E] {
+        let first = match self.rows {
+            Rows::Gates { first, .. } => first * hidden_size,
+            Rows::Projection => 0,
+        };
+        &mut matrix[first * len..][..self.len * len]
+    }
+
+    /// Whether the biases of the input, and of the state, are added.
+    fn biases(&self) -> [bool; 2] {
+        let is_gate = self.rows != Rows::Projection;
+        [self.input, is_gate && self.source != Source::Nothing]
+    }
+}

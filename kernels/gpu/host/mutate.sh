@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Proves that the self-test can fail: breaks a copy of the kernels in one place at a time and wants
+# every broken copy to be reported. Usage: mutate.sh [--list] [PATTERN]; a pattern picks mutations by
+# name. Needs g++ 12 or later and perl; about 6 minutes on 2 cores. Exit codes: 0 all were reported,
+# 1 a mutation survived or could not be applied, 2 wrong usage.
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+flags="-std=c++20 -Wno-unknown-pragmas -pthread -g0"
+
+# Names that begin with metal: are of the Metal form, the others of CUDA's.
+# name | file | perl expression that breaks it | sanitizer (thread, address, none) | groups of the
+# self-test, each of which must report. A barrier is taken away by its number in the file.
+barrier() {
+    echo "my \$n = 0; s{BARRIER\\(\\);}{++\$n == $1 ? '' : \$&}ge"
+}
+mutations=$(
+    cat <<TABLE
+forward: no barrier behind the panels|persistent.h|$(barrier 1)|thread|tanh/f32 gru/f32 lstm/f32
+forward: no barrier between steps|persistent.h|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
+backward: no barrier between steps|persistent.h|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
+one tile instead of two|persistent.h|s/\\(step & 1\\) \\* tile/0 * tile/|thread|tanh/f32 gru/f32 lstm/f32
+panels filled one word further|weights.h|s/\\* 4 \\+ column % 4\\]/* 4 + column % 4 + 1]/|address|tanh/f32
+panels read one row further|weights.h|s/\\(panels\\) \\+ first/(panels) + first + 1/|address|gru/f32
+outputs written one number further|cell.h|s/place.output \\+ unit\\] = h_t/place.output + unit + 1] = h_t/|address|tanh/f32
+delta_x written one number further|cell.h|s/pass.delta_x\\[at\\]/pass.delta_x[at + 1]/|address|lstm/f32
+shared memory without the states|persistent.h|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
+shared memory for one tile|persistent.h|s/return 4 \\* 2 \\* rows/return 4 * rows/|address|tanh/f32
+adam goes one number too far|adam.h|s/at < end; at/at <= end; at/|address|adam
+step kernels without an end|stepwise.h|s/exists = row < batch_size/exists = true/|address|tanh/f32
+next tile of h one number further|persistent.h|s/next\\[r \\* shared.depth \\+ unit\\]/next[r * shared.depth + unit + 1]/|none|tanh/f32
+padding of the deltas not cleared|persistent.h|s/i % shared.depth >= k\\)/false)/|none|tanh/f32
+reverse begins one step late|common.h|s/length - 1 - step : step/length - 2 - step : step/|none|tanh/f32
+segments one step off|common.h|s/next % segment/(next + 1) % segment/|none|gru/f32
+reversed segments counted from the row's end|common.h|s/batch.seq_len - length : 0/0 : 0/|none|gru/f32
+no gradient of h_n|cell.h|s/grad_h \\+= at_or_zero\\(pass.grad_h_n.*/;/|none|tanh/f32
+no gradient of c_n|cell.h|s/state \\+= at_or_zero\\(pass.grad_c_n.*/;/|none|lstm/f32
+state survives a segment|cell.h|s/^ +state = 0.f;/;/m|none|lstm/f32
+backward without the mask|cell.h|s/from_product \\* pass.batch.mask_of\\(row, unit\\)/from_product/|none|tanh/f32
+rows without steps forgotten, forward|persistent.h|s/length\\(row\\) == 0/length(row) == -1/|none|tanh/f32
+rows without steps forgotten, backward|persistent.h|s/length\\(batch_row\\) == 0/length(batch_row) == -1/|none|gru/f32
+gru: the state after instead of before|gru.h|s/place.output_before/place.output/|none|gru/f32
+gru: one delta for both sides|gru.h|s/delta_n \\* kept.r/delta_n/|none|gru/f32
+lstm: c after instead of before|lstm.h|s/place.at_before/place.at/|none|lstm/f32
+lstm: gates exchanged|lstm.h|s/(x\\[)0(\\] \\+ z\\[)0/\${1}1\${2}1/|none|lstm/f32
+relu's slope at 0|rnn.h|s/kept.h_t == 0.f \\? 0.f : grad_h/grad_h/|none|relu/f32
+relu loses NaN|rnn.h|s/sum <= 0.f \\? 0.f : sum/sum > 0.f ? sum : 0.f/|none|nan
+bf16 cut instead of rounded|common.h|s/bits \\+ 0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/bits/|none|words tanh/bf16
+bf16 ties away from even|common.h|s/0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/0x8000u/|none|words
+rnn: strides swapped|rnn_kernels.inc|s/_row_stride = outputs_row/_row_stride = outputs_step/|none|tanh/f32
+rnn: gradients swapped|rnn_kernels.inc|s/grad_h_n = GIVEN\\(5, grad_h_n/grad_h_n = GIVEN(5, mask/|none|tanh/f32
+gru: deltas swapped|gru_kernels.inc|s/delta_x = delta_x/delta_x = delta_h/; s/delta_h = delta_h/delta_h = delta_x/|none|gru/f32
+lstm: initial states swapped|lstm_kernels.inc|s/3, h_0\\)/3, c_0)/; s/4, c_0\\)/4, h_0)/|none|lstm/f32
+step: operand without the mask|stepwise.h|s/narrow<Word>\\(h_t \\* mask\\)/narrow<Word>(h_t)/|none|tanh/f32
+step: no b_hh|stepwise.h|s/z\\[g\\] \\+= .*/;/|none|gru/f32
+step: end without the state|step.h|s/\\(past_product \\? past_product\\[own.at\\] : 0.f\\)/0.f/|none|gru/f32
+adam: decays swapped|adam.h|s/beta1 \\* slot/beta2 * slot/|none|adam
+adam: slots counted from the first|adam.h|s{i = at - before}{i = at}|address|adam
+adam: no weight decay|adam.h|s/keep \\* slot.param/slot.param/|none|adam
+metal: no barrier between steps|persistent.h|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
+metal: no barrier in reverse|persistent.h|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
+metal: barrier of nothing|target.h|s/threadgroup_barrier\\(mem_flags::mem_threadgroup\\)/(void)0/|thread|tanh/f32
+metal: weights read one row further|weights.h|s/matrix \\+ first;/matrix + first + 1;/|address|gru/f32
+metal: weights read as CUDA has them|weights.h|s/words \\+= n\\) \\{/words += k) {/|none|lstm/f32
+metal: shared memory without the states|persistent.h|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
+metal: a tensor that is not given is read|target.h|s/\\(\\(given >> index & 1u\\) != 0u \\? name : nullptr\\)/name/|none|tanh/f32
+metal: the next argument's bit|target.h|s/given >> index/given >> (index + 1)/|none|tanh/f32
+metal: one argument asks for another|rnn_kernels.inc|s/GIVEN\\(4, mask\\)/GIVEN(3, mask)/|none|tanh/f32
+metal: buffers swapped|lstm_kernels.inc|s/gx = gx/gx = c_0/|none|lstm/f32
+metal: block and thread exchanged|target.h|s/static_cast<int>\\(thread_at\\), static_cast<int>\\(block_at\\)/static_cast<int>(block_at), static_cast<int>(thread_at)/|none|tanh/f32
+TABLE
+)
+
+if [[ ${1:-} == --list ]]; then
+    cut -d'|' -f1 <<<"$mutations"
+    exit 0
+fi
+if ! mutations=$(grep -E -- "${1:-}" <<<"$mutations"); then
+    echo "mutate.sh: no mutation is named $1" >&2
+    exit 2
+fi
+
+# Builds the copy; the optimiser is left out where it is not needed.
+build() {
+    case $1 in
+        thread) flags_of="-O1 -fsanitize=thread" ;;
+        address) flags_of="-O0 -fsanitize=address" ;;
+        none) flags_of="-O0" ;;
+    esac
+    [[ $2 != metal:* ]] || flags_of+=" -DMETAL -I$work/kernels/gpu/host/metal -Wno-attributes"
+    g++ $flags $flags_of "$work/kernels/gpu/host/selftest.cpp" -o "$work/selftest" 2>"$work/build.log"
+}
+
+# What the run of a group reported: a race, memory, a mismatch; or nothing.
+report() {
+    TSAN_OPTIONS="halt_on_error=1 exitcode=66" ASAN_OPTIONS="exitcode=67 detect_leaks=0" \
+        timeout 400 "$work/selftest" --quick --only "$1" >"$work/run.log" 2>&1
+    case $? in
+        0) echo survived ;;
+        66) echo race ;;
+        67) echo memory ;;
+        1) echo mismatch ;;
+        134 | 139) echo crash ;;
+        *) echo "status $?" ;;
+    esac
+}
+
+fresh() {
+    rm -rf "$work/kernels"
+    mkdir -p "$work/kernels"
+    cp -r "$here/.." "$work/kernels/gpu"
+}
+
+failed=0
+printf '%-46s %-8s %s\n' mutation build report
+# What is not broken must not be reported.
+for sanitizer in thread address none; do
+    for language in cuda: metal:; do
+        fresh
+        result="DOES NOT BUILD"
+        build "$sanitizer" "$language" && result=$(report "")
+        [[ $result == survived ]] || failed=1
+        printf '%-46s %-8s %s\n' "$language (nothing)" "$sanitizer" "$result"
+    done
+done
+while IFS='|' read -r name file expression sanitizer groups; do
+    fresh
+    perl -0pi -e "$expression" "$work/kernels/gpu/$file"
+    if cmp -s "$here/../$file" "$work/kernels/gpu/$file"; then
+        result="NOT APPLIED"
+        failed=1
+    elif ! build "$sanitizer" "$name"; then
+        result="DOES NOT BUILD"
+        failed=1
+    else
+        result=""
+        for group in $groups; do
+            found=$(report "$group")
+            # A missing barrier must be seen as what it is, not by the luck of a wrong number.
+            if [[ ! $found =~ ^(race|memory|mismatch|crash)$ ]] ||
+                [[ $sanitizer == thread && $found != race ]]; then
+                found="$found (SURVIVED)"
+                failed=1
+            fi
+            result+="$group: $found  "
+        done
+    fi
+    printf '%-46s %-8s %s\n' "$name" "$sanitizer" "$result"
+done <<<"$mutations"
+exit "$failed"
