@@ -12,7 +12,7 @@ use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Stack, StackConfig};
 use candle_rnn::recurrence::{unrolled, Call, Cell, Outputs};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
 
 const ROUNDS: usize = 15;
@@ -57,7 +57,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 fn layer(device: &Device, cell: Cell, [batch_size, seq_len, input_size, hidden_size]: [usize; 4]) {
     let vars = VarMap::new();
     let sink = VarSink::new(&vars, DType::F32, device);
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(cell, input_size, hidden_size);
     let stack = Stack::init(config, Init::Orthogonal, rng, &sink, "rnn").unwrap();
     let numbers: Vec<f32> =

@@ -14,7 +14,7 @@ use candle_rnn::model::SequenceClassifier;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::{Adam, AdamConfig};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{cross_entropy, TrainConfig};
 
 /// As the program has it: `--no-default-features --features datasets` times without.
@@ -34,7 +34,7 @@ fn time_steps() -> candle_rnn::Result<()> {
     let config = TrainConfig::default();
     let device = Device::Cpu;
     let vars = VarMap::new();
-    let mut rng = Stream::new(config.seed, Purpose::Init);
+    let mut rng = SeededRng::new(config.seed, Purpose::Init);
     let model = SequenceClassifier::init(
         &config.model(),
         Init::Glorot,

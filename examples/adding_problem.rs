@@ -19,7 +19,7 @@ use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{Init, Rnn, RnnConfig, Sequences};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::recurrence::dense;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::Result;
 
 const STEPS: usize = 30;
@@ -46,7 +46,7 @@ fn main() -> Result<()> {
 fn train(truncation: Truncation) -> Result<(f64, f32)> {
     let device = Device::Cpu;
     let sink = VarSink::new(&VarMap::new(), DType::F32, &device);
-    let mut rng = Stream::new(1, Purpose::Init);
+    let mut rng = SeededRng::new(1, Purpose::Init);
     let rnn = Rnn::init(RnnConfig::new(2, UNITS), Init::Orthogonal, &mut rng, &sink, "rnn")?;
     init_linear(UNITS, 1, Init::Glorot, &mut rng, &sink, "head")?;
     let named = sink.named()?;
@@ -72,7 +72,7 @@ fn train(truncation: Truncation) -> Result<(f64, f32)> {
 }
 
 /// Inputs `(B, T, 2)` and sums `(B, 1)`.
-fn batch(rng: &mut Stream) -> Result<(Tensor, Tensor)> {
+fn batch(rng: &mut SeededRng) -> Result<(Tensor, Tensor)> {
     let (mut x, mut sums) = (vec![0f32; BATCH * STEPS * 2], vec![0f32; BATCH]);
     for (sequence, sum) in x.chunks_exact_mut(STEPS * 2).zip(&mut sums) {
         for step in sequence.chunks_exact_mut(2) {

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 use candle_rnn::recurrence::{rnn_sequence, Cell, Outputs, PackedWeights, Unroll, Weights};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 
 const BATCH: usize = 128;
 const STEPS: usize = 784;
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn measure(recompute: bool) -> Result<(f64, f64), Box<dyn std::error::Error>> {
     let device = Device::Cpu;
-    let mut rng = Stream::new(1, Purpose::Init);
+    let mut rng = SeededRng::new(1, Purpose::Init);
     let mut tensor = |shape: &[usize], limit: f64| -> candle_core::Result<Tensor> {
         let count = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|_| rng.symmetric(limit) as f32).collect();

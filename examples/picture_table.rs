@@ -13,7 +13,7 @@ use std::path::Path;
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::data::picture;
 use candle_rnn::predict::Predictor;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::imageops;
@@ -218,7 +218,7 @@ fn framed(mut picture: GrayImage, inset: u32, thick: u32, level: u8) -> DynamicI
     picture.into()
 }
 
-fn noisy(picture: GrayImage, sigma: f32, rng: &mut Stream) -> DynamicImage {
+fn noisy(picture: GrayImage, sigma: f32, rng: &mut SeededRng) -> DynamicImage {
     let mut out = picture;
     for level in out.pixels_mut() {
         level.0[0] =
@@ -227,7 +227,7 @@ fn noisy(picture: GrayImage, sigma: f32, rng: &mut Stream) -> DynamicImage {
     out.into()
 }
 
-fn peppered(picture: GrayImage, part: f64, rng: &mut Stream) -> DynamicImage {
+fn peppered(picture: GrayImage, part: f64, rng: &mut SeededRng) -> DynamicImage {
     let mut out = picture;
     for level in out.pixels_mut() {
         if rng.unit() < part {
@@ -237,7 +237,7 @@ fn peppered(picture: GrayImage, part: f64, rng: &mut Stream) -> DynamicImage {
     out.into()
 }
 
-type Drawing = Box<dyn Fn(&[u8], &mut Stream) -> DynamicImage + Sync>;
+type Drawing = Box<dyn Fn(&[u8], &mut SeededRng) -> DynamicImage + Sync>;
 
 struct Row {
     name: String,
@@ -248,7 +248,7 @@ struct Row {
 
 fn row(
     name: impl Into<String>,
-    draw: impl Fn(&[u8], &mut Stream) -> DynamicImage + Sync + 'static,
+    draw: impl Fn(&[u8], &mut SeededRng) -> DynamicImage + Sync + 'static,
 ) -> Row {
     Row { name: name.into(), jpeg: None, draw: Box::new(draw) }
 }
@@ -334,7 +334,7 @@ fn readable() -> Vec<Row> {
     for side in [1, 4, 10, 20] {
         rows.push(row(format!("speck of {side} px"), move |digit, rng| {
             let mut page = grey(&Page::of(800, 600, 280).enlarge(digit), 255., 0.);
-            let at = |side: f64, rng: &mut Stream| (side * rng.unit()) as u32;
+            let at = |side: f64, rng: &mut SeededRng| (side * rng.unit()) as u32;
             let (x, y) = (at(180., rng), at(560., rng));
             square(&mut page, x, y, side, 0);
             page.into()
@@ -517,7 +517,7 @@ fn unreadable(digits: Vec<Vec<u8>>) -> Vec<Row> {
 }
 
 /// Smoothed noise, stretched to all levels.
-fn field(width: u32, height: u32, radius: f32, rng: &mut Stream) -> DynamicImage {
+fn field(width: u32, height: u32, radius: f32, rng: &mut SeededRng) -> DynamicImage {
     let noise = Ink::from_fn(width, height, |_, _| Luma([rng.normal() as f32]));
     let smooth = imageops::fast_blur(&noise, radius);
     let low = smooth.as_raw().iter().copied().fold(f32::MAX, f32::min);
@@ -579,7 +579,7 @@ fn main() -> Result<(), Failure> {
         let results: Vec<Option<(usize, Vec<u8>, bool)>> = digits
             .par_iter()
             .map(|at| -> Result<_, Failure> {
-                let mut rng = Stream::new(*at as u64, Purpose::Augment);
+                let mut rng = SeededRng::new(*at as u64, Purpose::Augment);
                 let path = folder.path().join(at.to_string());
                 save(&(row.draw)(test.image(*at), &mut rng), row.jpeg, &path)?;
                 let found = told(&path).map(|(pixels, doubt)| (*at, pixels, doubt));

@@ -14,7 +14,7 @@ use candle_core::{DType, Device, IndexOp, Tensor, Var};
 use candle_nn::{Linear, Module, VarMap};
 use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{Gru, GruConfig, Init, Sequences};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
 use candle_rnn::Result;
 
@@ -51,7 +51,7 @@ impl Forecast {
         let device = Device::Cpu;
         let vars = VarMap::new();
         let sink = VarSink::new(&vars, DType::F32, &device);
-        let rng = &mut Stream::new(seed, Purpose::Init);
+        let rng = &mut SeededRng::new(seed, Purpose::Init);
         let gru = Gru::init(GruConfig::new(1, UNITS), Init::Orthogonal, rng, &sink, "gru")?;
         init_linear(UNITS, 1, Init::Glorot, rng, &sink, "head")?;
         let named = sink.named()?;
@@ -116,13 +116,13 @@ impl Task for Forecast {
         Ok((window(0)?, window(1)?))
     }
 
-    fn loss(&self, (x, target): &Self::Batch, _rng: &mut Stream) -> Result<Tensor> {
+    fn loss(&self, (x, target): &Self::Batch, _rng: &mut SeededRng) -> Result<Tensor> {
         let wrong = (self.next(x)? - target)?.narrow(1, WARM_UP, WINDOW - WARM_UP)?;
         Ok(wrong.sqr()?.mean_all()?)
     }
 
     fn score(&self, batch: &Self::Batch) -> Result<Score> {
-        let mut rng = Stream::new(0, Purpose::Dropout);
+        let mut rng = SeededRng::new(0, Purpose::Dropout);
         let loss = self.loss(batch, &mut rng)?.to_scalar::<f32>()?;
         Ok(Score { loss: loss.into(), ..Score::default() })
     }

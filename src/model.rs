@@ -9,7 +9,7 @@ use crate::nn::init::{init_linear, VarSink};
 use crate::nn::pool::mean_max;
 use crate::nn::{weights, Init, Sequences, Stack, StackConfig};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::{Error, Result};
 
 /// What the head reads of a sequence's outputs.
@@ -198,7 +198,7 @@ impl SequenceClassifier {
     pub fn init(
         config: &ClassifierConfig,
         init: Init,
-        rng: &mut Stream,
+        rng: &mut SeededRng,
         vars: &VarMap,
         dtype: DType,
         device: &Device,
@@ -245,7 +245,7 @@ impl SequenceClassifier {
         if unroll.recomputes() {
             sequences = sequences.recomputing();
         }
-        self.read(sequences, unroll.read())
+        self.read(sequences, unroll.outputs())
     }
 
     /// As [`forward_unrolled`](Self::forward_unrolled), for training: dropout, if there is any, draws
@@ -257,7 +257,7 @@ impl SequenceClassifier {
         &self,
         sequences: impl Into<Sequences<'a>>,
         unroll: impl Into<Unroll>,
-        rng: &mut Stream,
+        rng: &mut SeededRng,
     ) -> Result<Tensor> {
         self.forward_unrolled(sequences.into().dropout(rng), unroll)
     }

@@ -29,9 +29,9 @@ pub enum Purpose {
 
 /// A seeded stream of random numbers whose position can be saved.
 #[derive(Clone, Debug)]
-pub struct Stream(ChaCha12Rng);
+pub struct SeededRng(ChaCha12Rng);
 
-impl Stream {
+impl SeededRng {
     /// The stream for `purpose` that belongs to `seed`, at its beginning.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
         let mut key = [0; 32];
@@ -99,31 +99,31 @@ mod tests {
 
     #[test]
     fn streams_of_one_seed_differ_and_do_not_shift_each_other() {
-        let mut init = Stream::new(42, Purpose::Init);
-        let mut shuffle = Stream::new(42, Purpose::Shuffle);
+        let mut init = SeededRng::new(42, Purpose::Init);
+        let mut shuffle = SeededRng::new(42, Purpose::Shuffle);
         let first = shuffle.clone().permutation(100);
-        assert_ne!(init.unit(), Stream::new(42, Purpose::Shuffle).unit());
+        assert_ne!(init.unit(), SeededRng::new(42, Purpose::Shuffle).unit());
         for _ in 0..1000 {
             init.normal();
         }
         assert_eq!(shuffle.permutation(100), first);
-        assert_ne!(Stream::new(43, Purpose::Shuffle).permutation(100), first);
+        assert_ne!(SeededRng::new(43, Purpose::Shuffle).permutation(100), first);
     }
 
     #[test]
     fn a_saved_position_continues_with_the_same_numbers() {
-        let mut stream = Stream::new(7, Purpose::Shuffle);
+        let mut stream = SeededRng::new(7, Purpose::Shuffle);
         stream.permutation(55);
         let position = stream.position();
         let expected: Vec<f64> = (0..20).map(|_| stream.unit()).collect();
-        let mut other = Stream::new(7, Purpose::Shuffle);
+        let mut other = SeededRng::new(7, Purpose::Shuffle);
         other.set_position(position);
         assert_eq!((0..20).map(|_| other.unit()).collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn the_numbers_of_a_seed_never_change() {
-        let mut stream = Stream::new(42, Purpose::Shuffle);
+        let mut stream = SeededRng::new(42, Purpose::Shuffle);
         assert_eq!(stream.permutation(8), GOLDEN_PERMUTATION);
         assert_eq!(stream.unit(), GOLDEN_UNIT);
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_permutation_holds_every_number_once_and_places_them_evenly() {
-        let mut stream = Stream::new(1, Purpose::Shuffle);
+        let mut stream = SeededRng::new(1, Purpose::Shuffle);
         let mut counts = [[0u32; 5]; 5];
         for _ in 0..5000 {
             let order = stream.permutation(5);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn normal_numbers_have_mean_zero_and_variance_one() {
-        let mut stream = Stream::new(1, Purpose::Init);
+        let mut stream = SeededRng::new(1, Purpose::Init);
         let draws: Vec<f64> = (0..20_000).map(|_| stream.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 20_000.0;
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;

@@ -19,7 +19,7 @@ use candle_rnn::nn::weights::{
 };
 use candle_rnn::nn::{Gru, GruConfig, Init, Lstm, LstmConfig, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{Cell, State, Weights};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::{Error, Result};
 
 /// How far values may be off in a dtype, `max|a - b| / max|b|` of each tensor.
@@ -438,7 +438,7 @@ fn layers_of_candle_without_biases_share_their_builder() -> Result<()> {
     let tensors = vars.data().lock().unwrap().clone();
     let tensors = tensors.into_iter().map(|(name, var)| (name, var.as_tensor().clone()));
     let file = candle_nn::VarBuilder::from_tensors(tensors.collect(), DType::F32, &Device::Cpu);
-    let x = seeded(&mut Stream::new(6, Purpose::Init), &[3, 6, inputs], 1., DType::F32)?;
+    let x = seeded(&mut SeededRng::new(6, Purpose::Init), &[3, 6, inputs], 1., DType::F32)?;
     let expected = candle_outputs(&theirs, &x, false)?;
     for vb in [file, vb] {
         let ours = Lstm::new(LstmConfig::new(inputs, units), vb)?;
@@ -491,7 +491,7 @@ fn layers_and_every_gradient_are_those_of_keras() -> Result<()> {
 }
 
 /// Seeded numbers in ±`limit`, as a variable.
-fn seeded(rng: &mut Stream, shape: &[usize], limit: f64, dtype: DType) -> Result<Var> {
+fn seeded(rng: &mut SeededRng, shape: &[usize], limit: f64, dtype: DType) -> Result<Var> {
     let numbers: Vec<f64> = (0..shape.iter().product()).map(|_| rng.symmetric(limit)).collect();
     let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu)?;
     Ok(Var::from_tensor(&tensor.to_dtype(dtype)?)?)
@@ -522,7 +522,7 @@ fn check_tensorflow(
     let expected = Tensor::stack(&expected, 1)?;
     let off = difference(&outputs, &expected)?;
     assert!(is_close(off, tolerance(x.dtype())), "{cell:?}: {off}");
-    let weigh = seeded(&mut Stream::new(8, Purpose::Init), outputs.dims(), 1., x.dtype())?;
+    let weigh = seeded(&mut SeededRng::new(8, Purpose::Init), outputs.dims(), 1., x.dtype())?;
     let grads = [outputs, expected]
         .map(|outputs| -> Result<_> { Ok((outputs * weigh.as_tensor())?.sum_all()?.backward()?) });
     let [Ok(grads), Ok(expected)] = grads else { panic!("{grads:?}") };
@@ -547,7 +547,7 @@ fn joined(x_t: &Tensor, h: &Tensor, kernel: &Var, bias: &Var) -> Result<Tensor> 
 
 #[test]
 fn joined_kernels_compute_what_the_cells_of_tensorflow_1_do() -> Result<()> {
-    let rng = &mut Stream::new(7, Purpose::Init);
+    let rng = &mut SeededRng::new(7, Purpose::Init);
     let (inputs, units) = (3, 4);
     let mut var = |shape: &[usize]| seeded(rng, shape, 1., DType::F64);
     let x = var(&[2, 5, inputs])?;
@@ -610,7 +610,7 @@ fn an_lstm_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()
     for bidirectional in [false, true] {
         let vars = VarMap::new();
         let sink = VarSink::new(&vars, dtype, &Device::Cpu);
-        let rng = &mut Stream::new(5, Purpose::Init);
+        let rng = &mut SeededRng::new(5, Purpose::Init);
         let config = LstmConfig { num_layers: 2, bidirectional, ..LstmConfig::new(inputs, units) };
         let ours = Lstm::init(config, Init::Pytorch, rng, &sink, "lstm")?;
         let count = vars.all_vars().len();
@@ -641,7 +641,7 @@ fn a_gru_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()> 
     let (inputs, units, dtype) = (5, 7, DType::F32);
     let vars = VarMap::new();
     let sink = VarSink::new(&vars, dtype, &Device::Cpu);
-    let rng = &mut Stream::new(6, Purpose::Init);
+    let rng = &mut SeededRng::new(6, Purpose::Init);
     let ours = Gru::init(GruConfig::new(inputs, units), Init::Pytorch, rng, &sink, "gru")?;
     let theirs = candle_rnns::gru(inputs, units, Default::default(), sink.builder().pp("gru"))?;
     assert_eq!(vars.all_vars().len(), 4, "candle-nn made variables of its own");
@@ -660,7 +660,7 @@ fn a_gru_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()> 
 fn the_graph_of_a_layer_has_as_many_nodes_for_5_steps_as_for_50() -> Result<()> {
     let vars = VarMap::new();
     let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-    let rng = &mut Stream::new(9, Purpose::Init);
+    let rng = &mut SeededRng::new(9, Purpose::Init);
     let config = LstmConfig { num_layers: 2, bidirectional: true, ..LstmConfig::new(28, 128) };
     let lstm = Lstm::init(config, Init::Glorot, rng, &sink, "")?;
     let mut nodes = |seq_len: usize| -> Result<usize> {
@@ -681,7 +681,7 @@ fn the_graph_of_a_layer_has_as_many_nodes_for_5_steps_as_for_50() -> Result<()> 
 #[test]
 fn a_row_without_steps_passes_no_gradient_of_outputs_to_its_initial_state() -> Result<()> {
     for cell in Cell::ALL {
-        let rng = &mut Stream::new(10, Purpose::Init);
+        let rng = &mut SeededRng::new(10, Purpose::Init);
         let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
         let config = StackConfig::new(cell, 3, 4);
         let stack = Stack::init(config, Init::Pytorch, rng, &sink, "")?;

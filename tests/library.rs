@@ -16,7 +16,7 @@ use candle_rnn::nn::{Init, Lstm, LstmConfig};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, Precision, Session, SessionConfig, TrainConfig, Trainer};
 use candle_rnn::Error;
 
@@ -70,7 +70,7 @@ fn a_batch_of_digits_is_learned_by_heart() {
         let config = TrainConfig { hidden_size: 40, ..config };
         let init = config.init;
         let vars = VarMap::new();
-        let mut rng = Stream::new(3, Purpose::Init);
+        let mut rng = SeededRng::new(3, Purpose::Init);
         let (dtype, device) = (DType::F32, Device::Cpu);
         let model =
             SequenceClassifier::init(&config.model(), init, &mut rng, &vars, dtype, &device)

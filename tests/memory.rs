@@ -10,7 +10,7 @@ use candle_nn::VarMap;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{release_memory, Cell};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 
 /// The system's allocator, which counts.
 struct Counting;
@@ -80,7 +80,7 @@ fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else_that_grows_with_the_st
     for cell in Cell::ALL {
         for bidirectional in [false, true] {
             let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-            let rng = &mut Stream::new(1, Purpose::Init);
+            let rng = &mut SeededRng::new(1, Purpose::Init);
             let config = StackConfig { bidirectional, ..StackConfig::new(cell, I, H) };
             let layer = Stack::init(config, Init::Orthogonal, rng, &sink, "").unwrap();
             // Threads and the like are there before anything is counted.
@@ -131,7 +131,7 @@ fn steps_keep_at_most_twice_what_one_call_keeps() {
     for cell in Cell::ALL {
         let layer = || {
             let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-            let rng = &mut Stream::new(1, Purpose::Init);
+            let rng = &mut SeededRng::new(1, Purpose::Init);
             let config = StackConfig::new(cell, units, units);
             Stack::init(config, Init::Glorot, rng, &sink, "").unwrap()
         };

@@ -11,16 +11,16 @@ use candle_rnn::nn::{
     StackConfig,
 };
 use candle_rnn::recurrence::{Cell, State};
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::Error;
 
 fn stack(config: StackConfig) -> Stack {
     let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-    Stack::init(config, Init::Pytorch, &mut Stream::new(5, Purpose::Init), &sink, "").unwrap()
+    Stack::init(config, Init::Pytorch, &mut SeededRng::new(5, Purpose::Init), &sink, "").unwrap()
 }
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
-    let mut rng = Stream::new(seed, Purpose::Init);
+    let mut rng = SeededRng::new(seed, Purpose::Init);
     let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.symmetric(1.)).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
@@ -36,8 +36,8 @@ fn assert_close(a: &Tensor, b: &Tensor) {
     }
 }
 
-fn dropout() -> Stream {
-    Stream::new(3, Purpose::Dropout)
+fn dropout() -> SeededRng {
+    SeededRng::new(3, Purpose::Dropout)
 }
 
 fn text<T>(result: candle_rnn::Result<T>) -> String {
@@ -177,7 +177,7 @@ fn a_ragged_batch_gives_each_row_what_it_gives_alone() {
 #[test]
 fn an_optimizers_change_of_the_variables_shows_except_in_a_frozen_copy() {
     let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-    let rng = &mut Stream::new(5, Purpose::Init);
+    let rng = &mut SeededRng::new(5, Purpose::Init);
     let lstm = Lstm::init(LstmConfig::new(3, 4), Init::Glorot, rng, &sink, "lstm").unwrap();
     let (frozen, detached) = (lstm.freeze().unwrap(), lstm.detach());
     let x = random(&[2, 3, 3], 7);
@@ -245,7 +245,7 @@ fn a_candle_layer_on_our_builder_never_draws_without_a_seed() {
 #[test]
 fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
     let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(Cell::Lstm, 3, 4);
     let first = Stack::init(config, Init::Glorot, rng, &sink, "lstm").unwrap();
     let before = sink.named().unwrap();
@@ -286,7 +286,7 @@ fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
 fn a_classifier_under_taken_names_inserts_nothing() {
     let vars = VarMap::new();
     let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     init_linear(4, 10, Init::Glorot, rng, &sink, "head").unwrap();
     let config = ClassifierConfig::new(Cell::Tanh, 3, 4, 10);
     let made =
@@ -298,7 +298,7 @@ fn a_classifier_under_taken_names_inserts_nothing() {
 #[test]
 fn weights_that_forward_cannot_use_are_refused_by_new() {
     let config = StackConfig::new(Cell::Gru, 3, 4);
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     for dtype in [DType::F16, DType::BF16] {
         let zeros = |dtype| {
             let tensors = config
@@ -338,7 +338,7 @@ fn weights_that_forward_cannot_use_are_refused_by_new() {
 fn the_forget_gate_begins_as_it_is_told() {
     let bias = |config: LstmConfig, init: Init| {
         let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-        Lstm::init(config, init, &mut Stream::new(1, Purpose::Init), &sink, "").unwrap();
+        Lstm::init(config, init, &mut SeededRng::new(1, Purpose::Init), &sink, "").unwrap();
         let of = |name: &str| values(sink.named().unwrap()[name].as_tensor());
         let (b_ih, b_hh) = (of("bias_ih_l0"), of("bias_hh_l0"));
         (0..16).map(|row| b_ih[row] + b_hh[row]).collect::<Vec<f64>>()
@@ -357,7 +357,7 @@ fn the_forget_gate_begins_as_it_is_told() {
 #[test]
 fn each_name_is_the_cell_that_it_says() {
     let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(2, 3) };
     let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
     let before = GruConfig { reset: Reset::Before, num_layers: 2, ..GruConfig::new(2, 3) };

@@ -8,7 +8,7 @@ use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{Activation, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
 use candle_rnn::recurrence::dense;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::StreamTrainer;
 
 const PIECE: usize = 500;
@@ -16,7 +16,7 @@ const PIECE: usize = 500;
 /// A trainer of 8 units, and the weight and bias of a head that makes one number of them.
 fn trainer(seed: u64) -> (StreamTrainer, Tensor, Tensor) {
     let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-    let mut rng = Stream::new(seed, Purpose::Init);
+    let mut rng = SeededRng::new(seed, Purpose::Init);
     let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink, "rnn").unwrap();
     init_linear(8, 1, Init::Glorot, &mut rng, &sink, "head").unwrap();
     let (named, vb) = (sink.named().unwrap(), sink.builder());
@@ -120,7 +120,7 @@ fn a_loss_that_is_not_finite_changes_nothing() {
 fn growing(w_hh: f32) -> (StreamTrainer, VarSink) {
     let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(1, 1) };
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
     let vars = sink.named().unwrap();
     for (name, value) in [("weight_hh_l0", w_hh), ("weight_ih_l0", 1.), ("bias_ih_l0", 0.)] {
@@ -201,7 +201,7 @@ fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
         (RnnConfig { bidirectional: true, ..plain }, "backward direction"),
     ] {
         let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-        let mut rng = Stream::new(1, Purpose::Init);
+        let mut rng = SeededRng::new(1, Purpose::Init);
         let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink, "rnn").unwrap();
         let made = StreamTrainer::new(rnn, sink.named().unwrap(), AdamConfig::default());
         let error = made.err().expect("an error").to_string();

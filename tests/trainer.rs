@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_rnn::data::batches::Batching;
 use candle_rnn::optim::Clip;
-use candle_rnn::rng::Stream;
+use candle_rnn::rng::SeededRng;
 use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
 use candle_rnn::{Error, Result};
 
@@ -55,7 +55,7 @@ impl Task for Line {
         Self::POINTS
     }
 
-    fn begin_epoch(&mut self, rng: &mut Stream) {
+    fn begin_epoch(&mut self, rng: &mut SeededRng) {
         self.offset = rng.symmetric(0.1);
     }
 
@@ -65,7 +65,7 @@ impl Task for Line {
         Ok(Tensor::from_vec(x, numbers.len(), &Device::Cpu)?)
     }
 
-    fn loss(&self, x: &Tensor, rng: &mut Stream) -> Result<Tensor> {
+    fn loss(&self, x: &Tensor, rng: &mut SeededRng) -> Result<Tensor> {
         let loss = self.loss_of(&(x + rng.symmetric(0.01))?)?;
         if self.is_steep {
             return Ok((loss + self.vars["a"].sqrt()?)?);

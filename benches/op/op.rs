@@ -17,7 +17,7 @@ use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::Cell;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
 use criterion::{Criterion, Throughput};
 
@@ -58,7 +58,7 @@ impl Layer {
     fn new(cell: Cell, (batch_size, seq_len, input_size, hidden_size): Shape) -> Self {
         let build = || -> candle_rnn::Result<Self> {
             let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-            let rng = &mut Stream::new(1, Purpose::Init);
+            let rng = &mut SeededRng::new(1, Purpose::Init);
             let config = StackConfig::new(cell, input_size, hidden_size);
             let layer = Stack::init(config, Init::Pytorch, rng, &sink, "")?;
             let count = batch_size * seq_len * input_size;
@@ -136,7 +136,7 @@ fn ragged() {
     let layer = Layer::new(Cell::Lstm, RAGGED);
     let full = vec![seq_len; batch_size];
     let sorted: Vec<usize> = (1..=batch_size).map(|row| row * seq_len / batch_size).collect();
-    let order = Stream::new(1, Purpose::Init).permutation(batch_size as u32);
+    let order = SeededRng::new(1, Purpose::Init).permutation(batch_size as u32);
     let shuffled: Vec<usize> = order.iter().map(|row| sorted[*row as usize]).collect();
     let ways = [
         ("no lengths", None),

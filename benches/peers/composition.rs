@@ -15,7 +15,7 @@ use candle_core::{DType, Device, IndexOp, Tensor};
 use candle_nn::{loss, AdamW, Init, Linear, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use candle_rnn::data::batches::{array_split, batch_count};
 use candle_rnn::data::mnist::Mnist;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 
 use timing::{Result, Sizes};
 
@@ -140,7 +140,7 @@ fn time_epochs(data: &Path, epochs: usize) -> Result<()> {
     let mut job = Job::new(data)?;
     let images = job.labels.elem_count();
     let batches = batch_count(images, BATCH_SIZE);
-    let mut shuffle = Stream::new(42, Purpose::Shuffle);
+    let mut shuffle = SeededRng::new(42, Purpose::Shuffle);
     let order = shuffle.permutation(images as u32);
     job.train(order.chunks(BATCH_SIZE).take(WARM_UP))?;
     for epoch in 1..=epochs {

@@ -12,7 +12,7 @@ use candle_nn::VarMap;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Stack, StackConfig};
 use candle_rnn::recurrence::Cell;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 
 use timing::{Result, Sizes};
 
@@ -49,7 +49,7 @@ fn layer(cell: Cell, sizes: Sizes) -> Result<()> {
     let Sizes { input_size, hidden_size, .. } = sizes;
     let (x, grad_h) = sizes.inputs()?;
     let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-    let rng = &mut Stream::new(1, Purpose::Init);
+    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(cell, input_size, hidden_size);
     let layer = Stack::init(config, Init::Pytorch, rng, &sink, "")?;
     let vars = sink.named()?;

@@ -1,11 +1,11 @@
 //! Images moved, turned, zoomed a little and mirrored, so that a model sees each in many forms.
 
 use super::mnist::{COLUMNS, PIXELS, ROWS};
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 
 /// How far images may be moved, turned and zoomed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
+pub struct AugmentConfig {
     /// Pixels in either direction, down and to the right.
     pub shift: usize,
     /// Degrees in either direction.
@@ -18,7 +18,7 @@ pub struct Limits {
 
 /// What is done to an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
+pub struct Transform {
     /// Pixels to the right and down.
     pub shift: [i8; 2],
     /// Radians, clockwise as images are seen.
@@ -29,14 +29,14 @@ pub struct Change {
     pub mirror: bool,
 }
 
-impl Limits {
+impl AugmentConfig {
     /// Whether images stay as they are.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Draws a change for each of `count` images.
-    pub(crate) fn draw(&self, rng: &mut Stream, count: usize) -> Vec<Change> {
+    /// Draws a transform for each of `count` images.
+    pub(crate) fn draw(&self, rng: &mut SeededRng, count: usize) -> Vec<Transform> {
         let places = (2 * self.shift + 1) as f64;
         let is_moved_alone = self.rotate == 0. && self.zoom == 0.;
         let mut draw = || {
@@ -50,27 +50,27 @@ impl Limits {
                     (angle, rng.symmetric(self.zoom).exp() as f32)
                 }
             };
-            Change { shift, angle, scale, mirror: self.mirror && rng.unit() < 0.5 }
+            Transform { shift, angle, scale, mirror: self.mirror && rng.unit() < 0.5 }
         };
         (0..count).map(|_| draw()).collect()
     }
 }
 
-/// Adds an image to `changed`, with `change` done to it; what enters is 0.
+/// Adds an image to `changed`, with `transform` done to it; what enters is 0.
 ///
 /// # Panics
 /// When the image has not 784 pixels.
-pub(crate) fn add_changed(changed: &mut Vec<u8>, image: &[u8], change: Change) {
+pub(crate) fn add_changed(changed: &mut Vec<u8>, image: &[u8], transform: Transform) {
     assert_eq!(image.len(), PIXELS, "an image has {PIXELS} pixels");
     let mut mirrored = [0; PIXELS];
-    if change.mirror {
+    if transform.mirror {
         mirrored.copy_from_slice(image);
         mirrored.chunks_exact_mut(COLUMNS).for_each(<[u8]>::reverse);
     }
-    let image = if change.mirror { &mirrored } else { image };
-    match (change.angle, change.scale) {
-        (0., 1.) => add_shifted(changed, image, change.shift),
-        _ => add_warped(changed, image, change),
+    let image = if transform.mirror { &mirrored } else { image };
+    match (transform.angle, transform.scale) {
+        (0., 1.) => add_shifted(changed, image, transform.shift),
+        _ => add_warped(changed, image, transform),
     }
 }
 
@@ -89,8 +89,12 @@ fn add_shifted(moved: &mut Vec<u8>, image: &[u8], [right, down]: [i8; 2]) {
     }
 }
 
-/// Each pixel is where the change took it from, between four pixels of the image.
-fn add_warped(warped: &mut Vec<u8>, image: &[u8], Change { shift, angle, scale, .. }: Change) {
+/// Each pixel is where the transform took it from, between four pixels of the image.
+fn add_warped(
+    warped: &mut Vec<u8>,
+    image: &[u8],
+    Transform { shift, angle, scale, .. }: Transform,
+) {
     let (sin, cos) = (angle.sin() / scale, angle.cos() / scale);
     let middle = [(COLUMNS - 1) as f32 / 2., (ROWS - 1) as f32 / 2.];
     let [right, down] = shift.map(f32::from);
@@ -129,7 +133,11 @@ mod tests {
         let image: Vec<u8> = (0..PIXELS).map(|at| (at % 251 + 1) as u8).collect();
         for shift in [[0, 0], [2, 0], [-3, 1], [0, -27], [27, 27], [5, -4]] {
             let mut moved = vec![9];
-            add_changed(&mut moved, &image, Change { shift, angle: 0., scale: 1., mirror: false });
+            add_changed(
+                &mut moved,
+                &image,
+                Transform { shift, angle: 0., scale: 1., mirror: false },
+            );
             assert_eq!((moved.len(), moved[0]), (PIXELS + 1, 9));
             for row in 0..ROWS as i32 {
                 for column in 0..COLUMNS as i32 {
@@ -144,11 +152,11 @@ mod tests {
 
     #[test]
     fn shifts_are_drawn_evenly_up_to_their_limit() {
-        let limits = Limits { shift: 2, ..Limits::default() };
-        let drawn = limits.draw(&mut Stream::new(1, Purpose::Augment), 5000);
+        let limits = AugmentConfig { shift: 2, ..AugmentConfig::default() };
+        let drawn = limits.draw(&mut SeededRng::new(1, Purpose::Augment), 5000);
         for place in -2..=2 {
             for axis in 0..2 {
-                let count = drawn.iter().filter(|change| change.shift[axis] == place).count();
+                let count = drawn.iter().filter(|transform| transform.shift[axis] == place).count();
                 assert!((900..1100).contains(&count), "{place}: {count}");
             }
         }
@@ -158,8 +166,12 @@ mod tests {
     fn a_quarter_turn_takes_each_pixel_round_the_middle() {
         let image: Vec<u8> = (0..PIXELS).map(|at| (at % 251 + 1) as u8).collect();
         let mut turned = Vec::new();
-        let quarter =
-            Change { shift: [0, 0], angle: std::f32::consts::FRAC_PI_2, scale: 1., mirror: false };
+        let quarter = Transform {
+            shift: [0, 0],
+            angle: std::f32::consts::FRAC_PI_2,
+            scale: 1.,
+            mirror: false,
+        };
         add_changed(&mut turned, &image, quarter);
         for row in 0..ROWS {
             for column in 0..COLUMNS {
@@ -180,7 +192,7 @@ mod tests {
         for (shift, angle, scale) in [([0, 0], 0., 1.5), ([2, -1], 0.4, 0.8), ([-3, 1], -0.7, 1.2)]
         {
             let mut changed = Vec::new();
-            add_changed(&mut changed, &image, Change { shift, angle, scale, mirror: false });
+            add_changed(&mut changed, &image, Transform { shift, angle, scale, mirror: false });
             let [right, down] = shift.map(f32::from);
             for (place, found) in changed.into_iter().enumerate() {
                 // Turned by an angle clockwise, where down is positive, (1, 0) is (cos, sin).
@@ -197,32 +209,33 @@ mod tests {
 
     #[test]
     fn what_is_drawn_stays_within_its_limits_and_moves_alone_draw_as_before() {
-        let limits = Limits { shift: 1, rotate: 10., zoom: 0.1, mirror: false };
-        let drawn = limits.draw(&mut Stream::new(1, Purpose::Augment), 2000);
+        let limits = AugmentConfig { shift: 1, rotate: 10., zoom: 0.1, mirror: false };
+        let drawn = limits.draw(&mut SeededRng::new(1, Purpose::Augment), 2000);
         let most =
-            |value: fn(&Change) -> f32| drawn.iter().map(|c| value(c).abs()).fold(0., f32::max);
+            |value: fn(&Transform) -> f32| drawn.iter().map(|c| value(c).abs()).fold(0., f32::max);
         let (angle, zoom) = (most(|c| c.angle.to_degrees()), most(|c| c.scale.ln()));
         assert!((9.9..=10.).contains(&angle) && (0.099..=0.1).contains(&zoom), "{angle} {zoom}");
-        let mut one = Stream::new(1, Purpose::Augment);
-        Limits { shift: 2, ..Limits::default() }.draw(&mut one, 10);
+        let mut one = SeededRng::new(1, Purpose::Augment);
+        AugmentConfig { shift: 2, ..AugmentConfig::default() }.draw(&mut one, 10);
         assert_eq!(one.position(), 40);
     }
 
     #[test]
     fn half_of_all_images_are_mirrored_before_they_are_moved() {
-        let limits = Limits { shift: 2, rotate: 5., ..Limits::default() };
-        let draw =
-            |limits: Limits, count| limits.draw(&mut Stream::new(1, Purpose::Augment), count);
-        let changes = draw(Limits { mirror: true, ..limits }, 1000);
-        let count = changes.iter().filter(|change| change.mirror).count();
+        let limits = AugmentConfig { shift: 2, rotate: 5., ..AugmentConfig::default() };
+        let draw = |limits: AugmentConfig, count| {
+            limits.draw(&mut SeededRng::new(1, Purpose::Augment), count)
+        };
+        let transforms = draw(AugmentConfig { mirror: true, ..limits }, 1000);
+        let count = transforms.iter().filter(|transform| transform.mirror).count();
         assert!((450..550).contains(&count), "{count}");
-        assert!(draw(limits, 100).iter().all(|change| !change.mirror));
+        assert!(draw(limits, 100).iter().all(|transform| !transform.mirror));
         let mut image = [0; PIXELS];
         image[3 * COLUMNS + 1] = 7;
         image[20 * COLUMNS + 27] = 9;
-        let change = Change { shift: [1, 0], angle: 0., scale: 1., mirror: true };
+        let transform = Transform { shift: [1, 0], angle: 0., scale: 1., mirror: true };
         let mut changed = Vec::new();
-        add_changed(&mut changed, &image, change);
+        add_changed(&mut changed, &image, transform);
         // Mirrored first, moved then.
         assert_eq!((changed[3 * COLUMNS + 27], changed[20 * COLUMNS + 1]), (7, 9));
         assert_eq!(changed.iter().filter(|pixel| **pixel > 0).count(), 2);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::augment::{add_changed, Change};
+use super::augment::{add_changed, Transform};
 use super::mnist::{Split, PIXELS};
 use super::view::View;
 use crate::{Error, Result};
@@ -166,7 +166,7 @@ impl Gather {
         &self,
         split: &Split,
         indices: impl ExactSizeIterator<Item = usize> + Clone,
-        changes: &[Change],
+        changes: &[Transform],
     ) -> Result<Batch> {
         let labels: Vec<u32> = indices.clone().map(|i| u32::from(split.labels()[i])).collect();
         let count = labels.len();

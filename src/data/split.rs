@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::mnist::CLASSES;
-use crate::rng::{Purpose, Stream};
+use crate::rng::{Purpose, SeededRng};
 
 /// How the validation images are chosen among the training files' images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub(super) fn stratified(labels: &[u8], valid: usize, seed: u64) -> Vec<u32> {
         }
     }
     let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
-    let mut rng = Stream::new(seed, Purpose::Validation);
+    let mut rng = SeededRng::new(seed, Purpose::Validation);
     let mut validates = vec![false; labels.len()];
     for (class, quota) in classes.iter().zip(quotas(&sizes, valid)) {
         let drawn = rng.permutation(class.len() as u32);

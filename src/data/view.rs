@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::mnist::{COLUMNS, PIXELS, ROWS};
-use crate::rng::{Purpose, Stream};
+use crate::rng::{Purpose, SeededRng};
 
 /// How an image is read, step by step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl View {
         match self {
             Self::Rows | Self::Pixels => (0..PIXELS).collect(),
             Self::Columns => (0..PIXELS).map(|i| i % ROWS * COLUMNS + i / ROWS).collect(),
-            Self::Permuted => Stream::new(PERMUTATION_SEED, Purpose::Permutation)
+            Self::Permuted => SeededRng::new(PERMUTATION_SEED, Purpose::Permutation)
                 .permutation(PIXELS as u32)
                 .into_iter()
                 .map(|i| i as usize)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
-use crate::recurrence::plan::Word;
+use crate::recurrence::plan::RecurrentDType;
 use crate::recurrence::{
     device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State,
     WeightSizes, Weights,
@@ -17,11 +17,11 @@ use crate::{Error, Result};
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
 /// use candle_rnn::nn::{init::VarSink, Init, Lstm, LstmConfig};
-/// use candle_rnn::rng::{Purpose, Stream};
+/// use candle_rnn::rng::{Purpose, SeededRng};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let vars = VarMap::new();
 /// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let lstm = Lstm::init(LstmConfig::new(3, 5), Init::Glorot, rng, &sink, "lstm")?;
 /// let cell = lstm.cell(0);
 /// let mut state = None;
@@ -123,7 +123,9 @@ impl RecurrentCell {
         if !device::is_for_cpu_kernels(self.weights.w_ih.device()) {
             if device::has_kernels(self.cell, &self.weights)? {
                 let weights = [&self.weights];
-                return Ok(device::run_layer(&x, self.cell, &weights, &call, Word::F32)?.1);
+                return Ok(
+                    device::run_layer(&x, self.cell, &weights, &call, RecurrentDType::F32)?.1
+                );
             }
             return Ok(unrolled::run_layer(&x, self.cell, &[&self.weights], &call)?.1);
         }

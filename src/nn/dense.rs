@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::init::{init_dense, Init, VarSink};
 use super::weights::get;
 use crate::recurrence::dense;
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::{Error, Result};
 
 /// The sizes of a [`Dense`] layer.
@@ -41,10 +41,10 @@ impl DenseConfig {
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
 /// use candle_rnn::nn::{init::VarSink, Dense, DenseConfig, Init};
-/// use candle_rnn::rng::{Purpose, Stream};
+/// use candle_rnn::rng::{Purpose, SeededRng};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let head = Dense::init(DenseConfig::new(8, 3), Init::Glorot, rng, &sink, "head")?;
 /// let h = Tensor::ones((4, 10, 8), DType::F32, &Device::Cpu)?;
 /// assert_eq!(head.forward(&h)?.dims(), [4, 10, 3]);
@@ -81,7 +81,7 @@ impl Dense {
     pub fn init(
         config: DenseConfig,
         init: Init,
-        rng: &mut Stream,
+        rng: &mut SeededRng,
         vars: &VarSink,
         prefix: &str,
     ) -> Result<Self> {
@@ -203,7 +203,7 @@ pub(super) mod tests {
     }
 
     fn layer(config: DenseConfig, sink: &VarSink, prefix: &str) -> Dense {
-        Dense::init(config, Init::Pytorch, &mut Stream::new(3, Purpose::Init), sink, prefix)
+        Dense::init(config, Init::Pytorch, &mut SeededRng::new(3, Purpose::Init), sink, prefix)
             .unwrap()
     }
 
@@ -259,7 +259,7 @@ pub(super) mod tests {
         let (first, second, linear) = (sink(DType::F32), sink(DType::F32), sink(DType::F32));
         for init in [Init::Glorot, Init::Orthogonal, Init::Identity, Init::Pytorch] {
             let config = DenseConfig::new(5, 4);
-            let rng = || Stream::new(7, Purpose::Init);
+            let rng = || SeededRng::new(7, Purpose::Init);
             let prefix = init.name();
             Dense::init(config, init, &mut rng(), &first, prefix).unwrap();
             Dense::init(config, init, &mut rng(), &second, prefix).unwrap();

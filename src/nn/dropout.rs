@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
 
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::{Error, Result};
 
 /// Leaves each number of `x` out with probability `p`, and multiplies the others by the inverse of the
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 ///
 /// # Source
 /// Srivastava et al. (2014), "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
-pub fn dropout(x: &Tensor, p: f64, rng: &mut Stream) -> Result<Tensor> {
+pub fn dropout(x: &Tensor, p: f64, rng: &mut SeededRng) -> Result<Tensor> {
     check_probability("dropout", p)?;
     if p == 0. {
         return Ok(x.clone());
@@ -54,7 +54,7 @@ fn select(kept: &Tensor, x: &Tensor, scale: f64) -> Result<Tensor> {
 pub fn mask(
     shape: &[usize],
     p: f64,
-    rng: &mut Stream,
+    rng: &mut SeededRng,
     dtype: DType,
     device: &Device,
 ) -> Result<Tensor> {
@@ -94,7 +94,7 @@ impl Keep {
     }
 
     /// A bit for each of `count` numbers, set with this probability.
-    fn draw(self, count: usize, rng: &mut Stream) -> Vec<u64> {
+    fn draw(self, count: usize, rng: &mut SeededRng) -> Vec<u64> {
         let word = |_| {
             let mut word = 0;
             for pair in 0..32 {
@@ -172,7 +172,7 @@ mod tests {
     fn a_share_of_p_is_left_out_and_the_mean_stays() {
         for p in [0.1, 0.5, 0.9] {
             let x = Tensor::ones(100_000, DType::F32, &Device::Cpu).unwrap();
-            let y = dropout(&x, p, &mut Stream::new(1, Purpose::Dropout)).unwrap();
+            let y = dropout(&x, p, &mut SeededRng::new(1, Purpose::Dropout)).unwrap();
             let y = y.to_vec1::<f32>().unwrap();
             let zeros = y.iter().filter(|y| **y == 0.).count() as f64 / 1e5;
             // Five standard deviations.
@@ -185,14 +185,14 @@ mod tests {
     #[test]
     fn the_gradient_has_the_mask_of_the_values_and_a_seed_gives_the_same_again() {
         let x = Var::ones((3, 50), DType::F64, &Device::Cpu).unwrap();
-        let y = dropout(x.as_tensor(), 0.3, &mut Stream::new(2, Purpose::Dropout)).unwrap();
+        let y = dropout(x.as_tensor(), 0.3, &mut SeededRng::new(2, Purpose::Dropout)).unwrap();
         let grads = y.sum_all().unwrap().backward().unwrap();
         let values = y.to_vec2::<f64>().unwrap();
         assert_eq!(grads.get(&x).unwrap().to_vec2::<f64>().unwrap(), values);
-        let again = dropout(x.as_tensor(), 0.3, &mut Stream::new(2, Purpose::Dropout)).unwrap();
+        let again = dropout(x.as_tensor(), 0.3, &mut SeededRng::new(2, Purpose::Dropout)).unwrap();
         assert_eq!(again.to_vec2::<f64>().unwrap(), values);
         let mask =
-            mask(&[3, 50], 0.3, &mut Stream::new(2, Purpose::Dropout), DType::F64, &Device::Cpu);
+            mask(&[3, 50], 0.3, &mut SeededRng::new(2, Purpose::Dropout), DType::F64, &Device::Cpu);
         assert_eq!(mask.unwrap().to_vec2::<f64>().unwrap(), values);
     }
 
@@ -201,7 +201,7 @@ mod tests {
         // Per probability 2^24 numbers; of 0.99999 167 are kept on average, of 0.999995 84.
         let count = 1 << 24;
         for p in [0.5, 0.999, 0.99999, 0.999995] {
-            let mut rng = Stream::new(7, Purpose::Dropout);
+            let mut rng = SeededRng::new(7, Purpose::Dropout);
             let x = Tensor::ones(count, DType::F32, &Device::Cpu).unwrap();
             let y = dropout(&x, p, &mut rng).unwrap().to_vec1::<f32>().unwrap();
             let mean = y.iter().map(|y| f64::from(*y)).sum::<f64>() / count as f64;
@@ -221,7 +221,7 @@ mod tests {
             // Rounded by half a unit, or up to the first.
             assert!((probability - (1. - p)).abs() <= 2f64.powi(-32), "{p}: {probability}");
         }
-        let mut rng = Stream::new(1, Purpose::Dropout);
+        let mut rng = SeededRng::new(1, Purpose::Dropout);
         let all = Keep::new(1e-12).draw(128, &mut rng);
         assert_eq!((all, Keep::new(1e-12).scale()), (vec![u64::MAX; 2], 1.));
     }
@@ -242,7 +242,7 @@ mod tests {
     fn what_is_left_out_is_zero_whatever_stood_there() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let x = Var::from_tensor(&Tensor::full(bad, 64, &Device::Cpu).unwrap()).unwrap();
-            let y = dropout(&x, 0.5, &mut Stream::new(2, Purpose::Dropout)).unwrap();
+            let y = dropout(&x, 0.5, &mut SeededRng::new(2, Purpose::Dropout)).unwrap();
             let grads = y.sum_all().unwrap().backward().unwrap();
             let grad = grads.get(&x).unwrap().to_vec1::<f32>().unwrap();
             let y = y.to_vec1::<f32>().unwrap();
@@ -253,7 +253,7 @@ mod tests {
             // A gradient that is not finite stops there too.
             let of = |grad: f32| {
                 let x = Var::ones(64, DType::F32, &Device::Cpu).unwrap();
-                let y = dropout(&x, 0.5, &mut Stream::new(2, Purpose::Dropout)).unwrap();
+                let y = dropout(&x, 0.5, &mut SeededRng::new(2, Purpose::Dropout)).unwrap();
                 let grads = (y * f64::from(grad)).unwrap().sum_all().unwrap().backward().unwrap();
                 grads.get(&x).unwrap().to_vec1::<f32>().unwrap()
             };
@@ -267,7 +267,7 @@ mod tests {
     fn a_probability_out_of_range_is_an_error() {
         let x = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
         for p in [-0.1, 1., f64::NAN] {
-            let error = dropout(&x, p, &mut Stream::new(1, Purpose::Dropout)).unwrap_err();
+            let error = dropout(&x, p, &mut SeededRng::new(1, Purpose::Dropout)).unwrap_err();
             assert!(error.to_string().contains("less than 1"), "{error}");
         }
     }

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::dense::to_candle;
 use super::init::{init_embedding, Init, VarSink};
 use super::weights::get;
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::{Error, Result};
 
 /// A table of vectors, one for each of V numbers, which are trained: `y = W[id]`.
@@ -15,10 +15,10 @@ use crate::{Error, Result};
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::VarMap;
 /// use candle_rnn::nn::{init::VarSink, Embedding, Init, Lstm, LstmConfig};
-/// use candle_rnn::rng::{Purpose, Stream};
+/// use candle_rnn::rng::{Purpose, SeededRng};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let embedding = Embedding::init(256, 16, Init::Pytorch, rng, &sink, "embedding")?;
 /// let lstm = Lstm::init(LstmConfig::new(16, 32), Init::Orthogonal, rng, &sink, "lstm")?;
 /// let bytes = Tensor::new(&[*b"recurrent", *b"embedding"], &Device::Cpu)?;
@@ -55,7 +55,7 @@ impl Embedding {
         num_embeddings: usize,
         embedding_dim: usize,
         init: Init,
-        rng: &mut Stream,
+        rng: &mut SeededRng,
         vars: &VarSink,
         prefix: &str,
     ) -> Result<Self> {
@@ -133,7 +133,7 @@ mod tests {
 
     fn embedding(init: Init, seed: u64, rows: usize, dtype: DType) -> (Embedding, VarSink) {
         let sink = VarSink::new(&VarMap::new(), dtype, &Device::Cpu);
-        let rng = &mut Stream::new(seed, Purpose::Init);
+        let rng = &mut SeededRng::new(seed, Purpose::Init);
         (Embedding::init(rows, 3, init, rng, &sink, "emb").unwrap(), sink)
     }
 
@@ -197,7 +197,7 @@ mod tests {
         }
         assert!(text(&new(&[1]).to_dtype(DType::F32).unwrap()).contains("u8, u32 or i64"));
         let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-        let rng = &mut Stream::new(1, Purpose::Init);
+        let rng = &mut SeededRng::new(1, Purpose::Init);
         assert!(Embedding::init(0, 3, Init::Glorot, rng, &sink, "").is_err());
         assert!(Embedding::new(5, 3, sink.builder()).unwrap_err().to_string().contains("weight"));
     }

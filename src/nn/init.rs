@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StackConfig;
 use crate::recurrence::Cell;
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::{Error, Result};
 
 /// How initial weights are drawn.
@@ -61,7 +61,7 @@ impl Init {
 pub fn init_stack(
     config: &StackConfig,
     init: Init,
-    rng: &mut Stream,
+    rng: &mut SeededRng,
     vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
@@ -122,7 +122,7 @@ pub fn init_linear(
     inputs: usize,
     outputs: usize,
     init: Init,
-    rng: &mut Stream,
+    rng: &mut SeededRng,
     vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
@@ -134,7 +134,7 @@ pub(super) fn init_dense(
     [outputs, inputs]: [usize; 2],
     has_bias: bool,
     init: Init,
-    rng: &mut Stream,
+    rng: &mut SeededRng,
     vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
@@ -162,7 +162,7 @@ pub(super) fn init_dense(
 pub(super) fn init_embedding(
     [rows, columns]: [usize; 2],
     init: Init,
-    rng: &mut Stream,
+    rng: &mut SeededRng,
     vars: &VarSink,
     prefix: &str,
 ) -> Result<()> {
@@ -366,7 +366,7 @@ fn glorot(fan_in: usize, fan_out: usize) -> f64 {
     (6. / (fan_in + fan_out) as f64).sqrt()
 }
 
-fn uniform(rng: &mut Stream, count: usize, limit: f64) -> Vec<f64> {
+fn uniform(rng: &mut SeededRng, count: usize, limit: f64) -> Vec<f64> {
     (0..count).map(|_| rng.symmetric(limit)).collect()
 }
 
@@ -376,7 +376,7 @@ fn identity(rows: usize, columns: usize) -> Vec<f64> {
 }
 
 /// Columns of a random orthogonal matrix, or rows of one if there are more columns.
-fn semi_orthogonal(rng: &mut Stream, rows: usize, columns: usize) -> Vec<f64> {
+fn semi_orthogonal(rng: &mut SeededRng, rows: usize, columns: usize) -> Vec<f64> {
     let size = rows.max(columns);
     let square = orthogonal(rng, size);
     (0..rows).flat_map(|row| square[row * size..][..columns].to_vec()).collect()
@@ -384,7 +384,7 @@ fn semi_orthogonal(rng: &mut Stream, rows: usize, columns: usize) -> Vec<f64> {
 
 /// A random orthogonal matrix `(n, n)`, all equally likely: the Q of a normal matrix's QR
 /// decomposition with positive diagonal, by modified Gram-Schmidt done twice.
-fn orthogonal(rng: &mut Stream, n: usize) -> Vec<f64> {
+fn orthogonal(rng: &mut SeededRng, n: usize) -> Vec<f64> {
     let mut rows: Vec<Vec<f64>> = (0..n).map(|_| (0..n).map(|_| rng.normal()).collect()).collect();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     for i in 0..n {
@@ -409,7 +409,7 @@ mod tests {
     fn initial(init: Init, seed: u64) -> BTreeMap<String, Vec<f32>> {
         let vars = VarMap::new();
         let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-        let mut rng = Stream::new(seed, Purpose::Init);
+        let mut rng = SeededRng::new(seed, Purpose::Init);
         let config = StackConfig::new(Cell::Tanh, 28, 150);
         init_stack(&config, init, &mut rng, &sink, "rnn").unwrap();
         init_linear(150, 10, init, &mut rng, &sink, "head").unwrap();
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn orthogonal_rows_have_length_one_and_right_angles() {
-        let w_hh = orthogonal(&mut Stream::new(3, Purpose::Init), 150);
+        let w_hh = orthogonal(&mut SeededRng::new(3, Purpose::Init), 150);
         for i in 0..150 {
             for j in 0..150 {
                 let dot: f64 = (0..150).map(|k| w_hh[i * 150 + k] * w_hh[j * 150 + k]).sum();

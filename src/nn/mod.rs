@@ -50,7 +50,7 @@ macro_rules! named_stack {
             pub fn init(
                 config: $config,
                 init: $crate::nn::Init,
-                rng: &mut $crate::rng::Stream,
+                rng: &mut $crate::rng::SeededRng,
                 vars: &$crate::nn::init::VarSink,
                 prefix: &str,
             ) -> $crate::Result<Self> {

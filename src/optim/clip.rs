@@ -40,7 +40,7 @@ impl Clip {
 
 /// What [`clip`] found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Found {
+pub enum ClipOutcome {
     /// The norm of all gradients together, before they were cut; infinite where finite gradients have a
     /// norm above the largest `f64`.
     Norm(f64),
@@ -58,14 +58,14 @@ pub fn clip<'a>(
     vars: impl Iterator<Item = (&'a String, &'a Var)> + Clone,
     grads: &mut GradStore,
     clip: Clip,
-) -> Result<Found> {
+) -> Result<ClipOutcome> {
     let mut sum = 0.;
     for (name, var) in vars.clone() {
         let Some(grad) = grads.get(var) else { continue };
         let squares = sum_of_squares(grad)?;
         // Squares of finite numbers may overflow.
         if !squares.is_finite() && largest_magnitude(grad)?.is_none() {
-            return Ok(Found::NotFinite(name.clone()));
+            return Ok(ClipOutcome::NotFinite(name.clone()));
         }
         sum += squares;
     }
@@ -83,7 +83,7 @@ pub fn clip<'a>(
         };
         grads.insert(var, cut);
     }
-    Ok(Found::Norm(norm.value()))
+    Ok(ClipOutcome::Norm(norm.value()))
 }
 
 /// A norm, `root · 2^exponent`.
@@ -222,7 +222,7 @@ mod tests {
         (vars, loss.backward().unwrap())
     }
 
-    fn after(gradients: [&[f64]; 2], how: Clip) -> (Found, Vec<f64>) {
+    fn after(gradients: [&[f64]; 2], how: Clip) -> (ClipOutcome, Vec<f64>) {
         let (vars, mut grads) = problem(gradients);
         let found = clip(vars.iter(), &mut grads, how).unwrap();
         let values = vars.values().flat_map(|var| grads.get(var).unwrap().to_vec1().unwrap());
@@ -232,9 +232,9 @@ mod tests {
     #[test]
     fn a_norm_is_that_of_all_gradients_together() {
         let long = [1.; 9];
-        assert_eq!(after([&long, &[4.]], Clip::None).0, Found::Norm(5.));
+        assert_eq!(after([&long, &[4.]], Clip::None).0, ClipOutcome::Norm(5.));
         let (found, values) = after([&[3.], &[0., 4.]], Clip::Norm(2.5));
-        assert_eq!((found, values), (Found::Norm(5.), vec![1.5, 0., 2.]));
+        assert_eq!((found, values), (ClipOutcome::Norm(5.), vec![1.5, 0., 2.]));
         let (_, values) = after([&[3.], &[0., 4.]], Clip::Norm(5.));
         assert_eq!(values, [3., 0., 4.], "no larger than it may be");
     }
@@ -247,7 +247,7 @@ mod tests {
     fn a_norm_is_right_where_its_square_is_out_of_range() {
         for size in [1e200, 1e-200, 1e307, 1e-310, 1e154, 1e-162] {
             let (found, values) = after([&[3. * size], &[0., 4. * size]], Clip::Norm(size));
-            let Found::Norm(norm) = found else { panic!("{size:e}: {found:?}") };
+            let ClipOutcome::Norm(norm) = found else { panic!("{size:e}: {found:?}") };
             // Below 1e-308 numbers themselves have fewer digits.
             let tolerance = if size < 1e-300 { 1e-13 } else { 1e-15 };
             assert!((norm / size - 5.).abs() <= 5. * tolerance, "{size:e}: {norm:e}");
@@ -257,7 +257,7 @@ mod tests {
         }
         // A norm beyond the range itself: cut all the same.
         let (found, values) = after([&[f64::MAX], &[f64::MAX, -f64::MAX, 0.]], Clip::Norm(2.));
-        assert_eq!(found, Found::Norm(f64::INFINITY));
+        assert_eq!(found, ClipOutcome::Norm(f64::INFINITY));
         for (found, expected) in values.iter().zip([1., 1., -1., 0.]) {
             close(*found, expected * 2. / 3f64.sqrt());
         }
@@ -266,7 +266,7 @@ mod tests {
         close(values[0], 1.);
         close(values[1], 1e-50);
         let (found, _) = after([&[0.], &[0., 0.]], Clip::Norm(1.));
-        assert_eq!(found, Found::Norm(0.));
+        assert_eq!(found, ClipOutcome::Norm(0.));
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
             let mut grads = candle_grads(&var, &gradient);
             let found = clip(vars.iter(), &mut grads, Clip::Norm(1.)).unwrap();
             let root = (count as f64).sqrt();
-            let Found::Norm(norm) = found else { panic!("{found:?}") };
+            let ClipOutcome::Norm(norm) = found else { panic!("{found:?}") };
             assert!((norm / (f64::from(f32::MAX) * root) - 1.).abs() <= 1e-12, "{norm:e}");
             for value in grads.get(&var).unwrap().to_vec1::<f32>().unwrap() {
                 // Rounded to f32 a few times.
@@ -303,7 +303,7 @@ mod tests {
     fn a_gradient_that_is_not_finite_is_named_and_nothing_is_cut() {
         for bad in [f64::NAN, f64::INFINITY] {
             let (found, values) = after([&[3.], &[bad]], Clip::Norm(1.));
-            assert_eq!(found, Found::NotFinite("b".into()));
+            assert_eq!(found, ClipOutcome::NotFinite("b".into()));
             assert_eq!(values[0], 3.);
         }
     }

@@ -78,7 +78,7 @@ pub fn run_layer(
     let has_c = weights.cell.has_c();
     let h_len = directions * batch_size * output_size;
     let c_len = if has_c { directions * batch_size * hidden_size } else { 0 };
-    let shape = match (call.unroll.read(), call.time_major) {
+    let shape = match (call.unroll.outputs(), call.time_major) {
         (Outputs::All, false) => Shape::from((batch_size, seq_len, directions * output_size)),
         (Outputs::All, true) => Shape::from((seq_len, batch_size, directions * output_size)),
         (Outputs::Last, _) if has_c => Shape::from(h_len + c_len),
@@ -92,7 +92,7 @@ pub fn run_layer(
         lengths: call.lengths.map(<[usize]>::to_vec),
         mask,
     };
-    let (outputs, last) = match call.unroll.read() {
+    let (outputs, last) = match call.unroll.outputs() {
         Outputs::Last => (None, run(x, weights, initial.as_ref(), weights.function, setting)?),
         Outputs::All => {
             let states_len = h_len + c_len;
@@ -144,7 +144,7 @@ pub fn rnn_sequence(
     let dims = dims::check(x, weights.sizes, weights.dtype(), false)?;
     let SequenceDims { batch_size, seq_len, output_size, .. } = dims;
     let h_0 = one_state(weights, dims, h_0)?;
-    let shape = match unroll.read() {
+    let shape = match unroll.outputs() {
         Outputs::All => Shape::from((batch_size, seq_len, output_size)),
         Outputs::Last => Shape::from((batch_size, output_size)),
     };

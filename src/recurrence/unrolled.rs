@@ -22,7 +22,7 @@ pub fn run_layer(
     directions: &[&Weights],
     call: &Call,
 ) -> Result<(Option<Tensor>, State)> {
-    if call.unroll != Unroll::new(call.unroll.read()) {
+    if call.unroll != Unroll::new(call.unroll.outputs()) {
         return Err(Error::Config(
             "composed of Candle's ops, gradients are not truncated, and states not computed again"
                 .into(),
@@ -74,7 +74,7 @@ pub fn run_layer(
         h_n.push(h);
         c_n.extend(c);
     }
-    let outputs = match call.unroll.read() {
+    let outputs = match call.unroll.outputs() {
         Outputs::All => Some(Tensor::cat(&outputs, 2)?),
         Outputs::Last => None,
     };

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::VarMap;
 
-use super::evaluate::Tally;
+use super::evaluate::Accumulator;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
 use super::{evaluate, evaluate_steps, Score, Task, TrainConfig, Trainer};
-use crate::data::augment::Change;
+use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
 use crate::nn::init::VarSink;
 use crate::recurrence::{Outputs, Unroll};
-use crate::rng::{Purpose, Stream};
+use crate::rng::{Purpose, SeededRng};
 use crate::Result;
 
 /// A [`SequenceClassifier`] that learns from the images of [`Mnist`].
@@ -25,7 +25,7 @@ pub struct Classification {
     vars: BTreeMap<String, Var>,
     model: SequenceClassifier,
     /// What this epoch does to each image of its order; empty if nothing.
-    changes: Vec<Change>,
+    transforms: Vec<Transform>,
 }
 
 impl Classification {
@@ -42,7 +42,7 @@ impl Classification {
         let model = SequenceClassifier::init(
             &config.model(),
             config.init,
-            &mut Stream::new(config.seed, Purpose::Init),
+            &mut SeededRng::new(config.seed, Purpose::Init),
             &var_map,
             dtype,
             device,
@@ -50,14 +50,14 @@ impl Classification {
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
             vars: VarSink::new(&var_map, dtype, device).named()?,
-            changes: Vec::new(),
+            transforms: Vec::new(),
             config: config.clone(),
             data: config.split(data),
             model,
         })
     }
 
-    /// The model; it changes with every step of its trainer.
+    /// The model; it transforms with every step of its trainer.
     pub fn model(&self) -> &SequenceClassifier {
         &self.model
     }
@@ -83,7 +83,7 @@ impl Trainer<Classification> {
         Self::new(Classification::new(&config, data, device)?, config.trainer())
     }
 
-    /// The model; it changes with every step.
+    /// The model; it transforms with every step.
     pub fn model(&self) -> &SequenceClassifier {
         self.task().model()
     }
@@ -104,9 +104,9 @@ impl Task for Classification {
         self.data.train.len()
     }
 
-    fn begin_epoch(&mut self, rng: &mut Stream) {
+    fn begin_epoch(&mut self, rng: &mut SeededRng) {
         let limits = self.config.augmentation();
-        self.changes = match limits.is_none() {
+        self.transforms = match limits.is_none() {
             true => Vec::new(),
             false => limits.draw(rng, self.data.train.len()),
         };
@@ -114,13 +114,13 @@ impl Task for Classification {
 
     fn batch(&self, numbers: &[u32], place: usize) -> Result<Batch> {
         let indices = numbers.iter().map(|number| *number as usize);
-        match self.changes.get(place..place + numbers.len()) {
-            Some(changes) => self.gather.batch_of_changed(&self.data.train, indices, changes),
+        match self.transforms.get(place..place + numbers.len()) {
+            Some(transforms) => self.gather.batch_of_changed(&self.data.train, indices, transforms),
             None => self.gather.batch(&self.data.train, indices),
         }
     }
 
-    fn loss(&self, batch: &Batch, rng: &mut Stream) -> Result<Tensor> {
+    fn loss(&self, batch: &Batch, rng: &mut SeededRng) -> Result<Tensor> {
         let TrainConfig { truncation, loss_at, label_smoothing, .. } = &self.config;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
@@ -134,13 +134,13 @@ impl Task for Classification {
     }
 
     fn score(&self, batch: &Batch) -> Result<Score> {
-        let mut tally = Tally::default();
+        let mut accumulator = Accumulator::default();
         let labels = batch.labels.to_vec1::<u32>()?;
-        tally.add(
+        accumulator.add(
             &self.model.detach().forward(&batch.x)?,
             labels.into_iter().map(|label| label as usize),
         )?;
-        let found = tally.evaluation();
+        let found = accumulator.evaluation();
         Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step: None })
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Extensions, Schedule};
 use crate::bptt::{LossAt, Truncation};
-use crate::data::augment::Limits;
+use crate::data::augment::AugmentConfig;
 use crate::data::batches::Batching;
 use crate::data::mnist::{Mnist, Validation, CLASSES, COLUMNS};
 use crate::data::view::View;
@@ -277,8 +277,13 @@ impl TrainConfig {
     }
 
     /// What is done to images before a step reads them.
-    pub fn augmentation(&self) -> Limits {
-        Limits { shift: self.shift, rotate: self.rotate, zoom: self.zoom, mirror: self.mirror }
+    pub fn augmentation(&self) -> AugmentConfig {
+        AugmentConfig {
+            shift: self.shift,
+            rotate: self.rotate,
+            zoom: self.zoom,
+            mirror: self.mirror,
+        }
     }
 
     /// What steers the training of that model.

@@ -31,11 +31,11 @@ const BATCH_SIZE: usize = 500;
 /// [`Error::Candle`](crate::Error::Candle) when Candle fails; [`Error::Shape`](crate::Error::Shape)
 /// when the model is not one for these images.
 pub fn evaluate(model: &SequenceClassifier, gather: &Gather, split: &Split) -> Result<Evaluation> {
-    let mut tally = Tally::default();
+    let mut accumulator = Accumulator::default();
     for_each_batch(model, gather, split, |model, x, labels| {
-        tally.add(&model.forward(x)?, labels.iter().map(|label| usize::from(*label)))
+        accumulator.add(&model.forward(x)?, labels.iter().map(|label| usize::from(*label)))
     })?;
-    Ok(tally.evaluation())
+    Ok(accumulator.evaluation())
 }
 
 /// Calls `measure` with a model that makes no graph, inputs and labels, for all images of `split`.
@@ -99,13 +99,13 @@ pub fn confusion(model: &SequenceClassifier, gather: &Gather, split: &Split) -> 
 
 /// Sums over batches.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct Accumulator {
     correct: usize,
     loss: f64,
     examples: usize,
 }
 
-impl Tally {
+impl Accumulator {
     /// Adds a batch: `logits` are `(B, C)`.
     pub(crate) fn add(
         &mut self,
@@ -152,9 +152,9 @@ mod tests {
     fn accuracy_and_loss_are_those_computed_by_hand() {
         let logits =
             Tensor::new(&[[2f64, 0., 0.], [0., 1., 0.], [5., 5., 5.]], &Device::Cpu).unwrap();
-        let mut tally = Tally::default();
-        tally.add(&logits, [0usize, 2, 1].into_iter()).unwrap();
-        let found = tally.evaluation();
+        let mut accumulator = Accumulator::default();
+        accumulator.add(&logits, [0usize, 2, 1].into_iter()).unwrap();
+        let found = accumulator.evaluation();
         assert_eq!((found.accuracy, found.examples), (1. / 3., 3));
         let e = std::f64::consts::E;
         let expected = ((1. + 2. / (e * e)).ln() + (e + 2.).ln() + 3f64.ln()) / 3.;
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn logits_that_are_not_finite_make_the_loss_so() {
         for bad in [f64::NAN, f64::INFINITY] {
-            let mut tally = Tally::default();
+            let mut accumulator = Accumulator::default();
             let logits = Tensor::new(&[[0., bad]], &Device::Cpu).unwrap();
-            tally.add(&logits, [0usize].into_iter()).unwrap();
-            assert!(!tally.evaluation().loss.is_finite());
+            accumulator.add(&logits, [0usize].into_iter()).unwrap();
+            assert!(!accumulator.evaluation().loss.is_finite());
         }
     }
 }

@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::checkpoint::weights::is_finite;
-use crate::optim::clip::{clip, Found};
+use crate::optim::clip::{clip, ClipOutcome};
 use crate::optim::{Adam, Clip};
 use crate::{Error, Result};
 
@@ -55,12 +55,14 @@ impl StepAt {
         // Of the squares of smaller numbers none overflows.
         const LARGE: f64 = 1e18;
         match clip(vars.iter(), grads, how)? {
-            Found::Norm(norm) if norm <= LARGE => Ok(()),
-            Found::Norm(_) => match adam.not_finite(grads, |_| true)? {
+            ClipOutcome::Norm(norm) if norm <= LARGE => Ok(()),
+            ClipOutcome::Norm(_) => match adam.not_finite(grads, |_| true)? {
                 Some(what) => Err(self.not_finite(&what)),
                 None => Ok(()),
             },
-            Found::NotFinite(name) => Err(self.not_finite(&format!("the gradient of {name}"))),
+            ClipOutcome::NotFinite(name) => {
+                Err(self.not_finite(&format!("the gradient of {name}")))
+            }
         }
     }
 

@@ -22,12 +22,12 @@ use crate::{Error, Result};
 /// use candle_rnn::nn::init::VarSink;
 /// use candle_rnn::nn::{Init, Rnn, RnnConfig};
 /// use candle_rnn::optim::AdamConfig;
-/// use candle_rnn::rng::{Purpose, Stream};
+/// use candle_rnn::rng::{Purpose, SeededRng};
 /// use candle_rnn::train::StreamTrainer;
 /// # fn main() -> candle_rnn::Result<()> {
 /// let vars = VarMap::new();
 /// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink, "rnn")?;
 /// let mut trainer = StreamTrainer::new(rnn, sink.named()?, AdamConfig::default())?;
 ///

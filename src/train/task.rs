@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 
 use super::Score;
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::Result;
 
 /// A model with its data: what a [`Trainer`](super::Trainer) trains, and all that it has to know of them.
@@ -26,7 +26,7 @@ pub trait Task: Sync {
 
     /// Draws what an epoch does to its examples, such as moving each a little; the same position of `rng`
     /// must give the same.
-    fn begin_epoch(&mut self, _rng: &mut Stream) {}
+    fn begin_epoch(&mut self, _rng: &mut SeededRng) {}
 
     /// The examples with these numbers below N, which stand at `place` and behind it in the epoch's
     /// order. It is called ahead of time and by any thread, and must always give the same.
@@ -39,7 +39,7 @@ pub trait Task: Sync {
     ///
     /// # Errors
     /// Whatever keeps it from being computed.
-    fn loss(&self, batch: &Self::Batch, rng: &mut Stream) -> Result<Tensor>;
+    fn loss(&self, batch: &Self::Batch, rng: &mut SeededRng) -> Result<Tensor>;
 
     /// How well the model does on a batch.
     ///

@@ -14,7 +14,7 @@ use super::{Best, Classification, EpochMetrics, Position, Task, TrainerConfig, P
 use crate::data::batches::Batching;
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::device::is_for_cpu_kernels;
-use crate::rng::{Purpose, Stream};
+use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
 /// What a trainer did.
@@ -66,9 +66,9 @@ pub struct Trainer<T: Task = Classification> {
     pub(super) config: TrainerConfig,
     pub(super) adam: Adam,
     pub(super) average: Option<Average>,
-    pub(super) shuffle: Stream,
-    pub(super) dropout: Stream,
-    pub(super) augment: Stream,
+    pub(super) shuffle: SeededRng,
+    pub(super) dropout: SeededRng,
+    pub(super) augment: SeededRng,
     pub(super) position: Position,
     /// With patience, the best epoch so far.
     pub(super) best: Option<Best>,
@@ -104,9 +104,9 @@ impl<T: Task> Trainer<T> {
         Ok(Self {
             adam: Adam::new(task.vars().clone(), adam)?,
             average: config.ema.map(|decay| Average::new(decay, task.vars())).transpose()?,
-            shuffle: Stream::new(config.seed, Purpose::Shuffle),
-            dropout: Stream::new(config.seed, Purpose::Dropout),
-            augment: Stream::new(config.seed, Purpose::Augment),
+            shuffle: SeededRng::new(config.seed, Purpose::Shuffle),
+            dropout: SeededRng::new(config.seed, Purpose::Dropout),
+            augment: SeededRng::new(config.seed, Purpose::Augment),
             position: Position::default(),
             best: None,
             order: Vec::new(),
@@ -193,7 +193,7 @@ impl<T: Task> Trainer<T> {
         &self,
         parts: &[Part<T>],
         examples: usize,
-        dropout: &mut Stream,
+        dropout: &mut SeededRng,
     ) -> Result<(GradStore, f64)> {
         let mut sum: Option<GradStore> = None;
         let mut mean = 0.;

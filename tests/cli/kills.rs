@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use candle_rnn::checkpoint::weights;
-use candle_rnn::rng::{Purpose, Stream};
+use candle_rnn::rng::{Purpose, SeededRng};
 
 use crate::{Outcome, Place};
 
@@ -50,7 +50,7 @@ fn kill_at_random_moments(kills: usize) {
     let begun = Instant::now();
     place.train("whole", RUN);
     let duration = begun.elapsed();
-    let mut moments = Stream::new(42, Purpose::Shuffle);
+    let mut moments = SeededRng::new(42, Purpose::Shuffle);
     let mut killed = 0;
     while killed < kills {
         for _ in 0..4 {

@@ -305,7 +305,7 @@ fn pictures_without_one_digit_are_doubted() {
             imageops::resize(&side_by_side(count), 280 * count, 280, FilterType::CatmullRom);
         assert_eq!(told(large).doubt, Some(Doubt::Several), "{count}");
     }
-    let mut rng = crate::rng::Stream::new(1, crate::rng::Purpose::Augment);
+    let mut rng = crate::rng::SeededRng::new(1, crate::rng::Purpose::Augment);
     let noise = GrayImage::from_fn(200, 200, |_, _| Luma([rng.bits() as u8]));
     assert!(told(noise).doubt.is_some());
     let cells = GrayImage::from_fn(400, 400, |x, y| Luma([((x / 50 + y / 50) % 2 * 255) as u8]));
@@ -323,7 +323,7 @@ fn pictures_of_any_size_and_shape_are_read_or_refused() {
     for (width, height) in
         [(1, 1), (1, 2), (2, 1), (1, 300), (300, 1), (2, 2), (3, 5), (28, 28), (5000, 3)]
     {
-        let mut rng = crate::rng::Stream::new(2, crate::rng::Purpose::Augment);
+        let mut rng = crate::rng::SeededRng::new(2, crate::rng::Purpose::Augment);
         let noise = GrayImage::from_fn(width, height, |_, _| Luma([rng.bits() as u8]));
         let one =
             GrayImage::from_fn(width, height, |x, y| Luma([if x + y == 0 { 255 } else { 0 }]));

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::super::dropout;
 use super::{Sequences, Stack};
 use crate::bptt::Truncation;
-use crate::recurrence::plan::Word;
+use crate::recurrence::plan::RecurrentDType;
 use crate::recurrence::{
     device, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, Unroll,
     Weights,
@@ -56,7 +56,7 @@ impl Stack {
     ) -> Result<(Option<Tensor>, State)> {
         self.check_truncation(sequences.truncation)?;
         let has_kernels = device::has_kernels(self.config.cell, &self.layers[index].directions[0])?;
-        if sequences.word != Word::F32 && !has_kernels {
+        if sequences.word != RecurrentDType::F32 && !has_kernels {
             return Err(Error::Config(
                 "bf16 weights are for GPUs, and cells with kernels there".into(),
             ));

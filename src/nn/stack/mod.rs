@@ -15,9 +15,9 @@ use candle_nn::VarBuilder;
 
 use super::cell::RecurrentCell;
 use super::init::{init_stack, Init, VarSink};
-use crate::recurrence::plan::Word;
+use crate::recurrence::plan::RecurrentDType;
 use crate::recurrence::{device, rnn_sequence, Outputs, State, Unroll, Weights};
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 use crate::{Error, Result};
 pub use config::StackConfig;
 pub(crate) use config::{named_weights, weight_name};
@@ -34,12 +34,12 @@ pub use sequences::{Output, Sequences};
 /// ```
 /// # use candle_core::{DType, Device, Tensor};
 /// # use candle_nn::VarMap;
-/// # use candle_rnn::rng::{Purpose, Stream};
+/// # use candle_rnn::rng::{Purpose, SeededRng};
 /// use candle_rnn::nn::{init::VarSink, Gru, GruConfig, Init, Sequences};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let vars = VarMap::new();
 /// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
-/// let rng = &mut Stream::new(1, Purpose::Init);
+/// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let config = GruConfig { num_layers: 2, bidirectional: true, ..GruConfig::new(3, 8) };
 /// let gru = Gru::init(config, Init::Orthogonal, rng, &sink, "gru")?;
 /// let x = Tensor::ones((4, 10, 3), DType::F32, &Device::Cpu)?;
@@ -143,7 +143,7 @@ impl Stack {
     pub fn init(
         config: StackConfig,
         init: Init,
-        rng: &mut Stream,
+        rng: &mut SeededRng,
         vars: &VarSink,
         prefix: &str,
     ) -> Result<Self> {
@@ -225,7 +225,7 @@ impl Stack {
             && sequences.initial.is_none()
             && !sequences.time_major
             && !self.config.cell.has_c()
-            && sequences.word == Word::F32
+            && sequences.word == RecurrentDType::F32
             && (sequences.dropout.is_none() || self.config.recurrent_dropout == 0. && top == 0);
         if is_plain && self.config.directions() == 1 && device::is_for_cpu_kernels(x.device()) {
             // Without a node of the graph for the shape.

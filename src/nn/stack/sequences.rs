@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use crate::bptt::Truncation;
-use crate::recurrence::plan::Word;
+use crate::recurrence::plan::RecurrentDType;
 use crate::recurrence::State;
-use crate::rng::Stream;
+use crate::rng::SeededRng;
 
 /// A batch of sequences, and how a stack is to read it.
 ///
@@ -29,8 +29,8 @@ pub struct Sequences<'a> {
     pub(crate) time_major: bool,
     pub(crate) truncation: Truncation,
     pub(crate) recompute: bool,
-    pub(crate) dropout: Option<&'a mut Stream>,
-    pub(crate) word: Word,
+    pub(crate) dropout: Option<&'a mut SeededRng>,
+    pub(crate) word: RecurrentDType,
 }
 
 impl<'a> Sequences<'a> {
@@ -44,7 +44,7 @@ impl<'a> Sequences<'a> {
             truncation: Truncation::FULL,
             recompute: false,
             dropout: None,
-            word: Word::F32,
+            word: RecurrentDType::F32,
         }
     }
 
@@ -80,15 +80,15 @@ impl<'a> Sequences<'a> {
         Self { recompute: true, ..self }
     }
 
-    /// Products with recurrent weights read them rounded to `word`: with [`Word::Bf16`] larger layers
+    /// Products with recurrent weights read them rounded to `word`: with [`RecurrentDType::Bf16`] larger layers
     /// stay in a GPU's shared memory. The weights themselves, sums, states and gradients stay `f32`. For
     /// devices with kernels only.
-    pub fn recurrent_words(self, word: Word) -> Self {
+    pub fn recurrent_dtype(self, word: RecurrentDType) -> Self {
         Self { word, ..self }
     }
 
     /// For training: dropout draws from `rng`. Without it nothing is left out.
-    pub fn dropout(self, rng: &'a mut Stream) -> Self {
+    pub fn dropout(self, rng: &'a mut SeededRng) -> Self {
         Self { dropout: Some(rng), ..self }
     }
 }

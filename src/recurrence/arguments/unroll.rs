@@ -31,15 +31,15 @@ pub enum Outputs {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unroll {
-    read: Outputs,
+    outputs: Outputs,
     truncation: Truncation,
     recompute: bool,
 }
 
 impl Unroll {
     /// Full backpropagation through time, with all states kept.
-    pub fn new(read: Outputs) -> Self {
-        Self { read, truncation: Truncation::FULL, recompute: false }
+    pub fn new(outputs: Outputs) -> Self {
+        Self { outputs, truncation: Truncation::FULL, recompute: false }
     }
 
     /// The same with gradients cut as `truncation` says. In a pass that runs backwards in time, so
@@ -55,7 +55,7 @@ impl Unroll {
     /// # Errors
     /// [`Error::Config`] when all states are read: then they are there anyway.
     pub fn recomputing(self) -> Result<Self> {
-        match self.read {
+        match self.outputs {
             Outputs::Last => Ok(Self { recompute: true, ..self }),
             Outputs::All => Err(Error::Config(
                 "states that are all read need not be computed again: recompute with the last \
@@ -66,8 +66,8 @@ impl Unroll {
     }
 
     /// Which states are read.
-    pub fn read(&self) -> Outputs {
-        self.read
+    pub fn outputs(&self) -> Outputs {
+        self.outputs
     }
 
     /// How far gradients flow back.
@@ -82,7 +82,7 @@ impl Unroll {
 }
 
 impl From<Outputs> for Unroll {
-    fn from(read: Outputs) -> Self {
-        Self::new(read)
+    fn from(outputs: Outputs) -> Self {
+        Self::new(outputs)
     }
 }

@@ -35,7 +35,7 @@ use crate::{Error, Result};
 pub(crate) use errors::reason_of;
 use node::{LayerNode, ResultNode, Slot, WeightsNode};
 use pass::{Direction, Pass};
-use plan::{kernel_family, Sweep, Word};
+use plan::{kernel_family, RecurrentDType, Sweep};
 pub(crate) use queue::{Arg, Call as KernelCall, Queue};
 
 /// Whether the CPU's kernels are to be used for tensors there.
@@ -59,7 +59,7 @@ pub(crate) fn has_kernels(cell: Cell, weights: &Weights) -> Result<bool> {
 /// the CPU, with weights of one direction or of two.
 ///
 /// The arguments are those of [`run_layer`](super::run_layer); recurrent weights are rounded to `word`
-/// for the products, states are `f32`, and sums are as [`Word`] says. Keeps for the backward pass, in
+/// for the products, states are `f32`, and sums are as [`RecurrentDType`] says. Keeps for the backward pass, in
 /// bytes, once the weights, and `4·D·B·T` times: H for what the recurrent weights are multiplied with; H for the outputs, unless
 /// they are all read, of tanh, relu and GRU; H for an LSTM's c; and 4·H for the gates of LSTM and GRU. Once more `4·B·T·I`
 /// where `x` had to be copied: with lengths, or time-major.
@@ -80,7 +80,7 @@ pub fn run_layer(
     cell: Cell,
     directions: &[&Weights],
     call: &Call,
-    word: Word,
+    word: RecurrentDType,
 ) -> Result<(Option<Tensor>, State)> {
     let family = kernel_family(cell, directions.iter().any(|weights| weights.w_hr.is_some()))?;
     let dims = check(x, cell, directions, call)?;
@@ -128,7 +128,7 @@ pub fn run_layer(
         backward,
         segment,
         time_major: call.time_major,
-        read: call.unroll.read(),
+        read: call.unroll.outputs(),
         keeps: tracked,
         lengths: call.lengths.map(|lengths| pass::lengths(lengths, x.device())).transpose()?,
         mask: call.mask.map(|mask| mask.detach().contiguous()).transpose()?,

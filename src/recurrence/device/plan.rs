@@ -30,7 +30,7 @@ pub struct DeviceLimits {
 
 /// How the recurrent weights are kept on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Word {
+pub enum RecurrentDType {
     /// 4 bytes.
     #[default]
     F32,
@@ -39,7 +39,7 @@ pub enum Word {
     Bf16,
 }
 
-impl Word {
+impl RecurrentDType {
     /// Bytes of a number.
     pub fn bytes(self) -> usize {
         match self {
@@ -127,7 +127,7 @@ pub fn kernel_family(cell: Cell, has_projection: bool) -> Result<&'static str> {
 pub fn plan(
     cell: Cell,
     dims: &SequenceDims,
-    word: Word,
+    word: RecurrentDType,
     sweep: Sweep,
     limits: &DeviceLimits,
 ) -> Result<LaunchPlan> {
@@ -161,7 +161,7 @@ pub fn plan(
 pub fn shared_bytes(
     cell: Cell,
     hidden_size: usize,
-    word: Word,
+    word: RecurrentDType,
     sweep: Sweep,
     rows: usize,
     limits: &DeviceLimits,
@@ -178,7 +178,12 @@ pub fn shared_bytes(
 }
 
 /// The largest H of the persistent variant, forward and backward, with tiles of `rows` rows.
-pub fn largest_hidden_size(cell: Cell, word: Word, rows: usize, limits: &DeviceLimits) -> usize {
+pub fn largest_hidden_size(
+    cell: Cell,
+    word: RecurrentDType,
+    rows: usize,
+    limits: &DeviceLimits,
+) -> usize {
     let fits = |hidden_size: &usize| {
         [Sweep::Forward, Sweep::Backward].into_iter().all(|sweep| {
             shared_bytes(cell, *hidden_size, word, sweep, rows, limits) <= limits.shared_bytes
@@ -213,19 +218,24 @@ mod tests {
         }
     }
 
-    fn planned(cell: Cell, dims: SequenceDims, word: Word, limits: &DeviceLimits) -> LaunchPlan {
+    fn planned(
+        cell: Cell,
+        dims: SequenceDims,
+        word: RecurrentDType,
+        limits: &DeviceLimits,
+    ) -> LaunchPlan {
         plan(cell, &dims, word, Sweep::Forward, limits).unwrap()
     }
 
     #[test]
     fn the_largest_persistent_sizes_are_those_of_the_kernels_readme() {
         let table = [
-            (Cell::Tanh, Word::F32, [126, 156, 202, 240], [124, 154, 200, 236]),
-            (Cell::Relu, Word::Bf16, [178, 222, 285, 337], [172, 216, 280, 332]),
-            (Cell::Gru, Word::F32, [72, 90, 116, 137], [69, 86, 113, 134]),
-            (Cell::Gru, Word::Bf16, [101, 127, 164, 194], [95, 120, 157, 187]),
-            (Cell::Lstm, Word::F32, [62, 78, 100, 119], [59, 75, 97, 116]),
-            (Cell::Lstm, Word::Bf16, [88, 110, 142, 168], [81, 103, 135, 161]),
+            (Cell::Tanh, RecurrentDType::F32, [126, 156, 202, 240], [124, 154, 200, 236]),
+            (Cell::Relu, RecurrentDType::Bf16, [178, 222, 285, 337], [172, 216, 280, 332]),
+            (Cell::Gru, RecurrentDType::F32, [72, 90, 116, 137], [69, 86, 113, 134]),
+            (Cell::Gru, RecurrentDType::Bf16, [101, 127, 164, 194], [95, 120, 157, 187]),
+            (Cell::Lstm, RecurrentDType::F32, [62, 78, 100, 119], [59, 75, 97, 116]),
+            (Cell::Lstm, RecurrentDType::Bf16, [88, 110, 142, 168], [81, 103, 135, 161]),
         ];
         for (cell, word, one_row, four_rows) in table {
             for (index, kilobytes) in [64, 99, 163, 227].into_iter().enumerate() {
@@ -241,11 +251,11 @@ mod tests {
     fn streamed_weights_leave_shared_memory_to_the_vectors() {
         let apple = DeviceLimits { shared_bytes: 32 << 10, streams_weights: true, ..ADA };
         for (cell, largest) in [(Cell::Tanh, 4096), (Cell::Gru, 1169), (Cell::Lstm, 910)] {
-            for word in [Word::F32, Word::Bf16] {
+            for word in [RecurrentDType::F32, RecurrentDType::Bf16] {
                 assert_eq!(largest_hidden_size(cell, word, 1, &apple), largest, "{cell:?}");
             }
         }
-        let plan = planned(Cell::Lstm, dims(150, 150), Word::F32, &apple);
+        let plan = planned(Cell::Lstm, dims(150, 150), RecurrentDType::F32, &apple);
         let launch = Launch { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 2 * 4 * 150 };
         assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
     }
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn the_reference_job_is_one_launch_a_sweep_on_a_consumer_card() {
         for sweep in [Sweep::Forward, Sweep::Backward] {
-            let plan = plan(Cell::Tanh, &dims(150, 150), Word::F32, sweep, &ADA).unwrap();
+            let plan = plan(Cell::Tanh, &dims(150, 150), RecurrentDType::F32, sweep, &ADA).unwrap();
             let launch = Launch { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 4 * 150 * 152 };
             assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
         }
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn every_row_is_in_a_tile_and_no_tile_is_beyond_shared_memory() {
         for cell in [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm] {
-            for word in [Word::F32, Word::Bf16] {
+            for word in [RecurrentDType::F32, RecurrentDType::Bf16] {
                 for limits in [H100, ADA, DeviceLimits { shared_bytes: 48 << 10, ..ADA }] {
                     for batch_size in [1, 2, 31, 132, 133, 1000, 100_000] {
                         for hidden_size in [1, 2, 31, 32, 33, 75, 119, 120, 150, 513, 1024] {
@@ -301,15 +311,18 @@ mod tests {
     #[test]
     fn what_no_kernel_serves_is_refused_in_words() {
         for cell in [Cell::GruResetBefore, Cell::MinimalGru] {
-            let error = plan(cell, &dims(1, 8), Word::F32, Sweep::Forward, &H100).unwrap_err();
+            let error =
+                plan(cell, &dims(1, 8), RecurrentDType::F32, Sweep::Forward, &H100).unwrap_err();
             assert!(error.to_string().contains(cell.name()), "{error}");
         }
         let projected = SequenceDims { output_size: 4, ..dims(1, 8) };
-        let error = plan(Cell::Lstm, &projected, Word::F32, Sweep::Forward, &H100).unwrap_err();
+        let error =
+            plan(Cell::Lstm, &projected, RecurrentDType::F32, Sweep::Forward, &H100).unwrap_err();
         assert!(error.to_string().contains("projection"), "{error}");
         let limits = DeviceLimits { max_grid: 10, ..H100 };
         let wide = dims(100_000, 1024);
-        let error = plan(Cell::Tanh, &wide, Word::F32, Sweep::Forward, &limits).unwrap_err();
+        let error =
+            plan(Cell::Tanh, &wide, RecurrentDType::F32, Sweep::Forward, &limits).unwrap_err();
         assert!(error.to_string().contains("make the batch smaller"), "{error}");
     }
 }

@@ -67,7 +67,7 @@ impl Layer {
         };
         let initial = initial.map(slice::<E>).transpose()?;
         let input = self.input(slice::<E>(x)?, &weights, initial, mask);
-        let wants_outputs = self.setting.unroll.read() == Outputs::All;
+        let wants_outputs = self.setting.unroll.outputs() == Outputs::All;
         let kernels::Output { outputs, last, saved } =
             kernels::forward(&kernels, input, wants_outputs, self.save);
         // An op runs forward once; a second time would give the same.
@@ -109,14 +109,15 @@ impl Layer {
         output: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let (outputs, grad_outputs, grad_last) = match (self.has_edge, self.setting.unroll.read()) {
-            (true, _) => {
-                let ReachedResults { outputs, final_states } = self.shared.grads.take(grad)?;
-                (self.shared.outputs.get(), outputs, final_states)
-            }
-            (false, Outputs::All) => (Some(output), Some(grad.contiguous()?), None),
-            (false, Outputs::Last) => (None, None, Some(grad.contiguous()?)),
-        };
+        let (outputs, grad_outputs, grad_last) =
+            match (self.has_edge, self.setting.unroll.outputs()) {
+                (true, _) => {
+                    let ReachedResults { outputs, final_states } = self.shared.grads.take(grad)?;
+                    (self.shared.outputs.get(), outputs, final_states)
+                }
+                (false, Outputs::All) => (Some(output), Some(grad.contiguous()?), None),
+                (false, Outputs::Last) => (None, None, Some(grad.contiguous()?)),
+            };
         let (x_guard, initial_guard, mask_guard);
         let (output_guard, grad_guard, last_guard);
         let initial_slice = match initial {

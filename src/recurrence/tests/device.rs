@@ -4,7 +4,7 @@
 use candle_core::backprop::GradStore;
 
 use super::super::device::run_layer;
-use super::super::plan::Word;
+use super::super::plan::RecurrentDType;
 use super::super::Outputs;
 use super::layers::{directions, expected, found, state_gradients, Found, Layer, Way};
 use super::*;
@@ -32,7 +32,7 @@ impl Case {
     }
 
     /// What the layer gives there.
-    pub(super) fn found_on(&self, device: &Device, word: Word) -> Found {
+    pub(super) fn found_on(&self, device: &Device, word: RecurrentDType) -> Found {
         let (way, directions) = (self.way, self.sequences());
         let grads = state_gradients(&directions, self.seed);
         let layer = Layer::on(device, &directions, way, DType::F32);
@@ -146,7 +146,7 @@ pub(super) const SKIPPED: [&[usize]; 2] = [&[], &[2, 5]];
 
 /// Some parameters after three steps of Adam, the last from a saved state; in the first some have no gradient.
 pub(super) fn after_adam(device: &Device, skipped: &[usize]) -> Vec<f64> {
-    let mut rng = Stream::new(5, Purpose::Init);
+    let mut rng = SeededRng::new(5, Purpose::Init);
     let mut var = |(index, size): (usize, &usize)| {
         let numbers: Vec<f32> = (0..*size).map(|_| rng.symmetric(1.) as f32).collect();
         let tensor = Tensor::from_vec(numbers, *size, device).unwrap();
@@ -188,11 +188,21 @@ mod on_a_gpu {
     fn layers_on_a_gpu_give_the_values_and_gradients_of_the_reference() {
         for case in cases() {
             let what = format!("{case:?}");
-            assert_found(&what, &case.found_on(&gpu(), Word::F32), &case.expected(), 2e-5);
+            assert_found(
+                &what,
+                &case.found_on(&gpu(), RecurrentDType::F32),
+                &case.expected(),
+                2e-5,
+            );
         }
         // Too large for any shared memory: stepwise.
         let case = Case { way: Way::plain(Cell::Lstm), size: (5, 6, 3, 700), seed: 1 };
-        assert_found("stepwise", &case.found_on(&gpu(), Word::F32), &case.expected(), 2e-5);
+        assert_found(
+            "stepwise",
+            &case.found_on(&gpu(), RecurrentDType::F32),
+            &case.expected(),
+            2e-5,
+        );
     }
 
     #[test]
@@ -200,7 +210,7 @@ mod on_a_gpu {
     fn bf16_weights_on_a_gpu_give_the_reference_within_their_rounding() {
         for case in rounding_cases() {
             let what = format!("{case:?}");
-            let found = case.found_on(&gpu(), Word::Bf16);
+            let found = case.found_on(&gpu(), RecurrentDType::Bf16);
             assert_found(&what, &found, &case.expected(), BF16_TOLERANCE);
         }
     }

@@ -1,7 +1,7 @@
 //! What [`device`](super::device) tests, with the kernels of `kernels/gpu/` executed on the CPU: `just emulate`.
 
 use super::super::device::run_layer;
-use super::super::plan::{kernel_family, DeviceLimits, Word};
+use super::super::plan::{kernel_family, DeviceLimits, RecurrentDType};
 use super::super::{Call, Outputs, State};
 use super::device::{
     after_adam, assert_follows_the_cpu, cases, reference_job, rounding_cases, Case, BF16_TOLERANCE,
@@ -34,7 +34,7 @@ fn cards() -> Vec<(Language, DeviceLimits, &'static str)> {
     [of(Language::Cuda, CARD), of(Language::Metal, APPLE)].concat()
 }
 
-fn check(case: Case, word: Word, tolerance: f64) {
+fn check(case: Case, word: RecurrentDType, tolerance: f64) {
     let expected = case.expected();
     for (language, limits, variant) in cards() {
         let (found, launches) = on_device(language, limits, || case.found_on(&Device::Cpu, word));
@@ -48,7 +48,7 @@ fn check(case: Case, word: Word, tolerance: f64) {
 #[test]
 #[ignore = "needs the emulator: just emulate"]
 fn emulated_layers_give_the_values_and_gradients_of_the_reference() {
-    cases().into_iter().for_each(|case| check(case, Word::F32, 1e-5));
+    cases().into_iter().for_each(|case| check(case, RecurrentDType::F32, 1e-5));
 }
 
 /// The same numbers as a column of a wider tensor: they do not follow each other.
@@ -82,7 +82,7 @@ fn emulated_weights_need_not_be_contiguous() {
                 weights.b_hh = weights.b_hh.as_ref().map(strided);
                 assert!(!weights.b_ih.is_contiguous());
                 let (x, call) = (layer.x.as_tensor(), Call::new(Outputs::All));
-                run_layer(x, cell, &[&weights], &call, Word::F32).unwrap().0.unwrap()
+                run_layer(x, cell, &[&weights], &call, RecurrentDType::F32).unwrap().0.unwrap()
             });
             assert_close("outputs", &values(&outputs), &expected.outputs, 1e-5);
         }
@@ -94,7 +94,7 @@ fn emulated_weights_need_not_be_contiguous() {
 fn an_emulated_segment_longer_than_any_sequence_cuts_nothing() {
     let truncation = Truncation::segments(usize::MAX).unwrap();
     let way = Way { truncation, ..Way::plain(Cell::Gru) };
-    check(Case { way, size: (5, 4, 3, 7), seed: 2 }, Word::F32, 1e-5);
+    check(Case { way, size: (5, 4, 3, 7), seed: 2 }, RecurrentDType::F32, 1e-5);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_emulated_sweep_at_once_may_be_followed_by_one_in_steps() {
         // Backward needs more than forward.
         let limits =
             DeviceLimits { shared_bytes: if cell == Cell::Gru { 800 } else { 1000 }, ..CARD };
-        let run = || case.found_on(&Device::Cpu, Word::F32);
+        let run = || case.found_on(&Device::Cpu, RecurrentDType::F32);
         let (found, launches) = on_device(Language::Cuda, limits, run);
         let of = |part: &str| launches.iter().filter(|name| name.contains(part)).count();
         assert_eq!((of("_step_forward"), of("_step_backward")), (0, 4), "{launches:?}");
@@ -116,7 +116,7 @@ fn an_emulated_sweep_at_once_may_be_followed_by_one_in_steps() {
 #[test]
 #[ignore = "needs the emulator: just emulate"]
 fn emulated_bf16_weights_give_the_reference_within_their_rounding() {
-    rounding_cases().for_each(|case| check(case, Word::Bf16, BF16_TOLERANCE));
+    rounding_cases().for_each(|case| check(case, RecurrentDType::Bf16, BF16_TOLERANCE));
 }
 
 #[test]
@@ -161,7 +161,8 @@ fn an_emulated_backward_reads_the_weights_of_its_forward() {
                 let weights = Weights { b_hh, ..Weights::new(w_ih, w_hh, b_ih) };
                 let x = var(&[3, 4, 2], 4);
                 let call = Call::new(Outputs::All);
-                let (outputs, state) = run_layer(&x, cell, &[&weights], &call, Word::F32).unwrap();
+                let (outputs, state) =
+                    run_layer(&x, cell, &[&weights], &call, RecurrentDType::F32).unwrap();
                 if change {
                     for var in &vars {
                         var.set(&(var.as_detached_tensor() * 3.).unwrap()).unwrap();
@@ -195,7 +196,7 @@ fn emulated_inference_launches_one_kernel_and_keeps_nothing() {
         });
         let state = State::from_parts(h_0, Some(c_0));
         let call = Call { initial: Some(&state), ..Call::new(Outputs::All) };
-        run_layer(&x, Cell::Lstm, &[&weights], &call, Word::F32).unwrap()
+        run_layer(&x, Cell::Lstm, &[&weights], &call, RecurrentDType::F32).unwrap()
     });
     assert_close("outputs", &values(&outputs.unwrap()), &expected.outputs, 1e-5);
     assert_close("h_n", &values(&h), &expected.h_n, 1e-5);
@@ -229,7 +230,7 @@ fn what_no_emulated_kernel_serves_is_refused_in_words() {
             let mut call = layer.call(way);
             change(&mut call);
             let x = layer.x.as_tensor();
-            run_layer(x, way.cell, &weights, &call, Word::F32).unwrap_err().to_string()
+            run_layer(x, way.cell, &weights, &call, RecurrentDType::F32).unwrap_err().to_string()
         })
         .0
     };
@@ -256,7 +257,8 @@ fn what_no_emulated_kernel_serves_is_refused_in_words() {
         let layer = Layer::on(&Device::Cpu, &directions, plain, DType::F32);
         let weights = layer.weights();
         let x = layer.x.as_tensor();
-        run_layer(x, Cell::Tanh, &[&weights[0]], &layer.call(plain), Word::F32).unwrap_err()
+        run_layer(x, Cell::Tanh, &[&weights[0]], &layer.call(plain), RecurrentDType::F32)
+            .unwrap_err()
     });
     assert!(matches!(error, Error::Config(_)), "{error:?}");
     assert!(error.to_string().contains("make the batch smaller") && launches.is_empty());

@@ -57,7 +57,7 @@ pub(super) fn directions(
     (b, t, i, h): (usize, usize, usize, usize),
     seed: u64,
 ) -> Vec<Sequence> {
-    let mut rng = Stream::new(seed ^ 77, Purpose::Init);
+    let mut rng = SeededRng::new(seed ^ 77, Purpose::Init);
     let lengths: Vec<usize> = match way.ragged {
         // The longest, none at all, and what lies between.
         true => (0..b)
@@ -208,7 +208,7 @@ pub(super) struct Found {
 pub(super) fn state_gradients(directions: &[Sequence], seed: u64) -> [Vec<f64>; 3] {
     let SequenceDims { batch_size: b, seq_len: t, hidden_size: h, output_size: p, .. } =
         directions[0].dims;
-    let mut rng = Stream::new(seed + 5, Purpose::Init);
+    let mut rng = SeededRng::new(seed + 5, Purpose::Init);
     let d = directions.len();
     let c = if directions[0].cell.has_c() { d * b * h } else { 0 };
     [b * t * d * p, d * b * p, c].map(|count| {

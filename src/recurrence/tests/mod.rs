@@ -19,11 +19,11 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::reference::{Sequence, SequenceGradients, StateGradients};
 use super::{rnn_sequence, Cell, PackedWeights, SequenceDims, Unroll, Weights};
-use crate::rng::{Purpose, Stream};
+use crate::rng::{Purpose, SeededRng};
 use candle_rnn_kernels::Isa;
 
 fn sequence((b, t, i, h): (usize, usize, usize, usize), cell: Cell, seed: u64) -> Sequence {
-    let mut rng = Stream::new(seed, Purpose::Init);
+    let mut rng = SeededRng::new(seed, Purpose::Init);
     let mut draw = |count: usize, limit: f64| -> Vec<f64> {
         (0..count).map(|_| rng.symmetric(limit)).collect()
     };

@@ -43,7 +43,7 @@ fn the_number_of_threads_changes_no_bit_of_truncated_recomputed_or_wide_ones() {
     ];
     for (size, unroll, dtype) in ways {
         let sequence = sequence(size, Cell::Tanh, 6);
-        let outputs = if unroll.read() == Outputs::All { size.1 } else { 1 };
+        let outputs = if unroll.outputs() == Outputs::All { size.1 } else { 1 };
         let grad: Vec<f64> =
             (0..size.0 * outputs * size.3).map(|index| (index % 17) as f64 - 8.).collect();
         let with = |threads: usize| {
@@ -292,7 +292,7 @@ fn nan_in_the_inputs_or_weights_reaches_the_output() {
 #[test]
 fn a_dense_layer_gives_the_values_and_gradients_of_candles() {
     for (rows, inputs, classes) in [(1, 1, 1), (7, 150, 10), (33, 16, 17), (300, 150, 10)] {
-        let mut rng = Stream::new(31, Purpose::Init);
+        let mut rng = SeededRng::new(31, Purpose::Init);
         let mut var = |shape: &[usize]| {
             let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.symmetric(1.)).collect();
             Var::from_tensor(&Tensor::from_slice(&values, shape, &Device::Cpu).unwrap()).unwrap()

@@ -49,7 +49,7 @@ fn check_against_the_reference(
             sequence = rounded(&sequence);
         }
         let (b, t, _, h) = size;
-        let mut rng = Stream::new(seed + 1, Purpose::Init);
+        let mut rng = SeededRng::new(seed + 1, Purpose::Init);
         for read in [Outputs::All, Outputs::Last] {
             for with_h_0 in [true, false] {
                 if !with_h_0 {

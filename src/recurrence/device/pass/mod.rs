@@ -19,7 +19,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use super::super::mailbox::{CallId, ResultGrads};
 use super::super::{Call as LayerCall, Cell, Outputs, SequenceDims, Weights};
 use super::node::Slot;
-use super::plan::{Launch, LaunchPlan, Word};
+use super::plan::{Launch, LaunchPlan, RecurrentDType};
 use super::queue::{Arg, Args, Call, Queue};
 
 /// A layer's pass over a batch of sequences.
@@ -28,7 +28,7 @@ pub(super) struct Pass {
     pub(super) cell: Cell,
     /// What the kernels' names begin with.
     pub(super) family: &'static str,
-    pub(super) word: Word,
+    pub(super) word: RecurrentDType,
     pub(super) dims: SequenceDims,
     /// How its sweeps are launched.
     pub(super) forward: LaunchPlan,
@@ -85,7 +85,7 @@ impl Direction {
     /// before it must not change.
     pub(super) fn new(
         weights: &Weights,
-        word: Word,
+        word: RecurrentDType,
         slot: Slot,
         streams_weights: bool,
         keeps: bool,
@@ -99,8 +99,8 @@ impl Direction {
             }
         };
         let w_hh = match word {
-            Word::F32 => own(&detached.w_hh)?,
-            Word::Bf16 => detached.w_hh.contiguous()?.to_dtype(DType::BF16)?,
+            RecurrentDType::F32 => own(&detached.w_hh)?,
+            RecurrentDType::Bf16 => detached.w_hh.contiguous()?.to_dtype(DType::BF16)?,
         };
         // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
         let w_hh_forward = if streams_weights { w_hh.t()?.contiguous()? } else { w_hh.clone() };
@@ -173,8 +173,8 @@ impl Pass {
 
     fn words(&self) -> DType {
         match self.word {
-            Word::F32 => DType::F32,
-            Word::Bf16 => DType::BF16,
+            RecurrentDType::F32 => DType::F32,
+            RecurrentDType::Bf16 => DType::BF16,
         }
     }
 
