@@ -102,7 +102,7 @@ pub enum Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        match crate::recurrence::device::reason_of(&error) {
+        match crate::recurrence::gpu::reason_of(&error) {
             Some(reason) => Self::Device(reason),
             None => Self::Candle(error),
         }
