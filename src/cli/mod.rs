@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_rnn::data::mnist::{Dataset, Mnist, Source};
+use candle_rnn::Error;
 use clap::{Args, Parser, Subcommand};
 
 /// Train recurrent networks on MNIST digits read row by row, and use them.
@@ -57,7 +58,7 @@ impl DataSource {
     }
 
     /// This source or, where none was named, the one that a run was trained on.
-    fn or(self, config: &candle_rnn::checkpoint::run::DataConfig) -> Self {
+    fn or(self, config: &candle_rnn::run::DataConfig) -> Self {
         Self { data: self.data.or_else(|| config.source.clone()) }
     }
 }
@@ -82,9 +83,25 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let text = format!("{error:#}");
     let line = text.lines().next().unwrap_or_default();
     if !screen::is_closed_pipe(error) {
-        screen::note(&format!("error: {line}"));
+        screen::note(&format!("error: {line}{}", hint(error)));
     }
     ExitCode::FAILURE
+}
+
+/// What the command line can do about an error of the library's, which knows no flags.
+fn hint(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        // A run whose first epoch has not ended has no weights yet.
+        Some(Error::Checkpoint { path, .. })
+            if path.ends_with("model.safetensors")
+                && !path.exists()
+                && path.with_file_name("config.json").exists() =>
+        {
+            ": continue it with train --resume"
+        }
+        Some(Error::Fetch(_)) => "; put the four IDX files into a folder and name it with --data",
+        _ => "",
+    }
 }
 
 /// Ends the program as clap does for wrong usage: exit code 2.

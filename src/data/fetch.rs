@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 
 use super::files::find_files;
 use super::idx;
-use super::mnist::{hex, Dataset, COLUMNS, FILES, PIXELS, ROWS};
-use crate::checkpoint::durable;
+use super::mnist::{Dataset, COLUMNS, FILES, PIXELS, ROWS};
+use crate::files::checksums::hex;
+use crate::files::durable;
 use crate::{Error, Result};
 
 /// What is heard while a data set is fetched.
@@ -71,11 +72,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// `$XDG_CACHE_HOME/candle-rnn/NAME`, where the variable is `~/.cache` if unset.
 ///
 /// # Errors
-/// [`Error::Config`] when the user has no home folder.
+/// [`Error::Fetch`] when the user has no home folder.
 pub fn cache_folder(dataset: Dataset) -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy().map_err(|error| {
-        Error::Config(format!("no cache folder: {error}; name one with --data"))
-    })?;
+    let base = etcetera::choose_base_strategy()
+        .map_err(|error| Error::Fetch(format!("no cache folder: {error}")))?;
     Ok(base.cache_dir().join("candle-rnn").join(dataset.name()))
 }
 
@@ -140,11 +140,7 @@ fn fetch(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Result<Contents> 
             }
         }
     }
-    Err(Error::Fetch(format!(
-        "cannot fetch {}: {}; put the four IDX files into a folder and name it with --data",
-        dataset.name(),
-        failures.join("; ")
-    )))
+    Err(Error::Fetch(format!("cannot fetch {}: {}", dataset.name(), failures.join("; "))))
 }
 
 fn system_folder(dataset: Dataset) -> Option<PathBuf> {

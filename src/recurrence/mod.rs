@@ -37,6 +37,7 @@ mod pack_cache;
 mod packed;
 pub mod reference;
 mod storage;
+mod truncation;
 pub mod unrolled;
 
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub(crate) use op::dense_packed;
 pub use op::{dense, rnn_sequence, rnn_step, run_layer};
 pub(crate) use pack_cache::PackCache;
 pub use packed::PackedWeights;
+pub use truncation::{Truncation, Window};
 
 use candle_core::Device;
 use candle_rnn_kernels::Isa;

@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use super::super::dropout;
 use super::{Sequences, Stack};
-use crate::bptt::Truncation;
 use crate::recurrence::plan::RecurrentDType;
+use crate::recurrence::Truncation;
 use crate::recurrence::{
     device, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State, Unroll,
     Weights,

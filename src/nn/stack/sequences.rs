@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use crate::bptt::Truncation;
 use crate::recurrence::plan::RecurrentDType;
 use crate::recurrence::State;
+use crate::recurrence::Truncation;
 use crate::rng::SeededRng;
 
 /// A batch of sequences, and how a stack is to read it.

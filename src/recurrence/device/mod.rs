@@ -14,7 +14,6 @@
 mod cuda;
 #[cfg(feature = "metal")]
 mod metal;
-mod errors;
 mod node;
 mod pass;
 pub mod plan;
@@ -32,7 +31,6 @@ use super::mailbox::LayerResult;
 use super::op::join;
 use super::{Call, Cell, Outputs, SequenceDims, State, Weights};
 use crate::{Error, Result};
-pub(crate) use errors::reason_of;
 use node::{LayerNode, ResultNode, Slot, WeightsNode};
 use pass::{Direction, Pass};
 use plan::{kernel_family, RecurrentDType, Sweep};

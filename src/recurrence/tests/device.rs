@@ -8,9 +8,9 @@ use super::super::plan::RecurrentDType;
 use super::super::Outputs;
 use super::layers::{directions, expected, found, state_gradients, Found, Layer, Way};
 use super::*;
-use crate::bptt::Truncation;
 use crate::data::mnist::Mnist;
 use crate::optim::{Adam, AdamConfig};
+use crate::recurrence::Truncation;
 use crate::train::{Event, Precision, TrainConfig, Trainer};
 
 pub(super) const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm];

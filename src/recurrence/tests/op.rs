@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::super::{dense, rnn_step, run_layer, unrolled, Call, Outputs};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
