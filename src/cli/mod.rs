@@ -1,12 +1,13 @@
 //! The command line: arguments, device choice, screen. The only code that prints.
 //!
 //! One file per subcommand, [`compare`] for `info` of several runs; [`device`] chooses device and threads,
-//! [`screen`] writes.
+//! [`fetch`] runs the script that fetches data sets, [`screen`] writes.
 
 mod compare;
 mod data;
 mod device;
 mod eval;
+mod fetch;
 mod info;
 mod predict;
 mod screen;
@@ -52,9 +53,13 @@ struct DataSource {
 
 impl DataSource {
     fn load(&self, dataset: Dataset, quiet: bool) -> anyhow::Result<Mnist> {
-        let source = self.data.as_deref().map(Source::from_arg).unwrap_or_default();
         let mut progress = screen::FetchProgress::new(dataset, quiet);
-        Ok(Mnist::load(dataset, &source, &mut |event| progress.show(event))?)
+        let mut show = |event| progress.show(event);
+        let source = match &self.data {
+            Some(data) => Source::from_arg(data),
+            None => Source::Folder(fetch::ensure_cached(dataset, &mut show)?),
+        };
+        Ok(Mnist::load(dataset, &source, &mut show)?)
     }
 
     /// This source or, where none was named, the one that a run was trained on.

@@ -110,7 +110,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the value of `--data`: `sample` or a folder.
+    /// Reads the text form: `sample` or a folder.
     pub fn from_arg(arg: &Path) -> Self {
         if arg.as_os_str() == "sample" {
             Self::Sample
