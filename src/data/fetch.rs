@@ -58,6 +58,10 @@ pub enum Event {
 
 /// The contents of the four files, in the order of [`FILES`], uncompressed.
 type Contents = [Vec<u8>; 4];
+/// Hears how many bytes have come.
+type Progress<'a> = &'a mut dyn FnMut(u64);
+/// What came from a source, or why nothing did.
+type Got = std::result::Result<Contents, String>;
 
 /// The hub is given up when nothing has arrived for so long: a network that drops packets
 /// silently would otherwise hold everything up for minutes.
@@ -141,16 +145,15 @@ fn fetch(
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Contents> {
     let mut failures = Vec::new();
-    let mut attempt =
-        |source, get: &dyn Fn(&mut dyn FnMut(u64)) -> std::result::Result<Contents, String>| {
-            on_event(Event::Trying { source });
-            let got = get(&mut |bytes| on_event(Event::Progress { source, bytes }))
-                .and_then(|contents| verify(contents, dataset));
-            got.map_err(|reason| {
-                failures.push(format!("{source}: {reason}"));
-                on_event(Event::Failed { source, reason });
-            })
-        };
+    let mut attempt = |source, get: &dyn Fn(Progress) -> Got| {
+        on_event(Event::Trying { source });
+        let got = get(&mut |bytes| on_event(Event::Progress { source, bytes }))
+            .and_then(|contents| verify(contents, dataset));
+        got.map_err(|reason| {
+            failures.push(format!("{source}: {reason}"));
+            on_event(Event::Failed { source, reason });
+        })
+    };
     let from_hub = attempt("the Hugging Face hub", &|progress| from_hub(dataset, progress));
     let got = from_hub.or_else(|()| match other {
         Some(Fetcher { name, fetch }) => {
@@ -164,11 +167,7 @@ fn fetch(
 }
 
 /// The files that a fetcher puts into a folder of its own.
-fn from_fetcher(
-    dataset: Dataset,
-    fetch: Fetch,
-    progress: &mut dyn FnMut(u64),
-) -> std::result::Result<Contents, String> {
+fn from_fetcher(dataset: Dataset, fetch: Fetch, progress: Progress) -> Got {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     fetch(folder.path(), &mut || progress(folder_size(folder.path())))?;
     let paths = find_files(folder.path(), dataset).map_err(|error| error.to_string())?;
@@ -223,7 +222,7 @@ fn checksum(mut stream: impl Read) -> std::io::Result<String> {
     }
 }
 
-fn verify(contents: Contents, dataset: Dataset) -> std::result::Result<Contents, String> {
+fn verify(contents: Contents, dataset: Dataset) -> Got {
     for ((content, expected), name) in contents.iter().zip(dataset.checksums()).zip(FILES) {
         let found = hex(&Sha256::digest(content));
         if found != expected {
@@ -235,10 +234,7 @@ fn verify(contents: Contents, dataset: Dataset) -> std::result::Result<Contents,
 
 /// candle-datasets downloads, decodes and scales the pixels to `[0, 1]`; the bytes come back by
 /// rounding, and the checksums prove them right.
-fn from_hub(
-    dataset: Dataset,
-    progress: &mut dyn FnMut(u64),
-) -> std::result::Result<Contents, String> {
+fn from_hub(dataset: Dataset, progress: Progress) -> Got {
     use candle_datasets::vision::{fashion_mnist, mnist};
     let (sender, receiver) = mpsc::channel();
     // A thread that hangs in a connect cannot be stopped: it is left behind and ends with the
