@@ -14,10 +14,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use candle_rnn::bptt::Truncation;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Dense, DenseConfig, Init, Rnn, RnnConfig, Sequences};
 use candle_rnn::optim::{Adam, AdamConfig};
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::Result;
 

@@ -3,10 +3,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use candle_rnn::bptt::Truncation;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::StreamTrainer;
 

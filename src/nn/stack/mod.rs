@@ -177,7 +177,7 @@ impl Stack {
     /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation, states that
     /// are computed again, and what [`run_layer`] refuses there; [`Error::Device`] when it fails.
     ///
-    /// [`Truncation::windows`]: crate::bptt::Truncation::windows
+    /// [`Truncation::windows`]: crate::recurrence::Truncation::windows
     #[doc(alias = "static_rnn")]
     #[doc(alias = "dynamic_rnn")]
     pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Output> {

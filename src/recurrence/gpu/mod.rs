@@ -15,7 +15,6 @@ mod cuda;
 #[cfg(feature = "metal")]
 mod metal;
 mod backward;
-mod errors;
 mod forward;
 mod pass;
 pub(crate) mod plan;
@@ -32,7 +31,6 @@ use super::call::CheckedCall;
 use super::graph::{add_layer, add_weights, Results};
 use super::{LayerWeights, Outputs, SequenceDims};
 use crate::{Error, Result};
-pub(crate) use errors::reason_of;
 pub(crate) use launch::{Arg, Gpu, KernelLaunch};
 use pass::{Direction, Pass};
 use plan::Sweep;
