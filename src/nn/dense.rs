@@ -155,15 +155,7 @@ impl Dense {
 
 impl Module for Dense {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        Dense::forward(self, x).map_err(to_candle)
-    }
-}
-
-/// An error of this crate as one of Candle's, whose traits have no other.
-pub(super) fn to_candle(error: Error) -> candle_core::Error {
-    match error {
-        Error::Candle(error) => error,
-        error => candle_core::Error::Msg(error.to_string()),
+        Ok(Dense::forward(self, x)?)
     }
 }
 

@@ -3,7 +3,6 @@
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 
-use super::dense::to_candle;
 use super::init::{init_embedding, Init, VarSink};
 use super::weights::get;
 use crate::rng::SeededRng;
@@ -111,7 +110,7 @@ impl Embedding {
 
 impl Module for Embedding {
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
-        Embedding::forward(self, ids).map_err(to_candle)
+        Ok(Embedding::forward(self, ids)?)
     }
 }
 
