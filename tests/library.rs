@@ -75,9 +75,8 @@ fn a_batch_of_digits_is_learned_by_heart() {
         let model =
             SequenceClassifier::init(&config.model(), init, &mut rng, &vars, dtype, &device)
                 .unwrap();
-        let named = vars.data().lock().unwrap().clone();
         let settings = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
-        let mut adam = Adam::new(named, settings).unwrap();
+        let mut adam = Adam::new(&vars, settings).unwrap();
         let train = Mnist::sample().unwrap().train;
         let gather = Gather::new(View::Rows, dtype, &device).unwrap();
         let batch = gather.batch(&train, 0..32).unwrap();

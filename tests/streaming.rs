@@ -203,7 +203,7 @@ fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
         let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
         let mut rng = SeededRng::new(1, Purpose::Init);
         let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink, "rnn").unwrap();
-        let made = StreamTrainer::new(rnn, sink.named().unwrap(), AdamConfig::default());
+        let made = StreamTrainer::new(rnn, &sink, AdamConfig::default());
         let error = made.err().expect("an error").to_string();
         assert!(error.contains(named), "{error}");
     }

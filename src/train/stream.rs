@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use super::finite::StepAt;
 use crate::bptt::{CarriedState, Truncation};
 use crate::nn::{Output, Sequences, Stack};
-use crate::optim::{Adam, AdamConfig, Clip};
+use crate::optim::{Adam, AdamConfig, Clip, Variables};
 use crate::{Error, Result};
 
 /// Trains recurrent layers, and what the caller puts behind them, on pieces of a sequence that need not end.
@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink, "rnn")?;
-/// let mut trainer = StreamTrainer::new(rnn, sink.named()?, AdamConfig::default())?;
+/// let mut trainer = StreamTrainer::new(rnn, &sink, AdamConfig::default())?;
 ///
 /// // The unit learns to repeat half of its input.
 /// let pieces = (0..100).map(|_| Tensor::full(0.5f32, (1, 20, 1), &Device::Cpu));
@@ -58,12 +58,8 @@ impl StreamTrainer {
     ///
     /// # Errors
     /// As [`Adam::new`]; and [`Error::Config`] for a bidirectional stack, or one with dropout.
-    pub fn new(
-        rnn: impl Into<Stack>,
-        vars: impl IntoIterator<Item = (String, Var)>,
-        config: AdamConfig,
-    ) -> Result<Self> {
-        let vars: Vec<(String, Var)> = vars.into_iter().collect();
+    pub fn new(rnn: impl Into<Stack>, vars: impl Variables, config: AdamConfig) -> Result<Self> {
+        let vars = vars.named()?;
         let adam = Adam::new(vars.clone(), config)?;
         let vars = vars.into_iter().collect();
         let truncation = Truncation::FULL;
