@@ -60,7 +60,17 @@ pub mod predict;
 #[cfg(feature = "settings")]
 pub mod settings;
 
+pub use bptt::Truncation;
 pub use error::{Error, Result};
+pub use model::{ClassifierConfig, SequenceClassifier};
+pub use nn::{
+    Dense, DenseConfig, Embedding, Gru, GruConfig, Init, Lstm, LstmConfig, Output, Rnn, RnnConfig,
+    Sequences, Stack, StackConfig, VarSink,
+};
+pub use optim::{Adam, AdamConfig, Clip};
+pub use recurrence::{Cell, State};
+pub use rng::{Purpose, SeededRng};
+pub use train::{Task, Trainer, TrainerConfig};
 
 /// README's example, compiled with the documentation's tests.
 #[cfg(doctest)]

@@ -1,13 +1,13 @@
 //! The classifier: recurrent layers and a dense head on the last one's final state.
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, VarMap};
+use candle_core::Tensor;
+use candle_nn::{Linear, Module, VarBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
-use crate::nn::init::{init_linear, VarSink};
+use crate::nn::init::init_dense;
 use crate::nn::pool::mean_max;
-use crate::nn::{weights, Init, Sequences, Stack, StackConfig};
+use crate::nn::{weights, Init, Sequences, Stack, StackConfig, VarSink};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
@@ -98,7 +98,7 @@ impl ClassifierConfig {
 
     /// F: numbers that the head reads, D·H, twice that of means and largest values, T·D·H of all outputs.
     fn features(&self) -> usize {
-        let outputs = self.rnn().directions() * self.hidden_size;
+        let outputs = self.rnn().output_features();
         match self.readout {
             Readout::Last => outputs,
             Readout::MeanMax => 2 * outputs,
@@ -130,11 +130,10 @@ impl ClassifierConfig {
         let needs_steps = self.readout == Readout::All;
         if needs_steps != (1..=Self::MAX_SIZE).contains(&self.seq_len) {
             let got = self.seq_len;
-            return Err(Error::Config(match needs_steps {
-                true => {
-                    format!("a head that reads all outputs needs seq_len, their number; got {got}")
-                }
-                false => format!("seq_len is for a head that reads all outputs, else 0; got {got}"),
+            return Err(Error::Config(if needs_steps {
+                format!("a head that reads all outputs needs seq_len, their number; got {got}")
+            } else {
+                format!("seq_len is for a head that reads all outputs, else 0; got {got}")
             }));
         }
         check_probability("dropout", self.dropout)?;
@@ -189,26 +188,24 @@ impl SequenceClassifier {
         Ok(Self { rnn, dropout, readout, head, packed_head: None })
     }
 
-    /// Puts initial weights into `vars` and builds on them: an optimizer that changes the variables
-    /// changes this model.
+    /// Puts initial weights into a sink and builds on them: an optimizer that changes the variables changes
+    /// this model.
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes out of range or when `vars` has a variable of one of these names,
-    /// [`Error::DType`] unless `dtype` is `f32` or `f64`, [`Error::Candle`] when a tensor cannot be made.
+    /// [`Error::Config`] for sizes out of range or when the sink has a variable of one of these names,
+    /// [`Error::DType`] unless it makes `f32` or `f64`, [`Error::Candle`] when a tensor cannot be made.
     pub fn init(
         config: &ClassifierConfig,
         init: Init,
         rng: &mut SeededRng,
-        vars: &VarMap,
-        dtype: DType,
-        device: &Device,
+        sink: &VarSink,
     ) -> Result<Self> {
         config.check()?;
-        let sink = VarSink::new(vars, dtype, device);
         // Both parts or none.
-        sink.new_names("", config.parameters().iter().map(|(name, _)| name))?;
-        Stack::init(config.rnn(), init, rng, &sink, "rnn")?;
-        init_linear(config.features(), config.num_classes, init, rng, &sink, "head")?;
+        sink.new_names(config.parameters().iter().map(|(name, _)| name))?;
+        Stack::init(config.rnn(), init, rng, &sink.pp("rnn"))?;
+        let shape = [config.num_classes, config.features()];
+        init_dense(shape, true, init, rng, &sink.pp("head"))?;
         Self::new(config, sink.builder())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Var;
 use candle_nn::VarMap;
 
-use crate::nn::init::VarSink;
+use crate::nn::VarSink;
 use crate::{Error, Result};
 
 /// Variables that an optimizer changes, each with the name under which its state is saved.

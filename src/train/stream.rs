@@ -18,17 +18,15 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_nn::VarMap;
-/// use candle_rnn::nn::init::VarSink;
+/// use candle_rnn::VarSink;
 /// use candle_rnn::nn::{Init, Rnn, RnnConfig};
 /// use candle_rnn::optim::AdamConfig;
 /// use candle_rnn::rng::{Purpose, SeededRng};
 /// use candle_rnn::train::StreamTrainer;
 /// # fn main() -> candle_rnn::Result<()> {
-/// let vars = VarMap::new();
-/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
-/// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink, "rnn")?;
+/// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink.pp("rnn"))?;
 /// let mut trainer = StreamTrainer::new(rnn, &sink, AdamConfig::default())?;
 ///
 /// // The unit learns to repeat half of its input.

@@ -3,7 +3,7 @@
 use candle_nn::{AdamW, ParamsAdamW, VarMap};
 
 use super::*;
-use crate::nn::init::VarSink;
+use crate::nn::VarSink;
 
 fn var(values: &[f64], dtype: DType) -> Var {
     let tensor = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
@@ -280,7 +280,7 @@ fn an_error_of_a_step_is_typed_behind_candles_trait_too() {
 #[test]
 fn variables_come_from_a_sink_a_varmap_or_any_list() {
     let map = VarMap::new();
-    let sink = VarSink::new(&map, DType::F32, &Device::Cpu);
+    let sink = VarSink::from_varmap(&map, DType::F32, &Device::Cpu);
     let tensor = Tensor::ones(2, DType::F32, &Device::Cpu).unwrap();
     let w = sink.insert("w", &tensor).unwrap();
     let b = sink.insert("b", &tensor).unwrap();
