@@ -16,7 +16,7 @@ use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{cross_entropy, TrainConfig};
 use candle_rnn::VarSink;
 
-/// As the program has it: `--no-default-features --features datasets` times without.
+/// As the program has it: `--no-default-features --features sample` times without.
 #[cfg(feature = "cli")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

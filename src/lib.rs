@@ -33,11 +33,12 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the program `candle-rnn`; a library user turns it off
-//! - `datasets`: MNIST fetched and cached, candle-datasets' `Dataset` handed out
+//! - `cli` (default): the program `candle-rnn`, with the next five; a library user turns it off
+//! - `download`: MNIST and Fashion-MNIST downloaded into the user's cache folder; Candle's `Dataset`
+//! - `pictures`: PNG and JPEG pictures read as digits
+//! - `report`: curves, confusion matrix, model card, TensorBoard's event files; turns on `settings`
+//! - `sample`: 2,500 digits of MNIST embedded in the library, for examples and tests
 //! - `settings`: settings from TOML files, and named recipes
-//! - `report`: curves, confusion matrix, model card, TensorBoard's event files
-//! - `image`: PNG and JPEG files read as digits
 //! - `cuda`, `metal`, `mkl`, `accelerate`: passed on to Candle
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -73,6 +74,6 @@ pub use rng::{Purpose, SeededRng};
 pub use train::{Task, Trainer, TrainerConfig};
 
 /// README's example, compiled with the documentation's tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "sample"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
