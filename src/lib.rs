@@ -5,6 +5,13 @@
 //! after the other; a dense layer tells the digit from its last state. Gradients of all steps are
 //! summed into one set of weights: backpropagation through time.
 //!
+//! A first program, `examples/wave.rs`, in which an LSTM learns to continue a wave:
+//!
+#![doc = concat!("```\n", include_str!("../examples/wave.rs"), "```")]
+//!
+//! [`Rnn`], [`Gru`] and [`Lstm`] are layers of one kind of cell, [`Stack`] of any; they are
+//! [`candle_core::Module`]s, and [`Adam`] is a [`candle_nn::Optimizer`]. [`Error`] becomes Candle's with `?`.
+//!
 //! A trained run is loaded in one line, see [`predict::Predictor`]:
 //!
 //! ```no_run
@@ -65,10 +72,11 @@ pub use bptt::Truncation;
 pub use error::{Error, Result};
 pub use model::{ClassifierConfig, SequenceClassifier};
 pub use nn::{
-    Dense, DenseConfig, Embedding, Gru, GruConfig, Init, Lstm, LstmConfig, Output, Rnn, RnnConfig,
-    Sequences, Stack, StackConfig, VarSink,
+    Activation, Dense, DenseConfig, Embedding, Gru, GruConfig, Init, Lstm, LstmConfig, Output,
+    Reset, Rnn, RnnConfig, Sequences, Stack, StackConfig, VarSink,
 };
 pub use optim::{Adam, AdamConfig, Clip};
+pub use predict::Predictor;
 pub use recurrence::{Cell, State};
 pub use rng::{Purpose, SeededRng};
 pub use train::{Task, Trainer, TrainerConfig};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::RunConfig;
 use super::durable;
 use super::weights::{self, WeightFile};
-use crate::optim::adam::AdamState;
+use crate::optim::AdamState;
 use crate::train::{EpochMetrics, Position, TrainerState};
 use crate::{Error, Result};
 

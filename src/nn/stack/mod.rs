@@ -27,10 +27,9 @@ pub use sequences::{Output, Sequences};
 
 /// Recurrent layers on top of each other: the outputs of one are the inputs of the next.
 ///
-/// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number
-/// of steps. So it is on NVIDIA and Apple GPUs, with kernels of their own, for `f32` and the cells that
-/// [`kernel_family`](crate::recurrence::plan::kernel_family) names. Elsewhere it is composed from
-/// Candle's own ops, step by step.
+/// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number of
+/// steps. NVIDIA and Apple GPUs have kernels of their own, in `f32`, for tanh, relu, GRU and LSTM without a
+/// projection. Elsewhere a layer is composed from Candle's own ops, step by step.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -181,8 +180,8 @@ impl Stack {
     /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do, [`Error::Config`] for
     /// lengths that do not fit, states that are computed again ([`Sequences::recomputing`]) though
     /// all are read, truncation in a bidirectional stack or, in overlapping windows, in one of
-    /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation, states that
-    /// are computed again, and what [`device::run_layer`] refuses; [`Error::Device`] when it fails.
+    /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation and states that
+    /// are computed again, which its kernels do not have; [`Error::Device`] when it fails.
     ///
     /// [`Truncation::windows`]: crate::bptt::Truncation::windows
     #[doc(alias = "static_rnn")]
