@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
 use crate::nn::init::init_dense;
-use crate::nn::pool::mean_max;
-use crate::nn::{weights, Init, Sequences, Stack, StackConfig, VarSink};
+use crate::nn::{mean_max, weights, Init, Sequences, Stack, StackConfig, VarSink};
 use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
@@ -348,5 +347,12 @@ impl SequenceClassifier {
     /// The recurrent layers.
     pub fn rnn(&self) -> &Stack {
         &self.rnn
+    }
+}
+
+/// The logits, `(B, C)`, of sequences `(B, T, I)` that are read from zeros.
+impl Module for SequenceClassifier {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(Self::forward(self, x)?)
     }
 }

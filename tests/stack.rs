@@ -56,7 +56,7 @@ fn dropout_between_layers_is_the_masked_outputs_of_the_layer_below() {
         candle_rnn::nn::weights::stack_from(config, weights).unwrap()
     };
     let below = single(0, 3).forward(&x).unwrap().outputs;
-    let dropped = candle_rnn::nn::dropout::dropout(&below, 0.4, &mut dropout()).unwrap();
+    let dropped = candle_rnn::nn::dropout(&below, 0.4, &mut dropout()).unwrap();
     assert!(values(&dropped).iter().filter(|value| **value == 0.).count() > 20);
     assert_close(&found.outputs, &single(1, 6).forward(&dropped).unwrap().outputs);
     // Without a generator nothing is left out, and what is drawn moves on.

@@ -15,8 +15,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_rnn::nn::{Init, Lstm, LstmConfig};
-/// use candle_rnn::rng::{Purpose, SeededRng};
+/// use candle_rnn::{Init, Lstm, LstmConfig, Purpose, SeededRng, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);

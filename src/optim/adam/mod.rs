@@ -40,11 +40,9 @@ pub use state::AdamState;
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_rnn::nn::{Dense, DenseConfig, Init};
-/// use candle_rnn::optim::{Adam, AdamConfig};
-/// use candle_rnn::rng::{Purpose, SeededRng};
+/// use candle_rnn::{Adam, AdamConfig, Dense, DenseConfig, Init, Purpose, SeededRng, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
-/// let sink = VarSink::new(&candle_nn::VarMap::new(), DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let dense = Dense::init(DenseConfig::new(2, 1), Init::Glorot, rng, &sink.pp("dense"))?;
 /// let mut adam = Adam::new(&sink, AdamConfig { learning_rate: 0.01, ..AdamConfig::default() })?;
