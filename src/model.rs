@@ -1,4 +1,4 @@
-//! The classifier: recurrent layers and a dense head on the last one's final state.
+//! The sequence classifier: recurrent layers and a dense head on the last layer's outputs.
 
 use candle_core::Tensor;
 use candle_nn::{Linear, Module, VarBuilder};
@@ -11,7 +11,7 @@ use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unrol
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
-/// What the head reads of a sequence's outputs.
+/// The part of a sequence's outputs that the head reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -19,9 +19,9 @@ pub enum Readout {
     /// The last layer's final state.
     #[default]
     Last,
-    /// The mean over all outputs beside their largest values.
+    /// The mean over all outputs beside their maximum.
     MeanMax,
-    /// All outputs, one after the other: a weight for each unit at each step.
+    /// All outputs, flattened: the head has a weight for each feature at each step.
     All,
 }
 
@@ -31,26 +31,26 @@ pub enum Readout {
 pub struct ClassifierConfig {
     /// The recurrent cell.
     pub cell: Cell,
-    /// I, features of the input at each step.
+    /// The number of features of the input at each step, I.
     pub input_size: usize,
-    /// H, recurrent units of a layer in one direction.
+    /// The number of features of the hidden state of a layer in one direction, H.
     pub hidden_size: usize,
-    /// L, recurrent layers.
+    /// The number of recurrent layers, L.
     #[serde(default = "one")]
     pub num_layers: usize,
     /// Whether each layer runs in both directions: D is 2.
     #[serde(default)]
     pub bidirectional: bool,
-    /// Probability that a number between two layers, or before the head, is left out in training.
+    /// The dropout probability between layers and before the head, in training.
     #[serde(default)]
     pub dropout: f64,
     /// What the head reads.
     #[serde(default)]
     pub readout: Readout,
-    /// T, the number of steps, which a head that reads all outputs has weights for; 0 for any.
+    /// The number of steps, T, which [`Readout::All`] needs; 0 for the others, which read any number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seq_len: usize,
-    /// C, classes.
+    /// The number of classes, C.
     pub num_classes: usize,
 }
 
@@ -95,7 +95,7 @@ impl ClassifierConfig {
         }
     }
 
-    /// F: numbers that the head reads, D·H, twice that of means and largest values, T·D·H of all outputs.
+    /// The number of features that the head reads, F: D·H, 2·D·H for mean and maximum, T·D·H for all outputs.
     fn features(&self) -> usize {
         let outputs = self.rnn().output_features();
         match self.readout {
@@ -154,9 +154,9 @@ impl ClassifierConfig {
     }
 }
 
-/// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the final state of a
-/// [`Stack`]'s last layer; of both directions, if it has two. With [`Readout::MeanMax`] the mean and the
-/// largest values of all its outputs stand in the place of `h_T`, with [`Readout::All`] all of them.
+/// A classifier of sequences: `logits = W h_T + b`, where `h_T` is the final state of a [`Stack`]'s last
+/// layer, of both directions if it has two. With [`Readout::MeanMax`] the mean and the maximum of all its
+/// outputs take the place of `h_T`, with [`Readout::All`] all outputs do.
 #[derive(Clone, Debug)]
 pub struct SequenceClassifier {
     rnn: Stack,
@@ -277,7 +277,7 @@ impl SequenceClassifier {
             }
             (Outputs::All, Readout::MeanMax | Readout::All) => {
                 return Err(Error::Config(
-                    "a model whose head reads all outputs at once says nothing step by step".into(),
+                    "per-step predictions need a model with the last-state readout".into(),
                 ))
             }
         };

@@ -194,7 +194,7 @@ impl Stream<'_> {
 }
 
 fn not_step_by_step() -> Error {
-    Error::Config("a model whose head reads all outputs at once says nothing step by step".into())
+    Error::Config("per-step predictions need a model with the last-state readout".into())
 }
 
 /// Softmax over `(N, C)` logits.
