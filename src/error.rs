@@ -110,7 +110,7 @@ impl From<candle_core::Error> for Error {
             },
             error => error,
         };
-        match crate::recurrence::device::reason_of(&error) {
+        match crate::recurrence::gpu::reason_of(&error) {
             Some(reason) => Self::Device(reason),
             None => Self::Candle(error),
         }

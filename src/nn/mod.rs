@@ -12,6 +12,7 @@
 
 mod cell;
 mod dense;
+mod dense_op;
 pub(crate) mod dropout;
 mod embedding;
 mod gru;

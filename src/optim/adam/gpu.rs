@@ -4,8 +4,8 @@ use candle_core::backprop::GradStore;
 use candle_core::Tensor;
 
 use super::{Adam, Coefficients, Moments, Parameter};
-use crate::recurrence::device::{Arg, KernelCall, Queue};
-use crate::recurrence::plan::{Launch, STEP_BLOCK};
+use crate::recurrence::gpu::plan::{LaunchSize, STEP_BLOCK};
+use crate::recurrence::gpu::{Arg, Gpu, KernelLaunch};
 use crate::{Error, Result};
 
 /// The names of a kernel's arguments for a parameter, its gradient, its moments and its size.
@@ -29,7 +29,7 @@ impl Adam {
             }
         }
         for some in ready.chunks(SLOTS.len()) {
-            let Some(queue) = Queue::of(some[0].0.device())? else {
+            let Some(gpu) = Gpu::of(some[0].0.device())? else {
                 return Err(Error::Device("adam: the variables are on another device now".into()));
             };
             let mut args = Vec::with_capacity(4 * SLOTS.len() + 8);
@@ -55,8 +55,8 @@ impl Adam {
                 ("keep", Arg::Float(c.keep)),
             ]);
             let launch =
-                Launch { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 };
-            queue.launch(&KernelCall { kernel: "adam_f32".into(), launch, args })?;
+                LaunchSize { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 };
+            gpu.launch(&KernelLaunch { kernel: "adam_f32".into(), launch, args })?;
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use candle_nn::Optimizer;
 
 use super::clip::{largest_magnitude, sum_of_squares};
 use super::Variables;
-use crate::recurrence::device::Queue;
+use crate::recurrence::gpu::Gpu;
 use crate::{Error, Result};
 pub use config::AdamConfig;
 use config::Coefficients;
@@ -104,9 +104,9 @@ impl Adam {
         config.check()?;
         let parameter = |(name, var): (String, Var)| -> Result<(String, Parameter)> {
             let count = var.elem_count();
-            let queue = if var.dtype() == DType::F32 { Queue::of(var.device())? } else { None };
+            let gpu = if var.dtype() == DType::F32 { Gpu::of(var.device())? } else { None };
             let moments = match (var.device(), var.dtype()) {
-                _ if queue.is_some() => {
+                _ if gpu.is_some() => {
                     let zeros = var.zeros_like()?;
                     Moments::Kernel(Tensor::stack(&[&zeros, &zeros], 0)?)
                 }
