@@ -39,6 +39,7 @@ pub const FILES: [&str; 4] = [
 ];
 
 /// The sample: the first 2,000 training and the first 500 test digits of MNIST, gzipped.
+#[cfg(any(test, feature = "sample"))]
 const SAMPLE: [&[u8]; 4] = [
     include_bytes!("sample/train-images-idx3-ubyte.gz"),
     include_bytes!("sample/train-labels-idx1-ubyte.gz"),
@@ -103,7 +104,7 @@ pub enum Source {
     /// The user's cache folder; what is not there is fetched into it.
     #[default]
     Cache,
-    /// The sample embedded in this crate; needs neither disk nor network.
+    /// The sample embedded in this crate (feature `sample`); needs neither disk nor network.
     Sample,
     /// A folder that holds the four files, gzipped or not, as [`Mnist::from_folder`] finds them.
     Folder(PathBuf),
@@ -224,6 +225,7 @@ enum Origin {
     /// Those of a data set, by their SHA-256.
     Known(Dataset),
     /// The sample's.
+    #[cfg_attr(not(any(test, feature = "sample")), allow(dead_code))]
     Sample,
     /// Any others.
     Other,
@@ -261,7 +263,7 @@ impl Mnist {
     /// [`Error::Io`] and [`Error::DataFile`] for files that are missing or wrong,
     /// [`Error::Fetch`] when no source has the files, [`Error::Config`] for a sample of a data
     /// set that has none.
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     pub fn load(
         dataset: Dataset,
         source: &Source,
@@ -272,7 +274,12 @@ impl Mnist {
                 let folder = super::fetch::ensure_cached(dataset, on_event)?;
                 Self::from_files(find_files(&folder, dataset)?)
             }
+            #[cfg(any(test, feature = "sample"))]
             Source::Sample if dataset == Dataset::Mnist => Self::sample(),
+            #[cfg(not(any(test, feature = "sample")))]
+            Source::Sample if dataset == Dataset::Mnist => Err(Error::Config(
+                "the sample was left out of this build: turn on the feature `sample`".into(),
+            )),
             Source::Sample => Err(Error::Config(format!(
                 "the sample is of MNIST digits: there is none of {}",
                 dataset.name()
@@ -285,6 +292,7 @@ impl Mnist {
     ///
     /// # Errors
     /// None, unless the crate was built from damaged files.
+    #[cfg(any(test, feature = "sample"))]
     pub fn sample() -> Result<Self> {
         let names = FILES.map(|name| PathBuf::from("sample").join(name));
         Self::join(
@@ -441,7 +449,7 @@ impl Mnist {
     ///
     /// # Errors
     /// [`Error::Candle`] when a tensor cannot be made.
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     pub fn dataset(&self) -> Result<candle_datasets::vision::Dataset> {
         use candle_core::{DType, Device, Tensor};
         let tensors = |images: &LabelledImages| -> Result<(Tensor, Tensor)> {
@@ -490,7 +498,7 @@ mod tests {
         assert_eq!((valid_size(4), valid_size(5)), (0, 1));
     }
 
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     #[test]
     fn the_dataset_of_candle_holds_the_same_pixels_and_labels() {
         let sample = Mnist::sample().unwrap();

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{EpochMetrics, Task, Trainer};
-use crate::optim::adam::AdamState;
+use crate::optim::AdamState;
 use crate::{Error, Result};
 
 /// Where a trainer is; with weights and optimizer state, all that is needed to continue.
