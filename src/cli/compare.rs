@@ -9,7 +9,7 @@ use candle_rnn::run::{self, DataConfig, RunConfig};
 use candle_rnn::train::EpochMetrics;
 use serde_json::json;
 
-use super::info::{flatten, parameters};
+use super::saved::{flatten, history, parameters, weights_of};
 use super::screen;
 
 /// What is known of a run.
@@ -24,10 +24,9 @@ struct Run {
 impl Run {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let config = run::read_config(path)?;
-        let history = super::info::history(path)?;
+        let history = history(path)?;
         let has_weights = path.join("model.safetensors").exists();
-        let tensors =
-            if has_weights { super::info::weights_of(path, &config)? } else { Vec::new() };
+        let tensors = if has_weights { weights_of(path, &config)? } else { Vec::new() };
         Ok(Self { name: path.display().to_string(), config, history, tensors })
     }
 

@@ -1,6 +1,6 @@
 //! Images moved, turned, zoomed a little and mirrored, so that a model sees each in many forms.
 
-use super::mnist::{COLUMNS, PIXELS, ROWS};
+use super::dataset::{COLUMNS, PIXELS, ROWS};
 use crate::rng::SeededRng;
 
 /// How far images may be moved, turned and zoomed.
@@ -43,12 +43,11 @@ impl AugmentConfig {
             let mut place = || (rng.unit() * places) as i8 - self.shift as i8;
             let shift = [place(), place()];
             // No number is drawn for what is not done: the others stay as they were.
-            let (angle, scale) = match is_moved_alone {
-                true => (0., 1.),
-                false => {
-                    let angle = rng.symmetric(self.rotate.to_radians()) as f32;
-                    (angle, rng.symmetric(self.zoom).exp() as f32)
-                }
+            let (angle, scale) = if is_moved_alone {
+                (0., 1.)
+            } else {
+                let angle = rng.symmetric(self.rotate.to_radians()) as f32;
+                (angle, rng.symmetric(self.zoom).exp() as f32)
             };
             Transform { shift, angle, scale, mirror: self.mirror && rng.unit() < 0.5 }
         };

@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::augment::{add_changed, Transform};
-use super::mnist::{Split, PIXELS};
+use super::dataset::PIXELS;
+use super::split::Split;
 use super::view::View;
 use crate::{Error, Result};
 
