@@ -31,7 +31,7 @@ impl Run {
     }
 
     fn best(&self) -> Option<&EpochMetrics> {
-        self.history.iter().reduce(|best, m| if m.is_better_than(best) { m } else { best })
+        run::best_of(&self.history)
     }
 
     /// The columns of its line, as [`COLUMNS`] names them.

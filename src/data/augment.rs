@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smooth_image_is_turned_enlarged_and_moved_as_its_formula_is() {
+    fn a_smooth_image_is_transformed_as_its_formula_is() {
         // A hill, 5 pixels wide and 3 high, as bright as it is at a distance from its middle.
         let hill = |x: f32, y: f32| 255. * (-(x * x / 50. + y * y / 18.)).exp();
         let at = |place: usize| ((place % COLUMNS) as f32 - 13.5, (place / COLUMNS) as f32 - 13.5);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_stays_within_its_limits_and_moves_alone_draw_as_before() {
+    fn transforms_stay_in_their_limits_and_shifts_draw_as_before() {
         let limits = AugmentConfig { shift: 1, rotate: 10., zoom: 0.1, mirror: false };
         let drawn = limits.draw(&mut SeededRng::new(1, Purpose::Augment), 2000);
         let most =
