@@ -11,7 +11,6 @@ use crate::data::view::View;
 use crate::model::{ClassifierConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
-use crate::recurrence::plan::kernel_family;
 use crate::recurrence::Cell;
 use crate::recurrence::Truncation;
 use crate::train::LossAt;
@@ -384,7 +383,8 @@ impl TrainConfig {
         if device.is_cpu() {
             return crate::recurrence::check_cpu();
         }
-        let has_kernels = self.dtype == Precision::F32 && kernel_family(self.cell, false).is_ok();
+        let has_kernels =
+            self.dtype == Precision::F32 && crate::recurrence::has_gpu_kernels(self.cell, false);
         match self.truncation.segment_len() {
             Some(0) => Ok(()),
             Some(_) if has_kernels => Ok(()),

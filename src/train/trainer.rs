@@ -17,7 +17,7 @@ use crate::data::batches::Batching;
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
 use crate::optim::{Adam, AdamConfig, Clip};
-use crate::recurrence::device::is_for_cpu_kernels;
+use crate::recurrence::runs_on_cpu;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
@@ -151,7 +151,7 @@ impl<T: Task> Trainer<T> {
             let mut sum = || self.gradients(&parts, examples, &mut dropout);
             // On a device a thread may have a stream of launches of its own, behind which another
             // thread's do not wait: there everything goes one after the other.
-            let joined = if is_for_cpu_kernels(self.task.device()) {
+            let joined = if runs_on_cpu(self.task.device()) {
                 rayon::join(&mut sum, gather_next)
             } else {
                 (sum(), gather_next())

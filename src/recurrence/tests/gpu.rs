@@ -3,9 +3,7 @@
 
 use candle_core::backprop::GradStore;
 
-use super::super::device::run_layer;
-use super::super::plan::RecurrentDType;
-use super::super::Outputs;
+use super::super::{Outputs, RecurrentDType};
 use super::layers::{directions, expected, found, state_gradients, Found, Layer, Way};
 use super::*;
 use crate::data::mnist::Mnist;
@@ -32,14 +30,14 @@ impl Case {
     }
 
     /// What the layer gives there.
-    pub(super) fn found_on(&self, device: &Device, word: RecurrentDType) -> Found {
+    pub(super) fn found_on(&self, device: &Device, recurrent_dtype: RecurrentDType) -> Found {
         let (way, directions) = (self.way, self.sequences());
         let grads = state_gradients(&directions, self.seed);
         let layer = Layer::on(device, &directions, way, DType::F32);
         let weights = layer.weights();
-        let weights: Vec<&Weights> = weights.iter().collect();
-        let x = layer.x.as_tensor();
-        let (outputs, state) = run_layer(x, way.cell, &weights, &layer.call(way), word).unwrap();
+        let weights = LayerWeights::of_directions(way.cell, weights).unwrap();
+        let call = Call { recurrent_dtype, ..layer.call(way) };
+        let (outputs, state) = run_layer(layer.x.as_tensor(), &weights, &call).unwrap();
         found(outputs, state, &layer, way, &directions, &grads)
     }
 

@@ -10,8 +10,8 @@ use candle_core::cuda_backend::cudarc::driver::{DevicePtr, LaunchConfig, PushKer
 use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::{CudaDevice, Storage, Tensor};
 
+use super::launch::{int, Arg, KernelLaunch, Launch};
 use super::plan::DeviceLimits;
-use super::queue::{int, Arg, Call, Launcher};
 use crate::{Error, Result};
 
 /// What a block gets without asking.
@@ -93,12 +93,12 @@ enum Value {
     Float(f32),
 }
 
-impl Launcher for Cuda {
+impl Launch for Cuda {
     fn limits(&self) -> DeviceLimits {
         self.limits
     }
 
-    fn launch(&self, call: &Call) -> candle_core::Result<()> {
+    fn launch(&self, call: &KernelLaunch) -> candle_core::Result<()> {
         let kernel = call.kernel.as_str();
         let Some((family, ptx)) = MODULES.iter().find(|(name, _)| kernel.starts_with(name)) else {
             candle_core::bail!("there is no kernel {kernel}")

@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{room, written, Direction, Kept, Pass};
-use crate::recurrence::device::plan::{Launch, LaunchPlan};
-use crate::recurrence::device::queue::{Arg, Args, Call};
+use super::launch::{Arg, Args, KernelLaunch};
+use super::pass::{alloc_uninit, written, Direction, Kept, Pass};
+use super::plan::{LaunchPlan, LaunchSize};
 use crate::recurrence::SequenceDims;
 
 /// The tensors of a forward sweep.
@@ -23,7 +23,7 @@ struct ForwardSweep<'a> {
 
 impl Pass {
     /// Runs all directions and writes `outputs`, if they are read, and the final states `[h_n | c_n]`.
-    pub(in crate::recurrence::device) fn forward(
+    pub(super) fn forward(
         &self,
         outputs: Option<&Tensor>,
         states: &Tensor,
@@ -43,27 +43,27 @@ impl Pass {
         outputs: Option<Tensor>,
         states: &Tensor,
     ) -> candle_core::Result<()> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.dims;
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
         let steps = (batch_size, seq_len, hidden_size);
-        let (has_gates, has_c) = (self.has_gates(), self.cell.has_c());
-        let mut gx = self.queue.gemm(&self.x, &direction.w_ih.t()?)?;
-        gx = self.queue.add_to_rows(&gx, &direction.b_x)?;
+        let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
+        let mut gx = self.gpu.gemm(&self.x, &direction.w_ih.t()?)?;
+        gx = self.gpu.add_to_rows(&gx, &direction.b_x)?;
         if let (false, Some(b_hh)) = (has_gates, &direction.b_hh) {
-            gx = self.queue.add_to_rows(&gx, b_hh)?;
+            gx = self.gpu.add_to_rows(&gx, b_hh)?;
         }
         let kept = match self.keeps {
             false => None,
             true => Some(Kept {
-                h_in: self.room(steps)?,
+                h_in: self.alloc_uninit(steps)?,
                 outputs: match outputs.is_none() && self.reads_outputs() {
-                    true => Some(self.room(steps)?),
+                    true => Some(self.alloc_uninit(steps)?),
                     false => None,
                 },
                 gates: match has_gates {
-                    true => Some(self.room((batch_size, seq_len, 4 * hidden_size))?),
+                    true => Some(self.alloc_uninit((batch_size, seq_len, 4 * hidden_size))?),
                     false => None,
                 },
-                c: if has_c { Some(self.room(steps)?) } else { None },
+                c: if has_c { Some(self.alloc_uninit(steps)?) } else { None },
             }),
         };
         let kept_ref = kept.as_ref();
@@ -96,7 +96,7 @@ impl Pass {
         &self,
         sweep: &ForwardSweep,
         rows: usize,
-        launch: Launch,
+        launch: LaunchSize,
     ) -> candle_core::Result<()> {
         let mut args: Args = vec![
             ("gx", Arg::In(Some(sweep.gx))),
@@ -104,12 +104,12 @@ impl Pass {
         ];
         self.push_b_hh(&mut args, sweep.direction);
         args.push(("h_0", Arg::In(sweep.h_0.as_ref())));
-        if self.cell.has_c() {
+        if self.call.cell.has_c() {
             args.push(("c_0", Arg::In(sweep.c_0.as_ref())));
         }
         self.push_forward(&mut args, sweep, None);
         args.push(("h_n", Arg::Out(Some(&sweep.h_n))));
-        if self.cell.has_c() {
+        if self.call.cell.has_c() {
             args.push(("c_n", Arg::Out(sweep.c_n.as_ref())));
         }
         self.push_sizes(&mut args, sweep.outputs, sweep.index, None);
@@ -117,9 +117,13 @@ impl Pass {
         self.launch("forward", launch, args)
     }
 
-    fn forward_in_steps(&self, sweep: &ForwardSweep, launch: Launch) -> candle_core::Result<()> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.dims;
-        let operand = room((batch_size, hidden_size), self.words(), self.x.device())?;
+    fn forward_in_steps(
+        &self,
+        sweep: &ForwardSweep,
+        launch: LaunchSize,
+    ) -> candle_core::Result<()> {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
+        let operand = alloc_uninit((batch_size, hidden_size), self.words(), self.x.device())?;
         // c first: the operand is that of h.
         let c = sweep.c_n.as_ref().map(|c_n| (&sweep.c_0, None, c_n));
         let h = Some((&sweep.h_0, sweep.mask.as_ref(), &sweep.h_n));
@@ -132,8 +136,8 @@ impl Pass {
                 ("batch_size", Arg::Int(batch_size)),
                 ("hidden_size", Arg::Int(hidden_size)),
             ];
-            let kernel = format!("step_begin_{}", self.word.suffix());
-            self.queue.launch(&Call { kernel, launch, args })?;
+            let kernel = format!("step_begin_{}", self.call.recurrent_dtype.suffix());
+            self.gpu.launch(&KernelLaunch { kernel, launch, args })?;
         }
         let w_hh = sweep.direction.w_hh.t()?;
         for step in 0..seq_len {
@@ -177,7 +181,7 @@ impl Pass {
         if self.has_gates() {
             args.push(("gates", out(sweep.kept.and_then(|kept| kept.gates.as_ref()))));
         }
-        if self.cell.has_c() {
+        if self.call.cell.has_c() {
             args.push(("c", out(sweep.kept.and_then(|kept| kept.c.as_ref()))));
         }
     }

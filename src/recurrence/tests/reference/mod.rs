@@ -13,7 +13,7 @@ use cells::{Back, Step};
 /// The arguments of a recurrence in one direction, as [`run_layer`](super::run_layer) names them.
 /// Tensors that are not there are empty.
 #[derive(Clone, Debug)]
-pub struct Sequence {
+pub(crate) struct Sequence {
     /// B, T, I, H and P.
     pub dims: SequenceDims,
     /// The cell.
@@ -45,7 +45,7 @@ pub struct Sequence {
 /// The gradients of a loss by the arguments, each of its argument's shape.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
-pub struct SequenceGradients {
+pub(crate) struct SequenceGradients {
     pub x: Vec<f64>,
     pub w_ih: Vec<f64>,
     pub w_hh: Vec<f64>,
@@ -58,7 +58,7 @@ pub struct SequenceGradients {
 
 /// States of a sequence.
 #[derive(Clone, Debug)]
-pub struct SequenceStates {
+pub(crate) struct SequenceStates {
     /// `(B, T, P)`, in the order of time; zero behind a row's end.
     pub outputs: Vec<f64>,
     /// `(B, P)`.
@@ -68,7 +68,7 @@ pub struct SequenceStates {
 }
 
 /// Gradients of a loss by the states, of the same shapes; [`SequenceGradients`] follow from them.
-pub type StateGradients = SequenceStates;
+pub(crate) type StateGradients = SequenceStates;
 
 /// `W v` for `W` `(rows, v.len())`.
 fn product(w: &[f64], v: &[f64]) -> Vec<f64> {
@@ -95,7 +95,7 @@ fn add(out: &mut [f64], terms: &[f64]) {
 
 impl Sequence {
     /// The states of all steps.
-    pub fn forward(&self) -> SequenceStates {
+    pub(crate) fn forward(&self) -> SequenceStates {
         let SequenceDims { batch_size, seq_len, output_size, .. } = self.dims;
         let mut states = SequenceStates {
             outputs: vec![0.; batch_size * seq_len * output_size],
@@ -118,7 +118,11 @@ impl Sequence {
     /// The gradients of a loss with the given gradients by the states, cut as `truncation` says: each
     /// window by itself, one after the other, counted in the order of the recurrence; the loss of a
     /// final state belongs to the window that the row ends in.
-    pub fn backward(&self, grad: &StateGradients, truncation: Truncation) -> SequenceGradients {
+    pub(crate) fn backward(
+        &self,
+        grad: &StateGradients,
+        truncation: Truncation,
+    ) -> SequenceGradients {
         let like = |values: &[f64]| vec![0.; values.len()];
         let mut grads = SequenceGradients {
             x: like(&self.x),

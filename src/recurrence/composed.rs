@@ -5,22 +5,32 @@
 
 use candle_core::{Device, Tensor};
 
-use super::arguments::dims;
-use super::{Call, Cell, Outputs, State, Unroll, Weights};
+use super::call::{Call, CheckedCall};
+use super::{Cell, LayerWeights, Outputs, State, Unroll, Weights};
 use crate::{Error, Result};
 
-/// Runs a layer over whole sequences, as [`run_layer`](super::run_layer) does, with weights of one
-/// direction or of two.
+/// Runs a layer as [`run_layer`](super::run_layer) does, but composed: what the benchmark of GPUs compares with.
 ///
 /// # Errors
-/// As [`run_layer`](super::run_layer); and [`Error::Config`] for truncation and states that are
-/// computed again: there is none of that here.
-#[doc(alias = "static_rnn")]
-pub fn run_layer(
+/// As [`run_layer`](super::run_layer).
+#[doc(hidden)]
+pub fn run_composed(
     x: &Tensor,
-    cell: Cell,
-    directions: &[&Weights],
+    weights: &LayerWeights,
     call: &Call,
+) -> Result<(Option<Tensor>, State)> {
+    run(x, weights.directions(), &CheckedCall::new(x, weights, call)?)
+}
+
+/// Runs a layer whose arguments were checked.
+///
+/// # Errors
+/// [`Error::Config`] for truncation and states that are recomputed, which this form does not have.
+#[doc(alias = "static_rnn")]
+pub(super) fn run(
+    x: &Tensor,
+    directions: &[Weights],
+    call: &CheckedCall,
 ) -> Result<(Option<Tensor>, State)> {
     if call.unroll != Unroll::new(call.unroll.outputs()) {
         return Err(Error::Config(
@@ -28,31 +38,11 @@ pub fn run_layer(
                 .into(),
         ));
     }
-    let (1 | 2, Some(first)) = (directions.len(), directions.first()) else {
-        let number = directions.len();
-        return Err(Error::Config(format!("a layer has 1 or 2 directions, got {number}")));
-    };
-    let (sizes, dtype) = (first.check(cell)?, first.w_ih.dtype());
-    for weights in directions {
-        let found = weights.check(cell)?;
-        if found != sizes || weights.w_ih.dtype() != dtype {
-            return Err(Error::Config("the directions of a layer differ in size or dtype".into()));
-        }
-    }
-    let dims = dims::check(x, sizes, dtype, call.time_major)?;
-    if let Some(state) = call.initial {
-        dims::check_state(&dims, cell, directions.len(), state, dtype)?;
-        state.check_depth()?;
-    }
-    if let Some(lengths) = call.lengths {
-        dims::check_lengths(&dims, lengths)?;
-    }
-    if let Some(mask) = call.mask {
-        dims::check_mask(&dims, directions.len(), mask, dtype)?;
-    }
+    let cell = call.cell;
+    let lengths = call.lengths.as_deref();
     // (T, B, I), so that the inputs of a step lie together.
     let x = if call.time_major { x.clone() } else { x.transpose(0, 1)?.contiguous()? };
-    let x = match call.lengths {
+    let x = match lengths {
         Some(lengths) => zero_behind_the_ends(&x, lengths)?,
         None => x,
     };
@@ -63,13 +53,14 @@ pub fn run_layer(
     let (mut outputs, mut h_n, mut c_n) = (Vec::new(), Vec::new(), Vec::new());
     for (direction, weights) in copies.iter().enumerate() {
         let of = |states: &Tensor| states.get(direction);
-        let initial = match call.initial {
+        let initial = match &call.initial {
             Some(state) => Some((of(&state.h)?, state.c.as_ref().map(of).transpose()?)),
             None => None,
         };
-        let mask = call.mask.map(of).transpose()?;
+        let mask = call.mask.as_ref().map(of).transpose()?;
         let is_reversed = direction == 1;
-        let (of_steps, h, c) = run_direction(&x, cell, weights, initial, mask, call, is_reversed)?;
+        let (of_steps, h, c) =
+            run_direction(&x, cell, weights, initial, mask, lengths, is_reversed)?;
         outputs.push(Tensor::stack(&of_steps, if call.time_major { 0 } else { 1 })?);
         h_n.push(h);
         c_n.extend(c);
@@ -79,7 +70,7 @@ pub fn run_layer(
         Outputs::Last => None,
     };
     let c = if cell.has_c() { Some(Tensor::stack(&c_n, 0)?) } else { None };
-    Ok((outputs, State::from_parts(Tensor::stack(&h_n, 0)?, c).after(call.initial)))
+    Ok((outputs, State::from_parts(Tensor::stack(&h_n, 0)?, c).after(call.initial.as_ref())))
 }
 
 /// `x` `(T, B, I)` with zeros behind the rows' ends: whatever is there, NaN too, would reach the gradients of
@@ -100,7 +91,7 @@ fn run_direction(
     weights: &Weights,
     initial: Option<(Tensor, Option<Tensor>)>,
     mask: Option<Tensor>,
-    call: &Call,
+    lengths: Option<&[usize]>,
     is_reversed: bool,
 ) -> Result<Outcome> {
     let (seq_len, batch_size, _) = x.dims3()?;
@@ -117,7 +108,7 @@ fn run_direction(
         let t = if is_reversed { seq_len - 1 - step } else { step };
         let (mut h_t, mut c_t) = step_of(&x.get(t)?, cell, weights, &h, c.as_ref(), mask.as_ref())?;
         let mut output = h_t.clone();
-        if let Some(lengths) = call.lengths {
+        if let Some(lengths) = lengths {
             let takes_part = takes_part(lengths, t, x.device())?;
             // Not by products, which what lies behind a row's end would reach as NaN.
             let keep = |new: &Tensor, old: &Tensor| -> Result<Tensor> {
@@ -153,7 +144,8 @@ fn takes_part(lengths: &[usize], t: usize, device: &Device) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`Error::Candle`] when the sizes do not fit.
-pub fn step(
+#[cfg(test)]
+pub(super) fn step(
     x_t: &Tensor,
     cell: Cell,
     weights: &Weights,

@@ -1,18 +1,8 @@
-//! What a recurrence takes: weights, states, sizes, and how it is run.
-//!
-//! - `unroll`: which states are read, and how far gradients flow back
-//! - `weights`: the weights of a layer
-//! - `dims`: sizes, and whether tensors fit to them
+//! The states that a layer begins with and ends with.
 
-pub(super) mod dims;
-mod unroll;
-mod weights;
-
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::{Error, Result};
-pub use unroll::{Outputs, Unroll};
-pub use weights::{WeightSizes, Weights};
 
 /// The states of a layer, or of a stack of layers.
 ///
@@ -84,50 +74,3 @@ impl State {
         )))
     }
 }
-
-/// How a layer runs over a batch of sequences, besides its weights and `x`.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// States before the first step; zeros if `None`.
-    pub initial: Option<&'a State>,
-    /// `(B,)`: the steps of each row, at most T; all have T if `None`.
-    pub lengths: Option<&'a [usize]>,
-    /// `(D, B, P)`: what the state is multiplied with wherever a product reads it, the same at every
-    /// step: variational dropout (Gal & Ghahramani, 2016). A constant: it gets no gradient.
-    pub mask: Option<&'a Tensor>,
-    /// Whether `x` is `(T, B, I)`, and so are the outputs.
-    pub time_major: bool,
-    /// What is read, and how far gradients flow back.
-    pub unroll: Unroll,
-}
-
-impl Call<'_> {
-    /// From zeros, over whole sequences of one length, batch-first.
-    pub fn new(unroll: impl Into<Unroll>) -> Self {
-        Self { initial: None, lengths: None, mask: None, time_major: false, unroll: unroll.into() }
-    }
-}
-
-pub(super) fn wrong_shape(tensor: &'static str, expected: String, actual: &Tensor) -> Error {
-    Error::Shape { op: OP, tensor, expected, actual: actual.dims().to_vec() }
-}
-
-pub(super) fn check_dtype(tensor: &str, actual: &Tensor, wanted: DType) -> Result<()> {
-    let dtype = actual.dtype();
-    if dtype == wanted && matches!(dtype, DType::F32 | DType::F64) {
-        return Ok(());
-    }
-    Err(Error::DType {
-        op: OP,
-        tensor: tensor.into(),
-        expected: match wanted {
-            DType::F32 => "f32, as the weights",
-            DType::F64 => "f64, as the weights",
-            _ => "f32 or f64",
-        },
-        actual: dtype.as_str().into(),
-    })
-}
-
-/// The name of the operation in errors.
-const OP: &str = "recurrence";

@@ -10,8 +10,8 @@ use candle_core::{MetalDevice, Storage, Tensor};
 use candle_metal_kernels::metal::{ComputeCommandEncoder, ComputePipeline};
 use objc2_metal::{MTLCompileOptions, MTLDevice, MTLSize};
 
+use super::launch::{int, Arg, KernelLaunch, Launch};
 use super::plan::DeviceLimits;
-use super::queue::{int, Arg, Call, Launcher};
 use super::source;
 use crate::Result;
 
@@ -76,7 +76,7 @@ fn bind(
     Ok(())
 }
 
-impl Launcher for Metal {
+impl Launch for Metal {
     fn limits(&self) -> DeviceLimits {
         DeviceLimits {
             shared_bytes: self.device.metal_device().as_ref().maxThreadgroupMemoryLength(),
@@ -86,7 +86,7 @@ impl Launcher for Metal {
         }
     }
 
-    fn launch(&self, call: &Call) -> candle_core::Result<()> {
+    fn launch(&self, call: &KernelLaunch) -> candle_core::Result<()> {
         let pipeline = self.pipeline(&call.kernel)?;
         let Some(any) = call.args.iter().find_map(|(_, arg)| arg.tensor()) else {
             candle_core::bail!("{} has no tensor", call.kernel)
@@ -116,7 +116,7 @@ impl Launcher for Metal {
                 }
             }
         }
-        // The optimizer's has no room for it, and counts of 0 instead.
+        // The optimizer's has no alloc_uninit for it, and counts of 0 instead.
         if source::family(&call.kernel) != Some("adam") {
             encoder.set_bytes(call.args.len(), &given);
         }

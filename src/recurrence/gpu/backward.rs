@@ -2,11 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::{room, written, Direction, Kept, Pass};
-use crate::recurrence::device::plan::{Launch, LaunchPlan};
-use crate::recurrence::device::queue::{Arg, Args, Call};
-use crate::recurrence::mailbox::ReachedResults;
-use crate::recurrence::{Cell, Outputs, SequenceDims};
+use super::launch::{Arg, Args, KernelLaunch};
+use super::pass::{alloc_uninit, written, Direction, Kept, Pass};
+use super::plan::{LaunchPlan, LaunchSize};
+use crate::recurrence::graph::{ArgumentGrads, Reached};
+use crate::recurrence::{Cell, SequenceDims};
 
 /// The tensors of a backward sweep.
 struct BackwardSweep<'a> {
@@ -34,27 +34,21 @@ struct Deltas {
 }
 
 impl Pass {
-    /// The gradients of x, of the token and of the initial states, as far as they are asked for; those
-    /// of the weights go where the token's node looks for them.
+    /// The gradients of x, of the weights_edge and of the initial states, as far as they are asked for; those
+    /// of the weights go where the weights_edge's node looks for them.
     ///
     /// `grad` is the gradient of the layer's result.
-    pub(in crate::recurrence::device) fn backward(
+    pub(super) fn argument_grads(
         &self,
         x: &Tensor,
-        token: &Tensor,
+        weights_edge: &Tensor,
         initial: Option<&Tensor>,
         grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
-        let (outputs, grad_outputs, grad_states) = match self.read {
-            Outputs::All => {
-                let ReachedResults { outputs, final_states } = self.grads.take(grad)?;
-                (self.outputs.get(), outputs, final_states)
-            }
-            Outputs::Last => (None, None, Some(grad.contiguous()?)),
-        };
+    ) -> candle_core::Result<ArgumentGrads> {
+        let SequenceDims { batch_size, seq_len, input_size, .. } = self.call.dims;
+        let Reached { outputs, grad_outputs, grad_states } = self.exchange.reached(grad)?;
         let grad_initial = match initial {
-            Some(initial) => Some(self.room(initial.shape())?),
+            Some(initial) => Some(self.alloc_uninit(initial.shape())?),
             None => None,
         };
         let mut grad_x: Option<Tensor> = None;
@@ -67,11 +61,11 @@ impl Pass {
                 grad_states.as_ref(),
                 grad_initial.as_ref(),
             )?;
-            if token.track_op() {
-                self.hand_over_weights(direction, &deltas)?;
+            if weights_edge.track_op() {
+                self.store_weight_grads(direction, &deltas)?;
             }
             if x.track_op() {
-                let part = self.queue.gemm(&deltas.x, &direction.w_ih)?;
+                let part = self.gpu.gemm(&deltas.x, &direction.w_ih)?;
                 grad_x = Some(match grad_x {
                     None => part,
                     Some(sum) => (sum + part)?,
@@ -82,32 +76,37 @@ impl Pass {
             None => None,
             Some(rows) => {
                 let batch_first = rows.reshape((batch_size, seq_len, input_size))?;
-                Some(match self.time_major {
+                Some(match self.call.time_major {
                     true => batch_first.transpose(0, 1)?.contiguous()?,
                     false => batch_first,
                 })
             }
         };
-        let grad_token = if token.track_op() { Some(token.ones_like()?) } else { None };
+        let grad_token =
+            if weights_edge.track_op() { Some(weights_edge.ones_like()?) } else { None };
         Ok([grad_x, grad_token, grad_initial])
     }
 
     /// Products over all rows and steps: the gradients of a direction's weights.
-    fn hand_over_weights(&self, direction: &Direction, deltas: &Deltas) -> candle_core::Result<()> {
+    fn store_weight_grads(
+        &self,
+        direction: &Direction,
+        deltas: &Deltas,
+    ) -> candle_core::Result<()> {
         let Some(kept) = direction.kept.get() else {
             candle_core::bail!("backward without states from forward")
         };
         let h_in = kept.h_in.flatten_to(1)?;
         let of_h = deltas.h.as_ref().unwrap_or(&deltas.x);
-        let w_ih = self.queue.gemm(&deltas.x.t()?, &self.x)?;
-        let w_hh = self.queue.gemm(&of_h.t()?, &h_in)?;
-        let b_ih = self.queue.sum_of_rows(&deltas.x)?;
+        let w_ih = self.gpu.gemm(&deltas.x.t()?, &self.x)?;
+        let w_hh = self.gpu.gemm(&of_h.t()?, &h_in)?;
+        let b_ih = self.gpu.sum_of_rows(&deltas.x)?;
         let biases = match (direction.biases, &deltas.h) {
             (1, _) => b_ih,
             (_, None) => Tensor::cat(&[&b_ih, &b_ih], 0)?,
-            (_, Some(h)) => Tensor::cat(&[&b_ih, &self.queue.sum_of_rows(h)?], 0)?,
+            (_, Some(h)) => Tensor::cat(&[&b_ih, &self.gpu.sum_of_rows(h)?], 0)?,
         };
-        direction.slot.add(&self.call, 0, [w_ih, w_hh, biases], |_, _| {
+        direction.mailbox.add(&self.call_id, 0, [w_ih, w_hh, biases], |_, _| {
             candle_core::bail!("two calls with the weights of one")
         })
     }
@@ -121,16 +120,16 @@ impl Pass {
         grad_states: Option<&Tensor>,
         grad_initial: Option<&Tensor>,
     ) -> candle_core::Result<Deltas> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.dims;
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
         let Some(kept) = direction.kept.get() else {
             candle_core::bail!("backward without states from forward")
         };
-        let has_c = self.cell.has_c();
+        let has_c = self.call.cell.has_c();
         let of = |states: Option<&Tensor>, is_c: bool| match states {
             Some(states) if !is_c || has_c => Ok(Some(self.state_of(states, index, is_c)?)),
             _ => Ok::<_, candle_core::Error>(None),
         };
-        let deltas = (batch_size, seq_len, self.cell.gates() * hidden_size);
+        let deltas = (batch_size, seq_len, self.call.cell.gates() * hidden_size);
         let sweep = BackwardSweep {
             index,
             direction,
@@ -142,8 +141,12 @@ impl Pass {
             h_0: self.initial_of(index, false)?,
             c_0: if has_c { self.initial_of(index, true)? } else { None },
             mask: self.mask_of(index)?,
-            delta_x: self.room(deltas)?,
-            delta_h: if self.cell == Cell::Gru { Some(self.room(deltas)?) } else { None },
+            delta_x: self.alloc_uninit(deltas)?,
+            delta_h: if self.call.cell == Cell::Gru {
+                Some(self.alloc_uninit(deltas)?)
+            } else {
+                None
+            },
             grad_h_0: of(grad_initial, false)?,
             grad_c_0: of(grad_initial, true)?,
         };
@@ -163,22 +166,22 @@ impl Pass {
         &self,
         sweep: &BackwardSweep,
         rows: usize,
-        launch: Launch,
+        launch: LaunchSize,
     ) -> candle_core::Result<()> {
         // The kernel writes them whoever asks.
-        let states = (self.dims.batch_size, self.dims.hidden_size);
+        let states = (self.call.dims.batch_size, self.call.dims.hidden_size);
         let grad_h_0 = match &sweep.grad_h_0 {
             Some(grad) => grad.clone(),
-            None => self.room(states)?,
+            None => self.alloc_uninit(states)?,
         };
         let grad_c_0 = match &sweep.grad_c_0 {
             Some(grad) => grad.clone(),
-            None => self.room(states)?,
+            None => self.alloc_uninit(states)?,
         };
         let mut args: Args = vec![("w_hh", Arg::In(Some(&sweep.direction.w_hh)))];
         self.push_backward(&mut args, sweep, false);
         args.push(("grad_h_0", Arg::Out(Some(&grad_h_0))));
-        if self.cell.has_c() {
+        if self.call.cell.has_c() {
             args.push(("grad_c_0", Arg::Out(Some(&grad_c_0))));
         }
         self.push_sizes(&mut args, sweep.outputs, sweep.index, Some(self.segment));
@@ -186,11 +189,15 @@ impl Pass {
         self.launch("backward", launch, args)
     }
 
-    fn backward_in_steps(&self, sweep: &BackwardSweep, launch: Launch) -> candle_core::Result<()> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.dims;
-        let gates = self.cell.gates() * hidden_size;
-        let operand = room((batch_size, gates), self.words(), self.x.device())?;
-        let state = self.room((batch_size, hidden_size))?;
+    fn backward_in_steps(
+        &self,
+        sweep: &BackwardSweep,
+        launch: LaunchSize,
+    ) -> candle_core::Result<()> {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
+        let gates = self.call.cell.gates() * hidden_size;
+        let operand = alloc_uninit((batch_size, gates), self.words(), self.x.device())?;
+        let state = self.alloc_uninit((batch_size, hidden_size))?;
         let mut z: Option<Tensor> = None;
         for step in (0..seq_len).rev() {
             let mut args: Args = vec![("z", Arg::In(z.as_ref()))];
@@ -206,7 +213,7 @@ impl Pass {
                 z = Some(self.product(&operand, &sweep.direction.w_hh)?);
             }
         }
-        let past_product = if self.cell == Cell::Gru { Some(&state) } else { None };
+        let past_product = if self.call.cell == Cell::Gru { Some(&state) } else { None };
         if let Some(grad_h_0) = &sweep.grad_h_0 {
             let mask = sweep.mask.as_ref();
             self.end(z.as_ref(), past_product, sweep.grad_h_n.as_ref(), mask, grad_h_0, launch)?;
@@ -225,7 +232,7 @@ impl Pass {
         grad_n: Option<&Tensor>,
         mask: Option<&Tensor>,
         grad_0: &Tensor,
-        launch: Launch,
+        launch: LaunchSize,
     ) -> candle_core::Result<()> {
         let args = vec![
             ("z", Arg::In(z)),
@@ -234,10 +241,10 @@ impl Pass {
             ("lengths", Arg::In(self.lengths.as_ref())),
             ("mask", Arg::In(mask)),
             ("grad_0", Arg::Out(Some(grad_0))),
-            ("batch_size", Arg::Int(self.dims.batch_size)),
-            ("hidden_size", Arg::Int(self.dims.hidden_size)),
+            ("batch_size", Arg::Int(self.call.dims.batch_size)),
+            ("hidden_size", Arg::Int(self.call.dims.hidden_size)),
         ];
-        self.queue.launch(&Call { kernel: "step_end_f32".into(), launch, args })
+        self.gpu.launch(&KernelLaunch { kernel: "step_end_f32".into(), launch, args })
     }
 
     /// What both backward variants have in common.
@@ -253,10 +260,10 @@ impl Pass {
         if self.has_gates() {
             args.push(("gates", Arg::In(sweep.kept.gates.as_ref())));
         }
-        if self.cell == Cell::Gru {
+        if self.call.cell == Cell::Gru {
             args.push(("h_0", Arg::In(sweep.h_0.as_ref())));
         }
-        if self.cell.has_c() {
+        if self.call.cell.has_c() {
             args.push(("c", Arg::In(sweep.kept.c.as_ref())));
             args.push(("c_0", Arg::In(sweep.c_0.as_ref())));
         }
@@ -264,7 +271,7 @@ impl Pass {
         args.push(("mask", Arg::In(sweep.mask.as_ref())));
         args.push(("grad_outputs", Arg::In(sweep.grad_outputs)));
         args.push(("grad_h_n", Arg::In(sweep.grad_h_n.as_ref())));
-        if self.cell.has_c() {
+        if self.call.cell.has_c() {
             args.push(("grad_c_n", Arg::In(sweep.grad_c_n.as_ref())));
         }
         args.push(("delta_x", written(Some(&sweep.delta_x), is_step)));

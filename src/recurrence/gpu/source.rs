@@ -84,7 +84,11 @@ mod tests {
             assert_eq!(text.matches("#include <metal_stdlib>").count(), 1, "{family}");
         }
         let rnn = of_kernel("rnn_backward_bf16").unwrap();
-        assert_eq!(rnn.matches("KERNEL(rnn_backward)(").count(), 2, "once for each word");
+        assert_eq!(
+            rnn.matches("KERNEL(rnn_backward)(").count(),
+            2,
+            "once for each recurrent_dtype"
+        );
         assert!(of_kernel("fft_f32").is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::plan::{DeviceLimits, Launch};
+use super::plan::{DeviceLimits, LaunchSize};
 use crate::Result;
 
 /// An argument of a kernel, at its place.
@@ -44,22 +44,22 @@ pub(in crate::recurrence) fn int(name: &str, value: usize) -> candle_core::Resul
 pub(crate) type Args<'a> = Vec<(&'static str, Arg<'a>)>;
 
 /// A launch of one of the kernels of `kernels/gpu/`.
-pub(crate) struct Call<'a> {
+pub(crate) struct KernelLaunch<'a> {
     /// The kernel's name.
     pub(crate) kernel: String,
     /// Its sizes; a grid of nothing launches nothing.
-    pub(crate) launch: Launch,
+    pub(crate) launch: LaunchSize,
     /// Its arguments.
     pub(crate) args: Args<'a>,
 }
 
 /// What launches kernels on one kind of device.
-pub(in crate::recurrence) trait Launcher: Send + Sync {
+pub(in crate::recurrence) trait Launch: Send + Sync {
     /// What the device can do.
     fn limits(&self) -> DeviceLimits;
 
     /// Puts a launch behind those before it. Tensors are written in place, whoever shares their memory.
-    fn launch(&self, call: &Call) -> candle_core::Result<()>;
+    fn launch(&self, call: &KernelLaunch) -> candle_core::Result<()>;
 
     /// Sees what is launched by way of Candle.
     fn note(&self, _name: &str) {}
@@ -67,10 +67,10 @@ pub(in crate::recurrence) trait Launcher: Send + Sync {
 
 /// A device that runs our kernels.
 #[derive(Clone)]
-pub(crate) struct Queue(Arc<dyn Launcher>);
+pub(crate) struct Gpu(Arc<dyn Launch>);
 
-impl Queue {
-    /// The queue of a device that has kernels of ours; `None` on others, the CPU first of all.
+impl Gpu {
+    /// The gpu of a device that has kernels of ours; `None` on others, the CPU first of all.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device does not answer.
@@ -93,7 +93,7 @@ impl Queue {
         self.0.limits()
     }
 
-    pub(crate) fn launch(&self, call: &Call) -> candle_core::Result<()> {
+    pub(crate) fn launch(&self, call: &KernelLaunch) -> candle_core::Result<()> {
         if call.launch.grid == 0 {
             return Ok(());
         }
@@ -119,8 +119,8 @@ impl Queue {
     }
 }
 
-impl std::fmt::Debug for Queue {
+impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Queue({:?})", self.limits())
+        write!(f, "Gpu({:?})", self.limits())
     }
 }

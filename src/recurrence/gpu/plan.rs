@@ -1,4 +1,4 @@
-//! Launch plans for the device kernels of `kernels/gpu/`: pure functions of sizes and limits, compiled and
+//! LaunchSize plans for the device kernels of `kernels/gpu/`: pure functions of sizes and limits, compiled and
 //! tested everywhere.
 //!
 //! kernels/gpu/README.md has the formulas on the kernels' side. Launches on a device take these plans, and so
@@ -8,24 +8,24 @@ use super::super::{Cell, SequenceDims};
 use crate::{Error, Result};
 
 /// Threads of a block at most, as the kernels are compiled for.
-pub const MAX_BLOCK: usize = 512;
+pub(crate) const MAX_BLOCK: usize = 512;
 /// Threads of a block of a kernel that does one step, or the optimizer's.
-pub const STEP_BLOCK: usize = 256;
+pub(crate) const STEP_BLOCK: usize = 256;
 /// Threads that run in step.
 const WARP: usize = 32;
 
 /// What a device can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceLimits {
+pub(crate) struct DeviceLimits {
     /// Bytes of shared memory that a block may ask for (`cudaDevAttrMaxSharedMemoryPerBlockOptin`).
-    pub shared_bytes: usize,
+    pub(crate) shared_bytes: usize,
     /// Blocks that run side by side: multiprocessors.
-    pub multiprocessors: usize,
+    pub(crate) multiprocessors: usize,
     /// Blocks of a grid at most.
-    pub max_grid: usize,
+    pub(crate) max_grid: usize,
     /// Whether the recurrent weights are read from the device's memory rather than held in shared
     /// memory, which is too small for them on Apple's GPUs.
-    pub streams_weights: bool,
+    pub(crate) streams_weights: bool,
 }
 
 /// How the recurrent weights are kept on the device.
@@ -41,7 +41,7 @@ pub enum RecurrentDType {
 
 impl RecurrentDType {
     /// Bytes of a number.
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 => 2,
@@ -49,7 +49,7 @@ impl RecurrentDType {
     }
 
     /// What kernels' names end with.
-    pub fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
@@ -59,7 +59,7 @@ impl RecurrentDType {
 
 /// A sweep over the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sweep {
+pub(crate) enum Sweep {
     /// From the first step to the last.
     Forward,
     /// From the last step to the first.
@@ -68,39 +68,39 @@ pub enum Sweep {
 
 /// How a sweep is launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaunchPlan {
+pub(crate) enum LaunchPlan {
     /// One launch: a block takes `rows` rows of the batch through all steps, with the recurrent weights
     /// in shared memory.
     Persistent {
         /// Rows of a block's tile.
         rows: usize,
         /// The launch.
-        launch: Launch,
+        launch: LaunchSize,
     },
     /// Two launches a step: a matrix product of the device's own library, and a kernel for the rest of
     /// the step.
     Stepwise {
         /// Of the kernel.
-        launch: Launch,
+        launch: LaunchSize,
     },
 }
 
 /// Sizes of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Launch {
+pub(crate) struct LaunchSize {
     /// Blocks.
-    pub grid: usize,
+    pub(crate) grid: usize,
     /// Threads of a block.
-    pub block: usize,
+    pub(crate) block: usize,
     /// Bytes of dynamic shared memory of a block.
-    pub shared_bytes: usize,
+    pub(crate) shared_bytes: usize,
 }
 
 /// The file of kernels that a cell has, and so what their names begin with.
 ///
 /// # Errors
 /// [`Error::Config`] for a cell or a projection that has no device kernels.
-pub fn kernel_family(cell: Cell, has_projection: bool) -> Result<&'static str> {
+pub(crate) fn kernel_family(cell: Cell, has_projection: bool) -> Result<&'static str> {
     match (cell, has_projection) {
         (Cell::Tanh | Cell::Relu, false) => Ok("rnn"),
         (Cell::Gru, false) => Ok("gru"),
@@ -124,26 +124,29 @@ pub fn kernel_family(cell: Cell, has_projection: bool) -> Result<&'static str> {
 ///
 /// # Errors
 /// [`Error::Config`] when the cell has no device kernels, or the batch is more than a grid can hold.
-pub fn plan(
+pub(crate) fn plan(
     cell: Cell,
     dims: &SequenceDims,
-    word: RecurrentDType,
+    recurrent_dtype: RecurrentDType,
     sweep: Sweep,
     limits: &DeviceLimits,
 ) -> Result<LaunchPlan> {
     kernel_family(cell, dims.output_size != dims.hidden_size)?;
     let SequenceDims { batch_size, hidden_size, .. } = *dims;
-    let bytes = |rows: usize| shared_bytes(cell, hidden_size, word, sweep, rows, limits);
+    let bytes = |rows: usize| shared_bytes(cell, hidden_size, recurrent_dtype, sweep, rows, limits);
     let block = hidden_size.next_multiple_of(WARP).min(MAX_BLOCK);
     let plan = if bytes(1) <= limits.shared_bytes {
         let wanted = batch_size.div_ceil(limits.multiprocessors.max(1)).max(1);
         let fitting = (1..=wanted).rev().find(|rows| bytes(*rows) <= limits.shared_bytes);
         let rows = fitting.unwrap_or(1);
         let grid = batch_size.div_ceil(rows);
-        LaunchPlan::Persistent { rows, launch: Launch { grid, block, shared_bytes: bytes(rows) } }
+        LaunchPlan::Persistent {
+            rows,
+            launch: LaunchSize { grid, block, shared_bytes: bytes(rows) },
+        }
     } else {
         let grid = (batch_size * hidden_size).div_ceil(STEP_BLOCK);
-        LaunchPlan::Stepwise { launch: Launch { grid, block: STEP_BLOCK, shared_bytes: 0 } }
+        LaunchPlan::Stepwise { launch: LaunchSize { grid, block: STEP_BLOCK, shared_bytes: 0 } }
     };
     let (LaunchPlan::Persistent { launch, .. } | LaunchPlan::Stepwise { launch }) = plan;
     if launch.grid > limits.max_grid {
@@ -158,10 +161,10 @@ pub fn plan(
 
 /// Bytes of dynamic shared memory of a block of the persistent variant: two tiles of vectors, the
 /// recurrent weights unless they are streamed, and what units of a gru or lstm carry apart.
-pub fn shared_bytes(
+pub(crate) fn shared_bytes(
     cell: Cell,
     hidden_size: usize,
-    word: RecurrentDType,
+    recurrent_dtype: RecurrentDType,
     sweep: Sweep,
     rows: usize,
     limits: &DeviceLimits,
@@ -173,20 +176,23 @@ pub fn shared_bytes(
     };
     let depth = inputs.next_multiple_of(4);
     let carried = if cell.gates() > 1 { 4 * rows * hidden_size } else { 0 };
-    let weights = if limits.streams_weights { 0 } else { word.bytes() * outputs * depth };
+    let weights =
+        if limits.streams_weights { 0 } else { recurrent_dtype.bytes() * outputs * depth };
     8 * rows * depth + weights + carried
 }
 
+#[cfg(test)]
 /// The largest H of the persistent variant, forward and backward, with tiles of `rows` rows.
-pub fn largest_hidden_size(
+pub(crate) fn largest_hidden_size(
     cell: Cell,
-    word: RecurrentDType,
+    recurrent_dtype: RecurrentDType,
     rows: usize,
     limits: &DeviceLimits,
 ) -> usize {
     let fits = |hidden_size: &usize| {
         [Sweep::Forward, Sweep::Backward].into_iter().all(|sweep| {
-            shared_bytes(cell, *hidden_size, word, sweep, rows, limits) <= limits.shared_bytes
+            shared_bytes(cell, *hidden_size, recurrent_dtype, sweep, rows, limits)
+                <= limits.shared_bytes
         })
     };
     (1..1 << 16).take_while(fits).last().unwrap_or(0)
@@ -221,10 +227,10 @@ mod tests {
     fn planned(
         cell: Cell,
         dims: SequenceDims,
-        word: RecurrentDType,
+        recurrent_dtype: RecurrentDType,
         limits: &DeviceLimits,
     ) -> LaunchPlan {
-        plan(cell, &dims, word, Sweep::Forward, limits).unwrap()
+        plan(cell, &dims, recurrent_dtype, Sweep::Forward, limits).unwrap()
     }
 
     #[test]
@@ -237,12 +243,16 @@ mod tests {
             (Cell::Lstm, RecurrentDType::F32, [62, 78, 100, 119], [59, 75, 97, 116]),
             (Cell::Lstm, RecurrentDType::Bf16, [88, 110, 142, 168], [81, 103, 135, 161]),
         ];
-        for (cell, word, one_row, four_rows) in table {
+        for (cell, recurrent_dtype, one_row, four_rows) in table {
             for (index, kilobytes) in [64, 99, 163, 227].into_iter().enumerate() {
                 let limits = DeviceLimits { shared_bytes: kilobytes << 10, ..H100 };
-                let largest = |rows| largest_hidden_size(cell, word, rows, &limits);
-                assert_eq!(largest(1), one_row[index], "{cell:?} {word:?} {kilobytes}");
-                assert_eq!(largest(ROWS_TOGETHER), four_rows[index], "{cell:?} {word:?}");
+                let largest = |rows| largest_hidden_size(cell, recurrent_dtype, rows, &limits);
+                assert_eq!(largest(1), one_row[index], "{cell:?} {recurrent_dtype:?} {kilobytes}");
+                assert_eq!(
+                    largest(ROWS_TOGETHER),
+                    four_rows[index],
+                    "{cell:?} {recurrent_dtype:?}"
+                );
             }
         }
     }
@@ -251,12 +261,16 @@ mod tests {
     fn streamed_weights_leave_shared_memory_to_the_vectors() {
         let apple = DeviceLimits { shared_bytes: 32 << 10, streams_weights: true, ..ADA };
         for (cell, largest) in [(Cell::Tanh, 4096), (Cell::Gru, 1169), (Cell::Lstm, 910)] {
-            for word in [RecurrentDType::F32, RecurrentDType::Bf16] {
-                assert_eq!(largest_hidden_size(cell, word, 1, &apple), largest, "{cell:?}");
+            for recurrent_dtype in [RecurrentDType::F32, RecurrentDType::Bf16] {
+                assert_eq!(
+                    largest_hidden_size(cell, recurrent_dtype, 1, &apple),
+                    largest,
+                    "{cell:?}"
+                );
             }
         }
         let plan = planned(Cell::Lstm, dims(150, 150), RecurrentDType::F32, &apple);
-        let launch = Launch { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 2 * 4 * 150 };
+        let launch = LaunchSize { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 2 * 4 * 150 };
         assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
     }
 
@@ -264,7 +278,8 @@ mod tests {
     fn the_reference_job_is_one_launch_a_sweep_on_a_consumer_card() {
         for sweep in [Sweep::Forward, Sweep::Backward] {
             let plan = plan(Cell::Tanh, &dims(150, 150), RecurrentDType::F32, sweep, &ADA).unwrap();
-            let launch = Launch { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 4 * 150 * 152 };
+            let launch =
+                LaunchSize { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 4 * 150 * 152 };
             assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
         }
     }
@@ -272,12 +287,12 @@ mod tests {
     #[test]
     fn every_row_is_in_a_tile_and_no_tile_is_beyond_shared_memory() {
         for cell in [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm] {
-            for word in [RecurrentDType::F32, RecurrentDType::Bf16] {
+            for recurrent_dtype in [RecurrentDType::F32, RecurrentDType::Bf16] {
                 for limits in [H100, ADA, DeviceLimits { shared_bytes: 48 << 10, ..ADA }] {
                     for batch_size in [1, 2, 31, 132, 133, 1000, 100_000] {
                         for hidden_size in [1, 2, 31, 32, 33, 75, 119, 120, 150, 513, 1024] {
                             let dims = dims(batch_size, hidden_size);
-                            match planned(cell, dims, word, &limits) {
+                            match planned(cell, dims, recurrent_dtype, &limits) {
                                 LaunchPlan::Persistent { rows, launch } => {
                                     assert!(launch.grid * rows >= batch_size);
                                     assert!((launch.grid - 1) * rows < batch_size);
@@ -290,7 +305,7 @@ mod tests {
                                     let one = shared_bytes(
                                         cell,
                                         hidden_size,
-                                        word,
+                                        recurrent_dtype,
                                         Sweep::Forward,
                                         1,
                                         &limits,
