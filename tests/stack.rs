@@ -408,8 +408,8 @@ fn what_has_no_meaning_is_refused_in_words() {
         let state = State::from_parts(random(h, 1), c.map(|c| random(c, 1)));
         text(cell.step(&random(&[2, 3], 1), Some(&state)))
     };
-    assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h must have shape (1, 2, 4)"));
-    assert!(step(&[1, 2, 4], None).contains("lstm needs state c"));
+    assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h_0 must have shape (1, 2, 4)"));
+    assert!(step(&[1, 2, 4], None).contains("lstm needs c_0"));
     for (config, named) in [
         (StackConfig { dropout: 0.5, ..StackConfig::new(Cell::Tanh, 3, 4) }, "num_layers"),
         (StackConfig { dropout: 1.5, ..deep }, "dropout"),

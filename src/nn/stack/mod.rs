@@ -100,35 +100,12 @@ impl Stack {
                 }
                 Ok(Weights { w_ih, w_hh, b_ih, b_hh, w_hr: get("weight_hr")? })
             });
-            LayerWeights::of_directions(config.cell, directions.collect::<Result<_>>()?)
+            directions.collect::<Result<Vec<_>>>()
         });
-        let stack = Self { config, layers: layers.collect::<Result<_>>()? };
-        stack.check_dtypes(&vb)?;
-        Ok(stack)
-    }
-
-    /// Checks that all weights have one dtype, with which the stack can be run.
-    fn check_dtypes(&self, vb: &VarBuilder) -> Result<()> {
-        for (index, layer) in self.layers.iter().enumerate() {
-            for (direction, weights) in layer.directions().iter().enumerate() {
-                for (name, tensor) in named_weights(weights, index, direction) {
-                    let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
-                        "f32 or f64 (convert it with to_dtype)"
-                    } else if tensor.dtype() != self.dtype() {
-                        "of the first weight's dtype (convert it with to_dtype)"
-                    } else {
-                        continue;
-                    };
-                    return Err(Error::DType {
-                        op: "stack",
-                        tensor: super::weights::full_name(vb, &name),
-                        expected,
-                        actual: tensor.dtype().as_str().into(),
-                    });
-                }
-            }
-        }
-        Ok(())
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        check_dtypes(&layers, &vb)?;
+        let of_directions = |directions| LayerWeights::of_directions(config.cell, directions);
+        Ok(Self { config, layers: layers.into_iter().map(of_directions).collect::<Result<_>>()? })
     }
 
     /// Puts initial weights into a sink and builds on them: an optimizer that changes the variables changes
@@ -318,6 +295,31 @@ impl Stack {
     pub fn dtype(&self) -> DType {
         self.layers[0].dtype()
     }
+}
+
+/// Checks that all weights have one dtype, with which a stack can be run.
+fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
+    let first = layers[0][0].w_ih.dtype();
+    for (layer, directions) in layers.iter().enumerate() {
+        for (direction, weights) in directions.iter().enumerate() {
+            for (name, tensor) in named_weights(weights, layer, direction) {
+                let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
+                    "f32 or f64 (convert it with to_dtype)"
+                } else if tensor.dtype() != first {
+                    "of the first weight's dtype (convert it with to_dtype)"
+                } else {
+                    continue;
+                };
+                return Err(Error::DType {
+                    op: "stack",
+                    tensor: super::weights::full_name(vb, &name),
+                    expected,
+                    actual: tensor.dtype().as_str().into(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
