@@ -298,6 +298,31 @@ impl Stack {
     }
 }
 
+/// Checks that all weights have one dtype, with which a stack can be run.
+fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
+    let first = layers[0][0].w_ih.dtype();
+    for (layer, directions) in layers.iter().enumerate() {
+        for (direction, weights) in directions.iter().enumerate() {
+            for (name, tensor) in named_weights(weights, layer, direction) {
+                let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
+                    "f32 or f64 (convert it with to_dtype)"
+                } else if tensor.dtype() != first {
+                    "of the first weight's dtype (convert it with to_dtype)"
+                } else {
+                    continue;
+                };
+                return Err(Error::DType {
+                    op: "stack",
+                    tensor: super::weights::full_name(vb, &name),
+                    expected,
+                    actual: tensor.dtype().as_str().into(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
 impl Module for Stack {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {

@@ -291,8 +291,9 @@ fn variables_come_from_a_sink_a_varmap_or_any_list() {
     let expected = ["m.b", "m.w", "v.b", "v.w"];
     assert_eq!(names(Adam::new(&sink, config)), expected);
     assert_eq!(names(Adam::new(&map, config)), expected);
-    assert_eq!(names(Adam::new(sink.named().unwrap(), config)), expected);
-    assert_eq!(names(Adam::new(&sink.named().unwrap(), config)), expected);
+    let named = sink.named().unwrap();
+    assert_eq!(names(Adam::new(&named, config)), expected);
+    assert_eq!(names(Adam::new(named, config)), expected);
     let list = vec![("w".to_string(), w.clone()), ("b".to_string(), b.clone())];
     assert_eq!(names(Adam::new(list, config)), expected);
     assert_eq!(names(Adam::new(vec![w, b], config)), ["m.0", "m.1", "v.0", "v.1"]);
