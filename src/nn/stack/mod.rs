@@ -335,30 +335,3 @@ impl AsRef<Self> for Stack {
         self
     }
 }
-
-/// Checks that all weights have one dtype, with which a stack can be run.
-///
-/// - `layers`: the weights of each layer, by direction
-fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
-    let first = layers.iter().flatten().next().map(|weights| weights.w_ih.dtype());
-    for (index, layer) in layers.iter().enumerate() {
-        for (direction, weights) in layer.iter().enumerate() {
-            for (name, tensor) in named_weights(weights, index, direction) {
-                let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
-                    "f32 or f64 (convert it with to_dtype)"
-                } else if Some(tensor.dtype()) != first {
-                    "of the first weight's dtype (convert it with to_dtype)"
-                } else {
-                    continue;
-                };
-                return Err(Error::DType {
-                    op: "stack",
-                    tensor: super::weights::full_name(vb, &name),
-                    expected,
-                    actual: tensor.dtype().as_str().into(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
