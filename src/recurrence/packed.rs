@@ -16,7 +16,7 @@ use super::storage::{not_on_cpu, slice};
 use super::{Cell, WeightSizes, Weights};
 use crate::{Error, Result};
 use candle_rnn_kernels::{
-    self as kernels, CellKind, Float, Isa, SequenceDims, TransposedWeights, WeightSlices,
+    self as kernels, Buffer, CellKind, Float, Isa, SequenceDims, TransposedWeights, WeightSlices,
 };
 
 /// The weights of a layer, in one direction or two, laid out as the kernels of this CPU read them.
@@ -60,7 +60,7 @@ pub(super) enum Packed {
 /// Packed weights.
 pub(super) struct PackedNumbers<E> {
     /// For the forward pass: sections of gates, each `[b | W_ih | W_hh]` in panels of registers.
-    pub(super) forward: Vec<E>,
+    pub(super) forward: Buffer<E>,
     /// For the backward pass.
     pub(super) backward: TransposedWeights<E>,
 }

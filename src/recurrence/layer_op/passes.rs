@@ -23,10 +23,7 @@ macro_rules! numbers {
 impl Layer {
     /// The weights for the forward pass, by direction.
     fn weights<E: Saveable>(&self) -> candle_core::Result<Vec<&[E]>> {
-        self.directions
-            .iter()
-            .map(|direction| Ok(direction.numbers::<E>()?.forward.as_slice()))
-            .collect()
+        self.directions.iter().map(|direction| Ok(&*direction.numbers::<E>()?.forward)).collect()
     }
 
     /// Those for the backward pass.
