@@ -25,6 +25,7 @@ mod kernels;
 mod schedule;
 mod simd;
 mod threads;
+mod view;
 mod weights;
 mod workspace;
 
