@@ -1,7 +1,7 @@
 //! Recurrent layers forward and backward on the CPU: slices in, slices out.
 //!
 //! Entry points are [`pack_weights`] and [`pack_transposed`], [`forward()`], [`backward()`] and
-//! [`unpack_gradients`]. README.md states the contract.
+//! [`unpack_gradients`]. README.md states the contract, and its example is tested here.
 //!
 //! - `dims`: sizes and windows
 //! - `simd`: the instruction set, chosen once; vector registers; tanh and the logistic function over them
@@ -13,6 +13,8 @@
 //! - `schedule`: whole calls: lengths checked, rows cut into blocks, blocks given to threads
 //! - `threads`: which thread takes which block
 //! - `workspace`: buffers that are used again
+//!
+//! - `view`: pointers with strides and, in debug builds, bounds
 //!
 //! Sums over steps and rows run in the order of their index, in the precision of the elements.
 
@@ -39,3 +41,8 @@ pub use weights::{
     pack_transposed, pack_weights, unpack_gradients, TransposedWeights, WeightSlices,
 };
 pub use workspace::{release as release_memory, Buffer};
+
+/// The example of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
