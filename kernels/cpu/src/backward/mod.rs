@@ -38,6 +38,9 @@
 //! - `input_grads`: what goes from δ to inputs and initial states
 //! - `weight_grads`: the weights' gradients
 
+// One contract holds for a whole pass, that of `backward_rows`; a block in every line would say no more.
+#![allow(unsafe_op_in_unsafe_fn)]
+
 mod deltas;
 mod delta_fused;
 mod delta_gated;
@@ -47,11 +50,12 @@ mod scratch;
 mod weight_grads;
 
 use crate::cells::cell::{Cell, WeightLayout};
-use crate::forward::{Checkpoints, Initial, Spans, Steps};
+use crate::forward::{is_carried, Checkpoints, Initial, Spans};
 use crate::simd::vector::Vector;
+use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 use crate::Window;
-use recompute::BlockStates;
+pub(crate) use recompute::BlockStates;
 pub(crate) use scratch::scratch_len;
 use scratch::{overlap, row_of_deltas, GroupMemory};
 
@@ -62,28 +66,28 @@ pub(crate) struct Backward<'a, E> {
     pub(crate) layout: WeightLayout,
     /// Through which steps gradients flow together; their losses follow each other up to step T.
     pub(crate) windows: &'a [Window],
-    /// `(I,)` in.
-    pub(crate) x: Steps<*const E>,
+    /// `(I,)` by row and step, in.
+    pub(crate) x: View<E, 2>,
     pub(crate) initial: Initial<E>,
     pub(crate) kept: Kept<E>,
-    /// `(B, P)` in: the recurrent dropout's mask; or null.
-    pub(crate) mask: *const E,
-    pub(crate) spans: Spans,
-    /// Weights that the state, the inner value and the input feed, rows packed, in; those of the
-    /// input null if `grad_x` is.
-    pub(crate) w_state: *const E,
-    pub(crate) w_inner: *const E,
-    pub(crate) w_input: *const E,
-    /// `(P,)` in: gradients of all outputs; or null.
-    pub(crate) grad_outputs: Steps<*const E>,
-    /// `(B, P)` and `(B, H)` in: gradients of the final states; or null.
-    pub(crate) grad_last_h: *const E,
-    pub(crate) grad_last_c: *const E,
-    /// `(I,)` out, or null: not wanted. Steps that no window reaches are left as they are.
-    pub(crate) grad_x: Steps<*mut E>,
-    /// `(B, P)` and `(B, H)` out, or null: not wanted. Left as they are if no window reaches step 1.
-    pub(crate) grad_h_0: *mut E,
-    pub(crate) grad_c_0: *mut E,
+    /// `(P,)` by row, in: the recurrent dropout's mask.
+    pub(crate) mask: Option<View<E, 1>>,
+    pub(crate) spans: Spans<'a>,
+    /// Weights that the state, the inner value and the input feed, rows packed, in; those of the inner
+    /// value of no size if there is none.
+    pub(crate) w_state: View<E, 0>,
+    pub(crate) w_inner: View<E, 0>,
+    pub(crate) w_input: View<E, 0>,
+    /// `(P,)` by row and step, in: gradients of all outputs.
+    pub(crate) grad_outputs: Option<View<E, 2>>,
+    /// `(P,)` and `(H,)` by row, in: gradients of the final states.
+    pub(crate) grad_last_h: Option<View<E, 1>>,
+    pub(crate) grad_last_c: Option<View<E, 1>>,
+    /// `(I,)` by row and step, out, if wanted. Steps that no window reaches are left as they are.
+    pub(crate) grad_x: Option<ViewMut<E, 2>>,
+    /// `(P,)` and `(H,)` by row, out, if wanted. Left as they are if no window reaches step 1.
+    pub(crate) grad_h_0: Option<ViewMut<E, 1>>,
+    pub(crate) grad_c_0: Option<ViewMut<E, 1>>,
 }
 
 /// What is left of the states of the forward pass.
@@ -92,30 +96,29 @@ pub(crate) enum Kept<E> {
     /// All.
     All(BlockStates<E>),
     /// Some, and the packed weights to compute the others with.
-    Checkpoints(Checkpoints<E>, *const E),
+    Checkpoints(Checkpoints<View<E, 2>>, View<E, 0>),
 }
-
-impl<E> Kept<E> {
-    pub(crate) fn all(h: Steps<*const E>, c: Steps<*const E>, gates: Steps<*const E>) -> Self {
-        Self::All(BlockStates { h, c, gates })
-    }
-}
-
-// SAFETY: the pointers of one pass are shared by threads that write disjoint rows.
-unsafe impl<E: Send + Sync> Sync for Backward<'_, E> {}
 
 impl<E> Backward<'_, E> {
     /// Whether rows differ in length, or have masks.
     fn is_carried(&self) -> bool {
-        !(self.spans.lengths.is_null() && self.mask.is_null())
+        is_carried(&self.spans, self.mask)
     }
 
-    /// The state before a step of a row.
-    unsafe fn h_before(&self, states: &BlockStates<E>, row: usize, step: usize) -> *const E {
+    /// The state before a step of a row; zeros if absent.
+    ///
+    /// # Safety
+    /// The row must take part in the step, and `states` hold the one before.
+    unsafe fn h_before(
+        &self,
+        states: &BlockStates<E>,
+        row: usize,
+        step: usize,
+    ) -> Option<View<E, 0>> {
         if step == self.spans.of(row).0 {
             self.initial.h(row)
         } else {
-            states.h.get(row, step.wrapping_sub(1))
+            Some(states.h_from(row, step as isize - 1).reshape([]))
         }
     }
 }
@@ -123,10 +126,10 @@ impl<E> Backward<'_, E> {
 /// What a group of rows computes in.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch<E> {
-    /// Packed, out: the group's part of the weights' gradients; or null: not wanted.
-    pub(crate) sums: *mut E,
+    /// Packed, out: the group's part of the weights' gradients, if wanted.
+    pub(crate) sums: Option<ViewMut<E, 0>>,
     /// [`scratch_len`] elements.
-    pub(crate) memory: *mut E,
+    pub(crate) memory: ViewMut<E, 0>,
 }
 
 /// Bytes of δ that stay in the second-level cache.
@@ -149,8 +152,11 @@ pub(crate) fn block_steps(dims: &SequenceDims, sample: usize, sums: usize, rows:
 /// Runs the group of rows `first..first + rows`, `block_steps` steps at a time.
 ///
 /// # Safety
-/// The CPU must have V's features; all pointers must be valid for the sizes in `dims`, those of
-/// `scratch` as they say, and no other thread may touch the scratch or these rows.
+/// - The CPU must have V's features.
+/// - The memory behind the views of `args` must be alive and as large as the sizes in `args` and the
+///   shapes of its fields say; what is read must be initialised, and what is written lie apart from it.
+/// - `scratch` must have the sizes that its fields name.
+/// - No other thread may use the scratch, or these rows of what is written.
 pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     args: &Backward<V::Elem>,
     first: usize,
@@ -196,18 +202,16 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
             }
             group.gradients_before::<V, C>(t, from..to, &memory);
         }
-        if !scratch.sums.is_null() {
-            group.sums::<V>(&block, &memory, scratch.sums);
+        if let Some(sums) = scratch.sums {
+            group.sums::<V>(&block, &memory, sums);
         }
         end = begin;
     }
 }
 
-/// Rows that go through all steps together.
+/// Rows that go through all steps together, and whose samples are summed in their order.
 ///
-/// # Safety
-/// Every method needs what [`backward_rows`] asks for: it made the group, with pointers that are
-/// valid for the sizes in `dims`, and hands out parts of its scratch.
+/// Only [`backward_rows`] makes one, from its arguments. Its methods count rows within the group as `local`.
 struct ReductionGroup<'a, E> {
     args: &'a Backward<'a, E>,
     first: usize,
@@ -218,6 +222,17 @@ struct ReductionGroup<'a, E> {
     slots: usize,
     /// Which packed_deltas of a block count, by row.
     spans: Vec<(usize, usize)>,
+}
+
+impl<E> ReductionGroup<'_, E> {
+    /// The rows of δ of a window, of memory that has a slot for each that shares a step.
+    ///
+    /// # Safety
+    /// The memory must have `(slots, rows, row of δ)` elements.
+    unsafe fn in_slot(&self, memory: ViewMut<E, 0>, window: usize) -> ViewMut<E, 1> {
+        let size = self.rows * self.row;
+        memory.add(window % self.slots * size).reshape([self.row as isize])
+    }
 }
 
 /// Steps that are worked on together.

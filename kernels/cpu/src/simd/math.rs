@@ -26,16 +26,10 @@ use crate::simd::vector::{Element, Vector};
 /// A recurrent activation and its derivative.
 pub(crate) trait Activation {
     /// `f(z)`.
-    ///
-    /// # Safety
-    /// As [`Vector`].
-    unsafe fn apply<V: Vector>(z: V) -> V;
+    fn apply<V: Vector>(z: V) -> V;
 
     /// `grad · f'(z)`, by way of `h = f(z)`.
-    ///
-    /// # Safety
-    /// As [`Vector`].
-    unsafe fn backward<V: Vector>(h: V, grad: V) -> V;
+    fn backward<V: Vector>(h: V, grad: V) -> V;
 }
 
 /// `tanh(z)`; `f' = 1 - h²`.
@@ -43,12 +37,12 @@ pub(crate) struct Tanh;
 
 impl Activation for Tanh {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(z: V) -> V {
+    fn apply<V: Vector>(z: V) -> V {
         tanh(z)
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(h: V, grad: V) -> V {
+    fn backward<V: Vector>(h: V, grad: V) -> V {
         tanh_backward(h, grad)
     }
 }
@@ -61,24 +55,24 @@ pub(crate) struct Identity;
 
 impl Activation for Relu {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(z: V) -> V {
-        z.max_or_self(V::splat(V::Elem::ZERO))
+    fn apply<V: Vector>(z: V) -> V {
+        z.max_or_self(z.fill(V::Elem::ZERO))
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(h: V, grad: V) -> V {
+    fn backward<V: Vector>(h: V, grad: V) -> V {
         grad.unless_at_most_zero(h)
     }
 }
 
 impl Activation for Identity {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(z: V) -> V {
+    fn apply<V: Vector>(z: V) -> V {
         z
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(_h: V, grad: V) -> V {
+    fn backward<V: Vector>(_h: V, grad: V) -> V {
         grad
     }
 }
@@ -134,65 +128,50 @@ impl ExpConstants for f64 {
 }
 
 /// `2^k` and `exp(r) - 1`, of which `exp(x) = 2^k + 2^k (exp(r) - 1)`.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-unsafe fn exp_parts<V: Vector>(x: V) -> (V, V) {
-    let round = V::splat(V::Elem::ROUND);
-    let biased = x.mul_add(V::splat(V::Elem::LOG2_E), round);
+fn exp_parts<V: Vector>(x: V) -> (V, V) {
+    let round = x.fill(V::Elem::ROUND);
+    let biased = x.mul_add(x.fill(V::Elem::LOG2_E), round);
     let k = biased.sub(round);
     let [high, low] = V::Elem::LN_2;
-    let r = k.neg_mul_add(V::splat(high), x);
-    let r = k.neg_mul_add(V::splat(low), r);
-    let mut q = V::splat(V::Elem::ZERO);
+    let r = k.neg_mul_add(x.fill(high), x);
+    let r = k.neg_mul_add(x.fill(low), r);
+    let mut q = x.fill(V::Elem::ZERO);
     for (index, coefficient) in V::Elem::Q.iter().rev().enumerate() {
-        let coefficient = V::splat(*coefficient);
+        let coefficient = x.fill(*coefficient);
         q = if index == 0 { coefficient } else { q.mul_add(r, coefficient) };
     }
     (biased.pow2_of_biased(), q.mul(r).mul_add(r, r))
 }
 
 /// `tanh` of each lane.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn tanh<V: Vector>(x: V) -> V {
-    let magnitude = x.abs().min_or_self(V::splat(V::Elem::SATURATION));
+pub(crate) fn tanh<V: Vector>(x: V) -> V {
+    let magnitude = x.abs().min_or_self(x.fill(V::Elem::SATURATION));
     let (power, p) = exp_parts(magnitude.add(magnitude));
-    let e = power.mul_add(p, power.sub(V::splat(V::Elem::ONE)));
-    e.div(e.add(V::splat(V::Elem::TWO))).with_sign_of(x)
+    let e = power.mul_add(p, power.sub(x.fill(V::Elem::ONE)));
+    e.div(e.add(x.fill(V::Elem::TWO))).with_sign_of(x)
 }
 
 /// `grad · tanh'`, where `tanh` gave `h`.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn tanh_backward<V: Vector>(h: V, grad: V) -> V {
+pub(crate) fn tanh_backward<V: Vector>(h: V, grad: V) -> V {
     h.mul(grad).neg_mul_add(h, grad)
 }
 
 /// `σ`, the logistic function, of each lane.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn sigmoid<V: Vector>(x: V) -> V {
-    let (zero, one) = (V::splat(V::Elem::ZERO), V::splat(V::Elem::ONE));
-    let limit = V::splat(V::Elem::EXP_LIMIT);
+pub(crate) fn sigmoid<V: Vector>(x: V) -> V {
+    let (zero, one) = (x.fill(V::Elem::ZERO), x.fill(V::Elem::ONE));
+    let limit = x.fill(V::Elem::EXP_LIMIT);
     let negative = zero.sub(x).min_or_self(limit).max_or_self(zero.sub(limit));
     let (power, p) = exp_parts(negative);
     one.div(power.mul_add(p, power).add(one))
 }
 
 /// `grad · σ'`, where `σ` gave `s`.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn sigmoid_backward<V: Vector>(s: V, grad: V) -> V {
+pub(crate) fn sigmoid_backward<V: Vector>(s: V, grad: V) -> V {
     let grad = s.mul(grad);
     s.neg_mul_add(grad, grad)
 }
