@@ -45,8 +45,15 @@ info RUN *ARGS:
 
 # Run all tests; needs Rust and its linker alone
 [group('work')]
+[no-exit-message]
 test *ARGS:
-    cargo test --locked "$@"
+    @scripts/test.sh "$@"
+
+# Run the tests that mount disks of their own: full ones, read-only ones
+[group('work')]
+[no-exit-message]
+test-mounts:
+    @scripts/test-mounts.sh
 
 # Check everything that must hold before a commit, cheapest first
 [group('work')]
@@ -125,7 +132,7 @@ fuzz-all SECONDS="600":
 # Write the files that fuzzing begins with, in fuzz/corpus, anew
 [group('work')]
 fuzz-seeds:
-    cargo test --locked --test properties -- --ignored --exact the_seeds_of_the_corpus_are_written
+    cargo test --locked --package candle-rnn-fuzz-targets -- --ignored --exact the_seeds_of_the_corpus_are_written
 
 # Kill and fail a training at every system call (a minute); needs strace
 [group('work')]

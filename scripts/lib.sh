@@ -57,6 +57,12 @@ require_strace() {
     strace -qq -o /dev/null true 2>/dev/null || fail "strace may not trace here: a container needs --cap-add SYS_PTRACE"
 }
 
+# Whether this user may mount what nobody else sees.
+has_mount_namespace() {
+    local mount=(sh -c "mount -t tmpfs none /mnt")
+    unshare --mount "${mount[@]}" 2>/dev/null || unshare --user --map-root-user --mount "${mount[@]}" 2>/dev/null
+}
+
 # require_address_sanitizer ALTERNATIVE
 require_address_sanitizer() {
     ls "$(rustc --print target-libdir)"/librustc*_rt.asan.a >/dev/null 2>&1 ||

@@ -1,17 +1,18 @@
 //! Gradients belong to the graph that made them: shared weights, threads, passes that fail, long graphs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
-use candle_nn::VarMap;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{
     rnn_sequence, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Weights,
 };
-use candle_rnn::rng::{Purpose, SeededRng};
+use common::values;
 
 /// Numbers in ±0.5 of an arithmetic sequence.
 fn numbers(shape: &[usize], seed: usize) -> Tensor {
@@ -19,10 +20,6 @@ fn numbers(shape: &[usize], seed: usize) -> Tensor {
     let values: Vec<f64> =
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f64 / 1009. - 0.5).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn vars(cell: Cell, inputs: usize, hidden: usize) -> [Var; 3] {
@@ -106,10 +103,8 @@ fn tasks_of_one_pool_are_right_or_refused() {
 fn tasks_of_one_pool_step_one_stack() {
     use rayon::prelude::*;
     // Large enough that packing is given to several threads.
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(Cell::Lstm, 256, 256);
-    let stack = Stack::init(config, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let (stack, sink) = common::stack(config, Init::Glorot, 1, DType::F32, "rnn");
     let x_t = numbers(&[2, 256], 5).to_dtype(DType::F32).unwrap();
     for _ in 0..3 {
         for var in sink.named().unwrap().values() {
@@ -278,10 +273,8 @@ fn the_composed_layer_keeps_the_weights_it_ran_with() {
 }
 
 fn stack(cell: Cell, num_layers: usize) -> (Stack, VarSink) {
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig { num_layers, ..StackConfig::new(cell, 3, 6) };
-    (Stack::init(config, Init::Orthogonal, rng, &sink, "rnn").unwrap(), sink)
+    common::stack(config, Init::Orthogonal, 1, DType::F32, "rnn")
 }
 
 #[test]

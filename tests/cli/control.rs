@@ -117,7 +117,7 @@ fn batches_whose_gradients_are_added_up_train_as_one_large_batch_does() {
 #[test]
 fn a_run_whose_time_is_up_is_saved_and_goes_on_to_the_same_bits() {
     let place = Place::new();
-    let args = "--epochs 30 --hidden 40 --save-every 1000 --shift 1";
+    let args = "--epochs 12 --hidden 40 --save-every 1000 --shift 1";
     place.train("whole", args);
     let mut ended = Vec::new();
     // Each time it gets on by a step at least.

@@ -101,20 +101,16 @@ fn known_digits_are_told_in_any_size_polarity_and_format() {
         let original = digit(index);
         let scaled = |side| imageops::resize(&original, side, side, FilterType::CatmullRom);
         // On white paper, larger than the digit, and not in its middle.
-        let mut page = GrayImage::from_pixel(500, 400, Luma([250]));
-        for (x, y, pixel) in scaled(224).enumerate_pixels() {
-            page.put_pixel(
-                x + 20,
-                y + 160,
-                Luma([250 - (u32::from(pixel.0[0]) * 240 / 255) as u8]),
-            );
+        let mut page = GrayImage::from_pixel(250, 200, Luma([250]));
+        for (x, y, pixel) in scaled(112).enumerate_pixels() {
+            page.put_pixel(x + 10, y + 80, Luma([250 - (u32::from(pixel.0[0]) * 240 / 255) as u8]));
         }
-        let mut inverted = scaled(112);
+        let mut inverted = scaled(84);
         imageops::invert(&mut inverted);
         let colours = DynamicImage::ImageLuma8(page.clone()).to_rgb8();
         for (name, picture) in [
             ("exact.png", DynamicImage::from(original.clone())),
-            ("large.png", scaled(280).into()),
+            ("large.png", scaled(140).into()),
             ("inverted.png", inverted.into()),
             ("page.png", page.into()),
             ("photo.jpg", colours.into()),

@@ -8,7 +8,7 @@ use crate::{Outcome, Place};
 
 /// A training that saves often, long enough to be interrupted, with all that steers a training.
 const LONG: &str =
-    "train --data sample --hidden 40 --epochs 25 --batch-size 20 --save-every 20 --json \
+    "train --data sample --hidden 40 --epochs 12 --batch-size 20 --save-every 20 --json \
                     --schedule one-cycle --clip-norm 1 --weight-decay 0.01 --label-smoothing 0.1 \
                     --shift 2 --rotate 9 --zoom 0.1 --mirror --dropout 0.1 --ema 0.99 --accumulate 2";
 
@@ -73,7 +73,7 @@ fn a_signal_stops_a_run_after_saving_and_the_resumed_run_ends_with_the_same_bits
         assert!(resumed.stderr.contains("resuming after step "), "{}", resumed.stderr);
         assert_eq!(place.read(&format!("{signal}/model.safetensors")), undisturbed);
         let epochs: Vec<_> = place.metrics(signal).iter().map(|m| m["epoch"].clone()).collect();
-        assert_eq!(epochs, (1..=25).collect::<Vec<_>>());
+        assert_eq!(epochs, (1..=12).collect::<Vec<_>>());
     }
 }
 
@@ -89,7 +89,7 @@ fn a_run_that_is_to_outlive_its_terminal_ignores_hangups() {
     running.wait_for_an_epoch();
     running.signal("HUP");
     assert_eq!(running.finish().code, Some(0));
-    assert_eq!(place.metrics("run").len(), 25);
+    assert_eq!(place.metrics("run").len(), 12);
 }
 
 #[cfg(unix)]
@@ -141,7 +141,7 @@ fn a_process_killed_at_any_moment_leaves_whole_files_and_resumes_to_the_same_bit
     let place = Place::new();
     let undisturbed = place.undisturbed();
     // Whenever it comes, the kill must do no harm.
-    for milliseconds in [0, 20, 60, 110, 170, 240] {
+    for milliseconds in [0, 20, 60, 110, 170] {
         let mut running = Running::start(&place, &format!("{LONG} --out run --resume"));
         std::thread::sleep(Duration::from_millis(milliseconds));
         running.0.kill().unwrap();
