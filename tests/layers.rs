@@ -251,7 +251,7 @@ fn lstm_layers_and_every_gradient_are_pytorchs() -> Result<()> {
 }
 
 #[test]
-fn lstm_layers_with_a_projection_and_every_gradient_are_pytorchs() -> Result<()> {
+fn projected_lstm_layers_and_every_gradient_are_pytorchs() -> Result<()> {
     check_cases("lstm-proj", 2)
 }
 
@@ -321,7 +321,7 @@ fn what_was_imported_from_pytorch_is_exported_again() -> Result<()> {
 }
 
 #[test]
-fn a_weight_that_is_off_by_a_hundredth_and_a_gradient_that_is_missing_are_noticed() -> Result<()> {
+fn a_weight_off_by_a_hundredth_or_a_lost_gradient_is_noticed() -> Result<()> {
     for (cell, count) in CELLS {
         for_each_case(cell, count, |pytorch| {
             for (name, var) in &pytorch.weights {
@@ -587,7 +587,7 @@ fn assert_same_in_f32(ours: &Tensor, expected: &Tensor) -> Result<()> {
 }
 
 #[test]
-fn an_lstm_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()> {
+fn an_lstm_of_candle_nn_computes_the_same() -> Result<()> {
     let (inputs, units, dtype) = (5, 7, DType::F32);
     for bidirectional in [false, true] {
         let vars = VarMap::new();
@@ -619,7 +619,7 @@ fn an_lstm_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()
 }
 
 #[test]
-fn a_gru_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()> {
+fn a_gru_of_candle_nn_computes_the_same() -> Result<()> {
     let (inputs, units, dtype) = (5, 7, DType::F32);
     let vars = VarMap::new();
     let sink = VarSink::new(&vars, dtype, &Device::Cpu);
@@ -661,7 +661,7 @@ fn the_graph_of_a_layer_has_as_many_nodes_for_5_steps_as_for_50() -> Result<()> 
 }
 
 #[test]
-fn a_row_without_steps_passes_no_gradient_of_outputs_to_its_initial_state() -> Result<()> {
+fn a_row_without_steps_gives_its_initial_state_no_gradient() -> Result<()> {
     for cell in Cell::ALL {
         let rng = &mut init_rng(10);
         let sink = sink(DType::F64);

@@ -115,7 +115,7 @@ fn the_sample_is_learned_far_beyond_chance() {
 }
 
 #[test]
-fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
+fn every_epoch_trains_on_every_image_in_even_batches() {
     let batching = Some(Batching::Split);
     let config = TrainConfig { batch_size: 90, batching, hidden_size: 4, ..small() };
     let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
@@ -132,7 +132,7 @@ fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
 }
 
 #[test]
-fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
+fn a_trainer_restored_in_mid_epoch_ends_with_the_same_bits() {
     let dropout = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.3, ..small() };
     for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, dropout] {
         let new = || Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
@@ -173,7 +173,7 @@ fn a_loss_that_is_not_finite_stops_the_trainer() {
 }
 
 #[test]
-fn a_stream_says_after_each_row_what_the_whole_sequence_says_at_that_step() {
+fn a_stream_says_after_each_row_what_the_sequence_says_there() {
     let deep = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.2, ..small() };
     let gru = TrainConfig { cell: Cell::Gru, ..small() };
     for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, gru, deep] {

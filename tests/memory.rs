@@ -74,7 +74,7 @@ fn documented(cell: Cell) -> usize {
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else_that_grows_with_the_steps() {
+fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else() {
     let _alone = ALONE.lock().unwrap();
     for cell in Cell::ALL {
         for bidirectional in [false, true] {

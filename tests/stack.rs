@@ -37,7 +37,7 @@ fn dropout() -> SeededRng {
 }
 
 #[test]
-fn dropout_between_layers_is_the_masked_outputs_of_the_layer_below() {
+fn dropout_between_layers_masks_the_outputs_of_the_layer_below() {
     let config = StackConfig { num_layers: 2, dropout: 0.4, ..StackConfig::new(Cell::Gru, 3, 6) };
     let stack = stack(config);
     let x = random(&[4, 5, 3], 1);
@@ -113,7 +113,7 @@ fn steps_of_a_stack_end_where_the_sequence_ends() {
 }
 
 #[test]
-fn a_sequence_in_two_pieces_ends_as_the_whole_one_with_gradients_through_the_state() {
+fn a_sequence_in_two_pieces_ends_as_the_whole_one() {
     let config = StackConfig { num_layers: 2, ..StackConfig::new(Cell::Lstm, 3, 5) };
     let stack = stack(config);
     let x = Var::from_tensor(&random(&[2, 7, 3], 4)).unwrap();
@@ -167,7 +167,7 @@ fn a_ragged_batch_gives_each_row_what_it_gives_alone() {
 }
 
 #[test]
-fn an_optimizers_change_of_the_variables_shows_except_in_a_frozen_copy() {
+fn a_change_of_the_variables_shows_except_in_a_frozen_copy() {
     let sink = sink(DType::F64);
     let rng = &mut init_rng(5);
     let lstm = Lstm::init(LstmConfig::new(3, 4), Init::Glorot, rng, &sink, "lstm").unwrap();

@@ -76,7 +76,7 @@ fn set_permissions(place: &Place, name: &str, mode: u32) {
 }
 
 #[test]
-fn a_file_that_may_not_grow_ends_the_run_with_its_name_and_the_run_goes_on_later() {
+fn a_file_that_may_not_grow_ends_the_run_which_resumes_later() {
     let place = Place::stopped();
     for name in [
         "metrics.jsonl",
@@ -109,7 +109,7 @@ fn a_file_that_may_not_grow_ends_the_run_with_its_name_and_the_run_goes_on_later
 }
 
 #[test]
-fn a_folder_that_may_no_longer_be_written_ends_the_run_with_its_name() {
+fn a_folder_made_unwritable_ends_the_run_with_its_name() {
     let place = Place::new();
     let running = place.start(bound_by_permissions(&place), "run");
     set_permissions(&place, "run/checkpoints", 0o555);
@@ -138,7 +138,7 @@ fn a_run_in_a_folder_that_may_not_be_written_is_refused() {
 }
 
 #[test]
-fn a_run_that_is_moved_away_in_mid_run_ends_with_one_line_and_goes_on_where_it_is() {
+fn a_run_moved_while_it_trains_ends_and_resumes_where_it_is() {
     let place = Place::new();
     let running = place.start(place.command(), "run");
     std::fs::rename(place.path("run"), place.path("elsewhere")).unwrap();

@@ -32,7 +32,7 @@ impl Place {
 }
 
 #[test]
-fn resuming_with_other_settings_or_data_is_refused_and_says_which() {
+fn resuming_with_other_settings_or_data_names_what_differs() {
     let place = Place::new();
     place.train("run", "");
     for (other, named) in [
@@ -108,7 +108,7 @@ fn a_checkpoint_of_another_run_is_not_gone_on_from() {
 }
 
 #[test]
-fn a_configuration_that_was_changed_is_told_from_the_one_that_the_checkpoints_are_of() {
+fn a_changed_configuration_is_told_from_its_checkpoints() {
     let place = Place::new();
     place.train("run", "--epochs 3 --schedule cosine");
     let config = place.text("run/config.json");

@@ -32,7 +32,7 @@ fn other() -> Option<&'static str> {
 }
 
 #[test]
-fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
+fn a_run_resumed_with_another_instruction_set_says_so() {
     let Some(other) = other() else { return };
     let place = Place::new();
     let args = format!("{STOPPED} --out run");
@@ -61,7 +61,7 @@ fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
 }
 
 #[test]
-fn a_run_resumed_with_its_own_instruction_set_has_nothing_to_say() {
+fn a_run_resumed_with_its_own_instruction_set_says_nothing() {
     let place = Place::new();
     let args = format!("{STOPPED} --out run");
     place.train_with("portable", &args);

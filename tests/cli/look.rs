@@ -40,7 +40,7 @@ fn info_shows_configuration_parameters_and_history() {
 }
 
 #[test]
-fn data_prints_the_shapes_of_the_splits_and_draws_digits_row_by_row() {
+fn data_prints_the_shapes_of_the_splits_and_draws_digits() {
     let place = Place::new();
     let outcome = place.run("data --data sample --show 1").succeeded();
     assert_eq!(outcome.stderr, "");

@@ -22,7 +22,7 @@ fn own_mounts() -> &'static [&'static str] {
 
 #[test]
 #[ignore = "needs a mount namespace: just test-mounts"]
-fn a_disk_with_room_for_the_first_few_pages_alone_costs_the_steps_since_the_last_checkpoint() {
+fn a_full_disk_costs_the_steps_since_the_last_checkpoint() {
     let own_mounts = own_mounts();
     let place = Place::stopped();
     std::fs::create_dir(place.path("disk")).unwrap();
@@ -62,7 +62,7 @@ fn a_disk_with_room_for_the_first_few_pages_alone_costs_the_steps_since_the_last
 
 #[test]
 #[ignore = "needs a mount namespace: just test-mounts"]
-fn a_disk_that_becomes_read_only_in_mid_run_ends_the_run_with_one_line() {
+fn a_disk_that_becomes_read_only_ends_the_run_with_one_line() {
     let own_mounts = own_mounts();
     let place = Place::new();
     // Refused for as long as a file there is being written.

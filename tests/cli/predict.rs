@@ -53,7 +53,7 @@ fn json_is_one_object_an_image_with_ten_probabilities() {
 }
 
 #[test]
-fn steps_are_a_list_of_probabilities_whose_last_is_the_prediction() {
+fn steps_are_lists_of_probabilities_that_end_in_the_prediction() {
     let place = Place::new();
     place.train("run", "");
     let predictions =
@@ -77,7 +77,7 @@ fn steps_are_a_list_of_probabilities_whose_last_is_the_prediction() {
 }
 
 #[test]
-fn a_picture_of_a_test_image_is_told_as_that_image_to_the_last_bit() {
+fn a_picture_of_a_test_image_gives_the_bits_of_that_image() {
     let place = Place::new();
     place.train("run", "");
     for index in [0, 17, 60] {

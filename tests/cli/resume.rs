@@ -56,7 +56,7 @@ impl Place {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_stops_a_run_after_saving_and_the_resumed_run_ends_with_the_same_bits() {
+fn a_run_stopped_by_a_signal_resumes_to_the_same_bits() {
     let place = Place::new();
     let undisturbed = place.undisturbed();
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
@@ -137,7 +137,7 @@ fn a_second_signal_ends_a_run_at_once() {
 }
 
 #[test]
-fn a_process_killed_at_any_moment_leaves_whole_files_and_resumes_to_the_same_bits() {
+fn a_killed_run_leaves_whole_files_and_resumes_to_the_same_bits() {
     let place = Place::new();
     let undisturbed = place.undisturbed();
     // Whenever it comes, the kill must do no harm.
@@ -207,7 +207,7 @@ fn an_existing_run_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn overwriting_replaces_the_whole_run_and_nothing_else_in_its_folder() {
+fn overwriting_replaces_the_run_and_nothing_else_in_its_folder() {
     let place = Place::new();
     place.train("run", "--epochs 4 --seed 1");
     place.write("run/notes.txt", "mine");
@@ -262,7 +262,7 @@ fn resuming_a_finished_run_changes_nothing() {
 }
 
 #[test]
-fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_resumed() {
+fn a_run_from_before_layers_and_dropout_is_still_read() {
     let place = Place::new();
     let small = "--epochs 4 --save-every 10";
     place.train("whole", small);
@@ -297,7 +297,7 @@ fn a_run_from_before_there_were_layers_directions_and_dropout_is_measured_and_re
 }
 
 #[test]
-fn a_run_whose_validation_loss_no_longer_falls_ends_and_is_finished() {
+fn early_stopping_ends_a_run_and_finishes_it() {
     let place = Place::new();
     let args = "--epochs 60 --lr 0.02 --hidden 40 --patience 3 --schedule plateau";
     let outcome = place.train("whole", args);
@@ -361,7 +361,7 @@ fn a_reader_that_goes_away_ends_the_run_quietly_and_saved() {
 }
 
 #[test]
-fn a_run_of_which_no_checkpoint_is_whole_is_refused_and_left_as_it_was() {
+fn a_run_without_a_valid_checkpoint_is_refused_and_left_alone() {
     let place = Place::new();
     place.train("run", "");
     for checkpoint in ["best", "step-00000010", "step-00000020"] {
@@ -410,7 +410,7 @@ fn damaged_checkpoints_of_later_steps_cost_no_earlier_ones() {
 }
 
 #[test]
-fn metrics_of_an_epoch_that_ends_right_after_a_resume_are_those_of_an_undisturbed_run() {
+fn metrics_of_an_epoch_resumed_at_its_end_are_unchanged() {
     let place = Place::new();
     let args = "--epochs 4 --save-every 10 --keep 9 --schedule one-cycle";
     place.train("whole", args);
@@ -425,7 +425,7 @@ fn metrics_of_an_epoch_that_ends_right_after_a_resume_are_those_of_an_undisturbe
 }
 
 #[test]
-fn the_best_checkpoint_is_gone_on_from_where_it_is_the_newest_or_the_only_one() {
+fn the_best_checkpoint_is_resumed_where_it_is_the_newest() {
     let place = Place::new();
     let args = "--epochs 4 --save-every 5 --keep 9";
     place.train("whole", args);

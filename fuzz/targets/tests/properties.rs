@@ -67,7 +67,7 @@ fn seed(target: &str, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_file_of_the_corpus_is_accepted_or_refused_as_its_name_says() {
+fn every_file_of_the_corpus_is_judged_as_its_name_says() {
     let folder = folder();
     for (target, run) in TARGETS {
         let files = corpus(target);
@@ -241,7 +241,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn tensors_are_read_bit_for_bit_as_they_were_written_nan_included(
+    fn tensors_are_read_bit_for_bit_as_written_nan_included(
         number in 0usize..3, bits in prop::collection::vec(any::<u64>(), 1..60),
     ) {
         let written = weights_of_bits(&settings()[number], &bits);
@@ -315,7 +315,7 @@ proptest! {
     }
 
     #[test]
-    fn a_configuration_is_read_as_it_was_written_and_refused_when_a_setting_is_out_of_range(
+    fn a_configuration_is_read_as_written_or_refused_out_of_range(
         hidden_size in 0usize..1000,
         num_layers in prop::sample::select(vec![0usize, 1, 2, 64, 65, usize::MAX]),
         learning_rate in prop::num::f64::POSITIVE | prop::num::f64::ZERO | prop::num::f64::NEGATIVE,
