@@ -17,12 +17,12 @@ use crate::{Error, Result};
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Readout {
-    /// The last layer's final state.
+    /// The last output (the last layer's final state).
     #[default]
     Last,
-    /// The mean over all outputs beside their largest values.
+    /// Mean and maximum over all outputs (mean and max pooling).
     MeanMax,
-    /// All outputs, one after the other: a weight for each unit at each step.
+    /// All outputs, concatenated: a weight for each unit at each step.
     All,
 }
 

@@ -7,12 +7,12 @@ use clap::Args;
 /// What computes.
 #[derive(Args, Clone)]
 pub(super) struct Compute {
-    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes the first device that this build
-    /// supports and this machine has [default: auto]
+    /// Device: `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes a GPU if this build
+    /// supports it and the machine has one, else the CPU [default: auto]
     // The last counts: recipes name one before what the user gives.
     #[arg(long, value_name = "DEVICE", value_parser = parse, overrides_with = "device")]
     device: Option<Choice>,
-    /// Threads on the CPU [default: RAYON_NUM_THREADS, or one per core]
+    /// Number of CPU threads [default: RAYON_NUM_THREADS, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }

@@ -8,15 +8,15 @@ use serde_json::json;
 use super::device::Compute;
 use super::{screen, DataSource};
 
-/// Measure a trained model on a split
+/// Measure a run's accuracy and loss on the test or validation split
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn eval runs/0001
   candle-rnn eval runs/0001 --split valid --json")]
 pub(super) struct EvalArgs {
-    /// The run directory
+    /// Run directory, or a checkpoint of it
     run: PathBuf,
-    /// Which images
+    /// Split to measure on
     #[arg(long, value_enum, default_value_t = SplitName::Test)]
     split: SplitName,
     #[command(flatten)]

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use candle_rnn::data::mnist::{Dataset, Mnist, Source};
 use clap::{Args, Parser, Subcommand};
 
-/// Train recurrent networks on MNIST digits read row by row, and use them.
+/// Train recurrent networks (RNN, GRU, LSTM) on images read step by step, and use them.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "Example:
@@ -42,9 +42,9 @@ enum Command {
 /// Where the images come from.
 #[derive(Args, Clone)]
 struct DataSource {
-    /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
-    /// not, itself or in MNIST/raw or raw below [default: what the run was trained on; else the user's cache folder, filled from the
-    /// network if need be]
+    /// Data: `sample` (2,500 digits inside this program), or a folder that holds the four IDX
+    /// files, gzipped or not, itself or in MNIST/raw or raw [default: the data of the run; else the
+    /// user's cache folder, downloaded on first use]
     #[arg(long, value_name = "DIR|sample")]
     data: Option<PathBuf>,
 }

@@ -28,11 +28,11 @@ pub struct TrainerConfig {
     pub batching: Batching,
     /// Batches whose gradients are added up for an optimizer step.
     pub accumulate: usize,
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub learning_rate: f64,
     /// Seed of the order of examples, of dropout and of what an epoch does to its examples.
     pub seed: u64,
-    /// How the step size changes over the run.
+    /// How the learning rate changes over the run.
     pub schedule: Schedule,
     /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
     pub warmup: Option<f64>,
@@ -154,7 +154,7 @@ pub struct TrainConfig {
     /// Batches whose gradients are added up for an optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub learning_rate: f64,
     /// Seed of all random numbers.
     pub seed: u64,
@@ -166,7 +166,7 @@ pub struct TrainConfig {
     /// At which steps the model is to tell the label.
     #[serde(default)]
     pub loss_at: LossAt,
-    /// How the step size changes over the run.
+    /// How the learning rate changes over the run.
     #[serde(default)]
     pub schedule: Schedule,
     /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.

@@ -309,7 +309,7 @@ fn early_stopping_ends_a_run_and_finishes_it() {
     let best = before.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(before.last(), Some(&best));
     assert!(last.iter().all(|loss| *loss >= best), "{losses:?}");
-    // The second of them halved the step size.
+    // The second of them halved the learning rate.
     let rates: Vec<f64> = metrics.iter().map(|m| m["learning_rate"].as_f64().unwrap()).collect();
     assert_eq!(rates[rates.len() - 1] * 2., rates[rates.len() - 2], "{rates:?}");
     let outcome = place.train("whole", &format!("{args} --resume"));
