@@ -11,7 +11,7 @@ use candle_nn::VarMap;
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Stack, StackConfig};
-use candle_rnn::recurrence::{unrolled, Call, Cell, Outputs};
+use candle_rnn::recurrence::{run_composed, Call, Cell, LayerWeights, Outputs};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
 
@@ -69,9 +69,8 @@ fn layer(device: &Device, cell: Cell, [batch_size, seq_len, input_size, hidden_s
         loss(stack.forward(x.as_tensor()).unwrap().outputs);
     };
     let composed = || {
-        let weights = &stack.weights(0)[0];
-        let call = Call::new(Outputs::All);
-        let (outputs, _) = unrolled::run_layer(&x, cell, &[weights], &call).unwrap();
+        let weights = LayerWeights::new(cell, stack.weights(0)[0].clone()).unwrap();
+        let (outputs, _) = run_composed(&x, &weights, &Call::new(Outputs::All)).unwrap();
         loss(outputs.unwrap());
     };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -14,11 +14,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use candle_rnn::bptt::Truncation;
-use candle_rnn::nn::init::{init_linear, VarSink};
-use candle_rnn::nn::{Init, Rnn, RnnConfig, Sequences};
+use candle_rnn::nn::init::VarSink;
+use candle_rnn::nn::{Dense, DenseConfig, Init, Rnn, RnnConfig, Sequences};
 use candle_rnn::optim::{Adam, AdamConfig};
-use candle_rnn::recurrence::dense;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::Result;
 
@@ -48,20 +47,19 @@ fn train(truncation: Truncation) -> Result<(f64, f32)> {
     let sink = VarSink::new(&VarMap::new(), DType::F32, &device);
     let mut rng = SeededRng::new(1, Purpose::Init);
     let rnn = Rnn::init(RnnConfig::new(2, UNITS), Init::Orthogonal, &mut rng, &sink, "rnn")?;
-    init_linear(UNITS, 1, Init::Glorot, &mut rng, &sink, "head")?;
+    let config = DenseConfig::new(UNITS, 1);
+    let head = Dense::init(config, Init::Glorot, &mut rng, &sink, "head")?;
     let named = sink.named()?;
-    let vb = sink.builder();
     // The weights that read the marks begin at zero: what moves them is a gradient.
     let w_ih = named["rnn.weight_ih_l0"].clone();
     let values_only = Tensor::new(&[[1f32, 0.]], &device)?;
     w_ih.set(&w_ih.as_detached_tensor().broadcast_mul(&values_only)?)?;
-    let (weight, bias) = (vb.get((1, UNITS), "head.weight")?, vb.get(1, "head.bias")?);
     let mut adam = Adam::new(named, AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() })?;
     let mut late = 0.;
     for update in 0..UPDATES {
         let (x, sums) = batch(&mut rng)?;
-        let told = dense(&rnn.last(Sequences::new(&x).truncated(truncation))?, &weight, &bias)?;
-        let loss = (told - sums)?.sqr()?.mean_all()?;
+        let predicted = head.forward(&rnn.last(Sequences::new(&x).truncated(truncation))?)?;
+        let loss = (predicted - sums)?.sqr()?.mean_all()?;
         adam.step(&loss.backward()?)?;
         if update >= UPDATES - 500 {
             late += f64::from(loss.to_scalar::<f32>()?) / 500.;

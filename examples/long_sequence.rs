@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
-use candle_rnn::recurrence::{rnn_sequence, Cell, Outputs, PackedWeights, Unroll, Weights};
+use candle_rnn::recurrence::{run_layer, Call, Cell, LayerWeights, Outputs, Unroll, Weights};
 use candle_rnn::rng::{Purpose, SeededRng};
 
 const BATCH: usize = 128;
@@ -78,8 +78,9 @@ fn measure(recompute: bool) -> Result<(f64, f64), Box<dyn std::error::Error>> {
 }
 
 fn step(x: &Tensor, weights: &Weights, unroll: Unroll) -> candle_rnn::Result<()> {
-    let h_n = rnn_sequence(x, &PackedWeights::new(Cell::Tanh, weights)?, None, unroll)?;
-    h_n.backward()?;
+    let weights = LayerWeights::new(Cell::Tanh, weights.clone())?;
+    let (_, state) = run_layer(x, &weights, &Call::new(unroll))?;
+    state.h.backward()?;
     Ok(())
 }
 

@@ -1,14 +1,14 @@
 //! The classifier: recurrent layers and a dense head on the last one's final state.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, VarMap};
+use candle_nn::{VarBuilder, VarMap};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
 use crate::nn::init::{init_linear, VarSink};
 use crate::nn::pool::mean_max;
-use crate::nn::{weights, Init, Sequences, Stack, StackConfig};
-use crate::recurrence::{dense, dense_packed, Cell, Outputs, PackedWeights, Unroll};
+use crate::nn::{Dense, DenseConfig, Init, Sequences, Stack, StackConfig};
+use crate::recurrence::{Cell, Outputs, Unroll};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
@@ -164,9 +164,7 @@ pub struct SequenceClassifier {
     rnn: Stack,
     dropout: f64,
     readout: Readout,
-    head: Linear,
-    /// Of a head that does not change any more.
-    packed_head: Option<PackedWeights>,
+    head: Dense,
 }
 
 impl SequenceClassifier {
@@ -181,12 +179,9 @@ impl SequenceClassifier {
         config.check()?;
         let (units, classes) = (config.features(), config.num_classes);
         let rnn = Stack::new(config.rnn(), vb.pp("rnn"))?;
-        let head = vb.pp("head");
-        let weight = weights::get(&head, &[classes, units], "weight")?;
-        let bias = weights::get(&head, &[classes], "bias")?;
-        let head = Linear::new(weight, Some(bias));
+        let head = Dense::new(DenseConfig::new(units, classes), vb.pp("head"))?;
         let (dropout, readout) = (config.dropout, config.readout);
-        Ok(Self { rnn, dropout, readout, head, packed_head: None })
+        Ok(Self { rnn, dropout, readout, head })
     }
 
     /// Puts initial weights into `vars` and builds on them: an optimizer that changes the variables
@@ -310,21 +305,14 @@ impl SequenceClassifier {
     /// # Errors
     /// [`Error::Shape`] when the sizes do not fit, [`Error::DType`] when the dtypes do not.
     pub fn logits(&self, h: &Tensor) -> Result<Tensor> {
-        if let Some(packed) = &self.packed_head {
-            return dense_packed(h, packed);
-        }
-        match self.head.bias() {
-            Some(bias) if h.device().is_cpu() => dense(h, self.head.weight(), bias),
-            _ => Ok(self.head.forward(h)?),
-        }
+        self.head.forward_fused(h)
     }
 
     /// The same model for inference: it shares the weights, and follows them when they change, but
     /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
-        let head = Linear::new(self.head.weight().detach(), self.head.bias().map(Tensor::detach));
         let (dropout, readout) = (self.dropout, self.readout);
-        Self { rnn: self.rnn.detach(), dropout, readout, head, packed_head: None }
+        Self { rnn: self.rnn.detach(), dropout, readout, head: self.head.detach() }
     }
 
     /// The model as it is now, for inference: it has weights of its own, laid out once for the
@@ -333,19 +321,8 @@ impl SequenceClassifier {
     /// # Errors
     /// [`Error::Candle`] when the weights cannot be copied.
     pub fn freeze(&self) -> Result<Self> {
-        let weight = self.head.weight().detach().copy()?;
-        let bias = self.head.bias().map(|bias| bias.detach().copy()).transpose()?;
-        let packed_head = match &bias {
-            Some(bias) if weight.device().is_cpu() => Some(PackedWeights::dense(&weight, bias)?),
-            _ => None,
-        };
-        Ok(Self {
-            rnn: self.rnn.freeze()?,
-            dropout: self.dropout,
-            readout: self.readout,
-            head: Linear::new(weight, bias),
-            packed_head,
-        })
+        let (dropout, readout) = (self.dropout, self.readout);
+        Ok(Self { rnn: self.rnn.freeze()?, dropout, readout, head: self.head.freeze()? })
     }
 
     /// The recurrent layers.

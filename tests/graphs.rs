@@ -9,9 +9,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
 use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
-use candle_rnn::recurrence::{
-    rnn_sequence, run_layer, unrolled, Call, Cell, Outputs, PackedWeights, State, Weights,
-};
+use candle_rnn::recurrence::{run_layer, Call, Cell, LayerWeights, Outputs, State, Weights};
 use common::values;
 
 /// Numbers in ±0.5 of an arithmetic sequence.
@@ -34,9 +32,14 @@ fn weights([w_ih, w_hh, b_ih]: &[Var; 3], cell: Cell) -> Weights {
     Weights { b_hh, ..Weights::new(w_ih, w_hh, b_ih) }
 }
 
+/// The weights, packed once for several calls.
+fn packed(vars: &[Var; 3], cell: Cell) -> LayerWeights {
+    LayerWeights::new(cell, weights(vars, cell)).unwrap().pack().unwrap()
+}
+
 /// The gradients of a graph of `calls` calls over shared weights, or the error of its backward pass.
 fn pass(
-    packed: &PackedWeights,
+    packed: &LayerWeights,
     vars: &[Var; 3],
     calls: usize,
     seed: usize,
@@ -44,7 +47,7 @@ fn pass(
     let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
     for call in 0..calls {
         let x = numbers(&[8, 30, 6], seed * 3 + call);
-        let h = rnn_sequence(&x, packed, None, Outputs::All).unwrap();
+        let h = run_layer(&x, packed, &Call::new(Outputs::All)).unwrap().0.unwrap();
         loss = (loss + h.sqr().unwrap().sum_all().unwrap()).unwrap();
     }
     let store = loss.backward().map_err(|error| error.to_string())?;
@@ -54,7 +57,7 @@ fn pass(
 #[test]
 fn threads_that_share_packed_weights_get_their_own_gradients() {
     let vars = vars(Cell::Tanh, 6, 40);
-    let packed = PackedWeights::new(Cell::Tanh, &weights(&vars, Cell::Tanh)).unwrap();
+    let packed = packed(&vars, Cell::Tanh);
     let expected: Vec<_> =
         (0..12).map(|seed| pass(&packed, &vars, 1 + seed % 3, seed).unwrap()).collect();
     std::thread::scope(|scope| {
@@ -76,7 +79,7 @@ fn tasks_of_one_pool_are_right_or_refused() {
     use rayon::prelude::*;
     // A thread that waits within a kernel takes another task, and its whole backward pass.
     let vars = vars(Cell::Tanh, 6, 40);
-    let packed = PackedWeights::new(Cell::Tanh, &weights(&vars, Cell::Tanh)).unwrap();
+    let packed = packed(&vars, Cell::Tanh);
     let expected: Vec<_> =
         (0..12).map(|seed| pass(&packed, &vars, 1 + seed % 3, seed).unwrap()).collect();
     let right: usize = (0..200usize)
@@ -143,7 +146,7 @@ impl CustomOp1 for Fails {
 fn a_failed_pass_leaves_no_gradient_of_the_final_states() {
     for cell in Cell::ALL {
         let vars = vars(cell, 3, 5);
-        let packed = PackedWeights::new(cell, &weights(&vars, cell)).unwrap();
+        let packed = packed(&vars, cell);
         let x = numbers(&[2, 4, 3], 4);
         let fails = Arc::new(AtomicBool::new(true));
         let run = || {
@@ -190,7 +193,7 @@ fn a_failed_pass_leaves_no_gradient_of_the_final_states() {
 #[test]
 fn a_failed_pass_leaves_no_gradient_of_the_weights() {
     let vars = vars(Cell::Gru, 3, 5);
-    let packed = PackedWeights::new(Cell::Gru, &weights(&vars, Cell::Gru)).unwrap();
+    let packed = packed(&vars, Cell::Gru);
     let fails = Arc::new(AtomicBool::new(true));
     let run = |x: &Tensor| run_layer(x, &packed, &Call::new(Outputs::Last)).unwrap().1.h;
     let grads = |loss: &Tensor| -> candle_core::Result<Vec<f64>> {
@@ -221,55 +224,6 @@ fn a_failed_pass_leaves_no_gradient_of_the_weights() {
         grads(&other)
     });
     assert_eq!(found.unwrap(), expected);
-}
-
-#[test]
-fn the_composed_layer_reads_no_padding() {
-    let lengths = [4, 2, 0, 1];
-    for cell in Cell::ALL {
-        let grads = |padding: f64| -> Vec<f64> {
-            let vars = vars(cell, 3, 5);
-            let exists: Vec<u8> =
-                lengths.iter().flat_map(|len| (0..4).map(move |t| u8::from(t < *len))).collect();
-            let exists = Tensor::from_vec(exists, (4, 4, 1), &Device::Cpu).unwrap();
-            let exists = exists.broadcast_as((4, 4, 3)).unwrap();
-            let padding = Tensor::full(padding, (4, 4, 3), &Device::Cpu).unwrap();
-            let x = exists.where_cond(&numbers(&[4, 4, 3], 6), &padding).unwrap();
-            let x = Var::from_tensor(&x).unwrap();
-            let call = Call { lengths: Some(&lengths), ..Call::new(Outputs::All) };
-            let directions = [&weights(&vars, cell), &weights(&vars, cell)];
-            let (outputs, state) = unrolled::run_layer(&x, cell, &directions, &call).unwrap();
-            let outputs = outputs.unwrap().sqr().unwrap().sum_all().unwrap();
-            let loss = (outputs + state.h.sum_all().unwrap()).unwrap();
-            let store = loss.backward().unwrap();
-            vars.iter().chain([&x]).flat_map(|var| values(store.get(var).unwrap())).collect()
-        };
-        let expected = grads(0.);
-        assert!(expected.iter().all(|grad| grad.is_finite()));
-        for padding in [f64::NAN, f64::INFINITY, 1e300] {
-            assert_eq!(grads(padding), expected, "{} {padding}", cell.name());
-        }
-    }
-}
-
-#[test]
-fn the_composed_layer_keeps_the_weights_it_ran_with() {
-    let grads = |change: bool| {
-        let vars = vars(Cell::Lstm, 3, 5);
-        let call = Call::new(Outputs::All);
-        let weights = weights(&vars, Cell::Lstm);
-        let x = Var::from_tensor(&numbers(&[2, 4, 3], 6)).unwrap();
-        let (outputs, _) = unrolled::run_layer(&x, Cell::Lstm, &[&weights], &call).unwrap();
-        if change {
-            for var in &vars {
-                var.set(&(var.as_detached_tensor() * 3.).unwrap()).unwrap();
-            }
-        }
-        let store = outputs.unwrap().sum_all().unwrap().backward().unwrap();
-        let vars = vars.iter().chain([&x]);
-        vars.flat_map(|var| values(store.get(var).unwrap())).collect::<Vec<_>>()
-    };
-    assert_eq!(grads(true), grads(false));
 }
 
 fn stack(cell: Cell, num_layers: usize) -> (Stack, VarSink) {

@@ -5,13 +5,13 @@ mod common;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use candle_rnn::bptt::Truncation;
 use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
 use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{
     Activation, Gru, GruConfig, Init, Lstm, LstmConfig, Reset, Rnn, RnnConfig, Sequences, Stack,
     StackConfig,
 };
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::Error;

@@ -4,27 +4,25 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::bptt::Truncation;
-use candle_rnn::nn::init::{init_linear, VarSink};
-use candle_rnn::nn::{Activation, Init, Rnn, RnnConfig};
+use candle_rnn::nn::init::VarSink;
+use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
-use candle_rnn::recurrence::dense;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::train::StreamTrainer;
 use common::{init_rng, sink, text, values};
 
 const PIECE: usize = 500;
 
 /// A trainer of 8 units, and the weight and bias of a head that makes one number of them.
-fn trainer(seed: u64) -> (StreamTrainer, Tensor, Tensor) {
+fn trainer(seed: u64) -> (StreamTrainer, Dense) {
     let sink = sink(DType::F32);
     let mut rng = init_rng(seed);
     let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink, "rnn").unwrap();
-    init_linear(8, 1, Init::Glorot, &mut rng, &sink, "head").unwrap();
-    let (named, vb) = (sink.named().unwrap(), sink.builder());
-    let head = vb.pp("head");
-    let (weight, bias) = (head.get((1, 8), "weight").unwrap(), head.get(1, "bias").unwrap());
+    let config = DenseConfig::new(8, 1);
+    let head = Dense::init(config, Init::Glorot, &mut rng, &sink, "head").unwrap();
+    let named = sink.named().unwrap();
     let adam = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
-    (StreamTrainer::new(rnn, named, adam).unwrap(), weight, bias)
+    (StreamTrainer::new(rnn, named, adam).unwrap(), head)
 }
 
 /// The series' value at a step: two waves whose sum repeats only after a long time.
@@ -50,7 +48,7 @@ fn peak_memory() -> usize {
 
 #[test]
 fn a_million_steps_are_learnt_in_memory_that_does_not_grow() {
-    let (trainer, weight, bias) = trainer(1);
+    let (trainer, dense) = trainer(1);
     let mut trainer = trainer.truncated(Truncation::segments(50).unwrap());
     let mut losses: Vec<f64> = Vec::new();
     #[cfg(target_os = "linux")]
@@ -58,9 +56,8 @@ fn a_million_steps_are_learnt_in_memory_that_does_not_grow() {
     let pieces = 1_000_000 / PIECE;
     {
         let series = (0..pieces).map(piece);
-        let losses_of = trainer.losses(series, |h, target| {
-            Ok((dense(h, &weight, &bias)? - target)?.sqr()?.mean_all()?)
-        });
+        let losses_of = trainer
+            .losses(series, |h, target| Ok((dense.forward(h)? - target)?.sqr()?.mean_all()?));
         for (index, loss) in losses_of.enumerate() {
             losses.push(loss.unwrap());
             #[cfg(target_os = "linux")]
@@ -89,12 +86,12 @@ fn the_state_goes_on_where_the_piece_before_ended() {
     let (x, _) = piece(0);
     let half = |from: usize| x.narrow(1, from, PIECE / 2).unwrap();
     let whole = {
-        let (mut trainer, weight, bias) = trainer(2);
+        let (mut trainer, dense) = trainer(2);
         let second = |h: &Tensor| h.narrow(1, PIECE / 2, PIECE / 2);
-        trainer.step(&x, |h| Ok(dense(&second(h)?, &weight, &bias)?.sqr()?.mean_all()?)).unwrap()
+        trainer.step(&x, |h| Ok(dense.forward(&second(h)?)?.sqr()?.mean_all()?)).unwrap()
     };
-    let (mut trainer, weight, bias) = trainer(2);
-    let loss = |h: &Tensor| Ok(dense(h, &weight, &bias)?.sqr()?.mean_all()?);
+    let (mut trainer, dense) = trainer(2);
+    let loss = |h: &Tensor| Ok(dense.forward(h)?.sqr()?.mean_all()?);
     // A gradient far below Adam's epsilon moves no weight.
     trainer.step(&half(0), |h| Ok((loss(h)? * 1e-20)?)).unwrap();
     assert!(trainer.state_mut().get().is_some_and(|state| !state.h.track_op()));
@@ -107,14 +104,14 @@ fn the_state_goes_on_where_the_piece_before_ended() {
 
 #[test]
 fn a_loss_that_is_not_finite_changes_nothing() {
-    let (mut trainer, weight, _) = trainer(3);
-    let before = weight.to_vec2::<f32>().unwrap();
+    let (mut trainer, dense) = trainer(3);
+    let before = dense.weight().to_vec2::<f32>().unwrap();
     let (x, _) = piece(0);
     let error = trainer.step(&x, |h| Ok((h.mean_all()? / 0.)?)).unwrap_err();
     assert!(error.to_string().contains("not finite"), "{error}");
     assert!(trainer.state_mut().get().is_none());
     assert_eq!((trainer.adam().step_count(), trainer.steps()), (0, 0));
-    assert_eq!(weight.to_vec2::<f32>().unwrap(), before);
+    assert_eq!(dense.weight().to_vec2::<f32>().unwrap(), before);
 }
 
 /// A relu unit with these weights, whose states grow by `w_hh` a step, and its trainer.
@@ -184,8 +181,8 @@ fn a_gradient_whose_square_overflows_is_named_too() {
 
 #[test]
 fn a_state_of_another_batch_size_is_an_error_that_names_it() {
-    let (mut trainer, weight, bias) = trainer(4);
-    let loss = |h: &Tensor| Ok(dense(h, &weight, &bias)?.sqr()?.mean_all()?);
+    let (mut trainer, dense) = trainer(4);
+    let loss = |h: &Tensor| Ok(dense.forward(h)?.sqr()?.mean_all()?);
     let (x, _) = piece(0);
     trainer.step(&x, loss).unwrap();
     let wider = Tensor::cat(&[&x, &x], 0).unwrap();

@@ -1,15 +1,9 @@
 //! One step of one layer.
 
-use std::borrow::Cow;
-
 use candle_core::Tensor;
 
-use crate::recurrence::plan::RecurrentDType;
-use crate::recurrence::{
-    device, rnn_step, run_layer, unrolled, Call, Cell, Outputs, PackCache, PackedWeights, State,
-    WeightSizes, Weights,
-};
-use crate::{Error, Result};
+use crate::recurrence::{self, Cell, LayerWeights, State, Weights};
+use crate::Result;
 
 /// A cell: the step that a layer repeats. It shares its weights with whoever made it.
 ///
@@ -42,45 +36,30 @@ use crate::{Error, Result};
 #[doc(alias = "LSTMCell")]
 #[doc(alias = "BasicLSTMCell")]
 pub struct RecurrentCell {
-    cell: Cell,
-    weights: Weights,
-    /// Of weights that do not change any more.
-    packed: Option<PackedWeights>,
-    /// Of weights that may change.
-    cache: PackCache,
+    /// Of the forward direction.
+    weights: LayerWeights,
 }
 
 impl RecurrentCell {
     /// A cell with the given weights.
     ///
     /// # Errors
-    /// As [`Weights::check`].
+    /// As [`LayerWeights::new`].
     pub fn new(cell: Cell, weights: Weights) -> Result<Self> {
-        weights.check(cell)?;
-        Ok(Self { cell, weights, packed: None, cache: PackCache::default() })
+        Ok(Self { weights: LayerWeights::new(cell, weights)? })
     }
 
-    /// The cell of a layer whose weights were checked, and perhaps packed.
-    pub(super) fn of_layer(
-        cell: Cell,
-        weights: Weights,
-        packed: Option<PackedWeights>,
-        cache: PackCache,
-    ) -> Self {
-        Self { cell, weights, packed, cache }
+    /// The cell of a layer, in the forward direction.
+    pub(super) fn of_layer(weights: &LayerWeights) -> Self {
+        Self { weights: weights.forward_direction() }
     }
 
     /// The cell as it is now, for inference: it has weights of its own, which are packed once.
     ///
     /// # Errors
-    /// [`Error::Candle`] when the weights cannot be copied.
+    /// [`Error::Candle`](crate::Error::Candle) when the weights cannot be copied.
     pub fn freeze(&self) -> Result<Self> {
-        let weights = self.weights.copy()?;
-        let packed = match weights.w_ih.device().is_cpu() {
-            true => Some(PackedWeights::new(self.cell, &weights)?),
-            false => None,
-        };
-        Ok(Self { cell: self.cell, weights, packed, cache: PackCache::default() })
+        Ok(Self { weights: self.weights.freeze()? })
     }
 
     /// One step. The weights are packed at the first step, and again when they have changed, which a hash of
@@ -94,61 +73,20 @@ impl RecurrentCell {
     /// - returns the states after the step; the output is h
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::DType`] when sizes or dtypes disagree, [`Error::Config`] when the
+    /// [`Error::Shape`](crate::Error::Shape) and [`Error::DType`](crate::Error::DType) when sizes or dtypes disagree,
+    /// [`Error::Config`](crate::Error::Config) when the
     /// state lacks c, has one that the cell does not have, or carries the graph of [`State::MAX_CALLS`] steps.
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<State> {
-        let WeightSizes { input_size, output_size, .. } = self.weights.check(self.cell)?;
-        let shape = |tensor: &'static str, expected: String, actual: &Tensor| Error::Shape {
-            op: "step",
-            tensor,
-            expected,
-            actual: actual.dims().to_vec(),
-        };
-        let batch_size = match *x_t.dims() {
-            [batch_size, inputs] if inputs == input_size => batch_size,
-            _ => return Err(shape("x_t", format!("(B, {input_size})"), x_t)),
-        };
-        if let Some(State { h, .. }) = state {
-            if h.dims() != [1, batch_size, output_size] {
-                return Err(shape("h", format!("(1, {batch_size}, {output_size})"), h));
-            }
-        }
-        if state.is_some_and(|state| state.c.is_some() != self.cell.has_c()) {
-            let (name, has) =
-                (self.cell.name(), if self.cell.has_c() { "needs" } else { "has no" });
-            return Err(Error::Config(format!("step: {name} {has} state c")));
-        }
-        let x = x_t.unsqueeze(1)?;
-        let call = Call { initial: state, ..Call::new(Outputs::Last) };
-        if !device::is_for_cpu_kernels(self.weights.w_ih.device()) {
-            if device::has_kernels(self.cell, &self.weights)? {
-                let weights = [&self.weights];
-                return Ok(
-                    device::run_layer(&x, self.cell, &weights, &call, RecurrentDType::F32)?.1
-                );
-            }
-            return Ok(unrolled::run_layer(&x, self.cell, &[&self.weights], &call)?.1);
-        }
-        let packed = match &self.packed {
-            Some(packed) => Cow::Borrowed(packed),
-            None => Cow::Owned(self.cache.packed(self.cell, &[&self.weights])?),
-        };
-        if !self.cell.has_c() {
-            state.map_or(Ok(()), State::check_depth)?;
-            let h = state.map(|state| state.h.squeeze(0)).transpose()?;
-            let h = rnn_step(x_t, &packed, h.as_ref())?.unsqueeze(0)?;
-            return Ok(State::new(h).after(state));
-        }
-        Ok(run_layer(&x, &packed, &call)?.1)
+        recurrence::step(x_t, &self.weights, state)
     }
 
     /// Which cell it is.
     pub fn cell(&self) -> Cell {
-        self.cell
+        self.weights.cell()
     }
 
     /// The weights.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        &self.weights.directions()[0]
     }
 }

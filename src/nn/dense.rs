@@ -1,11 +1,11 @@
 //! The dense layer.
 
-use candle_core::{DType, Module, Tensor};
+use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
 
+use super::dense_op::{self, PackedDense};
 use super::init::{init_dense, Init, VarSink};
 use super::weights::get;
-use crate::recurrence::dense;
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
@@ -56,6 +56,8 @@ impl DenseConfig {
 pub struct Dense {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// The packed weights, where they do not change any more.
+    packed: Option<PackedDense>,
 }
 
 impl Dense {
@@ -70,7 +72,30 @@ impl Dense {
         let DenseConfig { input_size, output_size, bias } = config;
         let weight = get(&vb, &[output_size, input_size], "weight")?;
         let bias = if bias { Some(get(&vb, &[output_size], "bias")?) } else { None };
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, packed: None })
+    }
+
+    /// A layer on these weights.
+    ///
+    /// - `weight`: `(O, I)`; `bias`: `(O,)`, if there is one
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the shapes do not fit together.
+    pub fn of_weights(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let wrong = |tensor, expected: String, actual: &Tensor| Error::Shape {
+            op: "dense",
+            tensor,
+            expected,
+            actual: actual.dims().to_vec(),
+        };
+        let outputs = match *weight.dims() {
+            [outputs, inputs] if outputs > 0 && inputs > 0 => outputs,
+            _ => return Err(wrong("weight", "(O, I), both at least 1".into(), &weight)),
+        };
+        if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [outputs]) {
+            return Err(wrong("bias", format!("({outputs},)"), bias));
+        }
+        Ok(Self { weight, bias, packed: None })
     }
 
     /// Puts initial weights into `vars`, behind `prefix` and a dot if it is not empty, and builds on them:
@@ -96,13 +121,25 @@ impl Dense {
     /// - `x`: `(.., I)`
     /// - returns `(.., O)`
     ///
-    /// On the CPU one fused op, [`recurrence::dense`](crate::recurrence::dense), where there are at least
-    /// as many rows as outputs, up to 1,024 of these; else, and on devices, Candle's product.
+    /// On the CPU one fused op, where there are at least as many rows as outputs, up to 1,024 of these, or the
+    /// weights are [frozen](Self::freeze); else, and on devices, Candle's product.
     ///
     /// # Errors
     /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do, [`Error::Candle`] when Candle
     /// fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        // Packing costs as much as the product of so many rows.
+        let has_rows = x.elem_count() / inputs >= outputs;
+        self.forward_with(x, self.packed.is_some() || has_rows)
+    }
+
+    /// As [`forward`](Self::forward), by the fused op for any number of rows, if it computes such a layer.
+    pub(crate) fn forward_fused(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_with(x, true)
+    }
+
+    fn forward_with(&self, x: &Tensor, prefers_fused: bool) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
         if x.dims().last() != Some(&inputs) {
             return Err(Error::Shape {
@@ -120,26 +157,54 @@ impl Dense {
                 actual: x.dtype().as_str().into(),
             });
         }
-        let rows = x.elem_count() / inputs;
         let shape = [&x.dims()[..x.rank() - 1], &[outputs]].concat();
-        if rows == 0 {
+        if x.elem_count() == 0 {
             return Ok(Tensor::zeros(shape, x.dtype(), x.device())?);
         }
-        let x = x.reshape((rows, inputs))?;
-        // The op packs the weights and keeps that for backward: no more than x and y are then.
-        let is_fused = x.device().is_cpu()
-            && self.weight.device().is_cpu()
-            && matches!(x.dtype(), DType::F32 | DType::F64)
-            && outputs <= rows.min(1024);
-        let y = match &self.bias {
-            Some(bias) if is_fused => dense(&x, &self.weight, bias)?,
-            None if is_fused => {
-                dense(&x, &self.weight, &Tensor::zeros(outputs, x.dtype(), x.device())?)?
-            }
-            Some(bias) => x.matmul(&self.weight.t()?)?.broadcast_add(bias)?,
-            None => x.matmul(&self.weight.t()?)?,
-        };
+        if prefers_fused && x.device().is_cpu() && dense_op::is_for(&self.weight) {
+            let zeros;
+            let bias = match &self.bias {
+                Some(bias) => bias,
+                None => {
+                    zeros = Tensor::zeros(outputs, x.dtype(), x.device())?;
+                    &zeros
+                }
+            };
+            // Packed anew for each call, unless they are frozen, and kept for its backward pass.
+            return match &self.packed {
+                Some(packed) => packed.forward(x, &self.weight, bias),
+                None => PackedDense::new(&self.weight, bias)?.forward(x, &self.weight, bias),
+            };
+        }
+        let x = x.reshape(((), inputs))?;
+        let mut y = x.matmul(&self.weight.t()?)?;
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(bias)?;
+        }
         Ok(y.reshape(shape)?)
+    }
+
+    /// The layer as it is now, for inference: it has weights of its own, which are packed once.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when the weights cannot be copied.
+    pub fn freeze(&self) -> Result<Self> {
+        let weight = self.weight.detach().copy()?;
+        let bias = self.bias.as_ref().map(|bias| bias.detach().copy()).transpose()?;
+        let packed = if dense_op::is_for(&weight) {
+            let zeros = Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device())?;
+            Some(PackedDense::new(&weight, bias.as_ref().unwrap_or(&zeros))?)
+        } else {
+            None
+        };
+        Ok(Self { weight, bias, packed })
+    }
+
+    /// The same layer for inference: it shares the weights, and follows them when they change, but keeps no graph
+    /// for a backward pass.
+    pub fn detach(&self) -> Self {
+        let bias = self.bias.as_ref().map(Tensor::detach);
+        Self { weight: self.weight.detach(), bias, packed: None }
     }
 
     /// The weight, `(O, I)`.
@@ -171,7 +236,7 @@ pub(super) fn to_candle(error: Error) -> candle_core::Error {
 pub(super) mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use candle_nn::VarMap;
 
     /// Holds the gradients of a loss in `f64` to central differences, number by number.

@@ -11,6 +11,7 @@
 
 pub mod cell;
 pub mod dense;
+mod dense_op;
 pub mod dropout;
 pub mod embedding;
 pub mod gru;

@@ -14,8 +14,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
 
 use super::clip::{largest_magnitude, sum_of_squares};
-use crate::recurrence::device::{Arg, KernelCall, Queue};
-use crate::recurrence::plan::{Launch, STEP_BLOCK};
+use crate::recurrence::gpu::plan::{LaunchSize, STEP_BLOCK};
+use crate::recurrence::gpu::{Arg, Gpu, KernelLaunch};
 use crate::{Error, Result};
 
 /// The settings of [`Adam`].
@@ -143,9 +143,9 @@ impl Adam {
         config.check()?;
         let parameter = |(name, var): (String, Var)| -> Result<(String, Parameter)> {
             let count = var.elem_count();
-            let queue = if var.dtype() == DType::F32 { Queue::of(var.device())? } else { None };
+            let gpu = if var.dtype() == DType::F32 { Gpu::of(var.device())? } else { None };
             let moments = match (var.device(), var.dtype()) {
-                _ if queue.is_some() => {
+                _ if gpu.is_some() => {
                     let zeros = var.zeros_like()?;
                     Moments::Kernel(Tensor::stack(&[&zeros, &zeros], 0)?)
                 }
@@ -296,7 +296,7 @@ impl Adam {
             }
         }
         for some in ready.chunks(SLOTS.len()) {
-            let Some(queue) = Queue::of(some[0].0.device())? else {
+            let Some(gpu) = Gpu::of(some[0].0.device())? else {
                 return Err(Error::Device("adam: the variables are on another device now".into()));
             };
             let mut args = Vec::with_capacity(4 * SLOTS.len() + 8);
@@ -322,8 +322,8 @@ impl Adam {
                 ("keep", Arg::Float(c.keep)),
             ]);
             let launch =
-                Launch { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 };
-            queue.launch(&KernelCall { kernel: "adam_f32".into(), launch, args })?;
+                LaunchSize { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 };
+            gpu.launch(&KernelLaunch { kernel: "adam_f32".into(), launch, args })?;
         }
         Ok(())
     }

@@ -17,39 +17,49 @@
 //! Buffers that a call needs go back to a pool, of at most 512 MiB, for the next call:
 //! [`release_memory`] empties it.
 //!
-//! The same recurrence stands here in four forms:
+//! [`run_layer`] is the way in (`layer`): it checks the arguments (`call`) and chooses what runs the layer:
 //!
-//! - `op`: [`run_layer`], [`rnn_sequence`] and [`rnn_step`], on `layer_op`: one differentiable Candle
-//!   op for a whole layer, on the kernels of `candle-rnn-kernels`, with weights laid out by `packed`
-//! - [`device`]: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/gpu/`
-//! - [`unrolled`]: composed step by step from Candle's own tensor ops, on any device
-//! - [`mod@reference`]: plain loops, the definition that the others are tested against
+//! - `fused`: one differentiable Candle op for a whole layer, on the kernels of `candle-rnn-kernels`, with weights
+//!   laid out by `packed`, which `pack_cache` keeps while the weights do not change
+//! - `gpu`: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/gpu/`
+//! - `composed`: composed step by step from Candle's own tensor ops, on any device
 //!
-//! `pack_cache` keeps packed weights while the weights do not change, `mailbox` holds gradients that nodes of one layer hand each other beside Candle's graph.
+//! `graph` has the nodes that the first two put into Candle's graph; `mailbox` holds the gradients that these nodes
+//! hand each other beside it. `tests/reference` is the definition that all three are tested against: plain loops.
 
-mod arguments;
+mod call;
 mod cell;
-pub mod device;
-mod layer_op;
+mod composed;
+mod fused;
+pub(crate) mod gpu;
+mod graph;
+mod layer;
 mod mailbox;
-mod op;
 mod pack_cache;
 mod packed;
-pub mod reference;
+mod state;
 mod storage;
-pub mod unrolled;
+mod truncation;
+mod unroll;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{Call, Outputs, State, Unroll, WeightSizes, Weights};
+pub use call::Call;
 pub use candle_rnn_kernels::SequenceDims;
 pub use cell::Cell;
-pub use device::plan;
-pub(crate) use op::dense_packed;
-pub use op::{dense, rnn_sequence, rnn_step, run_layer};
-pub(crate) use pack_cache::PackCache;
-pub use packed::PackedWeights;
+#[doc(hidden)]
+pub use composed::run_composed;
+pub use gpu::plan::RecurrentDType;
+pub use layer::run_layer;
+pub(crate) use layer::{has_gpu_kernels, last, runs_on_cpu, step};
+pub(crate) use packed::Element;
+pub use state::State;
+pub(crate) use storage::elements;
+pub use truncation::{Truncation, Window};
+pub use unroll::{Outputs, Unroll};
+pub use weights::{LayerWeights, WeightSizes, Weights};
 
 use candle_core::Device;
 use candle_rnn_kernels::Isa;
@@ -82,4 +92,12 @@ pub fn instruction_set(device: &Device) -> Result<&'static str> {
 /// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that is not there.
 pub(crate) fn check_cpu() -> Result<()> {
     instruction_set(&Device::Cpu).map(|_| ())
+}
+
+/// The instruction set of this CPU, or the one that `CANDLE_RNN_ISA` names.
+///
+/// # Errors
+/// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that is not there.
+pub(crate) fn instruction_set_of_cpu() -> Result<Isa> {
+    Isa::chosen().map_err(|text| Error::Config(text.to_string()))
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use candle_core::{DType, Tensor, WithDType};
 use twox_hash::XxHash3_128;
 
-use super::storage::{on_cpu, slice};
-use super::{Cell, PackedWeights, Weights};
+use super::packed::PackedWeights;
+use super::storage::elements;
+use super::{LayerWeights, Weights};
 use crate::{Error, Result};
 
 /// The packed weights of a layer that were made last, and what they were made of.
@@ -18,20 +19,20 @@ use crate::{Error, Result};
 pub(crate) struct PackCache(Arc<Mutex<Option<(u128, PackedWeights)>>>);
 
 impl PackCache {
-    /// The weights of a layer, of one direction or two, packed; anew if they have changed.
+    /// The weights of a layer, packed; anew if they have changed.
     ///
     /// # Errors
     /// As [`PackedWeights::new`].
-    pub(crate) fn packed(&self, cell: Cell, directions: &[&Weights]) -> Result<PackedWeights> {
-        let found = fingerprint(directions)?;
+    pub(crate) fn packed(&self, weights: &LayerWeights) -> Result<PackedWeights> {
+        let found = fingerprint(weights.directions())?;
         if let Some(packed) = self.cached(found)? {
             return Ok(packed);
         }
         // Not under the lock: while this thread waits for others to pack, it may be given another task that
         // comes here.
-        let packed = PackedWeights::of_directions(cell, directions)?;
+        let packed = PackedWeights::new(weights)?;
         // Another thread may have changed the weights meanwhile.
-        if fingerprint(directions)? == found {
+        if fingerprint(weights.directions())? == found {
             *self.lock()? = Some((found, packed.clone()));
         }
         Ok(packed)
@@ -50,7 +51,7 @@ impl PackCache {
 }
 
 /// A hash of the bits of all weights, in order.
-fn fingerprint(directions: &[&Weights]) -> Result<u128> {
+fn fingerprint(directions: &[Weights]) -> Result<u128> {
     let mut hash = 0;
     for (_, tensor) in directions.iter().flat_map(|weights| weights.tensors()) {
         let tensor = tensor.contiguous()?;
@@ -66,8 +67,8 @@ fn hash_of<E: WithDType + bytemuck::NoUninit>(
     tensor: &Tensor,
     before: u128,
 ) -> candle_core::Result<u128> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let numbers = slice::<E>(on_cpu(&storage, layout)?)?;
-    let hash = XxHash3_128::oneshot_with_seed(before as u64, bytemuck::cast_slice(numbers));
+    let of_tensor = elements(tensor);
+    let bytes = bytemuck::cast_slice(of_tensor.slice::<E>()?);
+    let hash = XxHash3_128::oneshot_with_seed(before as u64, bytes);
     Ok(hash ^ before.rotate_left(1))
 }

@@ -1,363 +1,165 @@
-//! Weights laid out for the kernels, as a differentiable Candle op.
+//! Weights packed for the CPU's kernels.
 //!
-//! The numbers themselves do not go through Candle's graph: of every gradient that an op hands it,
-//! Candle makes a tensor of zeros and a sum, which here would cost as much as a product. A token
-//! stands for them in the graph, a row for each direction; packed weights lie in what the ops share, and
-//! their gradients come back by way of [`WeightGrads`].
+//! The packed elements do not go through Candle's graph: of every gradient that an op hands it, Candle makes a
+//! tensor of zeros and a sum, which here would cost as much as a product. A weights edge stands for them in the
+//! graph, and their gradients come back by way of [`WeightGrads`].
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
-
-use super::arguments::wrong_shape;
-use super::mailbox::{within_node, CallId, WeightGrads};
-use super::storage::{not_on_cpu, slice};
-use super::{Cell, WeightSizes, Weights};
-use crate::{Error, Result};
+use candle_core::{DType, Tensor, WithDType};
 use candle_rnn_kernels::{
-    self as kernels, CellKind, Float, Isa, SequenceDims, TransposedWeights, WeightSlices,
+    self as kernels, CellKind, Float, Isa, Kernels, SequenceDims, TransposedWeights, WeightSlices,
 };
 
-/// The weights of a layer, in one direction or two, laid out as the kernels of this CPU read them.
-///
-/// They are a copy: after a change of the weights they are made anew. Where the weights are
-/// variables or depend on some, gradients flow through to them.
-#[derive(Clone, Debug)]
-pub struct PackedWeights {
-    /// `(D, 2)`, `f64`: stands for the weights in the graph; its gradient is what [`WeightGrads`] says.
-    pub(super) token: Tensor,
-    /// Of the weights.
-    dtype: DType,
-    /// The weights, by direction.
-    pub(super) directions: Vec<Arc<Direction>>,
-    pub(super) sizes: WeightSizes,
-    pub(super) cell: Cell,
-    pub(super) function: CellKind,
-    pub(super) isa: Isa,
+use super::graph::{add_weights, HeldWeights};
+use super::mailbox::{within_node, WeightGrads};
+use super::storage::elements;
+use super::{Cell, LayerWeights, WeightSizes, Weights};
+use crate::{Error, Result};
+
+/// The weights of a layer as the kernels of this CPU read them: a copy.
+#[derive(Clone)]
+pub(crate) enum PackedWeights {
+    F32(Packed<f32>),
+    F64(Packed<f64>),
 }
 
-/// What the ops share of the weights of a direction.
-#[derive(Default)]
-pub(super) struct Direction {
-    pub(super) packed: OnceLock<Packed>,
-    /// Gradients on their way back.
-    pub(super) grads: WeightGrads<CpuStorage>,
-}
-
-impl std::fmt::Debug for Direction {
+impl std::fmt::Debug for PackedWeights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("packed weights")
     }
 }
 
-/// Packed weights of either dtype.
-pub(super) enum Packed {
-    F32(PackedNumbers<f32>),
-    F64(PackedNumbers<f64>),
+/// An element of tensors that has kernels.
+pub(crate) trait Element: Float + WithDType {}
+
+impl<E: Float + WithDType> Element for E {}
+
+/// Packed weights of one dtype.
+#[derive(Clone)]
+pub(crate) struct Packed<E> {
+    /// `(D, 2)`, `f64`: stands for the weights in the graph; its gradient is what [`WeightGrads`] says.
+    pub(super) edge: Tensor,
+    pub(super) directions: Vec<Arc<PackedDirection<E>>>,
+    kind: CellKind,
+    isa: Isa,
 }
 
-/// Packed weights.
-pub(super) struct PackedNumbers<E> {
-    /// For the forward pass: sections of gates, each `[b | W_ih | W_hh]` in panels of registers.
-    pub(super) forward: Vec<E>,
+impl<E: Float> Packed<E> {
+    pub(super) fn kernels(&self) -> Kernels<E> {
+        E::kernels(self.isa, self.kind)
+    }
+}
+
+/// The packed weights of a direction.
+pub(super) struct PackedDirection<E> {
+    /// For the forward pass: blocks of gates, each `[b | W_ih | W_hh]` in panels of registers.
+    pub(super) forward: kernels::Buffer<E>,
     /// For the backward pass.
-    pub(super) backward: TransposedWeights<E>,
+    pub(super) transposed: TransposedWeights<E>,
+    /// Gradients on their way back.
+    pub(super) grads: WeightGrads<Vec<E>>,
+    kernels: Kernels<E>,
+    dims: SequenceDims,
+    /// The rows of W_ih, G·H.
+    gates: usize,
+    /// The elements of the biases and the projection.
+    others: usize,
 }
 
-/// The dtypes that weights are packed in.
-pub(super) trait Packable: Float + WithDType {
-    fn wrap_packed(numbers: PackedNumbers<Self>) -> Packed;
-    fn unwrap_packed(packed: &Packed) -> Option<&PackedNumbers<Self>>;
-}
-
-macro_rules! packable {
-    ($elem:ident, $variant:ident) => {
-        impl Packable for $elem {
-            fn wrap_packed(numbers: PackedNumbers<Self>) -> Packed {
-                Packed::$variant(numbers)
-            }
-            fn unwrap_packed(packed: &Packed) -> Option<&PackedNumbers<Self>> {
-                match packed {
-                    Packed::$variant(numbers) => Some(numbers),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-packable!(f32, F32);
-packable!(f64, F64);
-
-impl Direction {
-    /// The weights, which are there since they were packed.
-    pub(super) fn numbers<E: Packable>(&self) -> candle_core::Result<&PackedNumbers<E>> {
-        match self.packed.get().and_then(E::unwrap_packed) {
-            Some(numbers) => Ok(numbers),
-            None => candle_core::bail!("packed weights of another dtype"),
-        }
+impl PackedWeights {
+    /// Packs the weights of a layer for the instruction set of this CPU, or the one that the environment
+    /// variable `CANDLE_RNN_ISA` names.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that this CPU lacks; [`Error::Candle`]
+    /// when the weights cannot be read.
+    pub(super) fn new(weights: &LayerWeights) -> Result<Self> {
+        Self::for_isa(weights, super::instruction_set_of_cpu()?)
     }
 
-    /// Adds the gradient of a call, under the number of this visit.
-    pub(super) fn add_grad<E: Packable>(
-        &self,
-        call: &CallId,
-        visit: u64,
-        grad: Vec<E>,
-    ) -> candle_core::Result<()> {
-        self.grads.add(call, visit, E::to_cpu_storage_owned(grad), |sum, grad| {
-            fn add_to<E: Float>(sum: &mut [E], grad: &[E]) {
-                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum = *sum + *grad);
-            }
-            match (sum, grad) {
-                (CpuStorage::F32(sum), CpuStorage::F32(grad)) => add_to(sum, grad),
-                (CpuStorage::F64(sum), CpuStorage::F64(grad)) => add_to(sum, grad),
-                _ => candle_core::bail!("gradients of packed weights of another dtype"),
-            }
-            Ok(())
+    pub(super) fn for_isa(weights: &LayerWeights, isa: Isa) -> Result<Self> {
+        Ok(match weights.dtype() {
+            DType::F64 => Self::F64(pack(weights, isa)?),
+            _ => Self::F32(pack(weights, isa)?),
         })
     }
 }
 
-impl PackedWeights {
-    /// Packs the weights of a layer that runs forward in time, for the instruction set of this CPU,
-    /// or the one that the environment variable `CANDLE_RNN_ISA` names (`avx512`, `avx2`, `neon` or
-    /// `portable`).
-    ///
-    /// # Errors
-    /// [`Error::Shape`] and [`Error::DType`] when the weights do not fit together,
-    /// [`Error::Config`] when they are not on the CPU or `CANDLE_RNN_ISA` names an instruction set
-    /// that is not there.
-    pub fn new(cell: Cell, weights: &Weights) -> Result<Self> {
-        Self::for_isa(cell, &[weights], chosen()?)
+fn pack<E: Element>(weights: &LayerWeights, isa: Isa) -> Result<Packed<E>> {
+    if !weights.device().is_cpu() {
+        return Err(Error::Config(
+            "the fused recurrence runs on the CPU: here is a tensor on another device".into(),
+        ));
     }
-
-    /// Packs the weights of a layer that runs in both directions.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new); and [`Error::Config`] when the directions differ in size or dtype.
-    pub fn bidirectional(cell: Cell, forward: &Weights, backward: &Weights) -> Result<Self> {
-        Self::for_isa(cell, &[forward, backward], chosen()?)
-    }
-
-    /// Packs the weights of a layer that runs in one direction or in both.
-    pub(super) fn of_directions(cell: Cell, directions: &[&Weights]) -> Result<Self> {
-        Self::for_isa(cell, directions, chosen()?)
-    }
-
-    /// Packs a dense layer: `weight` `(C, I)`, C at most 1,024, and `bias` `(C,)`.
-    pub(crate) fn dense(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        const MAX_CLASSES: usize = 1024;
-        let classes = match *weight.dims() {
-            [classes, inputs] if (1..=MAX_CLASSES).contains(&classes) && inputs > 0 => classes,
-            _ => {
-                let expected = format!("(C, I), C from 1 to {MAX_CLASSES}, I at least 1");
-                return Err(wrong_shape("weight", expected, weight));
-            }
-        };
-        if bias.dims() != [classes] {
-            return Err(wrong_shape("bias", format!("({classes},)"), bias));
-        }
-        let w_hh = Tensor::zeros((classes, classes), weight.dtype(), weight.device())?;
-        let weights = Weights::new(weight.clone(), w_hh, bias.clone());
-        let packed = Self::new(Cell::Tanh, &weights)?;
-        Ok(Self { function: CellKind::Identity, ..packed })
-    }
-
-    pub(super) fn for_isa(cell: Cell, directions: &[&Weights], isa: Isa) -> Result<Self> {
-        let sizes = directions[0].check(cell)?;
-        let dtype = directions[0].w_ih.dtype();
-        let function = match (cell, directions[0].w_hr.is_some()) {
-            (Cell::Tanh, _) => CellKind::Tanh,
-            (Cell::Relu, _) => CellKind::Relu,
-            (Cell::Gru, _) => CellKind::Gru,
-            (Cell::GruResetBefore, _) => CellKind::GruResetBefore,
-            (Cell::MinimalGru, _) => CellKind::MinimalGru,
-            (Cell::Lstm, false) => CellKind::Lstm,
-            (Cell::Lstm, true) => CellKind::ProjectedLstm,
-        };
-        let (mut tokens, mut shared) = (Vec::new(), Vec::new());
-        for weights in directions {
-            let found = weights.check(cell)?;
-            if found != sizes || weights.w_ih.dtype() != dtype {
-                return Err(Error::Config(format!(
-                    "the directions of a layer differ: {sizes:?} in {} and {found:?} in {}",
-                    dtype.as_str(),
-                    weights.w_ih.dtype().as_str()
-                )));
-            }
-            if weights.tensors().any(|(_, tensor)| !tensor.device().is_cpu()) {
-                return Err(not_on_cpu());
-            }
-            let [w_ih, w_hh] = [weights.w_ih.contiguous()?, weights.w_hh.contiguous()?];
-            let rest = rest(weights)?;
-            let direction = Arc::new(Direction::default());
-            let op = PackWeights {
-                sizes,
-                rest: rest.elem_count(),
-                cell,
-                function,
-                isa,
-                direction: direction.clone(),
-            };
-            tokens.push(w_ih.apply_op3(&w_hh, &rest, op)?);
-            shared.push(direction);
-        }
-        let token = match tokens.len() {
-            1 => tokens.remove(0),
-            _ => Tensor::cat(&tokens, 0)?,
-        };
-        Ok(Self { token, dtype, directions: shared, sizes, cell, function, isa })
-    }
-
-    /// I, H and P.
-    pub fn sizes(&self) -> WeightSizes {
-        self.sizes
-    }
-
-    /// The cell.
-    pub fn cell(&self) -> Cell {
-        self.cell
-    }
-
-    /// D: 1 or 2.
-    pub fn directions(&self) -> usize {
-        self.directions.len()
-    }
-
-    /// The float type.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-}
-
-fn chosen() -> Result<Isa> {
-    Isa::chosen().map_err(|text| Error::Config(text.to_string()))
-}
-
-/// `[b_ih | b_hh | W_hr]`: an op has three arguments at most.
-fn rest(weights: &Weights) -> Result<Tensor> {
-    let Weights { b_ih, b_hh, w_hr, .. } = weights;
-    let b_hh = match (b_hh, w_hr) {
-        (None, None) => return Ok(b_ih.contiguous()?),
-        (Some(b_hh), _) => b_hh.clone(),
-        (None, Some(_)) => b_ih.zeros_like()?,
+    let kind = match (weights.cell(), weights.directions()[0].w_hr.is_some()) {
+        (Cell::Tanh, _) => CellKind::Tanh,
+        (Cell::Relu, _) => CellKind::Relu,
+        (Cell::Gru, _) => CellKind::Gru,
+        (Cell::GruResetBefore, _) => CellKind::GruResetBefore,
+        (Cell::MinimalGru, _) => CellKind::MinimalGru,
+        (Cell::Lstm, false) => CellKind::Lstm,
+        (Cell::Lstm, true) => CellKind::ProjectedLstm,
     };
-    let w_hr = w_hr.as_ref().map(Tensor::flatten_all).transpose()?;
-    let parts: Vec<&Tensor> = [b_ih, &b_hh].into_iter().chain(&w_hr).collect();
-    Ok(Tensor::cat(&parts, 0)?)
-}
-
-/// `(W_ih, W_hh, rest)` to packed weights, and to the token that stands for them.
-struct PackWeights {
-    sizes: WeightSizes,
-    /// Elements of the rest.
-    rest: usize,
-    cell: Cell,
-    function: CellKind,
-    isa: Isa,
-    direction: Arc<Direction>,
-}
-
-/// The sizes of one step of one row.
-fn dims(sizes: WeightSizes) -> SequenceDims {
-    let WeightSizes { input_size, hidden_size, output_size } = sizes;
-    SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size }
-}
-
-impl PackWeights {
-    const NAME: &str = "rnn-pack-weights";
-
-    /// G·H.
-    fn gates(&self) -> usize {
-        self.cell.gates() * self.sizes.hidden_size
+    let kernels = E::kernels(isa, kind);
+    let WeightSizes { input_size, hidden_size, output_size } = weights.sizes();
+    let dims = SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size };
+    let gates = weights.cell().gates() * hidden_size;
+    let (mut tensors, mut directions) = (Vec::new(), Vec::new());
+    for weights in weights.directions() {
+        let of_direction = weights.as_arguments()?;
+        let [w_ih, w_hh, others] = of_direction.each_ref().map(elements);
+        let slices = WeightSlices::new(w_ih.slice()?, w_hh.slice()?, others.slice()?, gates);
+        directions.push(Arc::new(PackedDirection {
+            forward: kernels::pack_weights(&kernels, &dims, slices),
+            transposed: kernels::pack_transposed(&kernels, &dims, slices),
+            grads: WeightGrads::default(),
+            kernels,
+            dims,
+            gates,
+            others: of_direction[2].elem_count(),
+        }));
+        drop((w_ih, w_hh, others));
+        tensors.push(of_direction);
     }
+    let edge = add_weights(tensors.into_iter().zip(&directions))?;
+    Ok(Packed { edge, directions, kind, isa })
+}
 
-    fn forward<E: Packable>(
-        &self,
-        storages: [(&CpuStorage, &Layout); 3],
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let [w_ih, w_hh, rest] = storages;
-        let weights = WeightSlices::new(
-            slice::<E>(w_ih)?,
-            slice::<E>(w_hh)?,
-            slice::<E>(rest)?,
-            self.gates(),
-        );
-        let kernels = E::kernels(self.isa, self.function);
-        let dims = dims(self.sizes);
-        let numbers = PackedNumbers {
-            forward: kernels::pack_weights(&kernels, &dims, weights),
-            backward: kernels::pack_transposed(&kernels, &dims, weights),
+impl Weights {
+    /// W_ih, W_hh and `[b_ih | b_hh | W_hr]`, contiguous: an op has three arguments at most.
+    pub(super) fn as_arguments(&self) -> candle_core::Result<[Tensor; 3]> {
+        let Self { w_ih, w_hh, b_ih, b_hh, w_hr } = self;
+        let others = match (b_hh, w_hr) {
+            (None, None) => b_ih.contiguous()?,
+            (b_hh, w_hr) => {
+                let b_hh = b_hh.as_ref().map_or_else(|| b_ih.zeros_like(), |b| Ok(b.clone()))?;
+                let w_hr = w_hr.as_ref().map(Tensor::flatten_all).transpose()?;
+                let parts: Vec<&Tensor> = [b_ih, &b_hh].into_iter().chain(&w_hr).collect();
+                Tensor::cat(&parts, 0)?
+            }
         };
-        // An op runs forward once; a second time would give the same.
-        let _ = self.direction.packed.set(E::wrap_packed(numbers));
-        Ok((CpuStorage::F64(vec![0.; 2]), Shape::from((1, 2))))
+        Ok([w_ih.contiguous()?, w_hh.contiguous()?, others])
     }
+}
 
-    fn backward<E: Packable>(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
-        let Some(sum) = self.direction.grads.take(grad)? else {
+impl<E: Element> HeldWeights for PackedDirection<E> {
+    const EDGE: (&'static [usize], DType) = (&[1, 2], DType::F64);
+
+    fn gradients(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
+        let Some(sum) = self.grads.take(grad)? else {
             candle_core::bail!(
-                "{}: gradients of another backward pass came between, of one that failed or of one that ran \
-                 within this one: run backward again",
-                Self::NAME
+                "rnn-weights: gradients of another backward pass came between, of one that failed or of one that \
+                 ran within this one: run backward again"
             )
         };
-        let kernels = E::kernels(self.isa, self.function);
-        let (dims, sum) = (dims(self.sizes), sum.as_slice::<E>()?);
-        let [w_ih, w_hh, rest] = within_node(|| {
-            kernels::unpack_gradients(&kernels, &dims, self.gates(), self.rest, sum)
-        });
-        let WeightSizes { input_size, output_size, .. } = self.sizes;
-        let gates = self.gates();
+        let Self { kernels, dims, gates, others, .. } = self;
+        let [w_ih, w_hh, of_others] =
+            within_node(|| kernels::unpack_gradients(kernels, dims, *gates, *others, &sum));
         Ok([
-            Tensor::from_vec(w_ih, (gates, input_size), grad.device())?,
-            Tensor::from_vec(w_hh, (gates, output_size), grad.device())?,
-            Tensor::from_vec(rest, self.rest, grad.device())?,
+            Tensor::from_vec(w_ih, (*gates, dims.input_size), grad.device())?,
+            Tensor::from_vec(w_hh, (*gates, dims.output_size), grad.device())?,
+            Tensor::from_vec(of_others, *others, grad.device())?,
         ])
-    }
-}
-
-impl CustomOp3 for PackWeights {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        w_ih: &CpuStorage,
-        w_ih_layout: &Layout,
-        w_hh: &CpuStorage,
-        w_hh_layout: &Layout,
-        rest: &CpuStorage,
-        rest_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let storages = [(w_ih, w_ih_layout), (w_hh, w_hh_layout), (rest, rest_layout)];
-        match w_ih {
-            CpuStorage::F32(_) => self.forward::<f32>(storages),
-            CpuStorage::F64(_) => self.forward::<f64>(storages),
-            other => candle_core::bail!(
-                "{}: no kernel for {:?}",
-                Self::NAME,
-                BackendStorage::dtype(other)
-            ),
-        }
-    }
-
-    fn bwd(
-        &self,
-        w_ih: &Tensor,
-        _w_hh: &Tensor,
-        _rest: &Tensor,
-        _token: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [w_ih, w_hh, rest] = match w_ih.dtype() {
-            DType::F32 => self.backward::<f32>(grad)?,
-            DType::F64 => self.backward::<f64>(grad)?,
-            other => candle_core::bail!("{}: no kernel for {other:?}", Self::NAME),
-        };
-        Ok((Some(w_ih), Some(w_hh), Some(rest)))
     }
 }

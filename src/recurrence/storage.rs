@@ -1,31 +1,30 @@
-//! Candle's tensors as slices.
+//! The elements of Candle's tensors on the CPU, as slices.
 
-use candle_core::{CpuStorage, Layout, Storage, WithDType};
+use std::ops::Deref;
 
-use crate::Error;
+use candle_core::{Layout, Storage, Tensor, WithDType};
 
-/// The storage of a tensor on the CPU.
-pub(super) fn on_cpu<'a>(
-    storage: &'a Storage,
-    layout: &'a Layout,
-) -> candle_core::Result<(&'a CpuStorage, &'a Layout)> {
-    match storage {
-        Storage::Cpu(storage) => Ok((storage, layout)),
-        _ => candle_core::bail!("the fused recurrence runs on the CPU only"),
-    }
+/// A tensor's elements, which nobody writes to meanwhile.
+pub(crate) struct Elements<'a, S>(S, &'a Layout);
+
+/// The elements of a contiguous tensor on the CPU.
+pub(crate) fn elements(tensor: &Tensor) -> Elements<'_, impl Deref<Target = Storage> + use<'_>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Elements(storage, layout)
 }
 
-/// The elements of a contiguous tensor.
-pub(super) fn slice<'a, E: WithDType>(
-    (storage, layout): (&'a CpuStorage, &'a Layout),
-) -> candle_core::Result<&'a [E]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<E>()?[start..end]),
-        None => candle_core::bail!("the fused recurrence needs contiguous tensors"),
+impl<S: Deref<Target = Storage>> Elements<'_, S> {
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// When the tensor is on a device, is not contiguous or has another dtype.
+    pub(crate) fn slice<E: WithDType>(&self) -> candle_core::Result<&[E]> {
+        let Storage::Cpu(storage) = &*self.0 else {
+            candle_core::bail!("the fused recurrence runs on the CPU only")
+        };
+        match self.1.contiguous_offsets() {
+            Some((start, end)) => Ok(&storage.as_slice::<E>()?[start..end]),
+            None => candle_core::bail!("the fused recurrence needs contiguous tensors"),
+        }
     }
-}
-
-/// The error for a tensor that is elsewhere.
-pub(super) fn not_on_cpu() -> Error {
-    Error::Config("the fused recurrence runs on the CPU: here is a tensor on another device".into())
 }

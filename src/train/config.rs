@@ -4,7 +4,6 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{Extensions, Schedule};
-use crate::bptt::{LossAt, Truncation};
 use crate::data::augment::AugmentConfig;
 use crate::data::batches::Batching;
 use crate::data::mnist::{Mnist, Validation, CLASSES, COLUMNS};
@@ -12,8 +11,9 @@ use crate::data::view::View;
 use crate::model::{ClassifierConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
-use crate::recurrence::plan::kernel_family;
 use crate::recurrence::Cell;
+use crate::recurrence::Truncation;
+use crate::train::LossAt;
 use crate::{Error, Result};
 
 /// What steers a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
@@ -385,7 +385,8 @@ impl TrainConfig {
         if device.is_cpu() {
             return crate::recurrence::check_cpu();
         }
-        let has_kernels = self.dtype == Precision::F32 && kernel_family(self.cell, false).is_ok();
+        let has_kernels =
+            self.dtype == Precision::F32 && crate::recurrence::has_gpu_kernels(self.cell, false);
         match self.truncation.segment_len() {
             Some(0) => Ok(()),
             Some(_) if has_kernels => Ok(()),
@@ -394,7 +395,7 @@ impl TrainConfig {
                     .into(),
             )),
             None => Err(Error::Config(
-                "windows of truncation are for the CPU: a device has segments (--truncate K)".into(),
+                "windows of truncation are for the CPU: a device has segments alone".into(),
             )),
         }
     }

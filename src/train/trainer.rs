@@ -13,7 +13,7 @@ use super::schedule::Progress;
 use super::{Best, Classification, EpochMetrics, Position, Task, TrainerConfig, PLATEAU_EPOCHS};
 use crate::data::batches::Batching;
 use crate::optim::{Adam, AdamConfig, Clip};
-use crate::recurrence::device::is_for_cpu_kernels;
+use crate::recurrence::runs_on_cpu;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
@@ -147,7 +147,7 @@ impl<T: Task> Trainer<T> {
             let mut sum = || self.gradients(&parts, examples, &mut dropout);
             // On a device a thread may have a stream of launches of its own, behind which another
             // thread's do not wait: there everything goes one after the other.
-            let joined = match is_for_cpu_kernels(self.task.device()) {
+            let joined = match runs_on_cpu(self.task.device()) {
                 true => rayon::join(&mut sum, gather_next),
                 false => (sum(), gather_next()),
             };
@@ -291,6 +291,11 @@ impl<T: Task> Trainer<T> {
         &self.position
     }
 
+    /// Takes other settings: a run's that goes on with more epochs or more patience.
+    pub(crate) fn set_config(&mut self, config: TrainerConfig) {
+        self.config = config;
+    }
+
     /// The settings.
     pub fn config(&self) -> &TrainerConfig {
         &self.config
@@ -312,7 +317,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Runs `measure` on the task with `weights` in the place of its own.
-    pub(super) fn measured_with<R>(
+    pub(crate) fn measured_with<R>(
         &self,
         weights: &BTreeMap<String, Tensor>,
         measure: impl FnOnce(&T) -> Result<R>,

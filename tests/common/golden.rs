@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
-use candle_rnn::checkpoint::weights;
+use candle_rnn::files::tensors;
 use candle_rnn::{Error, Result};
 
 /// The tensors of a golden file, by name.
@@ -14,7 +14,7 @@ impl Golden {
     /// Reads a file of `tests/golden`.
     pub(crate) fn read(name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        Ok(Self(weights::read(&folder.join(name))?))
+        Ok(Self(tensors::read(&folder.join(name))?))
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Tensor> {

@@ -1,11 +1,12 @@
 //! The kernels of an instruction set and a cell as a table.
 
 use crate::backward::{self, Backward, Scratch};
-use crate::cells::cell::{Cell, Plan};
-use crate::cells::{Gru, GruResetBefore, Lstm, MinimalGru, ProjectedLstm, Simple};
+use crate::cells::cell::{Cell, WeightLayout};
+use crate::cells::{Dense, Gru, GruResetBefore, Lstm, MinimalGru, ProjectedLstm, Simple};
 use crate::forward::{self, Forward};
-use crate::gemm::layout::{pack_columns, pack_rows, unpack_columns, Panels};
-use crate::simd::math::{Identity, Relu, Tanh};
+use crate::gemm::layout::Panels;
+use crate::gemm::pack::{pack_columns, pack_rows, unpack_columns};
+use crate::simd::math::{Relu, Tanh};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::neon;
 use crate::simd::portable;
@@ -23,7 +24,7 @@ pub enum CellKind {
     /// `h_t = max(.., 0)`.
     Relu,
     /// For dense layers: one step, with nothing before it.
-    Identity,
+    Dense,
     /// GRU with the reset gate after the product, as PyTorch has it.
     Gru,
     /// GRU with the reset gate before the product.
@@ -60,14 +61,14 @@ macro_rules! float {
     };
 }
 
-float!(f32, F32x16, F32x8, F32x4, F32x4);
-float!(f64, F64x8, F64x4, F64x2, F64x2);
+float!(f32, F32x16, F32x8, F32x4, PortableF32);
+float!(f64, F64x8, F64x4, F64x2, PortableF64);
 
 /// The kernels of one instruction set and one cell. Exists only where the CPU has the instruction
 /// set, as [`Isa`] proves.
 #[derive(Clone, Copy)]
 pub struct Kernels<E> {
-    plan: fn(&SequenceDims) -> Plan,
+    layout: fn(&SequenceDims) -> WeightLayout,
     pub(crate) padded: fn(usize) -> usize,
     pub(crate) pack_columns: fn(&[E], usize, usize, usize, &mut [E]),
     pub(crate) unpack_columns: fn(&[E], usize, usize, usize, &mut [E]),
@@ -85,7 +86,7 @@ impl<E: Element> Kernels<E> {
         match function {
             CellKind::Tanh => Self::with::<V, Simple<Tanh>>(),
             CellKind::Relu => Self::with::<V, Simple<Relu>>(),
-            CellKind::Identity => Self::with::<V, Simple<Identity>>(),
+            CellKind::Dense => Self::with::<V, Dense>(),
             CellKind::Gru => Self::with::<V, Gru>(),
             CellKind::GruResetBefore => Self::with::<V, GruResetBefore>(),
             CellKind::Lstm => Self::with::<V, Lstm>(),
@@ -96,7 +97,7 @@ impl<E: Element> Kernels<E> {
 
     fn with<V: Vector<Elem = E>, C: Cell>() -> Self {
         Self {
-            plan: Plan::new::<V, C>,
+            layout: WeightLayout::new::<V, C>,
             padded: |len| Panels::<V>::new(len).padded(),
             pack_columns: pack_columns::<V>,
             unpack_columns: unpack_columns::<V>,
@@ -109,7 +110,7 @@ impl<E: Element> Kernels<E> {
     }
 
     /// Where everything lies.
-    pub(crate) fn plan(&self, dims: &SequenceDims) -> Plan {
-        (self.plan)(dims)
+    pub(crate) fn layout(&self, dims: &SequenceDims) -> WeightLayout {
+        (self.layout)(dims)
     }
 }

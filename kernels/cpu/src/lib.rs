@@ -14,7 +14,7 @@
 //! - `threads`: which thread takes which block
 //! - `workspace`: buffers that are used again
 //!
-//! Sums over steps and rows run in the order of their index, in the precision of the numbers.
+//! Sums over steps and rows run in the order of their index, in the precision of the elements.
 
 mod backward;
 mod cells;

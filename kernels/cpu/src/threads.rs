@@ -59,7 +59,7 @@ pub(crate) fn count() -> usize {
     1
 }
 
-/// Whether a call has work for several threads: so many numbers of packed weights are used at every
+/// Whether a call has work for several threads: so many elements of packed weights are used at every
 /// step of every row.
 pub(crate) fn is_large(dims: &SequenceDims, packed_len: usize) -> bool {
     2 * dims.batch_size * dims.seq_len * packed_len > MIN_PARALLEL_FLOPS

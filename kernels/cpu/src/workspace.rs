@@ -14,7 +14,7 @@ use crate::simd::vector::Element;
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-type Block = Vec<Line>;
+type Lines = Vec<Line>;
 
 /// Blocks that are kept; more than a step of a deep stack has.
 const MAX_BLOCKS: usize = 64;
@@ -22,12 +22,12 @@ const MAX_BLOCKS: usize = 64;
 const MAX_LINES: usize = 1 << 23;
 
 /// Blocks that nobody uses, the one that was given back last at the end.
-static POOL: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+static POOL: Mutex<Vec<Lines>> = Mutex::new(Vec::new());
 
-/// Numbers in memory from the pool, aligned to a cache line; what they are is whatever was left
+/// Elements in memory from the pool, aligned to a cache line; what they are is whatever was left
 /// there.
 pub struct Buffer<E> {
-    block: Block,
+    block: Lines,
     len: usize,
     element: PhantomData<E>,
 }
@@ -57,9 +57,9 @@ pub fn release() {
 }
 
 /// The smallest block in the pool that has `lines` lines, but not more than eight times that.
-fn take(lines: usize) -> Option<Block> {
+fn take(lines: usize) -> Option<Lines> {
     let mut pool = POOL.lock().ok()?;
-    let fits = |block: &Block| (lines..=lines.saturating_mul(8)).contains(&block.len());
+    let fits = |block: &Lines| (lines..=lines.saturating_mul(8)).contains(&block.len());
     let best = (0..pool.len()).filter(|i| fits(&pool[*i])).min_by_key(|i| pool[*i].len())?;
     Some(pool.remove(best))
 }

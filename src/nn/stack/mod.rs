@@ -15,20 +15,18 @@ use candle_nn::VarBuilder;
 
 use super::cell::RecurrentCell;
 use super::init::{init_stack, Init, VarSink};
-use crate::recurrence::plan::RecurrentDType;
-use crate::recurrence::{device, rnn_sequence, Outputs, State, Unroll, Weights};
+use crate::recurrence::{self, run_layer, LayerWeights, Outputs, State, Unroll, Weights};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 pub use config::StackConfig;
 pub(crate) use config::{named_weights, weight_name};
-use layer::{pack, Layer, LayerCall};
 pub use sequences::{Output, Sequences};
 
 /// Recurrent layers on top of each other: the outputs of one are the inputs of the next.
 ///
 /// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number
 /// of steps. So it is on NVIDIA and Apple GPUs, with kernels of their own, for `f32` and the cells that
-/// [`kernel_family`](crate::recurrence::plan::kernel_family) names. Elsewhere it is composed from
+/// [`run_layer`] names. Elsewhere it is composed from
 /// Candle's own ops, step by step.
 ///
 /// ```
@@ -55,7 +53,7 @@ pub use sequences::{Output, Sequences};
 #[doc(alias = "Bidirectional")]
 pub struct Stack {
     config: StackConfig,
-    layers: Vec<Layer>,
+    layers: Vec<LayerWeights>,
 }
 
 impl Stack {
@@ -104,7 +102,7 @@ impl Stack {
                 }
                 Ok(Weights { w_ih, w_hh, b_ih, b_hh, w_hr: get("weight_hr")? })
             });
-            Ok(Layer::new(directions.collect::<Result<_>>()?))
+            LayerWeights::of_directions(config.cell, directions.collect::<Result<_>>()?)
         });
         let stack = Self { config, layers: layers.collect::<Result<_>>()? };
         stack.check_dtypes(&vb)?;
@@ -114,7 +112,7 @@ impl Stack {
     /// Checks that all weights have one dtype, with which the stack can be run.
     fn check_dtypes(&self, vb: &VarBuilder) -> Result<()> {
         for (index, layer) in self.layers.iter().enumerate() {
-            for (direction, weights) in layer.directions.iter().enumerate() {
+            for (direction, weights) in layer.directions().iter().enumerate() {
                 for (name, tensor) in named_weights(weights, index, direction) {
                     let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
                         "f32 or f64 (convert it with to_dtype)"
@@ -160,7 +158,7 @@ impl Stack {
     pub fn to_vars(&self, vars: &VarSink, prefix: &str) -> Result<Self> {
         let mut tensors = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            for (direction, weights) in layer.directions.iter().enumerate() {
+            for (direction, weights) in layer.directions().iter().enumerate() {
                 tensors.extend(named_weights(weights, index, direction));
             }
         }
@@ -177,9 +175,9 @@ impl Stack {
     /// lengths that do not fit, states that are computed again ([`Sequences::recomputing`]) though
     /// all are read, truncation in a bidirectional stack or, in overlapping windows, in one of
     /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation, states that
-    /// are computed again, and what [`device::run_layer`] refuses; [`Error::Device`] when it fails.
+    /// are computed again, and what [`run_layer`] refuses there; [`Error::Device`] when it fails.
     ///
-    /// [`Truncation::windows`]: crate::bptt::Truncation::windows
+    /// [`Truncation::windows`]: crate::recurrence::Truncation::windows
     #[doc(alias = "static_rnn")]
     #[doc(alias = "dynamic_rnn")]
     pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Output> {
@@ -191,8 +189,8 @@ impl Stack {
         let (mut h, mut c) = (Vec::new(), Vec::new());
         let mut x = Cow::Borrowed(sequences.x);
         for layer in 0..self.layers.len() {
-            let call = LayerCall { read: Outputs::All, recompute: false };
-            let (outputs, state) = self.layer(layer, &x, &mut sequences, call)?;
+            let all = Unroll::new(Outputs::All);
+            let (outputs, state) = self.layer(layer, &x, &mut sequences, all, run_layer)?;
             let outputs = outputs.ok_or_else(|| Error::Config("a layer gave no outputs".into()))?;
             h.push(state.h);
             c.extend(state.c);
@@ -217,32 +215,15 @@ impl Stack {
         let mut x = Cow::Borrowed(sequences.x);
         let top = self.layers.len() - 1;
         for layer in 0..top {
-            let call = LayerCall { read: Outputs::All, recompute: false };
-            let (outputs, _) = self.layer(layer, &x, &mut sequences, call)?;
+            let all = Unroll::new(Outputs::All);
+            let (outputs, _) = self.layer(layer, &x, &mut sequences, all, run_layer)?;
             x = Cow::Owned(outputs.ok_or_else(|| Error::Config("a layer gave no outputs".into()))?);
         }
-        let is_plain = sequences.lengths.is_none()
-            && sequences.initial.is_none()
-            && !sequences.time_major
-            && !self.config.cell.has_c()
-            && sequences.word == RecurrentDType::F32
-            && (sequences.dropout.is_none() || self.config.recurrent_dropout == 0. && top == 0);
-        if is_plain && self.config.directions() == 1 && device::is_for_cpu_kernels(x.device()) {
-            // Without a node of the graph for the shape.
-            let mut unroll = Unroll::new(Outputs::Last).truncated(sequences.truncation);
-            if sequences.recompute {
-                unroll = unroll.recomputing()?;
-            }
-            self.check_truncation(sequences.truncation)?;
-            return rnn_sequence(&x, self.packed(top)?.as_ref(), None, unroll);
+        let mut unroll = Unroll::new(Outputs::Last);
+        if sequences.recompute {
+            unroll = unroll.recomputing()?;
         }
-        let call = LayerCall { read: Outputs::Last, recompute: sequences.recompute };
-        let (_, State { h, .. }) = self.layer(top, &x, &mut sequences, call)?;
-        let (directions, batch_size, size) = h.dims3()?;
-        Ok(match directions {
-            1 => h.squeeze(0)?,
-            _ => h.transpose(0, 1)?.reshape((batch_size, directions * size))?,
-        })
+        self.layer(top, &x, &mut sequences, unroll, recurrence::last)
     }
 
     /// One step of all layers, which run forward in time.
@@ -287,17 +268,14 @@ impl Stack {
     /// # Panics
     /// When there is no such layer.
     pub fn cell(&self, layer: usize) -> RecurrentCell {
-        let Layer { directions, packed, cache } = &self.layers[layer];
-        let packed = if self.config.bidirectional { None } else { packed.clone() };
-        RecurrentCell::of_layer(self.config.cell, directions[0].clone(), packed, cache.clone())
+        RecurrentCell::of_layer(&self.layers[layer])
     }
 
     /// The same stack for inference: it shares the weights, and follows them when they change, but
     /// keeps no graph for a backward pass.
     pub fn detach(&self) -> Self {
-        let detach =
-            |layer: &Layer| Layer::new(layer.directions.iter().map(Weights::detach).collect());
-        Self { config: self.config, layers: self.layers.iter().map(detach).collect() }
+        let layers = self.layers.iter().map(LayerWeights::detach).collect();
+        Self { config: self.config, layers }
     }
 
     /// The stack as it is now, for inference: it has weights of its own, which are packed once.
@@ -305,16 +283,7 @@ impl Stack {
     /// # Errors
     /// [`Error::Candle`] when the weights cannot be copied.
     pub fn freeze(&self) -> Result<Self> {
-        let freeze = |layer: &Layer| -> Result<Layer> {
-            let directions =
-                layer.directions.iter().map(Weights::copy).collect::<Result<Vec<_>>>()?;
-            let packed = match self.device().is_cpu() {
-                true => Some(pack(self.config.cell, &directions)?),
-                false => None,
-            };
-            Ok(Layer { packed, ..Layer::new(directions) })
-        };
-        let layers = self.layers.iter().map(freeze).collect::<Result<_>>()?;
+        let layers = self.layers.iter().map(LayerWeights::freeze).collect::<Result<_>>()?;
         Ok(Self { config: self.config, layers })
     }
 
@@ -328,16 +297,16 @@ impl Stack {
     /// # Panics
     /// When there is no such layer.
     pub fn weights(&self, layer: usize) -> &[Weights] {
-        &self.layers[layer].directions
+        self.layers[layer].directions()
     }
 
     /// Where the weights are.
     pub fn device(&self) -> &Device {
-        self.layers[0].directions[0].w_ih.device()
+        self.layers[0].device()
     }
 
     /// The float type of the weights.
     pub fn dtype(&self) -> DType {
-        self.layers[0].directions[0].w_ih.dtype()
+        self.layers[0].dtype()
     }
 }

@@ -2,9 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::bptt::Truncation;
-use crate::recurrence::plan::RecurrentDType;
-use crate::recurrence::State;
+use crate::recurrence::Truncation;
+use crate::recurrence::{RecurrentDType, State};
 use crate::rng::SeededRng;
 
 /// A batch of sequences, and how a stack is to read it.
@@ -30,7 +29,7 @@ pub struct Sequences<'a> {
     pub(crate) truncation: Truncation,
     pub(crate) recompute: bool,
     pub(crate) dropout: Option<&'a mut SeededRng>,
-    pub(crate) word: RecurrentDType,
+    pub(crate) recurrent_dtype: RecurrentDType,
 }
 
 impl<'a> Sequences<'a> {
@@ -44,7 +43,7 @@ impl<'a> Sequences<'a> {
             truncation: Truncation::FULL,
             recompute: false,
             dropout: None,
-            word: RecurrentDType::F32,
+            recurrent_dtype: RecurrentDType::F32,
         }
     }
 
@@ -80,11 +79,11 @@ impl<'a> Sequences<'a> {
         Self { recompute: true, ..self }
     }
 
-    /// Products with recurrent weights read them rounded to `word`: with [`RecurrentDType::Bf16`] larger layers
+    /// Products with recurrent weights read them rounded to this dtype: with [`RecurrentDType::Bf16`] larger layers
     /// stay in a GPU's shared memory. The weights themselves, sums, states and gradients stay `f32`. For
     /// devices with kernels only.
-    pub fn recurrent_dtype(self, word: RecurrentDType) -> Self {
-        Self { word, ..self }
+    pub fn recurrent_dtype(self, recurrent_dtype: RecurrentDType) -> Self {
+        Self { recurrent_dtype, ..self }
     }
 
     /// For training: dropout draws from `rng`. Without it nothing is left out.

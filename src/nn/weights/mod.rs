@@ -54,7 +54,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor};
 
 use super::stack::{named_weights, Stack, StackConfig};
-use crate::checkpoint::weights::{is_finite, WeightFile};
+use crate::files::tensors::{is_finite, WeightFile};
 use crate::recurrence::Weights;
 use crate::{Error, Result};
 

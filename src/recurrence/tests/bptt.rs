@@ -1,8 +1,8 @@
 //! Truncation inside the reverse sweep, and states that are computed again.
 
-use super::super::{unrolled, Outputs};
+use super::super::Outputs;
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 /// Every form, of a sequence of `t` steps, at the edges of what it can be.
 fn truncations(t: usize) -> Vec<Truncation> {
@@ -242,7 +242,8 @@ fn shared_gradients_are_the_sum_over_untied_copies_of_the_weights() {
         let weights =
             Weights::new(w_ih.as_tensor().clone(), w_hh.as_tensor().clone(), b.as_tensor().clone());
         let x_t = args.x.narrow(1, step, 1).unwrap().squeeze(1).unwrap();
-        state = unrolled::step(&x_t, Cell::Tanh, &weights, Some(&state), None).unwrap().0;
+        state =
+            super::super::composed::step(&x_t, Cell::Tanh, &weights, Some(&state), None).unwrap().0;
         loss = (loss + state.sum_all().unwrap()).unwrap();
     }
     let grads = loss.backward().unwrap();
@@ -284,8 +285,8 @@ fn the_scalar_case_gives_0_108_in_full_0_072_through_two_steps_and_0_036_through
 /// The gradient by the inputs of a loss at step `s`, from 1, of two layers on top of each other.
 fn stacked_grad_x(layers: [&Sequence; 2], truncation: Truncation, s: usize) -> Vec<f64> {
     let [lower, upper] = layers.map(|layer| Arguments::new(layer, DType::F64));
-    let [packed_lower, packed_upper] =
-        [&lower, &upper].map(|layer| PackedWeights::new(Cell::Tanh, &layer.weights()).unwrap());
+    let [packed_lower, packed_upper] = [&lower, &upper]
+        .map(|layer| LayerWeights::new(Cell::Tanh, layer.weights()).unwrap().pack().unwrap());
     let stack = |x: &Tensor, h_0: [&Tensor; 2], truncation: Truncation| -> [Tensor; 2] {
         let unroll = Unroll::new(Outputs::All).truncated(truncation);
         let h = rnn_sequence(x, &packed_lower, Some(h_0[0]), unroll).unwrap();

@@ -1,16 +1,16 @@
-//! What [`device`](super::device) tests, with the kernels of `kernels/gpu/` executed on the CPU: `just emulate`.
+//! What [`gpu`](super::gpu) tests, with the kernels of `kernels/gpu/` executed on the CPU: `just emulate`.
 
-use super::super::device::run_layer;
-use super::super::plan::{kernel_family, DeviceLimits, RecurrentDType};
+use super::super::gpu::plan::{kernel_family, DeviceLimits};
+use super::super::{run_layer, RecurrentDType};
 use super::super::{Call, Outputs, State};
-use super::device::{
+use super::emulator::{on_device, Language};
+use super::gpu::{
     after_adam, assert_follows_the_cpu, cases, reference_job, rounding_cases, Case, BF16_TOLERANCE,
     CELLS, PARAMETERS, SKIPPED, STEPS,
 };
-use super::emulator::{on_device, Language};
 use super::layers::{assert_found, directions, Layer, Way};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 use crate::train::Precision;
 use crate::Error;
 
@@ -82,7 +82,10 @@ fn emulated_weights_need_not_be_contiguous() {
                 weights.b_hh = weights.b_hh.as_ref().map(strided);
                 assert!(!weights.b_ih.is_contiguous());
                 let (x, call) = (layer.x.as_tensor(), Call::new(Outputs::All));
-                run_layer(x, cell, &[&weights], &call, RecurrentDType::F32).unwrap().0.unwrap()
+                run_layer(x, &LayerWeights::new(cell, weights.clone()).unwrap(), &call)
+                    .unwrap()
+                    .0
+                    .unwrap()
             });
             assert_close("outputs", &values(&outputs), &expected.outputs, 1e-5);
         }
@@ -162,7 +165,8 @@ fn an_emulated_backward_reads_the_weights_of_its_forward() {
                 let x = var(&[3, 4, 2], 4);
                 let call = Call::new(Outputs::All);
                 let (outputs, state) =
-                    run_layer(&x, cell, &[&weights], &call, RecurrentDType::F32).unwrap();
+                    run_layer(&x, &LayerWeights::new(cell, weights.clone()).unwrap(), &call)
+                        .unwrap();
                 if change {
                     for var in &vars {
                         var.set(&(var.as_detached_tensor() * 3.).unwrap()).unwrap();
@@ -196,7 +200,7 @@ fn emulated_inference_launches_one_kernel_and_keeps_nothing() {
         });
         let state = State::from_parts(h_0, Some(c_0));
         let call = Call { initial: Some(&state), ..Call::new(Outputs::All) };
-        run_layer(&x, Cell::Lstm, &[&weights], &call, RecurrentDType::F32).unwrap()
+        run_layer(&x, &LayerWeights::new(Cell::Lstm, weights.clone()).unwrap(), &call).unwrap()
     });
     assert_close("outputs", &values(&outputs.unwrap()), &expected.outputs, 1e-5);
     assert_close("h_n", &values(&h), &expected.h_n, 1e-5);
@@ -221,28 +225,30 @@ fn emulated_adam_moves_as_on_the_cpu_and_goes_on_from_its_state() {
 #[test]
 #[ignore = "needs the emulator: just emulate"]
 fn what_no_emulated_kernel_serves_is_refused_in_words() {
-    let refused = |way: Way, dtype: DType, change: &dyn Fn(&mut Call)| -> String {
+    let run = |way: Way, dtype: DType, change: &dyn Fn(&mut Call)| {
         let directions = directions(way, (2, 3, 2, 4), 1);
         on_device(Language::Cuda, CARD, || {
             let layer = Layer::on(&Device::Cpu, &directions, way, dtype);
-            let weights = layer.weights();
-            let weights: Vec<&Weights> = weights.iter().collect();
+            let weights = LayerWeights::of_directions(way.cell, layer.weights()).unwrap();
             let mut call = layer.call(way);
             change(&mut call);
-            let x = layer.x.as_tensor();
-            run_layer(x, way.cell, &weights, &call, RecurrentDType::F32).unwrap_err().to_string()
+            run_layer(layer.x.as_tensor(), &weights, &call)
         })
-        .0
+    };
+    let refused = |way: Way, dtype: DType, change: &dyn Fn(&mut Call)| {
+        run(way, dtype, change).0.unwrap_err().to_string()
     };
     let plain = Way::plain(Cell::Tanh);
-    let same = |_: &mut Call| ();
-    let text = refused(plain, DType::F64, &same);
-    assert!(text.contains("f64 runs on the CPU"), "{text}");
-    let text = refused(Way::plain(Cell::MinimalGru), DType::F32, &same);
-    assert!(text.contains("no device kernels"), "{text}");
     let projected = Way { projection: Some(2), ..Way::plain(Cell::Lstm) };
-    let text = refused(projected, DType::F32, &same);
-    assert!(text.contains("projection"), "{text}");
+    // Composed from Candle's ops, but not with bf16 weights.
+    for (way, dtype) in
+        [(plain, DType::F64), (Way::plain(Cell::MinimalGru), DType::F32), (projected, DType::F32)]
+    {
+        let (result, launches) = run(way, dtype, &|_| ());
+        assert!(result.is_ok() && launches.is_empty(), "{way:?}");
+        let text = refused(way, dtype, &|call| call.recurrent_dtype = RecurrentDType::Bf16);
+        assert!(text.contains("bf16 weights are for GPUs"), "{text}");
+    }
     let text = refused(plain, DType::F32, &|call| {
         call.unroll = Unroll::new(Outputs::All).truncated(Truncation::window(1, 2).unwrap());
     });
@@ -255,10 +261,8 @@ fn what_no_emulated_kernel_serves_is_refused_in_words() {
     let directions = directions(plain, (9, 3, 2, 4), 1);
     let (error, launches) = on_device(Language::Cuda, crowded, || {
         let layer = Layer::on(&Device::Cpu, &directions, plain, DType::F32);
-        let weights = layer.weights();
-        let x = layer.x.as_tensor();
-        run_layer(x, Cell::Tanh, &[&weights[0]], &layer.call(plain), RecurrentDType::F32)
-            .unwrap_err()
+        let weights = LayerWeights::of_directions(Cell::Tanh, layer.weights()).unwrap();
+        run_layer(layer.x.as_tensor(), &weights, &layer.call(plain)).unwrap_err()
     });
     assert!(matches!(error, Error::Config(_)), "{error:?}");
     assert!(error.to_string().contains("make the batch smaller") && launches.is_empty());

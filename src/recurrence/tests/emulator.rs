@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
 
-use crate::recurrence::device::plan::DeviceLimits;
-use crate::recurrence::device::queue::{int, Arg, Call, Launcher};
-use crate::recurrence::device::source;
+use crate::recurrence::gpu::launch::{int, Arg, KernelLaunch, Launch};
+use crate::recurrence::gpu::plan::DeviceLimits;
+use crate::recurrence::gpu::source;
 
 /// What the kernels are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl Case {
         self.0.extend(text.as_bytes());
     }
 
-    fn of(call: &Call) -> candle_core::Result<Self> {
+    fn of(call: &KernelLaunch) -> candle_core::Result<Self> {
         let mut case = Self(b"CRNNCASE".to_vec());
         case.u32(1);
         case.text(&call.kernel);
@@ -284,7 +284,7 @@ impl Program {
     }
 }
 
-impl Launcher for Emulated {
+impl Launch for Emulated {
     fn limits(&self) -> DeviceLimits {
         self.limits
     }
@@ -293,7 +293,7 @@ impl Launcher for Emulated {
         self.launches.lock().unwrap().push(name.to_string());
     }
 
-    fn launch(&self, call: &Call) -> candle_core::Result<()> {
+    fn launch(&self, call: &KernelLaunch) -> candle_core::Result<()> {
         let declared = declared(&call.kernel);
         let given: Vec<_> = call
             .args

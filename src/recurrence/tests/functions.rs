@@ -9,7 +9,7 @@ fn tanh_of(values_in: &[f64], isa: Isa, dtype: DType) -> Vec<f64> {
         Tensor::from_slice(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
     };
     let weights = Weights::new(tensor(&[1.], &[1, 1]), tensor(&[0.], &[1, 1]), tensor(&[0.], &[1]));
-    let packed = PackedWeights::for_isa(Cell::Tanh, &[&weights], isa).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, weights).unwrap().packed_for(isa);
     let x = tensor(values_in, &[values_in.len(), 1, 1]);
     values(&rnn_sequence(&x, &packed, None, Outputs::Last).unwrap())
 }
@@ -89,7 +89,7 @@ fn sigmoid_of(values_in: &[f64], isa: Isa, dtype: DType) -> Vec<f64> {
     };
     let zeros = |shape: &[usize]| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
     let weights = Weights::new(tensor(&[0., 1., 0.], &[3, 1]), zeros(&[3, 1]), zeros(&[3]));
-    let packed = PackedWeights::for_isa(Cell::Gru, &[&weights], isa).unwrap();
+    let packed = LayerWeights::new(Cell::Gru, weights).unwrap().packed_for(isa);
     let x = tensor(values_in, &[values_in.len(), 1, 1]);
     let ones = Tensor::ones((values_in.len(), 1), dtype, &Device::Cpu).unwrap();
     values(&rnn_sequence(&x, &packed, Some(&ones), Outputs::Last).unwrap())

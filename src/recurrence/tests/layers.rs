@@ -3,9 +3,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::super::{run_layer, unrolled, Call, Outputs, State};
+use super::super::{run_layer, Call, Outputs, RecurrentDType, State};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 /// A way to run a layer.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +191,7 @@ impl Layer {
             mask: self.mask.as_ref(),
             time_major: way.time_major,
             unroll: way.unroll(),
+            recurrent_dtype: RecurrentDType::F32,
         }
     }
 }
@@ -297,8 +298,7 @@ fn run_fused(
 ) -> Found {
     let layer = Layer::new(directions, way, dtype);
     let weights = layer.weights();
-    let by_direction: Vec<&Weights> = weights.iter().collect();
-    let packed = PackedWeights::for_isa(way.cell, &by_direction, isa).unwrap();
+    let packed = LayerWeights::of_directions(way.cell, weights).unwrap().packed_for(isa);
     let (outputs, state) = run_layer(layer.x.as_tensor(), &packed, &layer.call(way)).unwrap();
     found(outputs, state, &layer, way, directions, grads)
 }
@@ -551,7 +551,7 @@ fn the_unrolled_form_of_every_cell_gives_the_same_values_and_gradients() {
             let by_direction: Vec<&Weights> = weights.iter().collect();
             let x = layer.x.as_tensor();
             let (outputs, state) =
-                unrolled::run_layer(x, cell, &by_direction, &layer.call(way)).unwrap();
+                composed_layer(x, cell, &by_direction, &layer.call(way)).unwrap();
             let found = found(outputs, state, &layer, way, &directions, &grads);
             let expected = expected(&directions, way, &grads);
             assert_found(&format!("{way:?}"), &found, &expected, 1e-11);
@@ -699,8 +699,7 @@ fn the_unrolled_form_reads_nothing_behind_the_end_of_a_row() {
     let weights = layer.weights();
     let by_direction: Vec<&Weights> = weights.iter().collect();
     let (outputs, state) =
-        unrolled::run_layer(layer.x.as_tensor(), Cell::Lstm, &by_direction, &layer.call(way))
-            .unwrap();
+        composed_layer(layer.x.as_tensor(), Cell::Lstm, &by_direction, &layer.call(way)).unwrap();
     assert_close("outputs", &values(&outputs.unwrap()), &expected.outputs.unwrap(), 1e-12);
     assert_close("h_n", &values(&state.h), &expected.h_n, 1e-12);
     assert_close("c_n", &values(&state.c.unwrap()), &expected.c_n, 1e-12);

@@ -1,26 +1,30 @@
 //! The fused op against its definition, on every instruction set that this machine has.
 //!
 //! [`parity`]: values and gradients at the edges of every size; [`layers`]: every cell in every way
-//! that a layer runs; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
-//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`device`]:
+//! that a layer runs; [`composed`]: the layer composed from Candle's ops; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
+//! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`gpu`]:
 //! layers and training on a GPU, and [`emulated`]: the same with a GPU's kernels executed on
 //! the CPU, by [`emulator`].
 
 mod bptt;
-mod device;
+mod composed;
+mod gpu;
 mod emulated;
 pub(super) mod emulator;
 mod functions;
 mod layers;
 mod op;
 mod parity;
+pub(super) mod reference;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::reference::{Sequence, SequenceGradients, StateGradients};
-use super::{rnn_sequence, Cell, PackedWeights, SequenceDims, Unroll, Weights};
+use super::call::Call;
+use super::{run_composed, run_layer, Cell, LayerWeights, SequenceDims, State, Unroll, Weights};
 use crate::rng::{Purpose, SeededRng};
+use crate::Result;
 use candle_rnn_kernels::Isa;
+use reference::{Sequence, SequenceGradients, StateGradients};
 
 fn sequence((b, t, i, h): (usize, usize, usize, usize), cell: Cell, seed: u64) -> Sequence {
     let mut rng = SeededRng::new(seed, Purpose::Init);
@@ -107,6 +111,35 @@ impl Arguments {
     }
 }
 
+/// All outputs, `(B, T, H)`, or the last one, `(B, H)`, of a layer of one direction from `h_0`, `(B, H)`.
+fn rnn_sequence(
+    x: &Tensor,
+    weights: &LayerWeights,
+    h_0: Option<&Tensor>,
+    unroll: impl Into<Unroll>,
+) -> Result<Tensor> {
+    let initial = h_0.map(|h_0| Ok::<_, candle_core::Error>(State::new(h_0.unsqueeze(0)?)));
+    let initial = initial.transpose()?;
+    let call = Call { initial: initial.as_ref(), ..Call::new(unroll) };
+    let (outputs, state) = run_layer(x, weights, &call)?;
+    match outputs {
+        Some(outputs) => Ok(outputs),
+        None => Ok(state.h.squeeze(0)?),
+    }
+}
+
+/// A layer composed from Candle's ops.
+fn composed_layer(
+    x: &Tensor,
+    cell: Cell,
+    directions: &[&Weights],
+    call: &Call,
+) -> Result<(Option<Tensor>, State)> {
+    let directions = directions.iter().map(|weights| (*weights).clone()).collect();
+    let weights = LayerWeights::of_directions(cell, directions)?;
+    run_composed(x, &weights, call)
+}
+
 fn values(tensor: &Tensor) -> Vec<f64> {
     // Metal has no f64.
     let tensor = tensor.to_device(&Device::Cpu).unwrap();
@@ -123,7 +156,7 @@ fn run(
     with_h_0: bool,
 ) -> (Vec<f64>, SequenceGradients) {
     let args = Arguments::new(sequence, dtype);
-    let packed = PackedWeights::for_isa(sequence.cell, &[&args.weights()], isa).unwrap();
+    let packed = LayerWeights::new(sequence.cell, args.weights()).unwrap().packed_for(isa);
     let h_0 = with_h_0.then(|| args.h_0.as_tensor());
     let output = rnn_sequence(args.x.as_tensor(), &packed, h_0, unroll).unwrap();
     let grad = Tensor::from_slice(grad, output.shape(), &Device::Cpu).unwrap();

@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::super::{dense, rnn_step, run_layer, unrolled, Call, Outputs};
+use super::super::{run_layer, step, Call, Outputs};
 use super::*;
-use crate::bptt::Truncation;
+use crate::nn::Dense;
+use crate::recurrence::Truncation;
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
@@ -64,7 +65,7 @@ fn a_change_of_the_weights_between_forward_and_backward_changes_no_gradient() {
     let sequence = sequence((3, 5, 4, 6), Cell::Tanh, 8);
     let gradient = |change: bool| {
         let args = Arguments::new(&sequence, DType::F64);
-        let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+        let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
         let h = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
         if change {
             for var in &args.weights {
@@ -81,18 +82,24 @@ fn steps_on_a_carried_state_give_the_bits_of_the_whole_sequence() {
     for isa in Isa::available() {
         let sequence = sequence((3, 7, 4, 21), Cell::Tanh, 9);
         let args = Arguments::new(&sequence, DType::F32);
-        let packed = PackedWeights::for_isa(Cell::Tanh, &[&args.weights().detach()], isa).unwrap();
+        let packed =
+            LayerWeights::new(Cell::Tanh, args.weights().detach()).unwrap().packed_for(isa);
         let x = args.x.as_detached_tensor();
         let all = rnn_sequence(&x, &packed, None, Outputs::All).unwrap();
-        let mut h = None;
+        let mut state: Option<State> = None;
         for t in 0..7 {
             let x_t = x.narrow(1, t, 1).unwrap().squeeze(1).unwrap();
-            let h_t = rnn_step(&x_t, &packed, h.as_ref()).unwrap();
-            assert_eq!(values(&h_t), values(&all.narrow(1, t, 1).unwrap()), "{} {t}", isa.name());
-            h = Some(h_t);
+            let after = step(&x_t, &packed, state.as_ref()).unwrap();
+            assert_eq!(
+                values(&after.h),
+                values(&all.narrow(1, t, 1).unwrap()),
+                "{} {t}",
+                isa.name()
+            );
+            state = Some(after);
         }
         let last = rnn_sequence(&x, &packed, None, Outputs::Last).unwrap();
-        assert_eq!(values(&last), values(&h.unwrap()));
+        assert_eq!(values(&last), values(&state.unwrap().h));
     }
 }
 
@@ -100,7 +107,7 @@ fn steps_on_a_carried_state_give_the_bits_of_the_whole_sequence() {
 fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
     let sequence = sequence((4, 3, 5, 6), Cell::Tanh, 2);
     let args = Arguments::new(&sequence, DType::F64);
-    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
     let expected = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
     let time_major = args.x.transpose(0, 1).unwrap().contiguous().unwrap();
     let view = time_major.transpose(0, 1).unwrap();
@@ -124,7 +131,7 @@ fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
     let [w_ih, w_hh, b] = &args.weights;
     let transposed = |var: &Var| var.t().unwrap().contiguous().unwrap().t().unwrap();
     let weights = Weights::new(transposed(w_ih), transposed(w_hh), b.as_tensor().clone());
-    let packed = PackedWeights::new(Cell::Tanh, &weights).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, weights).unwrap().pack().unwrap();
     let found = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
     assert_eq!(values(&found).len(), 4 * 3 * 6);
     assert_close(
@@ -133,7 +140,7 @@ fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
         &values(
             &rnn_sequence(
                 args.x.as_tensor(),
-                &PackedWeights::new(Cell::Tanh, &args.weights()).unwrap(),
+                &LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap(),
                 None,
                 Outputs::All,
             )
@@ -147,7 +154,7 @@ fn inputs_that_are_not_contiguous_are_read_as_what_they_mean() {
 fn a_batch_without_rows_gives_no_rows_and_gradients_of_zero() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
     let args = Arguments::new(&sequence, DType::F32);
-    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
     let x = Var::from_tensor(&Tensor::zeros((0, 3, 4), DType::F32, &Device::Cpu).unwrap()).unwrap();
     for (read, shape) in [(Outputs::All, vec![0, 3, 5]), (Outputs::Last, vec![0, 5])] {
         let output = rnn_sequence(x.as_tensor(), &packed, None, read).unwrap();
@@ -164,7 +171,7 @@ fn a_batch_without_rows_gives_no_rows_and_gradients_of_zero() {
 fn arguments_that_do_not_fit_are_errors_that_name_them() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
     let args = Arguments::new(&sequence, DType::F32);
-    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
     let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
     let error = |x: &[usize], h_0: Option<&[usize]>, dtype| {
         let h_0 = h_0.map(|shape| zeros(shape, DType::F32));
@@ -174,23 +181,22 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
     assert!(error(&[2, 0, 4], None, f32).contains("x must have shape (B, T, 4) with T at least 1"));
     assert!(error(&[2, 3, 5], None, f32).contains("got [2, 3, 5]"));
     assert!(error(&[2, 12], None, f32).contains("x must"));
-    assert!(error(&[2, 3, 4], Some(&[2, 4]), f32).contains("h_0 must have shape (2, 5)"));
+    assert!(error(&[2, 3, 4], Some(&[2, 4]), f32).contains("h_0 must have shape (1, 2, 5)"));
     assert!(error(&[2, 3, 4], None, DType::F64).contains("got f64"));
     assert!(error(&[2, 3, 4], None, DType::U32).contains("got u32"));
     let x_t = zeros(&[2, 3, 4], f32);
-    assert!(rnn_step(&x_t, &packed, None).unwrap_err().to_string().contains("x_t"));
+    assert!(step(&x_t, &packed, None).unwrap_err().to_string().contains("x_t"));
     for (wrong, name) in [(0, "w_ih"), (1, "w_hh"), (2, "b_ih must")] {
         let mut tensors = args.weights.clone().map(|var| var.as_tensor().clone());
         tensors[wrong] = zeros(&[7], f32);
         let [w_ih, w_hh, b] = tensors;
         let error =
-            PackedWeights::new(Cell::Tanh, &Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
+            LayerWeights::new(Cell::Tanh, Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
     let half = args.weights.clone().map(|var| var.to_dtype(DType::F16).unwrap());
     let [w_ih, w_hh, b] = half;
-    let error =
-        PackedWeights::new(Cell::Tanh, &Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
+    let error = LayerWeights::new(Cell::Tanh, Weights::new(w_ih, w_hh, b)).unwrap_err().to_string();
     assert!(error.contains("f16"), "{error}");
 }
 
@@ -198,15 +204,17 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
 fn masks_and_directions_that_do_not_fit_are_errors_that_name_them() {
     let of = |size| Arguments::new(&sequence(size, Cell::Gru, 1), DType::F32).weights();
     let (weights, wider) = (of((1, 1, 4, 5)), of((1, 1, 4, 6)));
-    let error = PackedWeights::bidirectional(Cell::Gru, &weights, &wider).unwrap_err().to_string();
+    let error = LayerWeights::bidirectional(Cell::Gru, weights.clone(), wider.clone())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("directions of a layer differ"), "{error}");
     let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu).unwrap();
     let mask = Tensor::zeros((1, 3, 5), DType::F32, &Device::Cpu).unwrap();
     let call = Call { mask: Some(&mask), ..Call::new(Outputs::All) };
-    let packed = PackedWeights::new(Cell::Gru, &weights).unwrap();
+    let packed = LayerWeights::new(Cell::Gru, weights.clone()).unwrap().pack().unwrap();
     let fused = run_layer(&x, &packed, &call).unwrap_err().to_string();
     let unrolled_error = |directions: &[&Weights]| {
-        unrolled::run_layer(&x, Cell::Gru, directions, &call).unwrap_err().to_string()
+        composed_layer(&x, Cell::Gru, directions, &call).unwrap_err().to_string()
     };
     for error in [fused, unrolled_error(&[&weights])] {
         assert!(error.contains("mask must have shape [1, 2, 5], got [1, 3, 5]"), "{error}");
@@ -219,7 +227,7 @@ fn masks_and_directions_that_do_not_fit_are_errors_that_name_them() {
 fn weights_packed_once_get_the_gradients_of_all_calls_and_of_each_backward_pass_alone() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 12);
     let args = Arguments::new(&sequence, DType::F64);
-    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
     let run = |scale: f64| {
         let x = (args.x.as_tensor() * scale).unwrap();
         rnn_sequence(&x, &packed, None, Outputs::Last).unwrap().sum_all().unwrap()
@@ -236,7 +244,7 @@ fn weights_packed_once_get_the_gradients_of_all_calls_and_of_each_backward_pass_
 fn final_states_beside_outputs_get_gradients_of_their_own_backward_pass_alone() {
     let sequence = sequence((2, 3, 4, 5), Cell::Gru, 12);
     let args = Arguments::new(&sequence, DType::F64);
-    let packed = PackedWeights::new(Cell::Gru, &args.weights()).unwrap();
+    let packed = LayerWeights::new(Cell::Gru, args.weights()).unwrap().pack().unwrap();
     let call = Call::new(Outputs::All);
     let (outputs, state) = run_layer(args.x.as_tensor(), &packed, &call).unwrap();
     let of_outputs = outputs.unwrap().sum_all().unwrap();
@@ -254,13 +262,13 @@ fn final_states_beside_outputs_get_gradients_of_their_own_backward_pass_alone() 
 fn only_the_gradients_that_something_needs_are_there() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 1);
     let args = Arguments::new(&sequence, DType::F32);
-    let packed = PackedWeights::new(Cell::Tanh, &args.weights()).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
     let x = args.x.as_detached_tensor();
     let h = rnn_sequence(&x, &packed, None, Outputs::Last).unwrap();
     let grads = h.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(&x).is_none() && grads.get(args.weights[0].as_tensor()).is_some());
     // Frozen weights: the gradient of the inputs alone.
-    let packed = PackedWeights::new(Cell::Tanh, &args.weights().detach()).unwrap();
+    let packed = LayerWeights::new(Cell::Tanh, args.weights().detach()).unwrap().pack().unwrap();
     let h = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::Last).unwrap();
     let grads = h.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(args.weights[0].as_tensor()).is_none());
@@ -277,7 +285,7 @@ fn nan_in_the_inputs_or_weights_reaches_the_output() {
                 let mut sequence = sequence((2, 3, 4, 19), cell, 1);
                 sequence.x[4] = f64::NAN;
                 let args = Arguments::new(&sequence, dtype);
-                let packed = PackedWeights::for_isa(cell, &[&args.weights()], isa).unwrap();
+                let packed = LayerWeights::new(cell, args.weights()).unwrap().packed_for(isa);
                 let h = rnn_sequence(args.x.as_tensor(), &packed, None, Outputs::All).unwrap();
                 let h = values(&h);
                 // Row 0, from step 1 on; row 1 has nothing to do with it.
@@ -299,7 +307,9 @@ fn a_dense_layer_gives_the_values_and_gradients_of_candles() {
         };
         let vars = [var(&[rows, inputs]), var(&[classes, inputs]), var(&[classes])];
         let [x, weight, bias] = &vars;
-        let found = dense(x.as_tensor(), weight.as_tensor(), bias.as_tensor()).unwrap();
+        let of = |var: &Var| var.as_tensor().clone();
+        let found = Dense::of_weights(of(weight), Some(of(bias))).unwrap();
+        let found = found.forward_fused(x.as_tensor()).unwrap();
         let linear =
             candle_nn::Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
         let expected = candle_nn::Module::forward(&linear, x.as_tensor()).unwrap();
@@ -313,12 +323,15 @@ fn a_dense_layer_gives_the_values_and_gradients_of_candles() {
         }
     }
     let tensor = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-    let steps = dense(&tensor(&[2, 3, 4]), &tensor(&[5, 4]), &tensor(&[5])).unwrap();
+    let dense = |x: &[usize], weight: &[usize], bias: &[usize]| {
+        Dense::of_weights(tensor(weight), Some(tensor(bias)))?.forward_fused(&tensor(x))
+    };
+    let steps = dense(&[2, 3, 4], &[5, 4], &[5]).unwrap();
     assert_eq!(steps.dims(), [2, 3, 5]);
     let error = |x: &[usize], weight: &[usize], bias: &[usize]| {
-        dense(&tensor(x), &tensor(weight), &tensor(bias)).unwrap_err().to_string()
+        dense(x, weight, bias).unwrap_err().to_string()
     };
-    assert!(error(&[2, 3], &[5, 4], &[5]).contains("x must have shape (N, 4)"));
+    assert!(error(&[2, 3], &[5, 4], &[5]).contains("x must have shape (.., 4)"));
     assert!(error(&[2, 4], &[5, 4], &[1, 5]).contains("bias must have shape (5,)"));
-    assert!(error(&[2, 4], &[2000, 4], &[2000]).contains("weight must have shape"));
+    assert_eq!(dense(&[2, 4], &[2000, 4], &[2000]).unwrap().dims(), [2, 2000]);
 }

@@ -2,9 +2,9 @@
 
 use candle_core::DType;
 
-use super::super::{unrolled, Call, Outputs, State};
+use super::super::{Call, Outputs, State};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 /// Sizes at the edges of vectors (2, 4, 8 and 16 lanes), tiles (4, 5 and 6 rows; 2 and 5
 /// registers) and groups of rows (25): `(B, T, I, H)`.
@@ -171,8 +171,7 @@ fn the_unrolled_form_gives_the_same_values_and_gradients() {
         let initial = State::new(args.h_0.unsqueeze(0).unwrap());
         let call = Call { initial: Some(&initial), ..Call::new(Outputs::All) };
         let weights = args.weights();
-        let (outputs, _) =
-            unrolled::run_layer(args.x.as_tensor(), cell, &[&weights], &call).unwrap();
+        let (outputs, _) = composed_layer(args.x.as_tensor(), cell, &[&weights], &call).unwrap();
         let output = outputs.unwrap();
         let states = sequence.forward().outputs;
         assert_close("unrolled", &values(&output), &states, 1e-12);

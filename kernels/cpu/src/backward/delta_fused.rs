@@ -2,25 +2,25 @@
 
 use std::marker::PhantomData;
 
-use crate::backward::{Block, Group, Memory};
+use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
 use crate::cells::cell::Cell;
 use crate::forward::copy_or_zero;
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Delta, Product, Rows};
+use crate::gemm::microkernel::{dispatch, Accumulate, GemmActGrad, Strided};
 use crate::simd::vector::{Element, Vector};
 use crate::Window;
 
 /// # Safety
-/// As the other methods of [`Group`].
-impl<E: Element> Group<'_, E> {
-    /// `δ_t` of a simple cell; `adds` it to the samples if it is not the first window's.
+/// As the other methods of [`ReductionGroup`].
+impl<E: Element> ReductionGroup<'_, E> {
+    /// `δ_t` of a simple cell; `adds` it to the packed_deltas if it is not the first window's.
     pub(crate) unsafe fn simple_delta<V: Vector<Elem = E>, C: Cell>(
         &self,
         t: usize,
         window: usize,
         adds: bool,
-        block: &Block<E>,
-        memory: &Memory<E>,
+        block: &StepBlock<E>,
+        memory: &GroupMemory<E>,
     ) {
         let args = self.args;
         let hidden_size = args.dims.hidden_size;
@@ -28,11 +28,11 @@ impl<E: Element> Group<'_, E> {
         let (next, delta) = (memory.next.add(slot), memory.delta.add(slot));
         let window = args.windows[window];
         let outside = self.outside_rows(t, window, memory);
-        let none = Rows { at: std::ptr::null(), stride: 0 };
+        let none = Strided { at: std::ptr::null(), stride: 0 };
         let (steps, step) = (block.end - block.begin, t - block.begin);
         for panel in Panels::<V>::new(hidden_size).iter() {
-            let wide = panel.wide::<V>();
-            let tiles = self.rows.div_ceil(V::tile_height(panel.width));
+            let nr = panel.nr::<V>();
+            let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for tile in 0..tiles {
                 let (local, height) = split(self.rows, tiles, tile);
                 let row = self.first + local;
@@ -40,34 +40,35 @@ impl<E: Element> Group<'_, E> {
                     continue;
                 }
                 let follows = t + 1 < window.end && args.spans.any(row, height, t + 1);
-                let product = Product {
+                let product = Accumulate {
                     a: next.add(local * self.row).cast_const(),
                     row_stride: self.row,
                     k_stride: 1,
                     count: if follows { hidden_size } else { 0 },
                     panel: args.w_state.add(panel.at * hidden_size),
                 };
-                let of_tile = |rows: Rows<*const E>, first: usize| match rows.at.is_null() {
-                    true => none,
-                    false => {
-                        Rows { at: rows.at.wrapping_add(first * rows.stride + panel.at), ..rows }
+                let of_tile = |rows: Strided<*const E>, first: usize| {
+                    if rows.at.is_null() {
+                        none
+                    } else {
+                        Strided { at: rows.at.wrapping_add(first * rows.stride + panel.at), ..rows }
                     }
                 };
-                let sample = (local * steps + step) * wide;
+                let sample = (local * steps + step) * nr;
                 let states = block.states.h;
-                dispatch!(V, height, panel.width, |ROWS, WIDTH| {
-                    Delta::<V, C::InTile, ROWS, WIDTH> {
+                dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
+                    GemmActGrad::<V, C::InTile, ROWS, WIDTH> {
                         product,
                         grad_h: of_tile(outside, local),
-                        mask: of_tile(Rows { at: args.mask, stride: hidden_size }, row),
-                        h: Rows { at: states.get(row, t).add(panel.at), stride: states.row },
-                        delta: Rows {
+                        mask: of_tile(Strided { at: args.mask, stride: hidden_size }, row),
+                        h: Strided { at: states.get(row, t).add(panel.at), stride: states.row },
+                        delta: Strided {
                             at: delta.add(local * self.row + panel.at),
                             stride: self.row,
                         },
-                        samples: Rows {
-                            at: memory.samples.add(panel.at * self.rows * steps + sample),
-                            stride: steps * wide,
+                        packed_deltas: Strided {
+                            at: memory.packed_deltas.add(panel.at * self.rows * steps + sample),
+                            stride: steps * nr,
                         },
                         adds,
                         last: panel.last,
@@ -80,14 +81,19 @@ impl<E: Element> Group<'_, E> {
     }
 
     /// A row of gradients from outside for each row of the group, or null: there are none.
-    unsafe fn outside_rows(&self, t: usize, window: Window, memory: &Memory<E>) -> Rows<*const E> {
+    unsafe fn outside_rows(
+        &self,
+        t: usize,
+        window: Window,
+        memory: &GroupMemory<E>,
+    ) -> Strided<*const E> {
         let (output, last) = self.outside(t, window, self.first);
         let args = self.args;
         let size = args.dims.output_size;
         if args.spans.lengths.is_null() {
             match (output.is_null(), last.is_null()) {
-                (_, true) => return Rows { at: output, stride: args.grad_outputs.row },
-                (true, false) => return Rows { at: last, stride: size },
+                (_, true) => return Strided { at: output, stride: args.grad_outputs.row },
+                (true, false) => return Strided { at: last, stride: size },
                 (false, false) => {}
             }
         }
@@ -101,6 +107,6 @@ impl<E: Element> Group<'_, E> {
                 }
             }
         }
-        Rows { at: memory.outside, stride: size }
+        Strided { at: memory.outside, stride: size }
     }
 }

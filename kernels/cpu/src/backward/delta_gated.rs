@@ -2,13 +2,13 @@
 
 use std::marker::PhantomData;
 
-use crate::backward::{Block, Group, Memory};
-use crate::cells::cell::{Cell, Plan};
-use crate::cells::pointwise::{BackwardRow, BeforeRow, GradRow, MiddleDelta};
+use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::cells::cell::{Cell, WeightLayout};
+use crate::cells::pointwise::{BackwardRow, BeforeRow, GradRow, InnerDelta};
 use crate::forward::multiply;
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{load_some, Rows};
-use crate::simd::vector::{Element, Job, Vector};
+use crate::gemm::microkernel::{load_some, Strided};
+use crate::simd::vector::{Element, Kernel, Vector};
 use crate::SequenceDims;
 use crate::Window;
 
@@ -20,25 +20,25 @@ struct Step<'a, E> {
     slot: usize,
     /// Whether gradients come from the step after.
     follows: bool,
-    /// Whether δ are added to the samples.
+    /// Whether δ are added to the packed_deltas.
     adds: bool,
     /// `(rows, row of δ)` out.
     delta: *mut E,
-    block: &'a Block<E>,
-    memory: &'a Memory<E>,
+    block: &'a StepBlock<E>,
+    memory: &'a GroupMemory<E>,
 }
 
 /// # Safety
-/// As the other methods of [`Group`].
-impl<E: Element> Group<'_, E> {
-    /// `δ_t` of any other cell; `adds` it to the samples if it is not the first window's.
+/// As the other methods of [`ReductionGroup`].
+impl<E: Element> ReductionGroup<'_, E> {
+    /// `δ_t` of any other cell; `adds` it to the packed_deltas if it is not the first window's.
     pub(crate) unsafe fn gated_delta<V: Vector<Elem = E>, C: Cell>(
         &self,
         t: usize,
         window: usize,
         adds: bool,
-        block: &Block<E>,
-        memory: &Memory<E>,
+        block: &StepBlock<E>,
+        memory: &GroupMemory<E>,
     ) {
         let args = self.args;
         let slot = window % self.slots * self.rows;
@@ -47,49 +47,50 @@ impl<E: Element> Group<'_, E> {
         let follows = t + 1 < window.end;
         if follows {
             let output_size = args.dims.output_size;
-            let out = Rows { at: memory.product, stride: output_size };
-            let fed = args.plan.state_fed;
-            self.through_weights::<V>(t, next, fed, args.w_state, output_size, out);
+            let out = Strided { at: memory.product, stride: output_size };
+            let operand = args.layout.state_operand;
+            self.through_weights::<V>(t, next, operand, args.w_state, output_size, out);
         }
         let step = Step { t, window, slot, follows, adds, delta, block, memory };
-        if args.plan.has_middle() {
-            self.middle_deltas::<V, C>(&step);
+        if args.layout.has_inner() {
+            self.inner_deltas::<V, C>(&step);
         }
         for local in 0..self.rows {
             if args.spans.has(self.first + local, t) {
                 self.row_delta::<V, C>(&step, local);
-                self.samples::<V>(&step, local);
+                self.packed_deltas::<V>(&step, local);
             }
         }
         self.clear_others(t, delta);
     }
 
-    /// δ of the columns that middle values feed, and the gradients of those.
-    unsafe fn middle_deltas<V: Vector<Elem = E>, C: Cell>(&self, step: &Step<E>) {
+    /// δ of the columns that inner values feed, and the gradients of those.
+    unsafe fn inner_deltas<V: Vector<Elem = E>, C: Cell>(&self, step: &Step<E>) {
         let Step { t, delta, block, memory, .. } = *step;
         let args = self.args;
         let SequenceDims { hidden_size, output_size, .. } = args.dims;
-        let Plan { middle_fed: fed, projection, .. } = args.plan;
+        let WeightLayout { inner_operand: operand, projection, .. } = args.layout;
         for local in 0..self.rows {
             let row = self.first + local;
             if args.spans.has(row, t) {
-                V::call(MiddleDelta::<V, C> {
+                V::vectorize(InnerDelta::<V, C> {
                     units: output_size,
-                    gates: match projection > 0 {
-                        true => std::ptr::null(),
-                        false => block.states.gates.get(row, t),
+                    gates: if projection > 0 {
+                        std::ptr::null()
+                    } else {
+                        block.states.gates.get(row, t)
                     },
                     stride: hidden_size,
                     grad: self.grad_row::<C>(step, local),
                     grad_h: memory.product.add(local * output_size),
-                    delta: delta.add(local * self.row + fed.at),
+                    delta: delta.add(local * self.row + operand.at),
                     cell: PhantomData,
                 });
             }
         }
-        let out = Rows { at: memory.grad_middle, stride: hidden_size };
+        let out = Strided { at: memory.grad_inner, stride: hidden_size };
         self.clear_others(t, delta);
-        self.through_weights::<V>(t, delta, fed, args.w_middle, hidden_size, out);
+        self.through_weights::<V>(t, delta, operand, args.w_inner, hidden_size, out);
     }
 
     /// δ of a row, and what goes to the step before.
@@ -98,46 +99,42 @@ impl<E: Element> Group<'_, E> {
         let args = self.args;
         let SequenceDims { hidden_size, output_size, .. } = args.dims;
         let row = self.first + local;
-        let (null, has_middle) = (std::ptr::null(), args.plan.has_middle());
+        let (null, has_inner) = (std::ptr::null(), args.layout.has_inner());
         let (steps, index) = (block.end - block.begin, t - block.begin);
-        V::call(BackwardRow::<V, C> {
+        V::vectorize(BackwardRow::<V, C> {
             units: hidden_size,
             gates: block.states.gates.get(row, t),
             before: self.before_row::<C>(block, row, t, memory, local),
             c: if C::HAS_C { block.states.c.get(row, t) } else { null },
             grad_h: self.grad_h::<C>(step, local),
-            mask: match args.mask.is_null() || args.plan.projection > 0 {
-                true => null,
-                false => args.mask.add(row * output_size),
+            mask: if args.mask.is_null() || args.layout.projection > 0 {
+                null
+            } else {
+                args.mask.add(row * output_size)
             },
             grad_c: self.grad_c(step, local),
-            grad_middle: match has_middle {
-                true => memory.grad_middle.add(local * hidden_size),
-                false => null,
-            },
+            grad_inner: if has_inner { memory.grad_inner.add(local * hidden_size) } else { null },
             delta: step.delta.add(local * self.row),
-            shortcut: memory.shortcut.add((slot + local) * output_size),
+            direct: memory.direct.add((slot + local) * output_size),
             carry_c: memory.carry_c.add((slot + local) * hidden_size),
-            middle: match has_middle {
-                true => memory.middle.add((local * steps + index) * hidden_size),
-                false => std::ptr::null_mut(),
+            inner: if has_inner {
+                memory.inner.add((local * steps + index) * hidden_size)
+            } else {
+                std::ptr::null_mut()
             },
-            next_gates: match t > block.begin {
-                true => block.states.gates.get(row, t - 1),
-                false => null,
-            },
+            next_gates: if t > block.begin { block.states.gates.get(row, t - 1) } else { null },
             cell: PhantomData,
         });
     }
 
-    /// Puts δ of a row among the samples.
-    unsafe fn samples<V: Vector<Elem = E>>(&self, step: &Step<E>, local: usize) {
+    /// Puts δ of a row among the packed_deltas.
+    unsafe fn packed_deltas<V: Vector<Elem = E>>(&self, step: &Step<E>, local: usize) {
         let Step { t, block, memory, .. } = *step;
         let steps = block.end - block.begin;
-        V::call(SampleRow::<V> {
-            plan: &self.args.plan,
+        V::vectorize(PackDeltaRow::<V> {
+            layout: &self.args.layout,
             delta: step.delta.add(local * self.row),
-            samples: memory.samples,
+            packed_deltas: memory.packed_deltas,
             rows: self.rows,
             steps,
             index: local * steps + t - block.begin,
@@ -165,21 +162,22 @@ impl<E: Element> Group<'_, E> {
             last,
             product: if_on(memory.product.wrapping_add(local * size)),
             mask: if args.mask.is_null() { null } else { args.mask.wrapping_add(row * size) },
-            shortcut: match C::HAS_SHORTCUT {
-                true => if_on(memory.shortcut.wrapping_add((slot + local) * size)),
-                false => null,
+            direct: if C::HAS_DIRECT {
+                if_on(memory.direct.wrapping_add((slot + local) * size))
+            } else {
+                null
             },
         }
     }
 
-    /// The same as [`Cell::backward`] is to have it: a middle value's products come between, and a
+    /// The same as [`Cell::backward`] is to have it: an inner value's products come between, and a
     /// projected state takes no part.
     unsafe fn grad_h<C: Cell>(&self, step: &Step<E>, local: usize) -> GradRow<E> {
-        let Plan { projection, .. } = self.args.plan;
+        let WeightLayout { projection, .. } = self.args.layout;
         let null = std::ptr::null();
         let nothing =
-            GradRow { outside: null, last: null, product: null, mask: null, shortcut: null };
-        match (self.args.plan.has_middle(), projection > 0) {
+            GradRow { outside: null, last: null, product: null, mask: null, direct: null };
+        match (self.args.layout.has_inner(), projection > 0) {
             (false, _) => self.grad_row::<C>(step, local),
             (true, true) => nothing,
             (true, false) => GradRow {
@@ -200,9 +198,10 @@ impl<E: Element> Group<'_, E> {
         let is_last = t + 1 == args.spans.of(row).1 && t >= step.window.losses_from;
         [
             if self.goes_on(step, row) { carried } else { null },
-            match is_last && !args.grad_last_c.is_null() {
-                true => args.grad_last_c.add(row * size),
-                false => null,
+            if is_last && !args.grad_last_c.is_null() {
+                args.grad_last_c.add(row * size)
+            } else {
+                null
             },
         ]
     }
@@ -210,10 +209,10 @@ impl<E: Element> Group<'_, E> {
     /// The states before step `t` of a row.
     unsafe fn before_row<C: Cell>(
         &self,
-        block: &Block<E>,
+        block: &StepBlock<E>,
         row: usize,
         t: usize,
-        memory: &Memory<E>,
+        memory: &GroupMemory<E>,
         local: usize,
     ) -> BeforeRow<E> {
         let args = self.args;
@@ -224,8 +223,8 @@ impl<E: Element> Group<'_, E> {
             true if t == args.spans.of(row).0 => args.initial.c(row),
             true => block.states.c.get(row, t - 1),
         };
-        // Only a cell that has both a shortcut and a middle value reads both.
-        if args.mask.is_null() || h.is_null() || !(C::HAS_SHORTCUT && args.plan.has_middle()) {
+        // Only a cell that has both a direct and an inner value reads both.
+        if args.mask.is_null() || h.is_null() || !(C::HAS_DIRECT && args.layout.has_inner()) {
             return BeforeRow { h, h_in: h, c };
         }
         let h_in = memory.outside.add(local * size);
@@ -234,11 +233,11 @@ impl<E: Element> Group<'_, E> {
     }
 }
 
-/// Puts a row of δ among the samples: panel after panel.
-struct SampleRow<'a, V: Vector> {
-    plan: &'a Plan,
+/// Puts a row of δ among the packed_deltas: panel after panel.
+struct PackDeltaRow<'a, V: Vector> {
+    layout: &'a WeightLayout,
     delta: *const V::Elem,
-    samples: *mut V::Elem,
+    packed_deltas: *mut V::Elem,
     rows: usize,
     /// Of the block.
     steps: usize,
@@ -248,16 +247,18 @@ struct SampleRow<'a, V: Vector> {
     vector: PhantomData<V>,
 }
 
-impl<V: Vector> Job<V> for SampleRow<'_, V> {
+impl<V: Vector> Kernel<V> for PackDeltaRow<'_, V> {
     #[inline(always)]
     unsafe fn run(self) {
-        for columns in self.plan.columns() {
+        for columns in self.layout.columns() {
             for panel in Panels::<V>::new(columns.len).iter() {
-                let wide = panel.wide::<V>();
-                let at = (columns.sample + panel.at) * self.rows * self.steps + self.index * wide;
-                let (to, from) = (self.samples.add(at), self.delta.add(columns.at + panel.at));
-                for register in 0..panel.width {
-                    let is_last = register + 1 == panel.width;
+                let nr = panel.nr::<V>();
+                let at =
+                    (columns.packed_delta + panel.at) * self.rows * self.steps + self.index * nr;
+                let (to, from) =
+                    (self.packed_deltas.add(at), self.delta.add(columns.at + panel.at));
+                for register in 0..panel.registers {
+                    let is_last = register + 1 == panel.registers;
                     let count = if is_last { panel.last } else { V::LANES };
                     let mut value = load_some::<V>(from.add(register * V::LANES), count);
                     let to = to.add(register * V::LANES);

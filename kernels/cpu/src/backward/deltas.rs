@@ -3,13 +3,13 @@
 //! - `simple`: of simple cells, made in the registers of the product
 //! - `gated`: of all others, row by row
 
-use crate::backward::Group;
+use crate::backward::ReductionGroup;
 use crate::simd::vector::Element;
 use crate::Window;
 
 /// # Safety
-/// As the other methods of [`Group`].
-impl<E: Element> Group<'_, E> {
+/// As the other methods of [`ReductionGroup`].
+impl<E: Element> ReductionGroup<'_, E> {
     /// The gradients from outside that reach a row's state at step `t`: of its output, and of the
     /// final state; null for none.
     pub(crate) unsafe fn outside(

@@ -4,23 +4,23 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::backward::{Group, Memory};
-use crate::cells::cell::{Cell, Fed};
+use crate::backward::{GroupMemory, ReductionGroup};
+use crate::cells::cell::{Cell, Operand};
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Affine, Product, Rows};
+use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct, Strided};
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
 use crate::SequenceDims;
 
 /// # Safety
-/// As the other methods of [`Group`].
-impl<E: Element> Group<'_, E> {
+/// As the other methods of [`ReductionGroup`].
+impl<E: Element> ReductionGroup<'_, E> {
     /// What goes from step `t` to the inputs and to the initial states.
     pub(crate) unsafe fn gradients_before<V: Vector<Elem = E>, C: Cell>(
         &self,
         t: usize,
         windows: Range<usize>,
-        memory: &Memory<E>,
+        memory: &GroupMemory<E>,
     ) {
         let args = self.args;
         let SequenceDims { input_size, hidden_size, output_size, .. } = args.dims;
@@ -30,9 +30,9 @@ impl<E: Element> Group<'_, E> {
         }
         let delta = self.total(memory.delta, self.row, windows.clone(), memory.total);
         if !args.grad_x.at.is_null() {
-            let out = Rows { at: args.grad_x.get(self.first, t), stride: args.grad_x.row };
-            let fed = args.plan.input_fed;
-            self.through_weights::<V>(t, delta, fed, args.w_input, input_size, out);
+            let out = Strided { at: args.grad_x.get(self.first, t), stride: args.grad_x.row };
+            let operand = args.layout.input_operand;
+            self.through_weights::<V>(t, delta, operand, args.w_input, input_size, out);
         }
         // A row without steps has no δ: it hands its gradient through.
         let begins = |local: usize| {
@@ -42,12 +42,11 @@ impl<E: Element> Group<'_, E> {
         if !wants_initial || !(0..self.rows).any(begins) {
             return;
         }
-        let out = Rows { at: memory.product, stride: output_size };
-        let fed = args.plan.state_fed;
-        self.through_weights::<V>(t, delta, fed, args.w_state, output_size, out);
-        let shortcut = C::HAS_SHORTCUT.then(|| {
-            self.total(memory.shortcut, output_size, windows.clone(), memory.total_shortcut)
-        });
+        let out = Strided { at: memory.product, stride: output_size };
+        let operand = args.layout.state_operand;
+        self.through_weights::<V>(t, delta, operand, args.w_state, output_size, out);
+        let direct = C::HAS_DIRECT
+            .then(|| self.total(memory.direct, output_size, windows.clone(), memory.total_direct));
         let carry_c = C::HAS_C
             .then(|| self.total(memory.carry_c, hidden_size, windows.clone(), memory.total_c));
         for local in (0..self.rows).filter(|local| begins(*local)) {
@@ -58,8 +57,8 @@ impl<E: Element> Group<'_, E> {
                     if !args.mask.is_null() {
                         grad = grad * *args.mask.add(row * output_size + unit);
                     }
-                    if let Some(shortcut) = shortcut {
-                        grad = grad + *shortcut.add(local * output_size + unit);
+                    if let Some(direct) = direct {
+                        grad = grad + *direct.add(local * output_size + unit);
                     }
                     *args.grad_h_0.add(row * output_size + unit) = grad;
                 }
@@ -71,7 +70,7 @@ impl<E: Element> Group<'_, E> {
         }
     }
 
-    /// The sum of the windows' rows of `len` numbers: where there is one window, its own.
+    /// The sum of the windows' rows of `len` elements: where there is one window, its own.
     unsafe fn total(
         &self,
         rows: *const E,
@@ -93,36 +92,36 @@ impl<E: Element> Group<'_, E> {
         total
     }
 
-    /// `out = Wᵀ δ`, for some columns of δ and the weights `(fed columns, len)` that they belong to,
+    /// `out = Wᵀ δ`, for some columns of δ and the weights `(columns of δ, len)` that they belong to,
     /// rows packed; for tiles that take part in step `t`.
     pub(crate) unsafe fn through_weights<V: Vector<Elem = E>>(
         &self,
         t: usize,
         delta: *const E,
-        fed: Fed,
+        operand: Operand,
         weights: *const E,
         len: usize,
-        out: Rows<*mut E>,
+        out: Strided<*mut E>,
     ) {
         for panel in Panels::<V>::new(len).iter() {
-            let tiles = self.rows.div_ceil(V::tile_height(panel.width));
+            let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for tile in 0..tiles {
                 let (local, height) = split(self.rows, tiles, tile);
                 if !self.args.spans.any(self.first + local, height, t) {
                     continue;
                 }
-                let product = Product {
-                    a: delta.add(local * self.row + fed.at),
+                let product = Accumulate {
+                    a: delta.add(local * self.row + operand.at),
                     row_stride: self.row,
                     k_stride: 1,
-                    count: fed.len,
-                    panel: weights.add(panel.at * fed.len),
+                    count: operand.len,
+                    panel: weights.add(panel.at * operand.len),
                 };
-                let out = Rows { at: out.at.add(local * out.stride + panel.at), ..out };
-                dispatch!(V, height, panel.width, |ROWS, WIDTH| {
-                    Affine::<V, Identity, false, ROWS, WIDTH> {
+                let out = Strided { at: out.at.add(local * out.stride + panel.at), ..out };
+                dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
+                    GemmBiasAct::<V, Identity, false, ROWS, WIDTH> {
                         bias: std::ptr::null(),
-                        products: [product, Product::none()],
+                        products: [product, Accumulate::none()],
                         out,
                         last: panel.last,
                         activation: PhantomData,

@@ -12,10 +12,10 @@
 //! for each block of steps, the last block first:             its states, kept or computed again
 //!     for t in the block, backwards
 //!         for each panel of units, for each tile of rows:  W_hhᵀ δ_{t+1}
-//!         for each row:                                     δ_t, stored as a row and as samples
+//!         for each row:                                     δ_t, stored as a row and as packed_deltas
 //!         for each panel of inputs, if wanted:              ∂L/∂x_t
 //!     for each panel of gates, for some rows at a time
-//!         for each tile of columns of [1 | x_t | h_{t-1}]:  sums += z δ over the block's samples
+//!         for each tile of columns of [1 | x_t | h_{t-1}]:  sums += z δ over the block's packed_deltas
 //! ```
 //!
 //! What makes it fast:
@@ -46,20 +46,20 @@ mod recompute;
 mod scratch;
 mod weight_grads;
 
-use crate::cells::cell::{Cell, Plan};
+use crate::cells::cell::{Cell, WeightLayout};
 use crate::forward::{Checkpoints, Initial, Spans, Steps};
 use crate::simd::vector::Vector;
 use crate::SequenceDims;
 use crate::Window;
 use recompute::BlockStates;
 pub(crate) use scratch::scratch_len;
-use scratch::{overlap, row_of_deltas, Memory};
+use scratch::{overlap, row_of_deltas, GroupMemory};
 
 /// The arguments of a backward pass, lengths checked by whoever made them.
 #[derive(Clone, Copy)]
 pub(crate) struct Backward<'a, E> {
     pub(crate) dims: SequenceDims,
-    pub(crate) plan: Plan,
+    pub(crate) layout: WeightLayout,
     /// Through which steps gradients flow together; their losses follow each other up to step T.
     pub(crate) windows: &'a [Window],
     /// `(I,)` in.
@@ -69,10 +69,10 @@ pub(crate) struct Backward<'a, E> {
     /// `(B, P)` in: the recurrent dropout's mask; or null.
     pub(crate) mask: *const E,
     pub(crate) spans: Spans,
-    /// Weights that the state, the middle value and the input feed, rows packed, in; those of the
+    /// Weights that the state, the inner value and the input feed, rows packed, in; those of the
     /// input null if `grad_x` is.
     pub(crate) w_state: *const E,
-    pub(crate) w_middle: *const E,
+    pub(crate) w_inner: *const E,
     pub(crate) w_input: *const E,
     /// `(P,)` in: gradients of all outputs; or null.
     pub(crate) grad_outputs: Steps<*const E>,
@@ -159,12 +159,12 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     scratch: Scratch<V::Elem>,
 ) {
     let seq_len = args.dims.seq_len;
-    let mut memory = Memory::new(args, rows, block_steps, scratch.memory);
-    let mut group = Group {
+    let mut memory = GroupMemory::new(args, rows, block_steps, scratch.memory);
+    let mut group = ReductionGroup {
         args,
         first,
         rows,
-        row: row_of_deltas::<V::Elem>(args.plan.deltas),
+        row: row_of_deltas::<V::Elem>(args.layout.deltas),
         slots: overlap(args.windows),
         spans: Vec::new(),
     };
@@ -178,7 +178,7 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
         // Blocks begin at multiples, as checkpoints do, of which each is for several blocks.
         let begin = ((end - 1) / block_steps * block_steps).max(reached);
         let states = group.states::<V, C>(begin, end, &mut computed_from, memory.recomputed);
-        let block = Block { begin, end, states };
+        let block = StepBlock { begin, end, states };
         for t in (begin..end).rev() {
             while from > 0 && args.windows[from - 1].end > t {
                 from -= 1;
@@ -208,7 +208,7 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
 /// # Safety
 /// Every method needs what [`backward_rows`] asks for: it made the group, with pointers that are
 /// valid for the sizes in `dims`, and hands out parts of its scratch.
-struct Group<'a, E> {
+struct ReductionGroup<'a, E> {
     args: &'a Backward<'a, E>,
     first: usize,
     rows: usize,
@@ -216,12 +216,12 @@ struct Group<'a, E> {
     row: usize,
     /// How many windows share a step, at most.
     slots: usize,
-    /// Which samples of a block count, by row.
+    /// Which packed_deltas of a block count, by row.
     spans: Vec<(usize, usize)>,
 }
 
 /// Steps that are worked on together.
-struct Block<E> {
+struct StepBlock<E> {
     begin: usize,
     end: usize,
     states: BlockStates<E>,

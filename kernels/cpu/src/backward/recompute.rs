@@ -1,7 +1,7 @@
 //! States of a block of steps: kept from the forward pass, or computed again from a checkpoint.
 
-use crate::backward::{Backward, Group, Kept};
-use crate::cells::cell::{Cell, Plan};
+use crate::backward::{Backward, Kept, ReductionGroup};
+use crate::cells::cell::{Cell, WeightLayout};
 use crate::forward::{self, copy_or_zero, forward_rows, Checkpoints, Forward, Initial, Steps};
 use crate::simd::vector::{Element, Vector};
 use crate::SequenceDims;
@@ -17,10 +17,10 @@ pub(crate) struct BlockStates<E> {
     pub(crate) gates: Steps<*const E>,
 }
 
-/// Numbers of a row of h, c and gates that is computed again.
+/// Elements of a row of h, c and gates that is computed again.
 fn sizes<E>(args: &Backward<E>, every: usize) -> [usize; 3] {
     let SequenceDims { hidden_size, output_size, .. } = args.dims;
-    let Plan { gates, .. } = args.plan;
+    let WeightLayout { gates, .. } = args.layout;
     // One state more: the checkpoint itself.
     [(1 + every) * output_size, (1 + every) * hidden_size, every * gates]
 }
@@ -37,8 +37,8 @@ pub(crate) fn recomputed_len<E: Element>(args: &Backward<E>, rows: usize) -> usi
 }
 
 /// # Safety
-/// As the other methods of [`Group`].
-impl<E: Element> Group<'_, E> {
+/// As the other methods of [`ReductionGroup`].
+impl<E: Element> ReductionGroup<'_, E> {
     /// The states of the steps `begin..end`: from the forward pass, or computed again, together with
     /// those of all steps since the checkpoint before, from which the next blocks find theirs.
     pub(crate) unsafe fn states<V: Vector<Elem = E>, C: Cell>(
@@ -71,7 +71,7 @@ impl<E: Element> Group<'_, E> {
         let states = BlockStates {
             h: at(h.add(output_size), h_row, output_size),
             c: at(c.add(hidden_size), c_row, hidden_size),
-            gates: at(gates, gates_row, args.plan.gates),
+            gates: at(gates, gates_row, args.layout.gates),
         };
         if begin >= *computed_from {
             return states;
@@ -101,7 +101,7 @@ impl<E: Element> Group<'_, E> {
             initial: Initial { h, h_row, c, c_row },
             h: out(h.add(output_size), h_row, output_size),
             c: out(c.add(hidden_size), c_row, hidden_size),
-            gates: out(gates, gates_row, args.plan.gates),
+            gates: out(gates, gates_row, args.layout.gates),
             mask,
             spans,
             ..forward_again(args, weights)
@@ -134,7 +134,7 @@ impl<E: Element> Group<'_, E> {
 fn forward_again<E: Element>(args: &Backward<E>, weights: *const E) -> Forward<E> {
     Forward {
         dims: args.dims,
-        plan: args.plan,
+        layout: args.layout,
         steps: 0,
         offset: 0,
         ahead: 0,

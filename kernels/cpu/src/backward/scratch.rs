@@ -1,7 +1,7 @@
 //! The memory that a group of rows computes in.
 
 use crate::backward::{recompute, Backward};
-use crate::cells::cell::Plan;
+use crate::cells::cell::WeightLayout;
 use crate::simd::vector::Element;
 use crate::SequenceDims;
 use crate::Window;
@@ -15,39 +15,39 @@ pub(crate) fn overlap(windows: &[Window]) -> usize {
 }
 
 /// The parts of a group's memory.
-pub(crate) struct Memory<E> {
+pub(crate) struct GroupMemory<E> {
     /// `(slots, rows, row of δ)`: δ of this step and of the one after it, for every window that
     /// shares a step.
     pub(crate) delta: *mut E,
     pub(crate) next: *mut E,
     /// `(slots, rows, P)` and `(slots, rows, H)`: what else goes from a step to the one before.
-    pub(crate) shortcut: *mut E,
+    pub(crate) direct: *mut E,
     pub(crate) carry_c: *mut E,
     /// `(rows, ..)`: the windows' sums of the above.
     pub(crate) total: *mut E,
-    pub(crate) total_shortcut: *mut E,
+    pub(crate) total_direct: *mut E,
     pub(crate) total_c: *mut E,
     /// `(rows, P)`: what comes from the products of the step after.
     pub(crate) product: *mut E,
     /// `(rows, P)`: gradients from outside.
     pub(crate) outside: *mut E,
-    /// `(rows, H)`: gradients of middle values.
-    pub(crate) grad_middle: *mut E,
-    /// δ of a block as samples: panel after panel, each `(rows, steps, width)` registers.
-    pub(crate) samples: *mut E,
+    /// `(rows, H)`: gradients of inner values.
+    pub(crate) grad_inner: *mut E,
+    /// δ of a block as packed_deltas: panel after panel, each `(rows, steps, width)` registers.
+    pub(crate) packed_deltas: *mut E,
     /// `(rows, block steps, P)` and `(rows, block steps, H)`: what fed the products of a block,
     /// where it does not lie elsewhere.
     pub(crate) inputs: *mut E,
-    pub(crate) middle: *mut E,
+    pub(crate) inner: *mut E,
     /// States of a block, computed again.
     pub(crate) recomputed: *mut E,
     len: usize,
 }
 
-impl<E: Element> Memory<E> {
+impl<E: Element> GroupMemory<E> {
     pub(crate) fn new(args: &Backward<E>, rows: usize, block_steps: usize, base: *mut E) -> Self {
         let SequenceDims { hidden_size, output_size, .. } = args.dims;
-        let Plan { deltas, sample_len, .. } = args.plan;
+        let WeightLayout { deltas, packed_delta_len, .. } = args.layout;
         let slots = overlap(args.windows);
         let mut len = 0;
         let mut take = |size: usize| {
@@ -57,23 +57,23 @@ impl<E: Element> Memory<E> {
             at
         };
         let row = row_of_deltas::<E>(deltas);
-        let if_gated = |size| if args.plan.is_simple { 0 } else { size };
+        let if_gated = |size| if args.layout.is_simple { 0 } else { size };
         let if_carried = |size| if args.is_carried() { size } else { 0 };
-        let if_middle = |size| if args.plan.has_middle() { size } else { 0 };
+        let if_inner = |size| if args.layout.has_inner() { size } else { 0 };
         Self {
             delta: take(slots * rows * row),
             next: take(slots * rows * row),
-            shortcut: take(if_gated(slots * rows * output_size)),
+            direct: take(if_gated(slots * rows * output_size)),
             carry_c: take(if_gated(slots * rows * hidden_size)),
             total: take(rows * row),
-            total_shortcut: take(if_gated(rows * output_size)),
+            total_direct: take(if_gated(rows * output_size)),
             total_c: take(if_gated(rows * hidden_size)),
             product: take(rows * output_size),
             outside: take(rows * output_size),
-            grad_middle: take(if_middle(rows * hidden_size)),
-            samples: take(block_steps * rows * sample_len),
+            grad_inner: take(if_inner(rows * hidden_size)),
+            packed_deltas: take(block_steps * rows * packed_delta_len),
             inputs: take(if_carried(block_steps * rows * output_size)),
-            middle: take(if_middle(block_steps * rows * hidden_size)),
+            inner: take(if_inner(block_steps * rows * hidden_size)),
             recomputed: take(recompute::recomputed_len(args, rows)),
             len,
         }
@@ -91,5 +91,5 @@ pub(crate) fn scratch_len<E: Element>(
     rows: usize,
     block_steps: usize,
 ) -> usize {
-    Memory::new(args, rows, block_steps, std::ptr::null_mut()).len
+    GroupMemory::new(args, rows, block_steps, std::ptr::null_mut()).len
 }

@@ -1,12 +1,12 @@
-//! The gradients of the weights: sums of products over the samples of a block.
+//! The gradients of the weights: sums of products over the packed_deltas of a block.
 
 use std::ops::Range;
 
-use crate::backward::{Block, Group, Memory};
-use crate::cells::cell::{Columns, Source};
+use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::cells::cell::{ColumnRange, Source};
 use crate::forward::{copy_or_zero, multiply};
 use crate::gemm::layout::{split, Panel, Panels};
-use crate::gemm::microkernel::{dispatch, Outer, Product};
+use crate::gemm::microkernel::{dispatch, Accumulate, RankUpdate};
 use crate::simd::vector::{Element, Vector};
 use crate::SequenceDims;
 
@@ -14,32 +14,33 @@ use crate::SequenceDims;
 const SUB_BYTES: usize = 24 << 10;
 
 /// # Safety
-/// As the other methods of [`Group`].
-impl<E: Element> Group<'_, E> {
-    /// Adds the samples of a block to the gradients of the weights.
+/// As the other methods of [`ReductionGroup`].
+impl<E: Element> ReductionGroup<'_, E> {
+    /// Adds the packed_deltas of a block to the gradients of the weights.
     pub(crate) unsafe fn sums<V: Vector<Elem = E>>(
         &mut self,
-        block: &Block<E>,
-        memory: &Memory<E>,
+        block: &StepBlock<E>,
+        memory: &GroupMemory<E>,
         sums: *mut E,
     ) {
         self.inputs_of_block(block, memory);
         let steps = block.end - block.begin;
-        for columns in self.args.plan.columns() {
+        for columns in self.args.layout.columns() {
             for panel in Panels::<V>::new(columns.len).iter() {
-                let wide = panel.wide::<V>();
-                let samples = (columns.sample + panel.at) * self.rows * steps;
+                let nr = panel.nr::<V>();
+                let packed_deltas = (columns.packed_delta + panel.at) * self.rows * steps;
                 let sums = sums.add(columns.packed + panel.at * columns.depth());
-                let rows_together = (SUB_BYTES / (steps * wide * size_of::<E>())).max(1);
+                let rows_together = (SUB_BYTES / (steps * nr * size_of::<E>())).max(1);
                 for local in (0..self.rows).step_by(rows_together) {
-                    let outer = OuterProduct {
+                    let outer = PanelUpdate {
                         panel,
-                        delta: memory.samples.add(samples + local * steps * wide),
-                        row: steps * wide,
+                        delta: memory.packed_deltas.add(packed_deltas + local * steps * nr),
+                        row: steps * nr,
                         rows: rows_together.min(self.rows - local),
-                        spans: match self.spans.is_empty() {
-                            true => std::ptr::null(),
-                            false => self.spans.as_ptr().add(local),
+                        spans: if self.spans.is_empty() {
+                            std::ptr::null()
+                        } else {
+                            self.spans.as_ptr().add(local)
                         },
                         is_first: block.end == self.args.dims.seq_len && local == 0,
                     };
@@ -50,7 +51,7 @@ impl<E: Element> Group<'_, E> {
     }
 
     /// What fed the products of step `t`, where no memory holds it in a row of steps.
-    unsafe fn inputs_of_block(&mut self, block: &Block<E>, memory: &Memory<E>) {
+    unsafe fn inputs_of_block(&mut self, block: &StepBlock<E>, memory: &GroupMemory<E>) {
         let args = self.args;
         if !args.is_carried() {
             return;
@@ -75,20 +76,20 @@ impl<E: Element> Group<'_, E> {
         }
     }
 
-    /// Adds the samples of some rows, from row `local` of the group on, to a panel's sums.
+    /// Adds the packed_deltas of some rows, from row `local` of the group on, to a panel's sums.
     unsafe fn add_rows<V: Vector<Elem = E>>(
         &self,
-        outer: OuterProduct<E>,
-        columns: &Columns,
+        outer: PanelUpdate<E>,
+        columns: &ColumnRange,
         local: usize,
-        block: &Block<E>,
-        memory: &Memory<E>,
+        block: &StepBlock<E>,
+        memory: &GroupMemory<E>,
         sums: *mut E,
     ) {
         let args = self.args;
         let SequenceDims { hidden_size, output_size, .. } = args.dims;
         let (row, steps) = (self.first + local, block.end - block.begin);
-        let wide = outer.panel.wide::<V>();
+        let nr = outer.panel.nr::<V>();
         let one = Factors { at: &V::Elem::ONE, count: 1, step: 0, row: 0 };
         outer.add_to::<V>(one, 0..steps, sums);
         let x = args.x;
@@ -98,8 +99,8 @@ impl<E: Element> Group<'_, E> {
             step: x.step,
             row: x.row,
         };
-        outer.add_to::<V>(inputs, 0..steps, sums.add(wide));
-        let sums = sums.add((1 + columns.inputs) * wide);
+        outer.add_to::<V>(inputs, 0..steps, sums.add(nr));
+        let sums = sums.add((1 + columns.inputs) * nr);
         let of_block = |memory: *mut E, size: usize| Factors {
             at: memory.wrapping_add(local * steps * size).cast_const(),
             count: size,
@@ -108,8 +109,8 @@ impl<E: Element> Group<'_, E> {
         };
         match columns.source {
             Source::Nothing => {}
-            Source::Middle => {
-                outer.add_to::<V>(of_block(memory.middle, hidden_size), 0..steps, sums);
+            Source::Inner => {
+                outer.add_to::<V>(of_block(memory.inner, hidden_size), 0..steps, sums);
             }
             Source::State if args.is_carried() => {
                 outer.add_to::<V>(of_block(memory.inputs, output_size), 0..steps, sums);
@@ -129,7 +130,7 @@ impl<E: Element> Group<'_, E> {
                         step: 0,
                         row: row_stride,
                     };
-                    OuterProduct { is_first: false, ..outer }.add_to::<V>(states, 0..1, sums);
+                    PanelUpdate { is_first: false, ..outer }.add_to::<V>(states, 0..1, sums);
                 }
             }
         }
@@ -147,23 +148,23 @@ struct Factors<E> {
     row: usize,
 }
 
-/// The samples of some rows in one panel.
+/// The packed_deltas of some rows in one panel.
 #[derive(Clone, Copy)]
-struct OuterProduct<E> {
+struct PanelUpdate<E> {
     panel: Panel,
     delta: *const E,
     /// From a row's δ to the next row's.
     row: usize,
     rows: usize,
-    /// Which samples of each row count, or null: all.
+    /// Which packed_deltas of each row count, or null: all.
     spans: *const (usize, usize),
     /// Whether the sums hold nothing yet.
     is_first: bool,
 }
 
 /// # Safety
-/// As the methods of [`Group`], whose samples these are.
-impl<E: Element> OuterProduct<E> {
+/// As the methods of [`ReductionGroup`], whose packed_deltas these are.
+impl<E: Element> PanelUpdate<E> {
     /// Adds `z δ` over the given steps to `sums`, or puts it there if it is the first.
     unsafe fn add_to<V: Vector<Elem = E>>(
         &self,
@@ -171,27 +172,32 @@ impl<E: Element> OuterProduct<E> {
         steps: Range<usize>,
         sums: *mut E,
     ) {
-        let wide = self.panel.wide::<V>();
-        let tiles = factors.count.div_ceil(V::tile_height(self.panel.width));
+        let nr = self.panel.nr::<V>();
+        let tiles = factors.count.div_ceil(V::mr(self.panel.registers));
         for tile in 0..tiles {
             let (column, height) = split(factors.count, tiles, tile);
-            let run = Product {
+            let run = Accumulate {
                 a: factors.at.wrapping_add(column),
                 row_stride: 1,
                 k_stride: factors.step,
                 count: steps.len(),
-                panel: self.delta.add(steps.start * wide),
+                panel: self.delta.add(steps.start * nr),
             };
-            let sums = sums.add(column * wide);
-            dispatch!(V, height, self.panel.width, |ROWS, WIDTH| Outer::<V, ROWS, WIDTH> {
-                run,
-                runs: self.rows,
-                a_stride: factors.row,
-                panel_stride: self.row,
-                spans: self.spans,
-                sums,
-                is_first: self.is_first,
-            });
+            let sums = sums.add(column * nr);
+            dispatch!(
+                V,
+                height,
+                self.panel.registers,
+                |ROWS, WIDTH| RankUpdate::<V, ROWS, WIDTH> {
+                    run,
+                    runs: self.rows,
+                    a_stride: factors.row,
+                    panel_stride: self.row,
+                    spans: self.spans,
+                    sums,
+                    is_first: self.is_first,
+                }
+            );
         }
     }
 }

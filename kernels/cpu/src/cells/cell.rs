@@ -1,8 +1,8 @@
 //! What a cell plugs into the recurrence.
 //!
 //! The passes know products; a [`Cell`] knows what a unit does with them. Its pre-activations
-//! ("gates") lie in sections of columns that are fed alike: by the input, by the state before, or by
-//! a middle value of this very step. docs/new-cell.md walks through adding one.
+//! ("gates") lie in gate blocks of columns that are fed alike: by the input, by the state before, or by
+//! an inner value of this very step. docs/new-cell.md walks through adding one.
 
 use crate::gemm::layout::Panels;
 use crate::simd::math::Activation;
@@ -12,7 +12,7 @@ use crate::SequenceDims;
 /// Gates that a cell may have.
 pub(crate) const MAX_GATES: usize = 4;
 
-/// What feeds a section besides the input.
+/// What feeds a gate block besides the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Nothing.
@@ -20,12 +20,12 @@ pub(crate) enum Source {
     /// The state before the step.
     State,
     /// What [`Cell::forward`] returned as the state: a second product in the same step.
-    Middle,
+    Inner,
 }
 
-/// Which rows of the weights a section has.
+/// Which rows of the weights a gate block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rows {
+pub(crate) enum WeightRows {
     /// `count` gates from gate `first` on, in the order of the weights' rows.
     Gates { first: usize, count: usize },
     /// The rows of the projection `W_hr`.
@@ -35,8 +35,8 @@ pub(crate) enum Rows {
 /// Gates that are fed alike and lie side by side. Those that the input feeds come together, as do
 /// those that the state feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Section {
-    pub(crate) rows: Rows,
+pub(crate) struct GateBlock {
+    pub(crate) rows: WeightRows,
     /// Whether `W_ih x_t` is added.
     pub(crate) input: bool,
     pub(crate) source: Source,
@@ -55,7 +55,7 @@ pub(crate) struct Before<V> {
 /// States after a step.
 #[derive(Clone, Copy)]
 pub(crate) struct After<V> {
-    /// `h_t`, or the middle value if a second product follows.
+    /// `h_t`, or the inner value if a second product follows.
     pub(crate) h: V,
     pub(crate) c: V,
 }
@@ -67,8 +67,8 @@ pub(crate) struct GradAfter<V> {
     pub(crate) h: V,
     /// Of `c_t`.
     pub(crate) c: V,
-    /// Of the middle value, if there is one.
-    pub(crate) middle: V,
+    /// Of the inner value, if there is one.
+    pub(crate) inner: V,
 }
 
 /// Gradients that leave a step.
@@ -80,8 +80,8 @@ pub(crate) struct GradBefore<V> {
     pub(crate) h: V,
     /// Of `c_{t-1}`.
     pub(crate) c: V,
-    /// The middle value again, for the gradient of the weights that it feeds.
-    pub(crate) middle: V,
+    /// The inner value again, for the gradient of the weights that it feeds.
+    pub(crate) inner: V,
 }
 
 /// A recurrent cell: the pointwise part of a step, forward and backward.
@@ -100,11 +100,11 @@ pub(crate) trait Cell: 'static {
     /// Whether there is a second state, c.
     const HAS_C: bool = false;
     /// Whether `h_{t-1}` takes part in a step by other ways than the products.
-    const HAS_SHORTCUT: bool = false;
+    const HAS_DIRECT: bool = false;
     /// Its gates.
-    const SECTIONS: &'static [Section];
+    const GATE_BLOCKS: &'static [GateBlock];
     /// How many they are.
-    const GATES: usize = count_gates(Self::SECTIONS);
+    const GATES: usize = count_gates(Self::GATE_BLOCKS);
 
     /// A step: `gates` holds pre-activations, and then what is kept.
     unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
@@ -121,26 +121,26 @@ pub(crate) trait Cell: 'static {
         grad: GradAfter<V>,
     ) -> GradBefore<V> {
         let _ = (gates, c, mask);
-        GradBefore { delta: [grad.h; MAX_GATES], h: grad.h, c: grad.c, middle: before.h }
+        GradBefore { delta: [grad.h; MAX_GATES], h: grad.h, c: grad.c, inner: before.h }
     }
 
-    /// `h_t`, after the gates that the middle value feeds have got their product.
-    unsafe fn forward_middle<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
+    /// `h_t`, after the gates that the inner value feeds have got their product.
+    unsafe fn forward_inner<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
         let _ = gates;
         h
     }
 
-    /// δ of the gate that the middle value feeds.
-    unsafe fn middle_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
+    /// δ of the gate that the inner value feeds.
+    unsafe fn inner_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
         let _ = gates;
         grad_h
     }
 }
 
-const fn count_gates(sections: &[Section]) -> usize {
+const fn count_gates(gate_blocks: &[GateBlock]) -> usize {
     let (mut index, mut sum) = (0, 0);
-    while index < sections.len() {
-        if let Rows::Gates { count, .. } = sections[index].rows {
+    while index < gate_blocks.len() {
+        if let WeightRows::Gates { count, .. } = gate_blocks[index].rows {
             sum += count;
         }
         index += 1;
@@ -148,17 +148,17 @@ const fn count_gates(sections: &[Section]) -> usize {
     sum
 }
 
-/// A section at its place.
+/// A gate block at its place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Columns {
-    pub(crate) rows: Rows,
+pub(crate) struct ColumnRange {
+    pub(crate) rows: WeightRows,
     /// Its first column among all gates of a row.
     pub(crate) at: usize,
     pub(crate) len: usize,
     /// Where its panels begin in packed weights.
     pub(crate) packed: usize,
-    /// Where its panels begin among the δ of a sample.
-    pub(crate) sample: usize,
+    /// Where its panels begin among the packed δ of a sample.
+    pub(crate) packed_delta: usize,
     pub(crate) input: bool,
     pub(crate) source: Source,
     /// I, or 0 if the input does not feed it.
@@ -167,124 +167,124 @@ pub(crate) struct Columns {
     pub(crate) sources: usize,
 }
 
-impl Columns {
-    /// Numbers that feed a column: the bias, the inputs, the others.
+impl ColumnRange {
+    /// Elements that feed a column: the bias, the inputs, the others.
     pub(crate) fn depth(&self) -> usize {
         1 + self.inputs + self.sources
     }
 }
 
-/// Columns `at..at + len` of a row of δ.
+/// ColumnRange `at..at + len` of a row of δ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fed {
+pub(crate) struct Operand {
     pub(crate) at: usize,
     pub(crate) len: usize,
 }
 
 /// Where everything lies for a cell of certain sizes in registers of a certain width.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    columns: [Columns; 3],
+pub(crate) struct WeightLayout {
+    columns: [ColumnRange; 3],
     count: usize,
-    /// Numbers of a row of gates, A·H.
+    /// Elements of a row of gates, A·H.
     pub(crate) gates: usize,
-    /// Numbers of a row of δ: gates and the projection's.
+    /// Elements of a row of δ: gates and the projection's.
     pub(crate) deltas: usize,
     /// Elements of packed weights.
     pub(crate) packed_len: usize,
     /// Elements of a sample's δ in panels.
-    pub(crate) sample_len: usize,
-    pub(crate) input_fed: Fed,
-    pub(crate) state_fed: Fed,
-    pub(crate) middle_fed: Fed,
+    pub(crate) packed_delta_len: usize,
+    pub(crate) input_operand: Operand,
+    pub(crate) state_operand: Operand,
+    pub(crate) inner_operand: Operand,
     /// P, or 0: columns of h that a projection makes.
     pub(crate) projection: usize,
     /// Whether the cell is a simple one.
     pub(crate) is_simple: bool,
 }
 
-impl Plan {
+impl WeightLayout {
     pub(crate) fn new<V: Vector, C: Cell>(dims: &SequenceDims) -> Self {
         let SequenceDims { input_size, hidden_size, output_size, .. } = *dims;
-        let empty = Columns {
-            rows: Rows::Projection,
+        let empty = ColumnRange {
+            rows: WeightRows::Projection,
             at: 0,
             len: 0,
             packed: 0,
-            sample: 0,
+            packed_delta: 0,
             input: false,
             source: Source::Nothing,
             inputs: 0,
             sources: 0,
         };
-        let none = Fed::default();
-        let mut plan = Self {
+        let none = Operand::default();
+        let mut layout = Self {
             columns: [empty; 3],
-            count: C::SECTIONS.len(),
+            count: C::GATE_BLOCKS.len(),
             gates: 0,
             deltas: 0,
             packed_len: 0,
-            sample_len: 0,
-            input_fed: none,
-            state_fed: none,
-            middle_fed: none,
+            packed_delta_len: 0,
+            input_operand: none,
+            state_operand: none,
+            inner_operand: none,
             projection: 0,
             is_simple: C::IS_SIMPLE,
         };
-        for (section, columns) in C::SECTIONS.iter().zip(&mut plan.columns) {
-            let len = match section.rows {
-                Rows::Gates { count, .. } => count * hidden_size,
-                Rows::Projection => output_size,
+        for (gate_block, columns) in C::GATE_BLOCKS.iter().zip(&mut layout.columns) {
+            let len = match gate_block.rows {
+                WeightRows::Gates { count, .. } => count * hidden_size,
+                WeightRows::Projection => output_size,
             };
-            *columns = Columns {
-                rows: section.rows,
-                at: plan.deltas,
+            *columns = ColumnRange {
+                rows: gate_block.rows,
+                at: layout.deltas,
                 len,
-                packed: plan.packed_len,
-                sample: plan.sample_len,
-                input: section.input,
-                source: section.source,
-                inputs: if section.input { input_size } else { 0 },
-                sources: match section.source {
+                packed: layout.packed_len,
+                packed_delta: layout.packed_delta_len,
+                input: gate_block.input,
+                source: gate_block.source,
+                inputs: if gate_block.input { input_size } else { 0 },
+                sources: match gate_block.source {
                     Source::Nothing => 0,
                     Source::State => output_size,
-                    Source::Middle => hidden_size,
+                    Source::Inner => hidden_size,
                 },
             };
             let padded = Panels::<V>::new(len).padded();
-            match section.rows {
-                Rows::Gates { .. } => plan.gates += len,
-                Rows::Projection => plan.projection = len,
+            match gate_block.rows {
+                WeightRows::Gates { .. } => layout.gates += len,
+                WeightRows::Projection => layout.projection = len,
             }
-            plan.deltas += len;
-            plan.sample_len += padded;
-            plan.packed_len += padded * columns.depth();
-            let extend = |fed: &mut Fed| {
-                if fed.len == 0 {
-                    fed.at = columns.at;
+            layout.deltas += len;
+            layout.packed_delta_len += padded;
+            layout.packed_len += padded * columns.depth();
+            let extend = |operand: &mut Operand| {
+                if operand.len == 0 {
+                    operand.at = columns.at;
                 }
-                fed.len += len;
+                operand.len += len;
             };
-            if section.input {
-                extend(&mut plan.input_fed);
+            if gate_block.input {
+                extend(&mut layout.input_operand);
             }
-            match section.source {
+            match gate_block.source {
                 Source::Nothing => {}
-                Source::State => extend(&mut plan.state_fed),
-                Source::Middle => extend(&mut plan.middle_fed),
+                Source::State => extend(&mut layout.state_operand),
+                Source::Inner => extend(&mut layout.inner_operand),
             }
         }
-        plan
+        layout
     }
 
-    /// Its sections.
+    /// Its gate blocks.
     #[inline(always)]
-    pub(crate) fn columns(&self) -> &[Columns] {
+    pub(crate) fn columns(&self) -> &[ColumnRange] {
         &self.columns[..self.count]
     }
 
     /// Whether a second product follows in a step.
-    pub(crate) fn has_middle(&self) -> bool {
-        self.middle_fed.len > 0
+    pub(crate) fn has_inner(&self) -> bool {
+        self.inner_operand.len > 0
     }
 }

@@ -10,26 +10,29 @@
 //! one.
 
 use crate::cells::cell::{
-    After, Before, Cell, GradAfter, GradBefore, Rows, Section, Source, MAX_GATES,
+    After, Before, Cell, GateBlock, GradAfter, GradBefore, Source, WeightRows, MAX_GATES,
 };
 use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
 use crate::simd::vector::{Element, Vector};
 
 /// The candidate's rows of the weights, behind those of `r` and `z`.
-const N: Rows = Rows::Gates { first: 2, count: 1 };
-const R_Z: Section =
-    Section { rows: Rows::Gates { first: 0, count: 2 }, input: true, source: Source::State };
+const N: WeightRows = WeightRows::Gates { first: 2, count: 1 };
+const R_Z: GateBlock = GateBlock {
+    rows: WeightRows::Gates { first: 0, count: 2 },
+    input: true,
+    source: Source::State,
+};
 
 /// GRU, reset after the product.
 pub(crate) struct Gru;
 
 impl Cell for Gru {
     type InTile = Identity;
-    const HAS_SHORTCUT: bool = true;
-    const SECTIONS: &'static [Section] = &[
-        Section { rows: N, input: true, source: Source::Nothing },
+    const HAS_DIRECT: bool = true;
+    const GATE_BLOCKS: &'static [GateBlock] = &[
+        GateBlock { rows: N, input: true, source: Source::Nothing },
         R_Z,
-        Section { rows: N, input: false, source: Source::State },
+        GateBlock { rows: N, input: false, source: Source::State },
     ];
 
     #[inline(always)]
@@ -57,7 +60,7 @@ impl Cell for Gru {
             delta: [delta_n, delta_r, delta_z, delta_n.mul(r)],
             h: grad.h.mul(z),
             c: grad.c,
-            middle: before.h,
+            inner: before.h,
         }
     }
 }
@@ -67,9 +70,9 @@ pub(crate) struct GruResetBefore;
 
 impl Cell for GruResetBefore {
     type InTile = Identity;
-    const HAS_SHORTCUT: bool = true;
-    const SECTIONS: &'static [Section] =
-        &[Section { rows: N, input: true, source: Source::Middle }, R_Z];
+    const HAS_DIRECT: bool = true;
+    const GATE_BLOCKS: &'static [GateBlock] =
+        &[GateBlock { rows: N, input: true, source: Source::Inner }, R_Z];
 
     #[inline(always)]
     unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
@@ -80,7 +83,7 @@ impl Cell for GruResetBefore {
     }
 
     #[inline(always)]
-    unsafe fn forward_middle<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
+    unsafe fn forward_inner<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
         let [n, _, z, _] = *gates;
         let n = tanh(n);
         gates[0] = n;
@@ -88,7 +91,7 @@ impl Cell for GruResetBefore {
     }
 
     #[inline(always)]
-    unsafe fn middle_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
+    unsafe fn inner_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
         let [n, _, z, _] = *gates;
         tanh_backward(n, z.neg_mul_add(grad_h, grad_h))
     }
@@ -103,13 +106,13 @@ impl Cell for GruResetBefore {
     ) -> GradBefore<V> {
         let [n, r, z, _] = *gates;
         let delta_z = sigmoid_backward(z, grad.h.mul(before.h.sub(n)));
-        let delta_r = sigmoid_backward(r, grad.middle.mul(before.h_in));
-        let through_reset = grad.middle.mul(r).mul(mask);
+        let delta_r = sigmoid_backward(r, grad.inner.mul(before.h_in));
+        let through_reset = grad.inner.mul(r).mul(mask);
         GradBefore {
-            delta: [Self::middle_delta(gates, grad.h), delta_r, delta_z, V::splat(V::Elem::ZERO)],
+            delta: [Self::inner_delta(gates, grad.h), delta_r, delta_z, V::splat(V::Elem::ZERO)],
             h: grad.h.mul_add(z, through_reset),
             c: grad.c,
-            middle: r.mul(before.h_in),
+            inner: r.mul(before.h_in),
         }
     }
 }

@@ -8,13 +8,16 @@
 //! four gates.
 
 use crate::cells::cell::{
-    After, Before, Cell, GradAfter, GradBefore, Rows, Section, Source, MAX_GATES,
+    After, Before, Cell, GateBlock, GradAfter, GradBefore, Source, WeightRows, MAX_GATES,
 };
 use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
 use crate::simd::vector::{Element, Vector};
 
-const GATES: Section =
-    Section { rows: Rows::Gates { first: 0, count: 4 }, input: true, source: Source::State };
+const GATES: GateBlock = GateBlock {
+    rows: WeightRows::Gates { first: 0, count: 4 },
+    input: true,
+    source: Source::State,
+};
 
 /// LSTM (Hochreiter & Schmidhuber, 1997, with the forget gate of Gers et al., 2000).
 pub(crate) struct Lstm;
@@ -22,7 +25,7 @@ pub(crate) struct Lstm;
 impl Cell for Lstm {
     type InTile = Identity;
     const HAS_C: bool = true;
-    const SECTIONS: &'static [Section] = &[GATES];
+    const GATE_BLOCKS: &'static [GateBlock] = &[GATES];
 
     #[inline(always)]
     unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
@@ -54,7 +57,7 @@ impl Cell for Lstm {
             ],
             h: V::splat(V::Elem::ZERO),
             c: grad_c.mul(f),
-            middle: o.mul(tanh_c),
+            inner: o.mul(tanh_c),
         }
     }
 }
@@ -65,8 +68,8 @@ pub(crate) struct ProjectedLstm;
 impl Cell for ProjectedLstm {
     type InTile = Identity;
     const HAS_C: bool = true;
-    const SECTIONS: &'static [Section] =
-        &[GATES, Section { rows: Rows::Projection, input: false, source: Source::Middle }];
+    const GATE_BLOCKS: &'static [GateBlock] =
+        &[GATES, GateBlock { rows: WeightRows::Projection, input: false, source: Source::Inner }];
 
     #[inline(always)]
     unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
@@ -81,7 +84,7 @@ impl Cell for ProjectedLstm {
         mask: V,
         grad: GradAfter<V>,
     ) -> GradBefore<V> {
-        // The state of the cell's own making is the middle value.
-        Lstm::backward(gates, before, c, mask, GradAfter { h: grad.middle, ..grad })
+        // The state of the cell's own making is the inner value.
+        Lstm::backward(gates, before, c, mask, GradAfter { h: grad.inner, ..grad })
     }
 }

@@ -7,7 +7,7 @@
 //! The gate acts after the product, as in cuDNN's GRU. Kept: `n f q`, `q = W_hn h_{t-1} + b_hn`.
 
 use crate::cells::cell::{
-    After, Before, Cell, GradAfter, GradBefore, Rows, Section, Source, MAX_GATES,
+    After, Before, Cell, GateBlock, GradAfter, GradBefore, Source, WeightRows, MAX_GATES,
 };
 use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
 use crate::simd::vector::{Element, Vector};
@@ -17,11 +17,23 @@ pub(crate) struct MinimalGru;
 
 impl Cell for MinimalGru {
     type InTile = Identity;
-    const HAS_SHORTCUT: bool = true;
-    const SECTIONS: &'static [Section] = &[
-        Section { rows: Rows::Gates { first: 1, count: 1 }, input: true, source: Source::Nothing },
-        Section { rows: Rows::Gates { first: 0, count: 1 }, input: true, source: Source::State },
-        Section { rows: Rows::Gates { first: 1, count: 1 }, input: false, source: Source::State },
+    const HAS_DIRECT: bool = true;
+    const GATE_BLOCKS: &'static [GateBlock] = &[
+        GateBlock {
+            rows: WeightRows::Gates { first: 1, count: 1 },
+            input: true,
+            source: Source::Nothing,
+        },
+        GateBlock {
+            rows: WeightRows::Gates { first: 0, count: 1 },
+            input: true,
+            source: Source::State,
+        },
+        GateBlock {
+            rows: WeightRows::Gates { first: 1, count: 1 },
+            input: false,
+            source: Source::State,
+        },
     ];
 
     #[inline(always)]
@@ -48,7 +60,7 @@ impl Cell for MinimalGru {
             delta: [delta_n, sigmoid_backward(f, grad_f), delta_n.mul(f), V::splat(V::Elem::ZERO)],
             h: f.neg_mul_add(grad.h, grad.h),
             c: grad.c,
-            middle: before.h,
+            inner: before.h,
         }
     }
 }

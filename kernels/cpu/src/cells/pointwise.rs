@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 
 use crate::cells::cell::{Before, Cell, GradAfter, MAX_GATES};
 use crate::gemm::microkernel::{load_some, store_some};
-use crate::simd::vector::{Element, Job, Vector};
+use crate::simd::vector::{Element, Kernel, Vector};
 
-/// Runs `unit(at, count)` for a row of `units` numbers, a register at a time: the numbers
+/// Runs `unit(at, count)` for a row of `units` elements, a register at a time: the elements
 /// `at..at + count`, of which there are fewer than lanes only at the end.
 macro_rules! for_each_register {
     ($v:ty, $units:expr, |$at:ident, $count:ident| $body:expr) => {{
@@ -25,7 +25,7 @@ macro_rules! for_each_register {
     }};
 }
 
-/// Numbers of a row, or zeros if null.
+/// Elements of a row, or zeros if null.
 #[inline(always)]
 unsafe fn load_or_zero<V: Vector>(row: *const V::Elem, at: usize, count: usize) -> V {
     if row.is_null() {
@@ -75,9 +75,9 @@ impl<E: Element> BeforeRow<E> {
     unsafe fn load<V: Vector<Elem = E>, C: Cell>(&self, at: usize, count: usize) -> Before<V> {
         let c = if C::HAS_C { load_or_zero(self.c, at, count) } else { V::splat(E::ZERO) };
         // A projected state has another size, and takes no part.
-        // SAFETY: as this function's caller says, rows are null or valid for `count` numbers at `at`.
+        // SAFETY: as this function's caller says, rows are null or valid for `count` elements at `at`.
         let of = |row| unsafe {
-            if C::HAS_SHORTCUT {
+            if C::HAS_DIRECT {
                 load_or_zero(row, at, count)
             } else {
                 V::splat(E::ZERO)
@@ -94,14 +94,14 @@ pub(crate) struct ForwardRow<V: Vector, C> {
     /// `(A, H)` in|out.
     pub(crate) gates: *mut V::Elem,
     pub(crate) before: BeforeRow<V::Elem>,
-    /// `(H,)` out: the state, or the middle value.
+    /// `(H,)` out: the state, or the inner value.
     pub(crate) h: *mut V::Elem,
     /// `(H,)` out, if the cell has it; may be the one before.
     pub(crate) c: *mut V::Elem,
     pub(crate) cell: PhantomData<C>,
 }
 
-impl<V: Vector, C: Cell> Job<V> for ForwardRow<V, C> {
+impl<V: Vector, C: Cell> Kernel<V> for ForwardRow<V, C> {
     #[inline(always)]
     unsafe fn run(self) {
         let Self { units, gates, before, h, c, .. } = self;
@@ -117,8 +117,8 @@ impl<V: Vector, C: Cell> Job<V> for ForwardRow<V, C> {
     }
 }
 
-/// The end of a step of one row, after its second product: [`Cell::forward_middle`].
-pub(crate) struct MiddleRow<V: Vector, C> {
+/// The end of a step of one row, after its second product: [`Cell::forward_inner`].
+pub(crate) struct InnerRow<V: Vector, C> {
     pub(crate) units: usize,
     /// `(A, H)` in|out.
     pub(crate) gates: *mut V::Elem,
@@ -129,20 +129,20 @@ pub(crate) struct MiddleRow<V: Vector, C> {
     pub(crate) cell: PhantomData<C>,
 }
 
-impl<V: Vector, C: Cell> Job<V> for MiddleRow<V, C> {
+impl<V: Vector, C: Cell> Kernel<V> for InnerRow<V, C> {
     #[inline(always)]
     unsafe fn run(self) {
         let Self { units, gates, before, h, .. } = self;
         for_each_register!(V, units, |at, count| {
             let mut values = load_gates::<V, C>(gates, units, at, count);
-            let state = C::forward_middle(&mut values, load_or_zero(before, at, count));
+            let state = C::forward_inner(&mut values, load_or_zero(before, at, count));
             store_gates::<V, C>(values, gates, units, at, count);
             store_some(state, h.add(at), count);
         });
     }
 }
 
-/// The gradient of one row's state: `outside + last + mask · product + shortcut`, where each of them
+/// The gradient of one row's state: `outside + last + mask · product + direct`, where each of them
 /// may be null for zeros.
 #[derive(Clone, Copy)]
 pub(crate) struct GradRow<E> {
@@ -154,7 +154,7 @@ pub(crate) struct GradRow<E> {
     pub(crate) product: *const E,
     pub(crate) mask: *const E,
     /// By the next step's other ways.
-    pub(crate) shortcut: *const E,
+    pub(crate) direct: *const E,
 }
 
 impl<E: Element> GradRow<E> {
@@ -164,7 +164,7 @@ impl<E: Element> GradRow<E> {
         if !self.mask.is_null() {
             sum = sum.mul(load_some(self.mask.add(at), count));
         }
-        for term in [self.shortcut, self.outside, self.last] {
+        for term in [self.direct, self.outside, self.last] {
             if !term.is_null() {
                 sum = sum.add(load_some(term.add(at), count));
             }
@@ -173,9 +173,9 @@ impl<E: Element> GradRow<E> {
     }
 }
 
-/// The first half of the reverse of a step with a middle value: its state's gradient, and
-/// [`Cell::middle_delta`].
-pub(crate) struct MiddleDelta<V: Vector, C> {
+/// The first half of the reverse of a step with an inner value: its state's gradient, and
+/// [`Cell::inner_delta`].
+pub(crate) struct InnerDelta<V: Vector, C> {
     /// P.
     pub(crate) units: usize,
     /// `(A, H)` in, or null: a projection has none.
@@ -185,12 +185,12 @@ pub(crate) struct MiddleDelta<V: Vector, C> {
     pub(crate) grad: GradRow<V::Elem>,
     /// `(P,)` out: the gradient of the state.
     pub(crate) grad_h: *mut V::Elem,
-    /// `(P,)` out: δ of the columns that the middle value feeds.
+    /// `(P,)` out: δ of the columns that the inner value feeds.
     pub(crate) delta: *mut V::Elem,
     pub(crate) cell: PhantomData<C>,
 }
 
-impl<V: Vector, C: Cell> Job<V> for MiddleDelta<V, C> {
+impl<V: Vector, C: Cell> Kernel<V> for InnerDelta<V, C> {
     #[inline(always)]
     unsafe fn run(self) {
         let Self { units, gates, stride, grad, grad_h, delta, .. } = self;
@@ -200,7 +200,7 @@ impl<V: Vector, C: Cell> Job<V> for MiddleDelta<V, C> {
             let of_gate = if gates.is_null() {
                 sum
             } else {
-                C::middle_delta(&load_gates::<V, C>(gates, stride, at, count), sum)
+                C::inner_delta(&load_gates::<V, C>(gates, stride, at, count), sum)
             };
             store_some(of_gate, delta.add(at), count);
         });
@@ -221,28 +221,28 @@ pub(crate) struct BackwardRow<V: Vector, C> {
     pub(crate) mask: *const V::Elem,
     /// `(H,)` in: gradients of the state c, by way of the next step and of the final state; or null.
     pub(crate) grad_c: [*const V::Elem; 2],
-    /// `(H,)` in: of the middle value; or null.
-    pub(crate) grad_middle: *const V::Elem,
+    /// `(H,)` in: of the inner value; or null.
+    pub(crate) grad_inner: *const V::Elem,
     /// `(A, H)` out.
     pub(crate) delta: *mut V::Elem,
     /// `(H,)` out: what goes to the step before by other ways than products; may be `grad_h`'s
-    /// shortcut, and `grad_c`'s first.
-    pub(crate) shortcut: *mut V::Elem,
+    /// direct, and `grad_c`'s first.
+    pub(crate) direct: *mut V::Elem,
     pub(crate) carry_c: *mut V::Elem,
-    /// `(H,)` out: the middle value, or null.
-    pub(crate) middle: *mut V::Elem,
+    /// `(H,)` out: the inner value, or null.
+    pub(crate) inner: *mut V::Elem,
     /// The row of gates that is read next, so that it is there by then.
     pub(crate) next_gates: *const V::Elem,
     pub(crate) cell: PhantomData<C>,
 }
 
-impl<V: Vector, C: Cell> Job<V> for BackwardRow<V, C> {
+impl<V: Vector, C: Cell> Kernel<V> for BackwardRow<V, C> {
     #[inline(always)]
     unsafe fn run(self) {
         let Self { units, gates, before, grad_h, .. } = self;
         let (zero, one) = (V::splat(V::Elem::ZERO), V::splat(V::Elem::ONE));
         for_each_register!(V, units, |at, count| {
-            let mut grad = GradAfter { h: zero, c: zero, middle: zero };
+            let mut grad = GradAfter { h: zero, c: zero, inner: zero };
             grad.h = grad_h.load::<V>(at, count);
             let mut c = zero;
             if C::HAS_C {
@@ -254,8 +254,8 @@ impl<V: Vector, C: Cell> Job<V> for BackwardRow<V, C> {
                 }
             }
             let mask = if self.mask.is_null() { one } else { load_some(self.mask.add(at), count) };
-            if !self.grad_middle.is_null() {
-                grad.middle = load_some(self.grad_middle.add(at), count);
+            if !self.grad_inner.is_null() {
+                grad.inner = load_some(self.grad_inner.add(at), count);
             }
             let values = load_gates::<V, C>(gates, units, at, count);
             for gate in 0..C::GATES {
@@ -263,14 +263,14 @@ impl<V: Vector, C: Cell> Job<V> for BackwardRow<V, C> {
             }
             let back = C::backward(&values, before.load::<V, C>(at, count), c, mask, grad);
             store_gates::<V, C>(back.delta, self.delta, units, at, count);
-            if C::HAS_SHORTCUT {
-                store_some(back.h, self.shortcut.add(at), count);
+            if C::HAS_DIRECT {
+                store_some(back.h, self.direct.add(at), count);
             }
             if C::HAS_C {
                 store_some(back.c, self.carry_c.add(at), count);
             }
-            if !self.middle.is_null() {
-                store_some(back.middle, self.middle.add(at), count);
+            if !self.inner.is_null() {
+                store_some(back.inner, self.inner.add(at), count);
             }
         });
     }

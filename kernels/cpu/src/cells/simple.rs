@@ -1,8 +1,8 @@
-//! `h_t = f(W_ih x_t + b + W_hh h_{t-1})`: Elman's network; and, with no state, a dense layer.
+//! `h_t = f(W_ih x_t + b + W_hh h_{t-1})`: Elman's network.
 
 use std::marker::PhantomData;
 
-use crate::cells::cell::{Cell, Rows, Section, Source};
+use crate::cells::cell::{Cell, GateBlock, Source, WeightRows};
 use crate::simd::math::Activation;
 
 /// The simple cell with activation `A`.
@@ -11,6 +11,9 @@ pub(crate) struct Simple<A>(PhantomData<A>);
 impl<A: Activation + 'static> Cell for Simple<A> {
     type InTile = A;
     const IS_SIMPLE: bool = true;
-    const SECTIONS: &'static [Section] =
-        &[Section { rows: Rows::Gates { first: 0, count: 1 }, input: true, source: Source::State }];
+    const GATE_BLOCKS: &'static [GateBlock] = &[GateBlock {
+        rows: WeightRows::Gates { first: 0, count: 1 },
+        input: true,
+        source: Source::State,
+    }];
 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! for each step
-//!     for each section of gates, each panel of its columns, each tile of rows
+//!     for each gate block, each panel of its columns, each tile of rows
 //!         z = b + W_ih x_t + W_hh h_{t-1}           in registers, stored once
 //!     for each row, if the cell is not a simple one
 //!         the cell's pointwise part, on the gates that are still in the cache
-//!     the same again for gates that a middle value feeds, if there are any
+//!     the same again for gates that an inner value feeds, if there are any
 //! ```
 //!
 //! A simple cell's `f(z)` is applied in the registers, and what is stored is `h_t`.
@@ -23,26 +23,26 @@
 //! behind it its final one, and its outputs there are zero. A tile takes part as long as any of its
 //! rows does.
 //!
-//! - `steps`: rows of numbers by step
-//! - `chunk`: rows that go through all steps together
+//! - `steps`: rows of elements by step
+//! - `row_block`: rows that go through all steps together
 //! - `products`: what they multiply at a step
 
 mod row_block;
 mod products;
 mod steps;
 
-use crate::cells::cell::{Cell, Plan, Source};
+use crate::cells::cell::{Cell, Source, WeightLayout};
 use crate::simd::vector::Vector;
 use crate::SequenceDims;
-use products::Of;
-use row_block::{Carried, Chunk};
+use products::Operands;
+use row_block::{Carried, RowBlock};
 pub(crate) use steps::{copy_or_zero, multiply, Checkpoints, Initial, Spans, Steps};
 
 /// The arguments of a forward pass, lengths checked by whoever made them.
 #[derive(Clone, Copy)]
 pub(crate) struct Forward<E> {
     pub(crate) dims: SequenceDims,
-    pub(crate) plan: Plan,
+    pub(crate) layout: WeightLayout,
     /// Steps to run; the first of them is step `offset` of the sequence.
     pub(crate) steps: usize,
     pub(crate) offset: usize,
@@ -84,8 +84,8 @@ impl<E> Forward<E> {
 pub(crate) fn scratch_len<E>(args: &Forward<E>, rows: usize) -> usize {
     let SequenceDims { hidden_size, output_size, .. } = args.dims;
     let carried = if args.is_carried() { 2 * output_size + hidden_size } else { 0 };
-    let middle = if args.plan.has_middle() { hidden_size } else { 0 };
-    rows * (carried + middle)
+    let inner = if args.layout.has_inner() { hidden_size } else { 0 };
+    rows * (carried + inner)
 }
 
 /// Runs rows `first..first + rows`.
@@ -104,39 +104,40 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
     let size = if args.is_carried() { rows * output_size } else { 0 };
     let masked = scratch.add(size);
     let c = masked.add(size);
-    let middle = if args.is_carried() { c.add(rows * hidden_size) } else { scratch };
-    let chunk = Chunk { args, first, rows, carried: Carried { h: scratch, masked, c }, middle };
-    chunk.begin::<C>();
+    let inner = if args.is_carried() { c.add(rows * hidden_size) } else { scratch };
+    let row_block =
+        RowBlock { args, first, rows, carried: Carried { h: scratch, masked, c }, inner };
+    row_block.begin::<C>();
     for step in 0..args.steps {
         if args.ahead > 0 && step % args.ahead == 0 {
             let steps = step..args.steps.min(step + args.ahead);
-            for columns in args.plan.columns().iter().filter(|columns| columns.input) {
-                chunk.products::<V, C>(steps.clone(), columns, Of::Inputs);
+            for columns in args.layout.columns().iter().filter(|columns| columns.input) {
+                row_block.products::<V, C>(steps.clone(), columns, Operands::InputOnly);
             }
         }
-        let of = if args.ahead > 0 { Of::Source } else { Of::Both };
-        for columns in args.plan.columns() {
-            if columns.source != Source::Middle {
-                chunk.products::<V, C>(step..step + 1, columns, of);
+        let of = if args.ahead > 0 { Operands::RecurrentOnly } else { Operands::All };
+        for columns in args.layout.columns() {
+            if columns.source != Source::Inner {
+                row_block.products::<V, C>(step..step + 1, columns, of);
             }
         }
         if !C::IS_SIMPLE {
-            chunk.pointwise::<V, C>(step);
+            row_block.pointwise::<V, C>(step);
         }
-        if args.plan.has_middle() {
-            for columns in args.plan.columns() {
-                if columns.source == Source::Middle {
-                    chunk.products::<V, C>(step..step + 1, columns, of);
+        if args.layout.has_inner() {
+            for columns in args.layout.columns() {
+                if columns.source == Source::Inner {
+                    row_block.products::<V, C>(step..step + 1, columns, of);
                 }
             }
-            if args.plan.projection == 0 {
-                chunk.pointwise_middle::<V, C>(step);
+            if args.layout.projection == 0 {
+                row_block.pointwise_inner::<V, C>(step);
             }
         }
         if args.is_carried() {
-            chunk.carry::<C>(step);
+            row_block.carry::<C>(step);
         }
-        chunk.checkpoint::<C>(step + 1);
+        row_block.checkpoint::<C>(step + 1);
     }
-    chunk.end::<C>();
+    row_block.end::<C>();
 }

@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 
 use crate::cells::cell::Cell;
-use crate::cells::pointwise::{BeforeRow, ForwardRow, MiddleRow};
+use crate::cells::pointwise::{BeforeRow, ForwardRow, InnerRow};
 use crate::forward::{copy_or_zero, multiply, Checkpoints, Forward};
 use crate::simd::vector::{Element, Vector};
 
-/// States of a chunk's rows, row by row, where outputs do not hold them.
+/// States of a row_block's rows, row by row, where outputs do not hold them.
 #[derive(Clone, Copy)]
 pub(crate) struct Carried<E> {
     /// `(rows, P)`.
@@ -19,18 +19,18 @@ pub(crate) struct Carried<E> {
 }
 
 /// Rows that go through all steps together.
-pub(crate) struct Chunk<'a, E> {
+pub(crate) struct RowBlock<'a, E> {
     pub(crate) args: &'a Forward<E>,
     pub(crate) first: usize,
     pub(crate) rows: usize,
     pub(crate) carried: Carried<E>,
-    /// `(rows, H)`: middle values.
-    pub(crate) middle: *mut E,
+    /// `(rows, H)`: inner values.
+    pub(crate) inner: *mut E,
 }
 
 /// # Safety
-/// Every method needs what [`forward_rows`](crate::forward::forward_rows) asks for: it made the chunk.
-impl<E: Element> Chunk<'_, E> {
+/// Every method needs what [`forward_rows`](crate::forward::forward_rows) asks for: it made the row_block.
+impl<E: Element> RowBlock<'_, E> {
     fn output_size(&self) -> usize {
         self.args.dims.output_size
     }
@@ -68,7 +68,7 @@ impl<E: Element> Chunk<'_, E> {
         multiply(h, mask, self.carried.masked.add(local * size), size);
     }
 
-    /// The states before a step that the products read: of a chunk's row, and the distance to the
+    /// The states before a step that the products read: of a row_block's row, and the distance to the
     /// next row's; null for zeros.
     pub(crate) fn state(&self, local: usize, step: usize) -> (*const E, usize) {
         let args = self.args;
@@ -105,18 +105,18 @@ impl<E: Element> Chunk<'_, E> {
 
     /// [`Cell::forward`] for every row.
     pub(crate) unsafe fn pointwise<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
-        let Forward { h, c, gates, spans, offset, plan, .. } = self.args;
+        let Forward { h, c, gates, spans, offset, layout, .. } = self.args;
         for local in 0..self.rows {
             let row = self.first + local;
             if !spans.has(row, offset + step) {
                 continue;
             }
-            let h = if plan.has_middle() {
-                self.middle.add(local * self.hidden_size())
+            let h = if layout.has_inner() {
+                self.inner.add(local * self.hidden_size())
             } else {
                 h.get(row, step)
             };
-            V::call(ForwardRow::<V, C> {
+            V::vectorize(ForwardRow::<V, C> {
                 units: self.hidden_size(),
                 gates: gates.get(row, step),
                 before: self.before(local, step),
@@ -127,13 +127,13 @@ impl<E: Element> Chunk<'_, E> {
         }
     }
 
-    /// [`Cell::forward_middle`] for every row.
-    pub(crate) unsafe fn pointwise_middle<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
+    /// [`Cell::forward_inner`] for every row.
+    pub(crate) unsafe fn pointwise_inner<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
         let Forward { h, gates, spans, offset, .. } = self.args;
         for local in 0..self.rows {
             let row = self.first + local;
             if spans.has(row, offset + step) {
-                V::call(MiddleRow::<V, C> {
+                V::vectorize(InnerRow::<V, C> {
                     units: self.hidden_size(),
                     gates: gates.get(row, step),
                     before: self.before(local, step).h,

@@ -1,9 +1,9 @@
-//! Rows of numbers by step: where they lie, which steps a row takes part in, and the states it begins
+//! Rows of elements by step: where they lie, which steps a row takes part in, and the states it begins
 //! with.
 
 use crate::simd::vector::Element;
 
-/// Numbers of every row at every step.
+/// Elements of every row at every step.
 #[derive(Clone, Copy)]
 pub(crate) struct Steps<P> {
     /// Those of row 0 at step 0.

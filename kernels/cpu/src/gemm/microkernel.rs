@@ -1,6 +1,6 @@
 //! The innermost loops: tiles of accumulators that stay in registers.
 //!
-//! A tile is `ROWS` rows of `WIDTH` vector registers. All three jobs add products to it,
+//! A tile is `ROWS` rows of `WIDTH` vector registers. All three kernels add products to it,
 //!
 //! ```text
 //! acc[r][v] += a[r * row_stride + k * k_stride] * panel[k * WIDTH + v]      for k in 0..count
@@ -8,24 +8,24 @@
 //!
 //! and differ in what they begin and end with:
 //!
-//! - [`Affine`]: `out = f(bias + products)`: a step of the recurrence; without `f`, the gradients
+//! - [`GemmBiasAct`]: `out = f(bias + products)`: a step of the recurrence; without `f`, the gradients
 //!   of the inputs and of the initial state
-//! - [`Delta`]: `δ = f'(h) · (grad_h + mask · product)`: a step of a simple cell's reverse sweep
-//! - [`Outer`]: sums of `z δ` over samples: the gradients of the weights
+//! - [`GemmActGrad`]: `δ = f'(h) · (grad_h + mask · product)`: a step of a simple cell's reverse sweep
+//! - [`RankUpdate`]: sums of `z δ` over packed_deltas: the gradients of the weights
 //!
 //! Each sum runs over `k` in order, in one accumulator, whatever the tile's height: a row's result
 //! does not depend on the rows beside it.
 
-// Rows and registers of a tile have numbers, and are counted in every array at once.
+// Strided and registers of a tile have elements, and are counted in every array at once.
 #![allow(clippy::needless_range_loop)]
 
 use crate::simd::math::Activation;
-use crate::simd::vector::{Element, Job, Vector};
+use crate::simd::vector::{Element, Kernel, Vector};
 use std::marker::PhantomData;
 
-/// A factor of products: rows of numbers to be broadcast, and a panel of packed weights.
+/// A factor of products: rows of elements to be broadcast, and a panel of packed weights.
 #[derive(Clone, Copy)]
-pub(crate) struct Product<E> {
+pub(crate) struct Accumulate<E> {
     /// The number for row 0 and `k = 0`.
     pub(crate) a: *const E,
     /// From a row to the next.
@@ -40,7 +40,7 @@ pub(crate) struct Product<E> {
 
 type Tile<V, const ROWS: usize, const WIDTH: usize> = [[V; WIDTH]; ROWS];
 
-impl<E: crate::simd::vector::Element> Product<E> {
+impl<E: crate::simd::vector::Element> Accumulate<E> {
     /// Adds the product to a tile.
     ///
     /// # Safety
@@ -78,7 +78,7 @@ impl<E: crate::simd::vector::Element> Product<E> {
 
 /// A tile in memory: rows of `valid` elements, of which only the last register may be partial.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<P> {
+pub(crate) struct Strided<P> {
     /// The first element of row 0.
     pub(crate) at: P,
     /// From a row to the next.
@@ -122,18 +122,19 @@ unsafe fn store_register<V: Vector>(
 }
 
 /// `out = f(bias + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
-pub(crate) struct Affine<V: Vector, A, const ADDS: bool, const ROWS: usize, const WIDTH: usize> {
+pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool, const ROWS: usize, const WIDTH: usize>
+{
     /// `WIDTH` registers; zero if null. Not read with `ADDS`.
     pub(crate) bias: *const V::Elem,
-    pub(crate) products: [Product<V::Elem>; 2],
-    pub(crate) out: Rows<*mut V::Elem>,
+    pub(crate) products: [Accumulate<V::Elem>; 2],
+    pub(crate) out: Strided<*mut V::Elem>,
     /// Elements of the last register that exist in `out`.
     pub(crate) last: usize,
     pub(crate) activation: PhantomData<A>,
 }
 
-impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH: usize> Job<V>
-    for Affine<V, A, ADDS, ROWS, WIDTH>
+impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH: usize> Kernel<V>
+    for GemmBiasAct<V, A, ADDS, ROWS, WIDTH>
 {
     #[inline(always)]
     unsafe fn run(self) {
@@ -166,18 +167,18 @@ impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH:
 }
 
 /// `δ = f'(h) · (grad_h + mask · product)`.
-pub(crate) struct Delta<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
+pub(crate) struct GemmActGrad<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     /// δ of the step after this one, times the recurrent weights.
-    pub(crate) product: Product<V::Elem>,
+    pub(crate) product: Accumulate<V::Elem>,
     /// The gradient that reaches this step's output from outside; none if null.
-    pub(crate) grad_h: Rows<*const V::Elem>,
+    pub(crate) grad_h: Strided<*const V::Elem>,
     /// The recurrent dropout's mask; none if null.
-    pub(crate) mask: Rows<*const V::Elem>,
-    pub(crate) h: Rows<*const V::Elem>,
+    pub(crate) mask: Strided<*const V::Elem>,
+    pub(crate) h: Strided<*const V::Elem>,
     /// Where δ goes, row after row, whole registers.
-    pub(crate) delta: Rows<*mut V::Elem>,
-    /// Where δ goes a second time, as panels for [`Outer`].
-    pub(crate) samples: Rows<*mut V::Elem>,
+    pub(crate) delta: Strided<*mut V::Elem>,
+    /// Where δ goes a second time, as panels for [`RankUpdate`].
+    pub(crate) packed_deltas: Strided<*mut V::Elem>,
     /// Whether it is added to what is there: the δ of another window.
     pub(crate) adds: bool,
     /// Elements of the last register that exist in `h`, `grad_h` and `mask`.
@@ -185,8 +186,8 @@ pub(crate) struct Delta<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     pub(crate) activation: PhantomData<A>,
 }
 
-impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
-    for Delta<V, A, ROWS, WIDTH>
+impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Kernel<V>
+    for GemmActGrad<V, A, ROWS, WIDTH>
 {
     #[inline(always)]
     unsafe fn run(self) {
@@ -206,7 +207,8 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
                 let h = load_register::<V>(self.h.at.add(r * self.h.stride), v, WIDTH, self.last);
                 let delta = A::backward(h, grad);
                 delta.store(self.delta.at.add(r * self.delta.stride + v * V::LANES));
-                let sample = self.samples.at.add(r * self.samples.stride + v * V::LANES);
+                let sample =
+                    self.packed_deltas.at.add(r * self.packed_deltas.stride + v * V::LANES);
                 let sum = if self.adds { V::load(sample).add(delta) } else { delta };
                 sum.store(sample);
             }
@@ -214,16 +216,16 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Job<V>
     }
 }
 
-/// `sums += Σ z δ` over runs of samples, one run a batch row.
-pub(crate) struct Outer<V: Vector, const ROWS: usize, const WIDTH: usize> {
+/// `sums += Σ z δ` over runs of packed_deltas, one run a batch row.
+pub(crate) struct RankUpdate<V: Vector, const ROWS: usize, const WIDTH: usize> {
     /// The first run: `a` is the first of `ROWS` neighbouring columns of z, `panel` the first δ.
-    pub(crate) run: Product<V::Elem>,
+    pub(crate) run: Accumulate<V::Elem>,
     pub(crate) runs: usize,
     /// From a run's z to the next run's.
     pub(crate) a_stride: usize,
     /// From a run's δ to the next run's.
     pub(crate) panel_stride: usize,
-    /// Which samples of each run count, `(first, count)`, where not all do; or null.
+    /// Which packed_deltas of each run count, `(first, count)`, where not all do; or null.
     pub(crate) spans: *const (usize, usize),
     /// `(ROWS, WIDTH)` registers.
     pub(crate) sums: *mut V::Elem,
@@ -231,7 +233,7 @@ pub(crate) struct Outer<V: Vector, const ROWS: usize, const WIDTH: usize> {
     pub(crate) is_first: bool,
 }
 
-impl<V: Vector, const ROWS: usize, const WIDTH: usize> Job<V> for Outer<V, ROWS, WIDTH> {
+impl<V: Vector, const ROWS: usize, const WIDTH: usize> Kernel<V> for RankUpdate<V, ROWS, WIDTH> {
     #[inline(always)]
     unsafe fn run(self) {
         let mut acc = [[V::splat(V::Elem::ZERO); WIDTH]; ROWS];
@@ -250,7 +252,7 @@ impl<V: Vector, const ROWS: usize, const WIDTH: usize> Job<V> for Outer<V, ROWS,
                 let (first, count) = *self.spans.add(index);
                 let a = run.a.wrapping_add(first.wrapping_mul(run.k_stride));
                 let panel = run.panel.wrapping_add(first * WIDTH * V::LANES);
-                Product { a, panel, count, ..run }.add_to(&mut acc);
+                Accumulate { a, panel, count, ..run }.add_to(&mut acc);
             }
             run.a = run.a.wrapping_add(self.a_stride);
             run.panel = run.panel.wrapping_add(self.panel_stride);
@@ -263,26 +265,26 @@ impl<V: Vector, const ROWS: usize, const WIDTH: usize> Job<V> for Outer<V, ROWS,
     }
 }
 
-/// Calls `$job::<V, .., ROWS, WIDTH>` for sizes known at run time; tiles that are too large for
+/// Calls `$kernel::<V, .., ROWS, WIDTH>` for sizes known at run time; tiles that are too large for
 /// the registers are not compiled.
 macro_rules! dispatch {
-    ($v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $job:expr) => {
-        dispatch!(@width $v, $rows, $width, |$r, $w| $job, 1 2 3 4 5)
+    ($v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $kernel:expr) => {
+        dispatch!(@width $v, $rows, $width, |$r, $w| $kernel, 1 2 3 4 5)
     };
-    (@width $v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $job:expr, $($n:literal)*) => {
+    (@width $v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $kernel:expr, $($n:literal)*) => {
         match $width {
-            $($n if $n <= <$v as Vector>::TILE_WIDTH => {
+            $($n if $n <= <$v as Vector>::NR_REGISTERS => {
                 const $w: usize = $n;
-                dispatch!(@rows $v, $rows, |$r, $w| $job, 1 2 3 4 5 6)
+                dispatch!(@rows $v, $rows, |$r, $w| $kernel, 1 2 3 4 5 6)
             })*
             width => unreachable!("a tile is {width} registers wide"),
         }
     };
-    (@rows $v:ty, $rows:expr, |$r:ident, $w:ident| $job:expr, $($n:literal)*) => {
+    (@rows $v:ty, $rows:expr, |$r:ident, $w:ident| $kernel:expr, $($n:literal)*) => {
         match $rows {
-            $($n if $n <= <$v as Vector>::tile_height($w) => {
+            $($n if $n <= <$v as Vector>::mr($w) => {
                 const $r: usize = $n;
-                <$v>::call($job)
+                <$v>::vectorize($kernel)
             })*
             rows => unreachable!("a tile is {rows} rows high"),
         }

@@ -1,12 +1,12 @@
 //! A backward pass over all rows, in both directions.
 
 use crate::backward::{self, Backward, Kept, Scratch};
-use crate::cells::cell::Plan;
+use crate::cells::cell::WeightLayout;
 use crate::forward::{Checkpoints, Steps};
 use crate::gemm::layout::split;
 use crate::kernels::Kernels;
-use crate::schedule::groups::Groups;
-use crate::schedule::{inner, RawCall, Save, Saved};
+use crate::schedule::groups::ReductionGroups;
+use crate::schedule::{saved_layout, RawCall, Save, Saved};
 use crate::simd::vector::Element;
 use crate::threads::{add_up, for_each, is_large, Shared};
 use crate::weights::TransposedWeights;
@@ -57,7 +57,7 @@ pub struct Gradients<E> {
 
 /// Where the passes of both directions write; null where it is not wanted.
 #[derive(Clone, Copy)]
-struct Places<E> {
+struct GradientPlaces<E> {
     /// Gradients of the inputs, by direction.
     x: [*mut E; 2],
     /// Of the initial states.
@@ -66,8 +66,8 @@ struct Places<E> {
 
 impl<E: Element> BackwardCall<'_, E> {
     /// Checks every length.
-    fn check(&self, kernels: &Kernels<E>, plan: &Plan, checkpoint_steps: usize) {
-        self.input.check(kernels, plan);
+    fn check(&self, kernels: &Kernels<E>, layout: &WeightLayout, checkpoint_steps: usize) {
+        self.input.check(kernels, layout);
         let SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size } =
             self.input.dims;
         let states = self.input.directions * batch_size;
@@ -79,7 +79,7 @@ impl<E: Element> BackwardCall<'_, E> {
             Save::None | Save::All => {
                 assert_eq!(self.outputs.map_or(h.len(), <[E]>::len), outputs);
                 assert_eq!(c.len(), if_c(states * seq_len * hidden_size));
-                let gates_len = if kernels.is_simple { 0 } else { plan.gates };
+                let gates_len = if kernels.is_simple { 0 } else { layout.gates };
                 assert_eq!(gates.len(), states * seq_len * gates_len);
             }
             Save::Checkpoints => {
@@ -89,10 +89,10 @@ impl<E: Element> BackwardCall<'_, E> {
             }
         }
         assert_eq!(self.fed.len(), self.input.directions);
-        for TransposedWeights { input, state, middle } in self.fed {
-            assert!(input.len() >= plan.input_fed.len * input_size);
-            assert!(state.len() >= plan.state_fed.len * output_size);
-            assert!(middle.len() >= plan.middle_fed.len * hidden_size);
+        for TransposedWeights { input, state, inner } in self.fed {
+            assert!(input.len() >= layout.input_operand.len * input_size);
+            assert!(state.len() >= layout.state_operand.len * output_size);
+            assert!(inner.len() >= layout.inner_operand.len * hidden_size);
         }
         assert!(self.grad_outputs.is_none_or(|grad| grad.len() == outputs));
         let last = self.input.states_len(kernels);
@@ -108,13 +108,20 @@ impl<E: Element> BackwardCall<'_, E> {
     /// The windows that losses are read in: with the final states alone, the last, if rows end
     /// together.
     fn windows(&self) -> &[Window] {
-        match self.grad_outputs.is_some() || self.input.lengths.is_some() {
-            true => self.windows,
-            false => &self.windows[self.windows.len() - 1..],
+        if self.grad_outputs.is_some() || self.input.lengths.is_some() {
+            self.windows
+        } else {
+            &self.windows[self.windows.len() - 1..]
         }
     }
 
-    fn kept(&self, plan: &Plan, direction: usize, every: usize, c_count: usize) -> Kept<E> {
+    fn kept(
+        &self,
+        layout: &WeightLayout,
+        direction: usize,
+        every: usize,
+        c_count: usize,
+    ) -> Kept<E> {
         let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = self.input.dims;
         let Saved { save, h, c, gates } = self.saved;
         let (h_at, c_at) = (h.as_ptr().cast_mut(), c.as_ptr().cast_mut());
@@ -133,7 +140,7 @@ impl<E: Element> BackwardCall<'_, E> {
         let h = match self.outputs {
             Some(outputs) => {
                 let directions = self.input.directions;
-                let (at, row, step) = self.input.outer(direction, directions, output_size);
+                let (at, row, step) = self.input.public_layout(direction, directions, output_size);
                 Steps { at: outputs.as_ptr().wrapping_add(at), row, step, slots: seq_len }
             }
             None => Steps {
@@ -143,62 +150,65 @@ impl<E: Element> BackwardCall<'_, E> {
                 slots: seq_len,
             },
         };
-        let of_rows = |at: *mut E, len| inner(at, direction, seq_len, batch_size, len).cast_const();
-        Kept::all(h, of_rows(c_at, hidden_size), of_rows(gates.as_ptr().cast_mut(), plan.gates))
+        let of_rows =
+            |at: *mut E, len| saved_layout(at, direction, seq_len, batch_size, len).cast_const();
+        Kept::all(h, of_rows(c_at, hidden_size), of_rows(gates.as_ptr().cast_mut(), layout.gates))
     }
 
     /// The pass of a direction.
     fn pass(
         &self,
         kernels: &Kernels<E>,
-        plan: &Plan,
+        layout: &WeightLayout,
         checkpoint_steps: usize,
         direction: usize,
-        places: Places<E>,
+        places: GradientPlaces<E>,
     ) -> Backward<'_, E> {
         let Self { input, fed, .. } = self;
         let SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size } = input.dims;
         let (null, null_mut) = (std::ptr::null(), std::ptr::null_mut());
-        let c_count = match kernels.has_c {
-            true => Checkpoints::<E>::count(checkpoint_steps, seq_len),
-            false => 0,
-        };
+        let c_count =
+            if kernels.has_c { Checkpoints::<E>::count(checkpoint_steps, seq_len) } else { 0 };
         let [grad_last_h, grad_last_c] = input.states(kernels, self.grad_last, direction);
-        let (at, row, step) = input.outer(direction, 1, input_size);
+        let (at, row, step) = input.public_layout(direction, 1, input_size);
         let first = direction * batch_size;
         let grad_x = places.x[direction];
         Backward {
             dims: input.dims,
-            plan: *plan,
+            layout: *layout,
             windows: self.windows(),
             x: input.x(direction),
             initial: input.initial(kernels, direction),
-            kept: self.kept(plan, direction, checkpoint_steps, c_count),
+            kept: self.kept(layout, direction, checkpoint_steps, c_count),
             mask: input.mask(direction),
             spans: input.spans(direction),
             w_state: fed[direction].state.as_ptr(),
-            w_middle: fed[direction].middle.as_ptr(),
+            w_inner: fed[direction].inner.as_ptr(),
             w_input: fed[direction].input.as_ptr(),
             grad_outputs: match self.grad_outputs {
                 None => Steps { at: null, row: 0, step: 0, slots: 1 },
                 Some(grad) => {
-                    let (at, row, step) = input.outer(direction, input.directions, output_size);
+                    let (at, row, step) =
+                        input.public_layout(direction, input.directions, output_size);
                     Steps { at: grad.as_ptr().wrapping_add(at), row, step, slots: seq_len }
                 }
             },
             grad_last_h,
             grad_last_c,
-            grad_x: match grad_x.is_null() {
-                true => Steps::NONE,
-                false => Steps { at: grad_x.wrapping_add(at), row, step, slots: usize::MAX },
+            grad_x: if grad_x.is_null() {
+                Steps::NONE
+            } else {
+                Steps { at: grad_x.wrapping_add(at), row, step, slots: usize::MAX }
             },
-            grad_h_0: match places.initial.is_null() {
-                true => null_mut,
-                false => places.initial.wrapping_add(first * output_size),
+            grad_h_0: if places.initial.is_null() {
+                null_mut
+            } else {
+                places.initial.wrapping_add(first * output_size)
             },
-            grad_c_0: match places.initial.is_null() || !kernels.has_c {
-                true => null_mut,
-                false => places.initial.wrapping_add(input.h_len() + first * hidden_size),
+            grad_c_0: if places.initial.is_null() || !kernels.has_c {
+                null_mut
+            } else {
+                places.initial.wrapping_add(input.h_len() + first * hidden_size)
             },
         }
     }
@@ -216,8 +226,8 @@ pub fn backward<E: Element>(
     let BackwardCall { input, grad_last, .. } = args;
     let (dims, directions) = (input.dims, input.directions);
     let SequenceDims { batch_size, seq_len, input_size, .. } = dims;
-    let plan = kernels.plan(&dims);
-    let packed_len = plan.packed_len;
+    let layout = kernels.layout(&dims);
+    let packed_len = layout.packed_len;
     let x_len = batch_size * seq_len * input_size;
     let mut gradients = Gradients {
         weights: wanted.weights.then(|| vec![vec![E::ZERO; packed_len]; directions]),
@@ -227,14 +237,14 @@ pub fn backward<E: Element>(
     if batch_size == 0 {
         return gradients;
     }
-    let groups = Groups::new(&plan, &dims, size_of::<E>());
+    let groups = ReductionGroups::new(&layout, &dims, size_of::<E>());
     let checkpoint_steps = groups.checkpoint_steps(seq_len);
-    args.check(kernels, &plan, checkpoint_steps);
+    args.check(kernels, &layout, checkpoint_steps);
     // The second direction's gradients of the inputs are added when both are done.
     let mut second_x = Buffer::<E>::new(if wanted.x { (directions - 1) * x_len } else { 0 });
     second_x.fill(E::ZERO);
     let null = std::ptr::null_mut();
-    let places = Places {
+    let places = GradientPlaces {
         x: match &mut gradients.x {
             Some(x) => [x.as_mut_ptr(), second_x.as_mut_ptr()],
             None => [null, null],
@@ -242,7 +252,7 @@ pub fn backward<E: Element>(
         initial: gradients.initial.as_mut().map_or(null, Vec::as_mut_ptr),
     };
     let passes: Vec<Backward<E>> = (0..directions)
-        .map(|direction| args.pass(kernels, &plan, checkpoint_steps, direction, places))
+        .map(|direction| args.pass(kernels, &layout, checkpoint_steps, direction, places))
         .collect();
     let parallel = is_large(&dims, packed_len);
     let sums = run_groups(kernels, &passes, groups, parallel, wanted.weights);
@@ -265,12 +275,12 @@ pub fn backward<E: Element>(
 fn run_groups<E: Element>(
     kernels: &Kernels<E>,
     passes: &[Backward<E>],
-    groups: Groups,
+    groups: ReductionGroups,
     parallel: bool,
     wants_weights: bool,
 ) -> Buffer<E> {
-    let Groups { count, block_steps } = groups;
-    let packed_len = passes[0].plan.packed_len;
+    let ReductionGroups { count, block_steps } = groups;
+    let packed_len = passes[0].layout.packed_len;
     let batch_size = passes[0].dims.batch_size;
     let mut sums =
         Buffer::<E>::new(if wants_weights { passes.len() * count * packed_len } else { 0 });
@@ -282,9 +292,10 @@ fn run_groups<E: Element>(
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; `check` saw to all
         // lengths; the parts are disjoint rows of a direction, each with sums and memory of its own.
         unsafe {
-            let sums = match wants_weights {
-                true => sums_of_groups.at(index * packed_len),
-                false => std::ptr::null_mut(),
+            let sums = if wants_weights {
+                sums_of_groups.at(index * packed_len)
+            } else {
+                std::ptr::null_mut()
             };
             let scratch = Scratch { sums, memory: memory.as_mut_ptr() };
             (kernels.backward_rows)(pass, first, rows, block_steps, scratch);

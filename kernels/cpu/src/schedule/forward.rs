@@ -1,11 +1,11 @@
 //! A forward pass over all rows, in both directions.
 
-use crate::cells::cell::Plan;
+use crate::cells::cell::WeightLayout;
 use crate::forward::{self, Checkpoints, Forward, Steps};
 use crate::gemm::layout::split;
 use crate::kernels::Kernels;
-use crate::schedule::groups::Groups;
-use crate::schedule::{inner, RawCall, Save, Saved, MIN_ROWS};
+use crate::schedule::groups::ReductionGroups;
+use crate::schedule::{saved_layout, RawCall, Save, Saved, MIN_ROWS};
 use crate::simd::vector::Element;
 use crate::threads::{self, for_each, is_large};
 use crate::workspace::Buffer;
@@ -39,15 +39,15 @@ pub fn forward<E: Element>(
     wants_outputs: bool,
     save: Save,
 ) -> Output<E> {
-    let plan = kernels.plan(&input.dims);
-    input.check(kernels, &plan);
+    let layout = kernels.layout(&input.dims);
+    input.check(kernels, &layout);
     let SequenceDims { batch_size, seq_len, output_size, .. } = input.dims;
     let outputs_len = input.directions * batch_size * seq_len * output_size;
     let mut outputs = wants_outputs.then(|| Vec::<E>::with_capacity(outputs_len));
     let mut last = Vec::<E>::with_capacity(input.states_len(kernels));
-    let slots = Slots::new(kernels, &input.dims, &plan, save);
-    let mut memory = Memory::new(kernels, &input, &plan, slots, wants_outputs);
-    let places = Places {
+    let slots = Slots::new(kernels, &input.dims, &layout, save);
+    let mut memory = ForwardBuffers::new(kernels, &input, &layout, slots, wants_outputs);
+    let places = ForwardPlaces {
         slots,
         outputs: outputs.as_mut().map(Vec::as_mut_ptr),
         h: memory.h.as_mut_ptr(),
@@ -58,18 +58,15 @@ pub fn forward<E: Element>(
         last: last.as_mut_ptr(),
     };
     let passes: Vec<Forward<E>> = (0..input.directions)
-        .map(|direction| places.pass(kernels, &input, &plan, direction))
+        .map(|direction| places.pass(kernels, &input, &layout, direction))
         .collect();
     // Rows do not depend on each other, so how they are cut changes no bit.
-    let per_thread = match plan.packed_len * size_of::<E>() > MAX_SHARED_WEIGHTS {
-        true => 1,
-        false => 4,
-    };
+    let per_thread = if layout.packed_len * size_of::<E>() > MAX_SHARED_WEIGHTS { 1 } else { 4 };
     let wanted = (per_thread * threads::count()).div_ceil(input.directions);
-    let chunks = wanted.min(batch_size.div_ceil(MIN_ROWS));
-    for_each(chunks * input.directions, is_large(&input.dims, plan.packed_len), |index| {
-        let args = &passes[index / chunks];
-        let (first, rows) = split(batch_size, chunks, index % chunks);
+    let row_blocks = wanted.min(batch_size.div_ceil(MIN_ROWS));
+    for_each(row_blocks * input.directions, is_large(&input.dims, layout.packed_len), |index| {
+        let args = &passes[index / row_blocks];
+        let (first, rows) = split(batch_size, row_blocks, index % row_blocks);
         let mut scratch = Buffer::new(forward::scratch_len(args, rows));
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; lengths were checked
         // above; the parts are disjoint rows of a direction.
@@ -100,17 +97,23 @@ struct Slots {
 }
 
 impl Slots {
-    fn new<E: Element>(kernels: &Kernels<E>, dims: &SequenceDims, plan: &Plan, save: Save) -> Self {
+    fn new<E: Element>(
+        kernels: &Kernels<E>,
+        dims: &SequenceDims,
+        layout: &WeightLayout,
+        save: Save,
+    ) -> Self {
         let seq_len = dims.seq_len;
         let (every, checkpoints) = match save {
             Save::Checkpoints => {
-                let every = Groups::new(plan, dims, size_of::<E>()).checkpoint_steps(seq_len);
+                let every =
+                    ReductionGroups::new(layout, dims, size_of::<E>()).checkpoint_steps(seq_len);
                 (every, Checkpoints::<E>::count(every, seq_len))
             }
             _ => (usize::MAX, 0),
         };
         let is_streamed =
-            !kernels.is_simple && plan.packed_len * size_of::<E>() > MAX_CACHED_WEIGHTS;
+            !kernels.is_simple && layout.packed_len * size_of::<E>() > MAX_CACHED_WEIGHTS;
         let ahead = if is_streamed { STEPS_AHEAD.min(seq_len) } else { 0 };
         match save {
             Save::All => Self { h: seq_len, c: seq_len, gates: seq_len, ahead, every, checkpoints },
@@ -120,7 +123,7 @@ impl Slots {
 }
 
 /// What a pass computes in besides its results.
-struct Memory<E> {
+struct ForwardBuffers<E> {
     h: Buffer<E>,
     c: Buffer<E>,
     gates: Buffer<E>,
@@ -128,11 +131,11 @@ struct Memory<E> {
     c_checkpoints: Buffer<E>,
 }
 
-impl<E: Element> Memory<E> {
+impl<E: Element> ForwardBuffers<E> {
     fn new(
         kernels: &Kernels<E>,
         input: &RawCall<E>,
-        plan: &Plan,
+        layout: &WeightLayout,
         slots: Slots,
         wants_outputs: bool,
     ) -> Self {
@@ -144,7 +147,7 @@ impl<E: Element> Memory<E> {
         Self {
             h: rows_of(!wants_outputs, slots.h, output_size),
             c: rows_of(kernels.has_c, slots.c, hidden_size),
-            gates: rows_of(!kernels.is_simple, slots.gates, plan.gates),
+            gates: rows_of(!kernels.is_simple, slots.gates, layout.gates),
             h_checkpoints: rows_of(true, slots.checkpoints, output_size),
             c_checkpoints: rows_of(kernels.has_c, slots.checkpoints, hidden_size),
         }
@@ -165,7 +168,7 @@ impl<E: Element> Memory<E> {
 }
 
 /// Where the passes of both directions write.
-struct Places<E> {
+struct ForwardPlaces<E> {
     slots: Slots,
     outputs: Option<*mut E>,
     h: *mut E,
@@ -176,20 +179,20 @@ struct Places<E> {
     last: *mut E,
 }
 
-impl<E: Element> Places<E> {
+impl<E: Element> ForwardPlaces<E> {
     /// The pass of a direction.
     fn pass(
         &self,
         kernels: &Kernels<E>,
         input: &RawCall<E>,
-        plan: &Plan,
+        layout: &WeightLayout,
         direction: usize,
     ) -> Forward<E> {
         let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = input.dims;
         let first = direction * batch_size;
         Forward {
             dims: input.dims,
-            plan: *plan,
+            layout: *layout,
             steps: seq_len,
             offset: 0,
             ahead: self.slots.ahead,
@@ -197,8 +200,8 @@ impl<E: Element> Places<E> {
             initial: input.initial(kernels, direction),
             weights: input.weights[direction].as_ptr(),
             h: self.h(input, direction),
-            c: inner(self.c, direction, self.slots.c, batch_size, hidden_size),
-            gates: inner(self.gates, direction, self.slots.gates, batch_size, plan.gates),
+            c: saved_layout(self.c, direction, self.slots.c, batch_size, hidden_size),
+            gates: saved_layout(self.gates, direction, self.slots.gates, batch_size, layout.gates),
             mask: input.mask(direction),
             spans: input.spans(direction),
             checkpoints: self.checkpoints(kernels, &input.dims, first),
@@ -213,7 +216,7 @@ impl<E: Element> Places<E> {
         let slots = self.slots.h;
         match self.outputs {
             Some(outputs) => {
-                let (at, row, step) = input.outer(direction, input.directions, output_size);
+                let (at, row, step) = input.public_layout(direction, input.directions, output_size);
                 Steps { at: outputs.wrapping_add(at), row, step, slots: seq_len }
             }
             None => Steps {

@@ -1,7 +1,7 @@
 //! How the backward pass cuts a batch: part of the result.
 
 use crate::backward;
-use crate::cells::cell::Plan;
+use crate::cells::cell::WeightLayout;
 use crate::schedule::MIN_ROWS;
 use crate::SequenceDims;
 
@@ -14,26 +14,26 @@ const GROUP_ROWS: usize = 25;
 /// into blocks. Part of the result, as it fixes the order of summation: it depends on the sizes
 /// alone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Groups {
+pub(crate) struct ReductionGroups {
     pub(crate) count: usize,
     pub(crate) block_steps: usize,
 }
 
-impl Groups {
+impl ReductionGroups {
     /// From a checkpoint to the next: whole blocks, about as many steps as there are checkpoints.
     pub(crate) fn checkpoint_steps(&self, seq_len: usize) -> usize {
         let blocks = (seq_len.isqrt() / self.block_steps).max(1);
         blocks * self.block_steps
     }
 
-    pub(crate) fn new(plan: &Plan, dims: &SequenceDims, size_of_element: usize) -> Self {
-        let sums = plan.packed_len * size_of_element;
+    pub(crate) fn new(layout: &WeightLayout, dims: &SequenceDims, size_of_element: usize) -> Self {
+        let sums = layout.packed_len * size_of_element;
         let most = (MAX_SUMS / sums).max(2);
         // Even, so that two threads, and nearly so that four, get the same share.
         let wanted = dims.batch_size.div_ceil(GROUP_ROWS).next_multiple_of(2);
         let count = wanted.min(most).min(dims.batch_size.div_ceil(MIN_ROWS)).max(1);
         let largest = dims.batch_size.div_ceil(count).max(1);
-        let sample = plan.sample_len * size_of_element;
+        let sample = layout.packed_delta_len * size_of_element;
         Self { count, block_steps: backward::block_steps(dims, sample, sums, largest) }
     }
 }

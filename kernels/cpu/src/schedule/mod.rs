@@ -1,4 +1,4 @@
-//! Whole calls: lengths checked, batches cut into chunks of rows, chunks given to threads.
+//! Whole calls: lengths checked, batches cut into blocks of rows, blocks given to threads.
 //!
 //! - `forward`, `backward`: the two passes
 //! - `groups`: how the backward pass cuts a batch
@@ -7,7 +7,7 @@ mod backward;
 mod forward;
 mod groups;
 
-use crate::cells::cell::Plan;
+use crate::cells::cell::WeightLayout;
 use crate::forward::{Initial, Spans, Steps};
 use crate::kernels::Kernels;
 use crate::simd::vector::Element;
@@ -64,12 +64,12 @@ pub struct Saved<E> {
 }
 
 impl<E: Element> RawCall<'_, E> {
-    fn check(&self, kernels: &Kernels<E>, plan: &Plan) {
+    fn check(&self, kernels: &Kernels<E>, layout: &WeightLayout) {
         let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
         assert!(matches!(self.directions, 1 | 2) && seq_len > 0);
         assert_eq!(self.x.len(), batch_size * seq_len * input_size);
         assert_eq!(self.weights.len(), self.directions);
-        assert!(self.weights.iter().all(|weights| weights.len() == plan.packed_len));
+        assert!(self.weights.iter().all(|weights| weights.len() == layout.packed_len));
         let states = self.states_len(kernels);
         assert!(self.initial.is_none_or(|initial| initial.len() == states));
         assert!(self.lengths.is_none_or(|lengths| {
@@ -90,12 +90,18 @@ impl<E: Element> RawCall<'_, E> {
     }
 
     /// `(B, T, D, len)` or `(T, B, D, len)` as a direction goes through it.
-    fn outer(&self, direction: usize, directions: usize, len: usize) -> (usize, usize, usize) {
+    fn public_layout(
+        &self,
+        direction: usize,
+        directions: usize,
+        len: usize,
+    ) -> (usize, usize, usize) {
         let SequenceDims { batch_size, seq_len, .. } = self.dims;
         let len_of_step = directions * len;
-        let (row, step) = match self.time_major {
-            true => (len_of_step, batch_size * len_of_step),
-            false => (seq_len * len_of_step, len_of_step),
+        let (row, step) = if self.time_major {
+            (len_of_step, batch_size * len_of_step)
+        } else {
+            (seq_len * len_of_step, len_of_step)
         };
         let at = if directions == 1 { 0 } else { direction * len };
         match direction {
@@ -105,7 +111,7 @@ impl<E: Element> RawCall<'_, E> {
     }
 
     fn x(&self, direction: usize) -> Steps<*const E> {
-        let (at, row, step) = self.outer(direction, 1, self.dims.input_size);
+        let (at, row, step) = self.public_layout(direction, 1, self.dims.input_size);
         Steps { at: self.x.as_ptr().wrapping_add(at), row, step, slots: usize::MAX }
     }
 
@@ -154,6 +160,12 @@ impl<E: Element> RawCall<'_, E> {
 }
 
 /// `(D, T, B, len)` or `(D, 1, B, len)` in the recurrence's order.
-fn inner<E>(at: *mut E, direction: usize, slots: usize, rows: usize, len: usize) -> Steps<*mut E> {
+fn saved_layout<E>(
+    at: *mut E,
+    direction: usize,
+    slots: usize,
+    rows: usize,
+    len: usize,
+) -> Steps<*mut E> {
     Steps { at: at.wrapping_add(direction * slots * rows * len), row: len, step: rows * len, slots }
 }

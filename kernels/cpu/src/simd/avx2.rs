@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::vector::{binary_ops, partial_by_copy, Job, Vector};
+use crate::simd::vector::{binary_ops, partial_by_copy, Kernel, Vector};
 
 /// 8 `f32`.
 #[derive(Clone, Copy)]
@@ -23,17 +23,17 @@ macro_rules! vector {
         impl Vector for $name {
             type Elem = $elem;
             const LANES: usize = $lanes;
-            const TILE_WIDTH: usize = 2;
+            const NR_REGISTERS: usize = 2;
 
             #[inline(always)]
-            fn tile_height(_width: usize) -> usize {
+            fn mr(_width: usize) -> usize {
                 // 12 accumulators, 2 registers of weights, 1 broadcast value.
                 6
             }
 
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn call<J: Job<Self>>(job: J) {
-                job.run();
+            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
+                kernel.run();
             }
 
             #[inline(always)]

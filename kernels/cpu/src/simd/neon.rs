@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use crate::simd::vector::{binary_ops, partial_by_copy, Job, Vector};
+use crate::simd::vector::{binary_ops, partial_by_copy, Kernel, Vector};
 
 /// 4 `f32`.
 #[derive(Clone, Copy)]
@@ -23,17 +23,17 @@ macro_rules! vector {
         impl Vector for $name {
             type Elem = $elem;
             const LANES: usize = $lanes;
-            const TILE_WIDTH: usize = 5;
+            const NR_REGISTERS: usize = 5;
 
             #[inline(always)]
-            fn tile_height(width: usize) -> usize {
+            fn mr(width: usize) -> usize {
                 // 25 accumulators, 5 registers of weights, 1 broadcast value; or 24, 4 and 1.
                 if width == 5 { 5 } else { 6 }
             }
 
             #[target_feature(enable = "neon")]
-            unsafe fn call<J: Job<Self>>(job: J) {
-                job.run();
+            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
+                kernel.run();
             }
 
             #[inline(always)]

@@ -3,16 +3,16 @@
 //! Products are rounded before they are added: a fused multiply-add without hardware for it is a
 //! slow library call.
 
-use crate::simd::vector::{Job, Vector};
+use crate::simd::vector::{Kernel, Vector};
 
 /// `N` elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Array<E, const N: usize>([E; N]);
 
 /// 4 `f32`.
-pub(crate) type F32x4 = Array<f32, 4>;
+pub(crate) type PortableF32 = Array<f32, 4>;
 /// 2 `f64`.
-pub(crate) type F64x2 = Array<f64, 2>;
+pub(crate) type PortableF64 = Array<f64, 2>;
 
 impl<E: Copy, const N: usize> Array<E, N> {
     #[inline(always)]
@@ -26,16 +26,16 @@ macro_rules! vector {
         impl Vector for Array<$elem, $lanes> {
             type Elem = $elem;
             const LANES: usize = $lanes;
-            const TILE_WIDTH: usize = 2;
+            const NR_REGISTERS: usize = 2;
 
             #[inline(always)]
-            fn tile_height(_width: usize) -> usize {
+            fn mr(_width: usize) -> usize {
                 // Of 16 registers 8 accumulate: without fused multiply-add a product needs one too.
                 4
             }
 
-            unsafe fn call<J: Job<Self>>(job: J) {
-                job.run();
+            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
+                kernel.run();
             }
 
             #[inline(always)]

@@ -49,7 +49,7 @@ impl Element for f64 {
 ///
 /// # Safety
 /// All methods need the CPU features of the implementation: call them only inside
-/// [`Vector::call`], which kernels are reached through only with an `Isa`, the proof of these features.
+/// [`Vector::vectorize`], which kernels are reached through only with an `Isa`, the proof of these features.
 /// Pointers must be valid for as many elements as the method reads or writes; no alignment is
 /// needed.
 pub(crate) trait Vector: Copy {
@@ -58,14 +58,14 @@ pub(crate) trait Vector: Copy {
     /// Elements in a register.
     const LANES: usize;
     /// Registers that a tile of accumulators may be wide.
-    const TILE_WIDTH: usize;
+    const NR_REGISTERS: usize;
 
     /// How many rows a tile of `width` registers may have, so that accumulators, a row of weights
     /// and a broadcast value stay in registers.
-    fn tile_height(width: usize) -> usize;
+    fn mr(width: usize) -> usize;
 
-    /// Runs a job in a function of its own that is compiled with the CPU features.
-    unsafe fn call<J: Job<Self>>(job: J);
+    /// Runs a kernel in a function of its own that is compiled with the CPU features.
+    unsafe fn vectorize<K: Kernel<Self>>(kernel: K);
 
     /// Has the cache line at `from` fetched; any address will do.
     #[inline(always)]
@@ -104,12 +104,12 @@ pub(crate) trait Vector: Copy {
 }
 
 /// Work that is compiled once for each vector type.
-pub(crate) trait Job<V: Vector> {
+pub(crate) trait Kernel<V: Vector> {
     /// Does it.
     ///
     /// # Safety
     /// As the methods of [`Vector`]. Implementations are `#[inline(always)]`, so that they become
-    /// part of the function that [`Vector::call`] compiles with the CPU features.
+    /// part of the function that [`Vector::vectorize`] compiles with the CPU features.
     unsafe fn run(self);
 }
 

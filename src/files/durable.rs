@@ -1,0 +1,358 @@
+//! Files that are whole under their final name, or not there.
+//!
+//! A new file is written under a temporary name in the same folder, synced, renamed, and the
+//! folder synced: a killed process or a full disk leaves the old file as it was. A folder is put in
+//! place the same way, with `SHA256SUMS` over its files; docs/durability.md has every step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::checksums;
+use crate::{Error, Result};
+
+/// What temporary names begin with.
+const TEMPORARY: &str = ".tmp-";
+/// What the names of folders begin with that were moved aside, for others to take their place.
+const ASIDE: &str = ".old-";
+
+/// Puts `content` at `path`, replacing what was there, in one step.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let temporary = named(TEMPORARY, path);
+    let written = write_synced(&temporary, content)
+        .map_err(Error::io(path, "write the file"))
+        .and_then(|()| rename(&temporary, path, "put the file in place"));
+    if written.is_err() {
+        // The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.and_then(|()| sync_parent(path))
+}
+
+/// Puts a folder with these files and their sums at `path`, replacing what was there.
+pub(crate) fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
+    let sums = checksums::of(files);
+    let temporary = named(TEMPORARY, path);
+    let written = fs::create_dir(&temporary)
+        .map_err(Error::io(path, "create the folder"))
+        .and_then(|()| {
+            files.iter().chain(&[(checksums::NAME, sums.as_bytes())]).try_for_each(
+                |(name, content)| {
+                    // An error names the file as it would be called, not as it is called for now.
+                    write_synced(&temporary.join(name), content)
+                        .map_err(Error::io(&path.join(name), "write the file"))
+                },
+            )
+        })
+        .and_then(|()| sync_folder(&temporary))
+        .and_then(|()| replace_folder(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&temporary);
+    }
+    written.and_then(|()| sync_parent(path))
+}
+
+/// Reads files of a folder that [`write_folder`] wrote with these and no others, each once, and holds
+/// all of them to their sums before anything is made of them.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when a file is missing or a bit of one has changed.
+pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Result<[Vec<u8>; N]> {
+    let read = |name: &str| {
+        let path = path.join(name);
+        fs::read(&path).map_err(|error| match (error.kind(), name) {
+            (ErrorKind::NotFound, checksums::NAME) => Error::checkpoint(
+                &path,
+                "no such file: the checkpoint is not whole, or of a version that wrote none",
+            ),
+            (ErrorKind::NotFound, _) => {
+                Error::checkpoint(&path, "no such file: the checkpoint is not whole")
+            }
+            _ => Error::io(&path, "read the file")(error),
+        })
+    };
+    let sums = read(checksums::NAME)?;
+    let mut contents = names.map(|_| Vec::new());
+    for (content, name) in contents.iter_mut().zip(names) {
+        *content = read(name)?;
+    }
+    let files: Vec<(&str, &[u8])> = names
+        .into_iter()
+        .zip(&contents)
+        .map(|(name, content)| (name, content.as_slice()))
+        .collect();
+    checksums::verify(path, &sums, &files)?;
+    Ok(contents)
+}
+
+/// Creates a folder, with those above it, so that it lasts; one that exists is made to last.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    let new = path.ancestors().take_while(|folder| *folder == path || !folder.exists());
+    let new: Vec<&Path> = new.filter(|folder| !folder.as_os_str().is_empty()).collect();
+    fs::create_dir_all(path).map_err(Error::io(path, "create the folder"))?;
+    new.into_iter().try_for_each(|folder| match sync_parent(folder) {
+        // A folder above that may not be read is not opened, and no reason to refuse the run.
+        Err(Error::Io { cause, .. }) if cause.kind() == ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    })
+}
+
+/// Removes a folder; one that is half removed never stays under its own name. Of a link only itself is removed.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    let condemned = named(TEMPORARY, path);
+    fs::rename(path, &condemned)
+        .and_then(|()| fs::remove_dir_all(&condemned))
+        .map_err(Error::io(path, "remove the folder"))
+}
+
+/// Removes what a killed process left in `folder` under temporary names, and puts back what it had
+/// moved aside for a folder that then never came.
+pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::io(folder, "read the folder"))?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        match original(ASIDE, &name).map(|original| folder.join(original)) {
+            Some(original) if !original.exists() => {
+                rename(&path, &original, "put the old folder back")?;
+                sync_folder(folder)?;
+            }
+            None if original(TEMPORARY, &name).is_none() => {}
+            _ => {
+                let removed =
+                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(Error::io(&path, "remove what an earlier process left"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name that `path` bears for a while: `prefix`, the process and a number, its own name. No thread of this
+/// process gets it too, nor has an earlier process of this number left it.
+fn named(prefix: &str, path: &Path) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let (name, process) =
+        (path.file_name().unwrap_or_default().to_string_lossy(), std::process::id());
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let named = path.with_file_name(format!("{prefix}{process}.{number}-{name}"));
+        if named.symlink_metadata().is_err() {
+            return named;
+        }
+    }
+}
+
+/// The own name of what bears a name that [`named`] makes: nothing else is ever touched.
+fn original<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    let (process, original) = name.strip_prefix(prefix)?.split_once('-')?;
+    process.split('.').all(|number| number.parse::<u32>().is_ok()).then_some(original)
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn rename(from: &Path, to: &Path, action: &'static str) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io(to, action))
+}
+
+/// A folder cannot be renamed onto one that has files, so the old one is moved aside first. A process
+/// that is killed between the two renames leaves it to [`remove_leftovers`] to put the old one back.
+fn replace_folder(new: &Path, path: &Path) -> Result<()> {
+    // A link is there even if what it points to is not.
+    if path.symlink_metadata().is_err() {
+        return rename(new, path, "put the folder in place");
+    }
+    let old = named(ASIDE, path);
+    fs::rename(path, &old).map_err(Error::io(path, "move the old folder aside"))?;
+    if let Err(error) = rename(new, path, "put the folder in place") {
+        let _ = fs::rename(&old, path);
+        return Err(error);
+    }
+    // Not before the new one is sure to last may the old one go.
+    sync_parent(path)?;
+    fs::remove_dir_all(&old).map_err(Error::io(&old, "remove the folder"))
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+/// Makes renames in `folder` last. Only Unix lets a folder be opened for this.
+fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|file| file.sync_all())
+            .map_err(Error::io(folder, "sync the folder"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for content in [&b"old"[..], b"new and longer", b""] {
+            write(&path, content).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn threads_that_write_one_file_do_not_disturb_each_other_nor_does_an_old_leftover() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        // As an earlier process of this number may have left it, in a container.
+        let next: u32 = named(TEMPORARY, &path)
+            .to_string_lossy()
+            .split(['.', '-'])
+            .rev()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let old = format!("{TEMPORARY}{}.{}-file", std::process::id(), next + 1);
+        fs::write(folder.path().join(old), b"old").unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..4u8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, &[number; 5000]).unwrap()));
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 5000 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_temporary_one() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder with a file in it cannot be replaced by a file.
+        let path = folder.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), b"precious").unwrap();
+        assert!(write(&path, b"new").is_err());
+        assert_eq!(fs::read(path.join("inside")).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write(&folder.path().join("missing/file"), b"new").is_err());
+    }
+
+    #[test]
+    fn a_written_folder_replaces_the_old_one_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step");
+        write_folder(&path, &[("a", b"1"), ("b", b"2")]).unwrap();
+        write_folder(&path, &[("a", b"3")]).unwrap();
+        assert_eq!(fs::read(path.join("a")).unwrap(), b"3");
+        assert!(!path.join("b").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        remove_folder(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// The files of a folder and what is in them; of folders in it, their names alone.
+    fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut found: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                (name, fs::read(entry.path()).unwrap_or_default())
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_process_killed_at_any_point_of_replacing_a_folder_leaves_the_old_one_or_the_new_one() {
+        let with = |content: &[u8]| {
+            let folder = tempfile::tempdir().unwrap();
+            write_folder(&folder.path().join("best"), &[("a", content)]).unwrap();
+            content_of_best(folder.path())
+        };
+        let (old, new) = (with(b"old"), with(b"new"));
+        // The names that are there after each step; another process's, as after a kill.
+        for (names, expected) in [
+            (["best", ".tmp-1-best"].as_slice(), &old),
+            (&[".old-1-best", ".tmp-1-best"], &old),
+            (&[".old-1-best"], &old),
+            (&[".old-1-best", "best"], &new),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            for (index, name) in names.iter().enumerate() {
+                let content: &[u8] = if index == 0 { b"old" } else { b"new" };
+                write_folder(&path.join(name), &[("a", content)]).unwrap();
+            }
+            remove_leftovers(path).unwrap();
+            assert_eq!(content_of_best(path), *expected, "{names:?}");
+            assert_eq!(content(path).len(), 1, "{names:?}");
+        }
+    }
+
+    fn content_of_best(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        content(&folder.join("best"))
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_put_in_place_leaves_the_old_one_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best");
+        write_folder(&path, &[("a", b"old")]).unwrap();
+        let before = content(&path);
+        assert!(replace_folder(&folder.path().join("missing"), &path).is_err());
+        assert_eq!(content(&path), before);
+        assert_eq!(content(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_read_as_it_was_written_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step");
+        write_folder(&path, &[("a", b"1"), ("b", b"2")]).unwrap();
+        assert_eq!(read_folder(&path, ["b", "a"]).unwrap(), [b"2", b"1"]);
+        let refused = |name: &str| {
+            let error = read_folder(&path, ["b", "a"]).unwrap_err();
+            assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+            assert!(error.to_string().starts_with(path.join(name).to_str().unwrap()), "{error}");
+        };
+        fs::write(path.join("a"), b"2").unwrap();
+        refused("a");
+        fs::remove_file(path.join("a")).unwrap();
+        refused("a");
+        fs::remove_file(path.join("SHA256SUMS")).unwrap();
+        refused("SHA256SUMS");
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_other_files_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(".tmp-1.0-step-2")).unwrap();
+        fs::write(folder.path().join(".tmp-1.12-file"), b"").unwrap();
+        // Of an earlier version.
+        fs::write(folder.path().join(".tmp-1-file"), b"").unwrap();
+        for name in ["file", ".tmp-notes", ".tmp-mine-file", ".old-notes"] {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".old-notes", ".tmp-mine-file", ".tmp-notes", "file"]);
+    }
+}

@@ -1,0 +1,239 @@
+//! How a layer runs over a batch: the arguments as a caller gives them, and checked.
+
+use candle_core::{DType, Tensor};
+use candle_rnn_kernels::SequenceDims;
+
+use super::gpu::plan::RecurrentDType;
+use super::{Cell, LayerWeights, State, Unroll, WeightSizes};
+use crate::{Error, Result};
+
+/// How a layer runs over a batch of sequences, besides its weights and `x`.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The states before the first step; zeros if `None`.
+    pub initial: Option<&'a State>,
+    /// `(B,)`: the steps of each row, at most T; all have T if `None`.
+    pub lengths: Option<&'a [usize]>,
+    /// `(D, B, P)`: the mask of variational dropout (Gal & Ghahramani, 2016), which multiplies the state
+    /// wherever a product reads it, the same at every step. A constant: it gets no gradient.
+    pub mask: Option<&'a Tensor>,
+    /// Whether `x` is `(T, B, I)`, and the outputs are time-major too.
+    pub time_major: bool,
+    /// Which states are read, and how far gradients flow back.
+    pub unroll: Unroll,
+    /// The dtype of the recurrent weights in products on a GPU.
+    pub recurrent_dtype: RecurrentDType,
+}
+
+impl Call<'_> {
+    /// From zeros, over whole sequences of one length, batch-first.
+    pub fn new(unroll: impl Into<Unroll>) -> Self {
+        Self {
+            initial: None,
+            lengths: None,
+            mask: None,
+            time_major: false,
+            unroll: unroll.into(),
+            recurrent_dtype: RecurrentDType::F32,
+        }
+    }
+}
+
+/// The arguments of a call, checked, and without borrows: what every backend reads.
+#[derive(Clone, Debug)]
+pub(super) struct CheckedCall {
+    pub(super) cell: Cell,
+    pub(super) dims: SequenceDims,
+    /// The number of directions, D: 1 or 2.
+    pub(super) directions: usize,
+    pub(super) time_major: bool,
+    pub(super) unroll: Unroll,
+    pub(super) recurrent_dtype: RecurrentDType,
+    pub(super) lengths: Option<Vec<usize>>,
+    /// `(D, B, P)`, contiguous, without a graph.
+    pub(super) mask: Option<Tensor>,
+    pub(super) initial: Option<State>,
+}
+
+impl CheckedCall {
+    /// Checks a call over whole sequences.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when sizes disagree or T is 0; [`Error::DType`] when dtypes disagree; [`Error::Config`]
+    /// when a tensor is on another device, a state is missing, lengths do not fit or memory cannot hold it.
+    pub(super) fn new(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Self> {
+        let sizes = weights.sizes();
+        let (batch_size, seq_len) = match (x.dims(), call.time_major) {
+            (&[rows, steps, inputs], false) | (&[steps, rows, inputs], true)
+                if steps > 0 && inputs == sizes.input_size =>
+            {
+                (rows, steps)
+            }
+            _ => {
+                let order = if call.time_major { "T, B" } else { "B, T" };
+                let expected = format!("({order}, {}) with T at least 1", sizes.input_size);
+                return Err(wrong_shape("x", expected, x));
+            }
+        };
+        Self::of(x, [batch_size, seq_len], weights, call)
+    }
+
+    /// Checks a call over one step: `x_t` is `(B, I)`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn step(x_t: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Self> {
+        let input_size = weights.sizes().input_size;
+        match *x_t.dims() {
+            [rows, inputs] if inputs == input_size => Self::of(x_t, [rows, 1], weights, call),
+            _ => Err(wrong_shape("x_t", format!("(B, {input_size})"), x_t)),
+        }
+    }
+
+    fn of(
+        x: &Tensor,
+        [rows, steps]: [usize; 2],
+        weights: &LayerWeights,
+        call: &Call,
+    ) -> Result<Self> {
+        let (cell, dtype) = (weights.cell(), weights.dtype());
+        check_dtype("x", x, dtype)?;
+        let dims = dims_of(rows, steps, weights.sizes())?;
+        let directions = weights.directions().len();
+        if let Some(state) = call.initial {
+            check_state(&dims, cell, directions, state, dtype)?;
+            state.check_depth()?;
+        }
+        if let Some(lengths) = call.lengths {
+            check_lengths(&dims, lengths)?;
+        }
+        if let Some(mask) = call.mask {
+            let expected = [directions, dims.batch_size, dims.output_size];
+            if mask.dims() != expected {
+                return Err(wrong_shape("mask", format!("{expected:?}"), mask));
+            }
+            check_dtype("mask", mask, dtype)?;
+        }
+        let c_0 = call.initial.and_then(|state| state.c.as_ref());
+        let others =
+            [("h_0", call.initial.map(|state| &state.h)), ("c_0", c_0), ("mask", call.mask)];
+        for (name, tensor) in [("x", Some(x))].into_iter().chain(others) {
+            if tensor.is_some_and(|tensor| !tensor.device().same_device(weights.device())) {
+                return Err(Error::Config(format!(
+                    "{OP}: {name} is on another device than the weights"
+                )));
+            }
+        }
+        Ok(Self {
+            cell,
+            dims,
+            directions,
+            time_major: call.time_major,
+            unroll: call.unroll,
+            recurrent_dtype: call.recurrent_dtype,
+            lengths: call.lengths.map(<[usize]>::to_vec),
+            mask: call.mask.map(|mask| mask.detach().contiguous()).transpose()?,
+            initial: call.initial.cloned(),
+        })
+    }
+
+    /// `[h_0 | c_0]`, flat, in one tensor; h_0 as it is for a cell without c.
+    pub(super) fn joined_initial(&self) -> Result<Option<Tensor>> {
+        let Some(State { h, c, .. }) = &self.initial else { return Ok(None) };
+        Ok(Some(match c {
+            None => h.contiguous()?,
+            Some(c) => Tensor::cat(&[&h.flatten_all()?, &c.flatten_all()?], 0)?,
+        }))
+    }
+
+    /// The shape of all outputs.
+    pub(super) fn outputs_shape(&self) -> [usize; 3] {
+        let SequenceDims { batch_size, seq_len, output_size, .. } = self.dims;
+        let features = self.directions * output_size;
+        if self.time_major {
+            [seq_len, batch_size, features]
+        } else {
+            [batch_size, seq_len, features]
+        }
+    }
+}
+
+/// The sizes, if memory can hold them.
+fn dims_of(batch_size: usize, seq_len: usize, sizes: WeightSizes) -> Result<SequenceDims> {
+    let WeightSizes { input_size, hidden_size, output_size } = sizes;
+    let dims = SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size };
+    // Space for the largest float, all gates of two directions, and padding.
+    let rows = batch_size.checked_mul(seq_len).and_then(|rows| rows.checked_mul(128));
+    let widest = input_size
+        .checked_add(hidden_size)
+        .and_then(|width| width.checked_add(output_size))
+        .and_then(|width| width.checked_add(64));
+    if rows.zip(widest).and_then(|(rows, width)| rows.checked_mul(width)).is_none() {
+        return Err(Error::Config(format!("{OP}: {dims:?} is more than memory can hold")));
+    }
+    Ok(dims)
+}
+
+fn check_state(
+    dims: &SequenceDims,
+    cell: Cell,
+    directions: usize,
+    state: &State,
+    dtype: DType,
+) -> Result<()> {
+    let SequenceDims { batch_size, hidden_size, output_size, .. } = *dims;
+    let expect = |name, tensor: &Tensor, size: usize| {
+        if tensor.dims() != [directions, batch_size, size] {
+            let expected = format!("({directions}, {batch_size}, {size})");
+            return Err(wrong_shape(name, expected, tensor));
+        }
+        check_dtype(name, tensor, dtype)
+    };
+    expect("h_0", &state.h, output_size)?;
+    match (&state.c, cell.has_c()) {
+        (Some(c), true) => expect("c_0", c, hidden_size),
+        (None, false) => Ok(()),
+        (None, true) => Err(Error::Config(format!("{OP}: lstm needs c_0 beside h_0"))),
+        (Some(_), false) => Err(Error::Config(format!("{OP}: {} has no state c", cell.name()))),
+    }
+}
+
+fn check_lengths(dims: &SequenceDims, lengths: &[usize]) -> Result<()> {
+    let SequenceDims { batch_size, seq_len, .. } = *dims;
+    if lengths.len() != batch_size {
+        let found = lengths.len();
+        return Err(Error::Config(format!(
+            "{OP}: lengths must be one for each of {batch_size} rows, got {found}"
+        )));
+    }
+    match lengths.iter().find(|length| **length > seq_len) {
+        None => Ok(()),
+        Some(length) => Err(Error::Config(format!(
+            "{OP}: lengths must be at most {seq_len}, the steps of x, got {length}"
+        ))),
+    }
+}
+
+pub(super) fn wrong_shape(tensor: &'static str, expected: String, actual: &Tensor) -> Error {
+    Error::Shape { op: OP, tensor, expected, actual: actual.dims().to_vec() }
+}
+
+pub(super) fn check_dtype(tensor: &str, actual: &Tensor, wanted: DType) -> Result<()> {
+    let dtype = actual.dtype();
+    if dtype == wanted && matches!(dtype, DType::F32 | DType::F64) {
+        return Ok(());
+    }
+    Err(Error::DType {
+        op: OP,
+        tensor: tensor.into(),
+        expected: match wanted {
+            DType::F32 => "f32, as the weights",
+            DType::F64 => "f64, as the weights",
+            _ => "f32 or f64",
+        },
+        actual: dtype.as_str().into(),
+    })
+}
+
+/// The name of the operation in errors.
+const OP: &str = "recurrence";

@@ -1,0 +1,172 @@
+//! A layer on the CPU: one op for all steps, on the kernels of `candle-rnn-kernels`.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{CpuStorage, Device, Shape, Tensor};
+use candle_rnn_kernels::{self as kernels, BackwardCall, Gradients, RawCall, Save, Saved, Wanted};
+
+use super::call::CheckedCall;
+use super::graph::{add_layer, ArgumentGrads, Exchange, LayerPass, Reached, Results};
+use super::mailbox::{within_node, CallId, LayerResult, WeightGrads};
+use super::packed::{Element, Packed, PackedWeights};
+use super::storage::{elements, Elements};
+use super::Outputs;
+use crate::Result;
+
+/// Runs a layer on packed weights.
+///
+/// - `x`, and the initial states of `call`: of any shape with the elements of `(B, T, I)` and of `[h_0 | c_0]`
+/// - `states`: the shape of the final states
+pub(super) fn run(
+    x: &Tensor,
+    weights: &PackedWeights,
+    call: CheckedCall,
+    states: Shape,
+) -> Result<Results> {
+    match weights {
+        PackedWeights::F32(weights) => run_on(x, weights, call, states),
+        PackedWeights::F64(weights) => run_on(x, weights, call, states),
+    }
+}
+
+fn run_on<E: Element>(
+    x: &Tensor,
+    weights: &Packed<E>,
+    call: CheckedCall,
+    states: Shape,
+) -> Result<Results> {
+    let x = x.contiguous()?;
+    let initial = call.joined_initial()?;
+    let tracked = [&x, &weights.edge].into_iter().chain(&initial).any(Tensor::track_op);
+    let save = match (tracked, call.unroll.recomputes()) {
+        (false, _) => Save::None,
+        (true, false) => Save::All,
+        (true, true) => Save::Checkpoints,
+    };
+    let wants_outputs = call.unroll.outputs() == Outputs::All;
+    let outputs = wants_outputs.then(|| Shape::from(&call.outputs_shape()[..]));
+    let computed = with_raw_call(&x, weights, initial.as_ref(), &call, |raw| {
+        Ok(kernels::forward(&weights.kernels(), raw, wants_outputs, save))
+    })?;
+    let pass = Arc::new(CpuPass {
+        call,
+        weights: weights.clone(),
+        id: CallId::default(),
+        saved: computed.saved,
+        results: Mutex::new([computed.outputs, Some(computed.last)]),
+        exchange: Exchange::default(),
+    });
+    Ok(add_layer(&x, &weights.edge, initial.as_ref(), &pass, outputs, states)?)
+}
+
+/// Hands the elements of a call's arguments to `body`.
+fn with_raw_call<E: Element, R>(
+    x: &Tensor,
+    weights: &Packed<E>,
+    initial: Option<&Tensor>,
+    call: &CheckedCall,
+    body: impl FnOnce(RawCall<E>) -> candle_core::Result<R>,
+) -> candle_core::Result<R> {
+    let x = elements(x);
+    let [initial, mask] = [initial, call.mask.as_ref()].map(|tensor| tensor.map(elements));
+    let weights: Vec<&[E]> =
+        weights.directions.iter().map(|direction| &*direction.forward).collect();
+    body(RawCall {
+        dims: call.dims,
+        directions: call.directions,
+        x: x.slice()?,
+        time_major: call.time_major,
+        initial: initial.as_ref().map(Elements::slice).transpose()?,
+        lengths: call.lengths.as_deref(),
+        mask: mask.as_ref().map(Elements::slice).transpose()?,
+        weights: &weights,
+    })
+}
+
+/// A layer's pass over a batch.
+struct CpuPass<E: Element> {
+    call: CheckedCall,
+    weights: Packed<E>,
+    /// Names the call in the weights' mailbox.
+    id: CallId,
+    saved: Saved<E>,
+    /// All outputs and the final states, until their nodes take them.
+    results: Mutex<[Option<Vec<E>>; 2]>,
+    exchange: Exchange,
+}
+
+impl<E: Element> LayerPass for CpuPass<E> {
+    const NAME: &'static str = "rnn-layer";
+
+    fn result(&self, of: LayerResult, _: &Shape) -> candle_core::Result<CpuStorage> {
+        let index = match of {
+            LayerResult::Outputs => 0,
+            LayerResult::FinalStates => 1,
+        };
+        let result = self.results.lock().ok().and_then(|mut results| results[index].take());
+        match result {
+            Some(result) => Ok(E::to_cpu_storage_owned(result)),
+            None => candle_core::bail!("{}: the layer has not run", Self::NAME),
+        }
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    fn backward(
+        &self,
+        x: &Tensor,
+        weights_edge: &Tensor,
+        initial: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGrads> {
+        let Reached { outputs, grad_outputs, grad_states } = self.exchange.reached(grad)?;
+        let read = [outputs, grad_outputs.as_ref(), grad_states.as_ref()];
+        let [outputs, grad_outputs, grad_states] = read.map(|tensor| tensor.map(elements));
+        let windows = self.call.unroll.truncation().windows(self.call.dims.seq_len);
+        let transposed: Vec<_> =
+            self.weights.directions.iter().map(|direction| &direction.transposed).collect();
+        let wanted = Wanted {
+            weights: weights_edge.track_op(),
+            x: x.track_op(),
+            initial: initial.is_some_and(Tensor::track_op),
+        };
+        let grads = with_raw_call(x, &self.weights, initial, &self.call, |input| {
+            let args = BackwardCall {
+                input,
+                outputs: outputs.as_ref().map(Elements::slice).transpose()?,
+                saved: &self.saved,
+                windows: &windows,
+                fed: &transposed,
+                grad_outputs: grad_outputs.as_ref().map(Elements::slice).transpose()?,
+                grad_last: grad_states.as_ref().map(Elements::slice).transpose()?,
+            };
+            Ok(within_node(|| kernels::backward(&self.weights.kernels(), args, wanted)))
+        })?;
+        let Gradients { weights: grad_weights, x: grad_x, initial: grad_initial } = grads;
+        let tensor = |grad: Option<Vec<E>>, of: Option<&Tensor>| {
+            let (Some(grad), Some(of)) = (grad, of) else { return Ok(None) };
+            Tensor::from_vec(grad, of.shape(), &Device::Cpu).map(Some)
+        };
+        Ok([
+            tensor(grad_x, Some(x))?,
+            grad_weights.map(|grads| self.store_weight_grads(grads, weights_edge)).transpose()?,
+            tensor(grad_initial, initial)?,
+        ])
+    }
+}
+
+impl<E: Element> CpuPass<E> {
+    /// Leaves the gradients of the weights in their mailbox, and returns the gradient of the edge.
+    fn store_weight_grads(&self, grads: Vec<Vec<E>>, edge: &Tensor) -> candle_core::Result<Tensor> {
+        let visit = WeightGrads::<Vec<E>>::visit_number();
+        for (direction, grad) in self.weights.directions.iter().zip(grads) {
+            direction.grads.add(&self.id, visit, grad, |sum, grad| {
+                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum = *sum + *grad);
+                Ok(())
+            })?;
+        }
+        WeightGrads::<Vec<E>>::edge_grad(visit, edge)
+    }
+}

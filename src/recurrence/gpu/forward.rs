@@ -1,0 +1,188 @@
+//! The forward sweeps of a layer, at once or in steps.
+
+use candle_core::Tensor;
+
+use super::launch::{Arg, Args, KernelLaunch};
+use super::pass::{alloc_uninit, written, Direction, Kept, Pass};
+use super::plan::{LaunchPlan, LaunchSize};
+use crate::recurrence::SequenceDims;
+
+/// The tensors of a forward sweep.
+struct ForwardSweep<'a> {
+    index: usize,
+    direction: &'a Direction,
+    gx: &'a Tensor,
+    outputs: Option<&'a Tensor>,
+    kept: Option<&'a Kept>,
+    h_n: Tensor,
+    c_n: Option<Tensor>,
+    h_0: Option<Tensor>,
+    c_0: Option<Tensor>,
+    mask: Option<Tensor>,
+}
+
+impl Pass {
+    /// Runs all directions and writes `outputs`, if they are read, and the final states `[h_n | c_n]`.
+    pub(super) fn forward(
+        &self,
+        outputs: Option<&Tensor>,
+        states: &Tensor,
+    ) -> candle_core::Result<()> {
+        let states = states.detach();
+        for (index, direction) in self.directions.iter().enumerate() {
+            let outputs = outputs.map(|outputs| self.outputs_of(outputs, index)).transpose()?;
+            self.forward_direction(index, direction, outputs, &states)?;
+        }
+        Ok(())
+    }
+
+    fn forward_direction(
+        &self,
+        index: usize,
+        direction: &Direction,
+        outputs: Option<Tensor>,
+        states: &Tensor,
+    ) -> candle_core::Result<()> {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
+        let steps = (batch_size, seq_len, hidden_size);
+        let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
+        let mut gx = self.gpu.gemm(&self.x, &direction.w_ih.t()?)?;
+        gx = self.gpu.add_to_rows(&gx, &direction.b_x)?;
+        if let (false, Some(b_hh)) = (has_gates, &direction.b_hh) {
+            gx = self.gpu.add_to_rows(&gx, b_hh)?;
+        }
+        let kept = match self.keeps {
+            false => None,
+            true => Some(Kept {
+                h_in: self.alloc_uninit(steps)?,
+                outputs: match outputs.is_none() && self.reads_outputs() {
+                    true => Some(self.alloc_uninit(steps)?),
+                    false => None,
+                },
+                gates: match has_gates {
+                    true => Some(self.alloc_uninit((batch_size, seq_len, 4 * hidden_size))?),
+                    false => None,
+                },
+                c: if has_c { Some(self.alloc_uninit(steps)?) } else { None },
+            }),
+        };
+        let kept_ref = kept.as_ref();
+        let sweep = ForwardSweep {
+            index,
+            direction,
+            gx: &gx,
+            outputs: outputs.as_ref().or(kept_ref.and_then(|kept| kept.outputs.as_ref())),
+            kept: kept_ref,
+            h_n: self.state_of(states, index, false)?,
+            c_n: if has_c { Some(self.state_of(states, index, true)?) } else { None },
+            h_0: self.initial_of(index, false)?,
+            c_0: if has_c { self.initial_of(index, true)? } else { None },
+            mask: self.mask_of(index)?,
+        };
+        match self.forward {
+            LaunchPlan::Persistent { rows, launch } => {
+                self.forward_at_once(&sweep, rows, launch)?
+            }
+            LaunchPlan::Stepwise { launch } => self.forward_in_steps(&sweep, launch)?,
+        }
+        if let Some(kept) = kept {
+            // A pass runs forward once.
+            let _ = direction.kept.set(kept);
+        }
+        Ok(())
+    }
+
+    fn forward_at_once(
+        &self,
+        sweep: &ForwardSweep,
+        rows: usize,
+        launch: LaunchSize,
+    ) -> candle_core::Result<()> {
+        let mut args: Args = vec![
+            ("gx", Arg::In(Some(sweep.gx))),
+            ("w_hh", Arg::In(Some(&sweep.direction.w_hh_forward))),
+        ];
+        self.push_b_hh(&mut args, sweep.direction);
+        args.push(("h_0", Arg::In(sweep.h_0.as_ref())));
+        if self.call.cell.has_c() {
+            args.push(("c_0", Arg::In(sweep.c_0.as_ref())));
+        }
+        self.push_forward(&mut args, sweep, None);
+        args.push(("h_n", Arg::Out(Some(&sweep.h_n))));
+        if self.call.cell.has_c() {
+            args.push(("c_n", Arg::Out(sweep.c_n.as_ref())));
+        }
+        self.push_sizes(&mut args, sweep.outputs, sweep.index, None);
+        args.push(("rows", Arg::Int(rows)));
+        self.launch("forward", launch, args)
+    }
+
+    fn forward_in_steps(
+        &self,
+        sweep: &ForwardSweep,
+        launch: LaunchSize,
+    ) -> candle_core::Result<()> {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
+        let operand = alloc_uninit((batch_size, hidden_size), self.words(), self.x.device())?;
+        // c first: the operand is that of h.
+        let c = sweep.c_n.as_ref().map(|c_n| (&sweep.c_0, None, c_n));
+        let h = Some((&sweep.h_0, sweep.mask.as_ref(), &sweep.h_n));
+        for (initial, mask, state) in [c, h].into_iter().flatten() {
+            let args = vec![
+                ("h_0", Arg::In(initial.as_ref())),
+                ("mask", Arg::In(mask)),
+                ("h", Arg::Out(Some(state))),
+                ("operand", Arg::Out(Some(&operand))),
+                ("batch_size", Arg::Int(batch_size)),
+                ("hidden_size", Arg::Int(hidden_size)),
+            ];
+            let kernel = format!("step_begin_{}", self.call.recurrent_dtype.suffix());
+            self.gpu.launch(&KernelLaunch { kernel, launch, args })?;
+        }
+        let w_hh = sweep.direction.w_hh.t()?;
+        for step in 0..seq_len {
+            let z_hh = self.product(&operand, &w_hh)?;
+            let mut args: Args =
+                vec![("gx", Arg::In(Some(sweep.gx))), ("z_hh", Arg::In(Some(&z_hh)))];
+            self.push_b_hh(&mut args, sweep.direction);
+            let h = Some(("h", &sweep.h_n));
+            let c_now = sweep.c_n.as_ref().map(|c_n| ("c_now", c_n));
+            self.push_forward(&mut args, sweep, Some([h, c_now, Some(("operand", &operand))]));
+            self.push_sizes(&mut args, sweep.outputs, sweep.index, None);
+            args.push(("step", Arg::Int(step)));
+            self.launch("step_forward", launch, args)?;
+        }
+        Ok(())
+    }
+
+    fn push_b_hh<'a>(&self, args: &mut Args<'a>, direction: &'a Direction) {
+        if self.has_gates() {
+            args.push(("b_hh", Arg::In(direction.b_hh.as_ref())));
+        }
+    }
+
+    /// What both forward variants have between the initial and the final states; a step has its own
+    /// states there.
+    fn push_forward<'a>(
+        &'a self,
+        args: &mut Args<'a>,
+        sweep: &'a ForwardSweep<'a>,
+        of_a_step: Option<[Option<(&'static str, &'a Tensor)>; 3]>,
+    ) {
+        let is_step = of_a_step.is_some();
+        let out = |tensor| written(tensor, is_step);
+        args.push(("lengths", Arg::In(self.lengths.as_ref())));
+        args.push(("mask", Arg::In(sweep.mask.as_ref())));
+        for (name, tensor) in of_a_step.into_iter().flatten().flatten() {
+            args.push((name, Arg::InOut(tensor)));
+        }
+        args.push(("outputs", out(sweep.outputs)));
+        args.push(("h_in", out(sweep.kept.map(|kept| &kept.h_in))));
+        if self.has_gates() {
+            args.push(("gates", out(sweep.kept.and_then(|kept| kept.gates.as_ref()))));
+        }
+        if self.call.cell.has_c() {
+            args.push(("c", out(sweep.kept.and_then(|kept| kept.c.as_ref()))));
+        }
+    }
+}

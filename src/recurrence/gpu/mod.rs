@@ -1,0 +1,160 @@
+//! The recurrence on devices: kernels of `kernels/gpu/`, launched for whole sequences.
+//!
+//! The way of the data, forward and back:
+//!
+//! - [`run`] puts a layer into Candle's graph;
+//! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order;
+//! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory;
+//! - `launch` is what launches have in common, `cuda` and `metal` hand them to the driver.
+//!
+//! In tests there is one device more, `tests::emulator`: the same launches, executed on the CPU.
+#![allow(unsafe_code)]
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "metal")]
+mod metal;
+mod backward;
+mod forward;
+mod pass;
+pub(crate) mod plan;
+#[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
+pub(in crate::recurrence) mod launch;
+#[cfg(any(test, feature = "metal"))]
+pub(in crate::recurrence) mod source;
+
+use std::sync::Arc;
+
+use candle_core::{Shape, Tensor};
+
+use super::call::CheckedCall;
+use super::graph::{add_layer, add_weights, Results};
+use super::{LayerWeights, Outputs, SequenceDims};
+use crate::{Error, Result};
+pub(crate) use launch::{Arg, Gpu, KernelLaunch};
+use pass::{Direction, Pass};
+use plan::Sweep;
+
+/// Runs a layer whose arguments were checked.
+///
+/// The recurrent weights are rounded to the call's dtype for the products; states are `f32`, and sums are as
+/// [`RecurrentDType`](plan::RecurrentDType) says.
+///
+/// - `states`: the shape of the final states
+///
+/// # Errors
+/// [`Error::Config`] for windows of truncation that are not segments, recomputed states, a batch without rows, and
+/// sizes beyond what kernels count to, 2^31 - 1; [`Error::Device`] when the device fails.
+pub(super) fn run(
+    x: &Tensor,
+    weights: &LayerWeights,
+    call: CheckedCall,
+    states: Shape,
+    gpu: Gpu,
+) -> Result<Results> {
+    check(&call)?;
+    let Some(segment) = call.unroll.truncation().segment_len() else {
+        return Err(Error::Config(
+            "on a device gradients are cut at segments only: give segments, or run on the CPU"
+                .into(),
+        ));
+    };
+    // A segment that is not shorter than the sequence cuts nothing.
+    let segment = if segment < call.dims.seq_len { segment } else { 0 };
+    let limits = gpu.limits();
+    let [forward, backward] = [Sweep::Forward, Sweep::Backward]
+        .map(|sweep| plan::plan(call.cell, &call.dims, call.recurrent_dtype, sweep, &limits));
+    let initial = call.joined_initial()?;
+    let is_tracked = |tensor: &Tensor| tensor.track_op();
+    let weight_tensors = weights.directions().iter().flat_map(|weights| weights.tensors());
+    let keeps = weight_tensors.map(|(_, tensor)| tensor).chain([x]).chain(&initial).any(is_tracked);
+    let directions = weights.directions().iter().map(|weights| {
+        Direction::new(weights, call.recurrent_dtype, limits.streams_weights, keeps).map(Arc::new)
+    });
+    let directions = directions.collect::<candle_core::Result<Vec<_>>>()?;
+    let tensors = weights.directions().iter().map(|weights| weights.as_arguments());
+    let tensors = tensors.collect::<candle_core::Result<Vec<_>>>()?;
+    let weights_edge = add_weights(tensors.into_iter().zip(&directions))?;
+    let wants_outputs = call.unroll.outputs() == Outputs::All;
+    let outputs = wants_outputs.then(|| Shape::from(&call.outputs_shape()[..]));
+    let pass = Arc::new(Pass {
+        family: plan::kernel_family(call.cell, false)?,
+        forward: forward?,
+        backward: backward?,
+        segment,
+        keeps,
+        lengths: pass::lengths(&call, x.device())?,
+        x: pass::rows_of(x, &call)?,
+        initial: initial.as_ref().map(Tensor::detach),
+        directions,
+        call_id: Default::default(),
+        exchange: Default::default(),
+        gpu,
+        call,
+    });
+    let x = x.contiguous()?;
+    let results = add_layer(&x, &weights_edge, initial.as_ref(), &pass, outputs, states)?;
+    pass.forward(results.outputs.as_ref(), &results.states)?;
+    Ok(results)
+}
+
+/// Checks what only the device's kernels ask for.
+fn check(call: &CheckedCall) -> Result<()> {
+    if call.unroll.recomputes() {
+        return Err(Error::Config(
+            "states are computed again on the CPU only: on a device all are kept".into(),
+        ));
+    }
+    check_counts(&call.dims, call.directions)?;
+    if call.dims.batch_size == 0 {
+        return Err(Error::Config("a batch on a device needs at least one row".into()));
+    }
+    Ok(())
+}
+
+/// Kernels have 32 bits for a size or a stride.
+fn check_counts(dims: &SequenceDims, directions: usize) -> Result<()> {
+    let SequenceDims { batch_size, seq_len, hidden_size, .. } = *dims;
+    let width = directions.saturating_mul(hidden_size);
+    for (name, count) in [
+        ("a row of the outputs", seq_len.saturating_mul(width)),
+        ("a step of the outputs", batch_size.saturating_mul(width)),
+        ("the units of a batch", batch_size.saturating_mul(hidden_size)),
+    ] {
+        if i32::try_from(count).is_err() {
+            return Err(Error::Config(format!(
+                "{name} hold {count} numbers, kernels count to {}: make the batch smaller or the sequences \
+                 shorter, or run on the CPU",
+                i32::MAX
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_beyond_what_kernels_count_to_are_refused_in_words() {
+        let dims = |batch_size, seq_len, hidden_size| SequenceDims {
+            batch_size,
+            seq_len,
+            input_size: 1,
+            hidden_size,
+            output_size: hidden_size,
+        };
+        assert!(check_counts(&dims(1 << 15, 1 << 15, 1 << 15), 1).is_ok());
+        for (dims, directions) in [
+            (dims(1 << 16, 1, 1 << 15), 1),
+            (dims(1, 1 << 16, 1 << 15), 1),
+            (dims(1, 1 << 15, 1 << 15), 2),
+            (dims(usize::MAX, usize::MAX, usize::MAX), 2),
+        ] {
+            let error = check_counts(&dims, directions).unwrap_err();
+            assert!(matches!(error, Error::Config(_)), "{error:?}");
+            assert!(error.to_string().contains("kernels count to 2147483647"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The order of launches of a layer, forward and backward.
+//!
+//! Of a direction, forward: `gx = W_ih x + b` for all steps, one product; then the recurrence, which is
+//! one launch where W_hh fits (persistent), else a product and a launch for each step. Backward the same
+//! from the other end, and then the gradients of the weights, one product each over all rows and steps:
+//! so each is summed in one order, and the bits are the same every time.
+//!
+//! - `forward`, `backward`: the sweeps
+//!
+//! kernels/gpu/README.md has the kernels' arguments and contracts.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, DType, Device, Shape, Tensor};
+
+use super::super::call::CheckedCall;
+use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass};
+use super::super::mailbox::{CallId, LayerResult, WeightGrads};
+use super::super::{Cell, SequenceDims, Weights};
+use super::launch::{Arg, Args, Gpu, KernelLaunch};
+use super::plan::{LaunchPlan, LaunchSize, RecurrentDType};
+
+/// A layer's pass over a batch of sequences.
+pub(super) struct Pass {
+    pub(super) gpu: Gpu,
+    pub(super) call: CheckedCall,
+    /// What the kernels' names begin with.
+    pub(super) family: &'static str,
+    /// How its sweeps are launched.
+    pub(super) forward: LaunchPlan,
+    pub(super) backward: LaunchPlan,
+    /// The steps of a segment of truncation; 0 for none.
+    pub(super) segment: usize,
+    /// Whether there will be a backward pass.
+    pub(super) keeps: bool,
+    /// `(B,)`, `u32`.
+    pub(super) lengths: Option<Tensor>,
+    /// `(B·T, I)`, zero behind the rows' ends.
+    pub(super) x: Tensor,
+    /// `[h_0 | c_0]`, any shape.
+    pub(super) initial: Option<Tensor>,
+    pub(super) directions: Vec<Arc<Direction>>,
+    pub(super) call_id: CallId,
+    pub(super) exchange: Exchange,
+}
+
+impl LayerPass for Pass {
+    const NAME: &'static str = "rnn-gpu-layer";
+
+    /// In tests alone: there a GPU is emulated on the CPU.
+    fn result(&self, _: LayerResult, shape: &Shape) -> candle_core::Result<CpuStorage> {
+        Ok(CpuStorage::F32(vec![f32::NAN; shape.elem_count()]))
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    fn backward(
+        &self,
+        x: &Tensor,
+        weights_edge: &Tensor,
+        initial: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGrads> {
+        self.argument_grads(x, weights_edge, initial, grad)
+    }
+}
+
+/// The weights of a direction, and what its forward pass keeps.
+pub(super) struct Direction {
+    pub(super) w_ih: Tensor,
+    /// `(G·H, H)`, in the recurrent dtype; forward as the kernels read it.
+    pub(super) w_hh: Tensor,
+    pub(super) w_hh_forward: Tensor,
+    /// `(G·H,)`, added to the product with x.
+    pub(super) b_x: Tensor,
+    /// `(G·H,)`, of cells whose kernels take it.
+    pub(super) b_hh: Option<Tensor>,
+    /// The number of biases that variables hold.
+    pub(super) biases: usize,
+    /// The gradients of w_ih, w_hh and the biases: each call has weights nodes of its own, and so is the only one.
+    pub(super) mailbox: WeightGrads<[Tensor; 3]>,
+    pub(super) kept: OnceLock<Kept>,
+}
+
+impl HeldWeights for Direction {
+    const EDGE: (&'static [usize], DType) = (&[1], DType::F32);
+
+    fn gradients(&self, _: &Tensor) -> candle_core::Result<[Tensor; 3]> {
+        match self.mailbox.take_of_one_call()? {
+            Some(grads) => Ok(grads),
+            None => candle_core::bail!("rnn-weights: no gradients came from the layer"),
+        }
+    }
+}
+
+/// What a forward pass keeps of a direction, each `(B, T, ..)`.
+pub(super) struct Kept {
+    pub(super) h_in: Tensor,
+    /// Of cells whose backward reads them; none where the layer's own outputs are read.
+    pub(super) outputs: Option<Tensor>,
+    pub(super) gates: Option<Tensor>,
+    pub(super) c: Option<Tensor>,
+}
+
+impl Direction {
+    /// Weights as the kernels read them: copies, if there will be a backward pass, which an optimizer's step
+    /// before it must not change.
+    pub(super) fn new(
+        weights: &Weights,
+        recurrent_dtype: RecurrentDType,
+        streams_weights: bool,
+        keeps: bool,
+    ) -> candle_core::Result<Self> {
+        let detached = weights.detach();
+        let own = |weight: &Tensor| {
+            if keeps {
+                weight.force_contiguous()
+            } else {
+                weight.contiguous()
+            }
+        };
+        let w_hh = match recurrent_dtype {
+            RecurrentDType::F32 => own(&detached.w_hh)?,
+            RecurrentDType::Bf16 => detached.w_hh.contiguous()?.to_dtype(DType::BF16)?,
+        };
+        // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
+        let w_hh_forward = if streams_weights { w_hh.t()?.contiguous()? } else { w_hh.clone() };
+        Ok(Self {
+            w_ih: own(&detached.w_ih)?,
+            w_hh,
+            w_hh_forward,
+            b_x: detached.b_ih,
+            biases: 1 + usize::from(detached.b_hh.is_some()),
+            // Kernels get an address, so the numbers have to follow each other.
+            b_hh: detached.b_hh.map(|b_hh| b_hh.contiguous()).transpose()?,
+            mailbox: WeightGrads::default(),
+            kept: OnceLock::new(),
+        })
+    }
+}
+
+/// The lengths of rows as the kernels read them.
+pub(super) fn lengths(call: &CheckedCall, device: &Device) -> candle_core::Result<Option<Tensor>> {
+    let Some(lengths) = &call.lengths else { return Ok(None) };
+    let lengths: Vec<u32> = lengths.iter().map(|length| *length as u32).collect();
+    Tensor::new(lengths, device).map(Some)
+}
+
+/// The inputs as rows `(B·T, I)`, zero behind the rows' ends: products reach there, where `x` may hold
+/// anything.
+pub(super) fn rows_of(x: &Tensor, call: &CheckedCall) -> candle_core::Result<Tensor> {
+    let SequenceDims { batch_size, seq_len, input_size, .. } = call.dims;
+    let x = x.detach();
+    let x = if call.time_major { x.transpose(0, 1)? } else { x };
+    let rows = x.contiguous()?.reshape((batch_size * seq_len, input_size))?;
+    let Some(lengths) = &call.lengths else { return Ok(rows) };
+    let exists = lengths.iter().flat_map(|length| (0..seq_len).map(|t| u8::from(t < *length)));
+    let exists = Tensor::from_vec(exists.collect(), (batch_size * seq_len, 1), x.device())?;
+    exists.broadcast_as(rows.shape())?.where_cond(&rows, &rows.zeros_like()?)
+}
+
+/// Memory for numbers that kernels write before anything reads them.
+pub(super) fn alloc_uninit(
+    shape: impl Into<Shape>,
+    dtype: DType,
+    device: &Device,
+) -> candle_core::Result<Tensor> {
+    // SAFETY: floats have no invalid bits, and every number that is read was written before: the kernels'
+    // contracts say which they write, and their tests fill such memory with NaN.
+    unsafe { Tensor::empty(shape, dtype, device) }
+}
+
+/// What a kernel writes: a step writes its part of the tensor.
+pub(super) fn written(tensor: Option<&Tensor>, is_step: bool) -> Arg<'_> {
+    match tensor {
+        Some(tensor) if is_step => Arg::InOut(tensor),
+        tensor => Arg::Out(tensor),
+    }
+}
+
+impl Pass {
+    pub(super) fn has_gates(&self) -> bool {
+        self.family != "rnn"
+    }
+
+    /// Whether backward reads the outputs, rather than what is kept of gates and c.
+    pub(super) fn reads_outputs(&self) -> bool {
+        self.family != "lstm"
+    }
+
+    /// Numbers of a state.
+    pub(super) fn state_len(&self) -> usize {
+        self.call.dims.batch_size * self.call.dims.hidden_size
+    }
+
+    pub(super) fn words(&self) -> DType {
+        match self.call.recurrent_dtype {
+            RecurrentDType::F32 => DType::F32,
+            RecurrentDType::Bf16 => DType::BF16,
+        }
+    }
+
+    /// `(B, ..)` memory on the device.
+    pub(super) fn alloc_uninit(&self, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
+        alloc_uninit(shape, DType::F32, self.x.device())
+    }
+
+    /// A direction's part, `(B, H)`, of `[h | c]`.
+    pub(super) fn state_of(
+        &self,
+        states: &Tensor,
+        direction: usize,
+        is_c: bool,
+    ) -> candle_core::Result<Tensor> {
+        let len = self.state_len();
+        let index = direction + if is_c { self.directions.len() } else { 0 };
+        let part = states.flatten_all()?.narrow(0, index * len, len)?;
+        part.reshape((self.call.dims.batch_size, self.call.dims.hidden_size))
+    }
+
+    /// A direction's part of the outputs or their gradient, `(B, T, H)`, in place.
+    pub(super) fn outputs_of(
+        &self,
+        outputs: &Tensor,
+        direction: usize,
+    ) -> candle_core::Result<Tensor> {
+        let units = self.call.dims.hidden_size;
+        let part = outputs.detach().narrow(2, direction * units, units)?;
+        if self.call.time_major {
+            part.transpose(0, 1)
+        } else {
+            Ok(part)
+        }
+    }
+
+    pub(super) fn initial_of(
+        &self,
+        direction: usize,
+        is_c: bool,
+    ) -> candle_core::Result<Option<Tensor>> {
+        self.initial.as_ref().map(|states| self.state_of(states, direction, is_c)).transpose()
+    }
+
+    pub(super) fn mask_of(&self, direction: usize) -> candle_core::Result<Option<Tensor>> {
+        self.call.mask.as_ref().map(|mask| mask.get(direction)).transpose()
+    }
+
+    /// A product in words, its result in `f32`.
+    pub(super) fn product(&self, operand: &Tensor, w_hh: &Tensor) -> candle_core::Result<Tensor> {
+        self.gpu.gemm(operand, w_hh)?.to_dtype(DType::F32)
+    }
+
+    /// Sizes and flags, which all kernels have behind their tensors.
+    pub(super) fn push_sizes(
+        &self,
+        args: &mut Args,
+        outputs: Option<&Tensor>,
+        direction: usize,
+        segment: Option<usize>,
+    ) {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
+        let strides = match outputs.map(Tensor::stride) {
+            Some([row, step, _]) => [*row, *step],
+            // Nothing is there that they would count.
+            _ => [seq_len * hidden_size, hidden_size],
+        };
+        args.extend([
+            ("batch_size", Arg::Int(batch_size)),
+            ("seq_len", Arg::Int(seq_len)),
+            ("hidden_size", Arg::Int(hidden_size)),
+            ("outputs_row_stride", Arg::Int(strides[0])),
+            ("outputs_step_stride", Arg::Int(strides[1])),
+            ("reverse", Arg::Int(direction)),
+        ]);
+        if !self.has_gates() {
+            args.push(("function", Arg::Int(usize::from(self.call.cell == Cell::Relu))));
+        }
+        if let Some(segment) = segment {
+            args.push(("segment", Arg::Int(segment)));
+        }
+    }
+
+    pub(super) fn launch(
+        &self,
+        sweep: &str,
+        launch: LaunchSize,
+        args: Args,
+    ) -> candle_core::Result<()> {
+        let kernel = format!("{}_{sweep}_{}", self.family, self.call.recurrent_dtype.suffix());
+        self.gpu.launch(&KernelLaunch { kernel, launch, args })
+    }
+}

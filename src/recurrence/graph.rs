@@ -1,0 +1,304 @@
+//! The nodes of a layer in Candle's graph, the same for every backend.
+//!
+//! Custom ops have three arguments and one result. So a layer is a chain of nodes:
+//!
+//! - [`WeightsNode`], one for each direction: `(W_ih, W_hh, others)` to the *weights edge*, a small tensor
+//!   that stands for the weights as a backend holds them;
+//! - [`LayerNode`]: `x`, the weights edge and the initial states to the final states, or, where all outputs are
+//!   read as well, to an edge from which
+//! - [`ResultNode`] leads to either result.
+//!
+//! A backend computes beside the graph, and its gradients of the weights and of the two results go through
+//! [`mailbox`](super::mailbox), since Candle makes a tensor of zeros and a sum of every gradient in the graph.
+
+// Memory that nothing is written to yet.
+#![allow(unsafe_code)]
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Shape,
+    Tensor,
+};
+
+use super::mailbox::{LayerResult, ReachedResults, ResultGrads};
+
+/// The gradients of `x`, of the weights edge and of the initial states.
+pub(super) type ArgumentGrads = [Option<Tensor>; 3];
+
+/// What a backend does for a layer's nodes.
+pub(super) trait LayerPass: Send + Sync + 'static {
+    /// The name of the layer's node.
+    const NAME: &'static str;
+
+    /// The memory of a result on the CPU.
+    fn result(&self, of: LayerResult, shape: &Shape) -> candle_core::Result<CpuStorage>;
+
+    /// Where the gradients of the results wait.
+    fn exchange(&self) -> &Exchange;
+
+    /// The gradients of those arguments that are tracked.
+    ///
+    /// - `grad`: of the node's result, see [`Exchange::reached`]
+    fn backward(
+        &self,
+        x: &Tensor,
+        weights_edge: &Tensor,
+        initial: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGrads>;
+}
+
+/// What a layer's nodes hand each other beside the graph.
+#[derive(Default)]
+pub(super) struct Exchange {
+    /// All outputs without their graph, where they are read.
+    outputs: OnceLock<Tensor>,
+    grads: ResultGrads,
+}
+
+/// The gradients that have reached a layer, and the outputs, where all are read.
+pub(super) struct Reached<'a> {
+    pub(super) outputs: Option<&'a Tensor>,
+    pub(super) grad_outputs: Option<Tensor>,
+    pub(super) grad_states: Option<Tensor>,
+}
+
+impl Exchange {
+    /// The gradients that have reached the layer, by the gradient of its node's result.
+    pub(super) fn reached(&self, grad: &Tensor) -> candle_core::Result<Reached<'_>> {
+        let Some(outputs) = self.outputs.get() else {
+            let grad_states = Some(grad.contiguous()?);
+            return Ok(Reached { outputs: None, grad_outputs: None, grad_states });
+        };
+        let ReachedResults { outputs: grad_outputs, final_states: grad_states } =
+            self.grads.take(grad)?;
+        Ok(Reached { outputs: Some(outputs), grad_outputs, grad_states })
+    }
+}
+
+/// What a layer gives: all outputs, if they are read, and the final states.
+pub(super) struct Results {
+    pub(super) outputs: Option<Tensor>,
+    pub(super) states: Tensor,
+}
+
+/// Puts a layer into the graph.
+///
+/// - `x`, `initial`: of any shape with as many elements as the pass reads
+/// - `outputs`: the shape of all outputs, if they are read; `states`: that of the final states
+pub(super) fn add_layer<P: LayerPass>(
+    x: &Tensor,
+    weights_edge: &Tensor,
+    initial: Option<&Tensor>,
+    pass: &Arc<P>,
+    outputs: Option<Shape>,
+    states: Shape,
+) -> candle_core::Result<Results> {
+    let shape = if outputs.is_some() { None } else { Some(states.clone()) };
+    let node = LayerNode { pass: pass.clone(), shape };
+    let result = match initial {
+        None => x.apply_op2(weights_edge, node)?,
+        Some(initial) => x.apply_op3(weights_edge, initial, node)?,
+    };
+    let Some(shape) = outputs else { return Ok(Results { outputs: None, states: result }) };
+    let node = |of, shape| ResultNode { pass: pass.clone(), of, shape };
+    let outputs = result.apply_op1(node(LayerResult::Outputs, shape))?;
+    let states = result.apply_op1(node(LayerResult::FinalStates, states))?;
+    let _ = pass.exchange().outputs.set(outputs.detach());
+    Ok(Results { outputs: Some(outputs), states })
+}
+
+/// Memory that nothing is written to yet, on the device of `like`.
+fn uninit<S>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)>
+where
+    S: BackendStorage,
+    S::Device: BackendDevice<Storage = S>,
+{
+    // SAFETY: f32 has no invalid bits; a pass writes the elements before anyone reads them.
+    let storage = unsafe { like.device().alloc_uninit(shape, DType::F32)? };
+    Ok((storage, shape.clone()))
+}
+
+/// An edge: nobody reads its elements, but Candle copies them.
+fn zeros<S>(like: &S, shape: &Shape, dtype: DType) -> candle_core::Result<(S, Shape)>
+where
+    S: BackendStorage,
+    S::Device: BackendDevice<Storage = S>,
+{
+    Ok((like.device().zeros_impl(shape, dtype)?, shape.clone()))
+}
+
+/// The forward functions of a node: `$cpu` on the CPU, `$gpu` on devices.
+macro_rules! alloc_node {
+    ($cpu:expr, $gpu:expr $(, $others:ident: $layouts:ident)*) => {
+        alloc_node!(@one cpu_fwd, CpuStorage, $cpu $(, $others: $layouts)*);
+        alloc_node!(@one cuda_fwd, CudaStorage, $gpu $(, $others: $layouts)*);
+        alloc_node!(@one metal_fwd, MetalStorage, $gpu $(, $others: $layouts)*);
+    };
+    (@one $name:ident, $storage:ty, $make:expr $(, $others:ident: $layouts:ident)*) => {
+        fn $name(
+            &self,
+            first: &$storage,
+            _: &Layout,
+            $($others: &$storage, $layouts: &Layout,)*
+        ) -> candle_core::Result<($storage, Shape)> {
+            let _ = ($(($others, $layouts),)*);
+            ($make)(self, first)
+        }
+    };
+}
+
+/// What a backend holds of the weights of a direction.
+pub(super) trait HeldWeights: Send + Sync + 'static {
+    /// The shape of the edge, and its dtype.
+    const EDGE: (&'static [usize], DType);
+
+    /// The gradients of W_ih, W_hh and the others, which the layers have left in the mailbox.
+    ///
+    /// - `grad`: of the edge
+    fn gradients(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]>;
+}
+
+/// `(W_ih, W_hh, others)` of a direction to the edge that stands for them.
+struct WeightsNode<W>(Arc<W>);
+
+impl<W: HeldWeights> CustomOp3 for WeightsNode<W> {
+    fn name(&self) -> &'static str {
+        "rnn-weights"
+    }
+
+    alloc_node!(
+        |_: &Self, first| zeros(first, &W::EDGE.0.into(), W::EDGE.1),
+        |_: &Self, first| zeros(first, &W::EDGE.0.into(), W::EDGE.1),
+        second: second_layout, third: third_layout
+    );
+
+    fn bwd(
+        &self,
+        _w_ih: &Tensor,
+        _w_hh: &Tensor,
+        _others: &Tensor,
+        _edge: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [w_ih, w_hh, others] = self.0.gradients(grad)?;
+        Ok((Some(w_ih), Some(w_hh), Some(others)))
+    }
+}
+
+/// Puts the weights of all directions into the graph, and returns the edge that stands for them, a row for each.
+///
+/// - `directions`: W_ih, W_hh and the others of each, and what the backend holds of them
+pub(super) fn add_weights<'a, W: HeldWeights>(
+    directions: impl IntoIterator<Item = ([Tensor; 3], &'a Arc<W>)>,
+) -> candle_core::Result<Tensor> {
+    let edges = directions.into_iter().map(|([w_ih, w_hh, others], held)| {
+        w_ih.apply_op3(&w_hh, &others, WeightsNode(held.clone()))
+    });
+    let mut edges = edges.collect::<candle_core::Result<Vec<_>>>()?;
+    if edges.len() == 1 {
+        return Ok(edges.remove(0));
+    }
+    Tensor::cat(&edges, 0)
+}
+
+/// `(x, weights edge, initial states)` to the final states, or to the edge to both results.
+struct LayerNode<P> {
+    pass: Arc<P>,
+    /// The shape of the final states; `None` for the edge.
+    shape: Option<Shape>,
+}
+
+impl<P: LayerPass> LayerNode<P> {
+    fn on_cpu(&self, first: &CpuStorage) -> candle_core::Result<(CpuStorage, Shape)> {
+        match &self.shape {
+            Some(shape) => Ok((self.pass.result(LayerResult::FinalStates, shape)?, shape.clone())),
+            None => zeros(first, &ResultGrads::EDGE.into(), DType::F32),
+        }
+    }
+
+    fn on_gpu<S>(&self, first: &S) -> candle_core::Result<(S, Shape)>
+    where
+        S: BackendStorage,
+        S::Device: BackendDevice<Storage = S>,
+    {
+        match &self.shape {
+            Some(shape) => uninit(first, shape),
+            None => uninit(first, &ResultGrads::EDGE.into()),
+        }
+    }
+}
+
+impl<P: LayerPass> CustomOp2 for LayerNode<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    alloc_node!(Self::on_cpu, Self::on_gpu, second: second_layout);
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weights_edge: &Tensor,
+        _result: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let [grad_x, grad_edge, _] = self.pass.backward(x, weights_edge, None, grad)?;
+        Ok((grad_x, grad_edge))
+    }
+}
+
+impl<P: LayerPass> CustomOp3 for LayerNode<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    alloc_node!(Self::on_cpu, Self::on_gpu, second: second_layout, third: third_layout);
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weights_edge: &Tensor,
+        initial: &Tensor,
+        _result: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [grad_x, grad_edge, grad_initial] =
+            self.pass.backward(x, weights_edge, Some(initial), grad)?;
+        Ok((grad_x, grad_edge, grad_initial))
+    }
+}
+
+/// The edge to one of the results, which the same pass computes.
+struct ResultNode<P> {
+    pass: Arc<P>,
+    of: LayerResult,
+    shape: Shape,
+}
+
+impl<P: LayerPass> CustomOp1 for ResultNode<P> {
+    fn name(&self) -> &'static str {
+        match self.of {
+            LayerResult::Outputs => "rnn-outputs",
+            LayerResult::FinalStates => "rnn-final-states",
+        }
+    }
+
+    alloc_node!(
+        |node: &Self, _: &CpuStorage| {
+            Ok((node.pass.result(node.of, &node.shape)?, node.shape.clone()))
+        },
+        |node: &Self, first| uninit(first, &node.shape)
+    );
+
+    fn bwd(
+        &self,
+        edge: &Tensor,
+        _result: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        self.pass.exchange().grads.deliver(self.of, grad, edge).map(Some)
+    }
+}

@@ -1,0 +1,194 @@
+//! The way into the recurrence: arguments are checked once, and a backend runs the layer.
+
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_rnn_kernels::SequenceDims;
+
+use super::call::{Call, CheckedCall};
+use super::gpu::launch::Gpu;
+use super::gpu::plan::{kernel_family, RecurrentDType};
+use super::graph::Results;
+use super::{composed, fused, gpu, Cell, LayerWeights, Outputs, State};
+use crate::{Error, Result};
+
+/// What runs a layer.
+enum Backend {
+    /// One op on the kernels of this CPU.
+    Fused,
+    /// One op on the kernels of a GPU.
+    Gpu(Gpu),
+    /// Candle's own ops, step by step.
+    Composed,
+}
+
+impl Backend {
+    fn of(weights: &LayerWeights, call: &CheckedCall) -> Result<Self> {
+        let has_projection = weights.directions()[0].w_hr.is_some();
+        if weights.dtype() == DType::F32 && has_gpu_kernels(weights.cell(), has_projection) {
+            if let Some(gpu) = Gpu::of(weights.device())? {
+                return Ok(Self::Gpu(gpu));
+            }
+        }
+        if call.recurrent_dtype != RecurrentDType::F32 {
+            return Err(Error::Config(
+                "bf16 weights are for GPUs, and cells with kernels there".into(),
+            ));
+        }
+        Ok(if runs_on_cpu(weights.device()) { Self::Fused } else { Self::Composed })
+    }
+}
+
+/// Whether the CPU's kernels run layers whose weights are there.
+pub(crate) fn runs_on_cpu(device: &Device) -> bool {
+    #[cfg(test)]
+    if super::tests::emulator::is_on() {
+        return false;
+    }
+    device.is_cpu()
+}
+
+/// Whether GPUs have kernels for a cell, with a projection or without one.
+pub(crate) fn has_gpu_kernels(cell: Cell, has_projection: bool) -> bool {
+    kernel_family(cell, has_projection).is_ok()
+}
+
+/// Runs a layer over whole sequences.
+///
+/// On the CPU, and on NVIDIA and Apple GPUs for `f32` weights of tanh, relu, GRU and LSTM without a projection, it
+/// is one differentiable op. Elsewhere it is composed from Candle's own ops, step by step.
+///
+/// - `x`: `(B, T, I)`, the inputs; `(T, B, I)` if the call is time-major
+/// - `weights`: the same at every step
+/// - `call`: initial states, lengths, mask, and what is read
+/// - returns the outputs, `(B, T, D·P)` or `(T, B, D·P)`, if all are read, forward before backward,
+///   and zero behind the end of a row; and the final states, each row's at its own end
+///
+/// A direction that runs backwards in time begins at each row's own end. Gradients are those of each
+/// row alone, whatever `x` holds behind its end.
+///
+/// On the CPU the op keeps for the backward pass, in bytes (`f32`; twice that in `f64`), `4·D·B·T` times: P for
+/// h, unless the outputs hold it; H for an LSTM's c; and the gates, 4·H for [`Cell::Lstm`] and [`Cell::Gru`], 3·H
+/// for [`Cell::GruResetBefore`] and [`Cell::MinimalGru`], none for the others. It keeps nothing if no argument
+/// needs a gradient; recomputed states ([`Unroll::recomputing`]) take about 1/√T of that. On a GPU it keeps a copy of
+/// the weights, which an optimizer's step before the backward pass must not change, and `4·D·B·T` times: H for the
+/// operand of the recurrent product; H for the outputs, unless they are all read, of tanh, relu and GRU; H for an
+/// LSTM's c; and 4·H for the gates of LSTM and GRU. Once more `4·B·T·I` where `x` had to be copied: with lengths, or
+/// time-major. Where a loss reads both the outputs and the final states, it waits once for the device.
+///
+/// The result and all gradients have the same bits for any number of threads, and on one device every time.
+///
+/// Gradients of the weights and of both results go beside Candle's graph, each to the backward pass that
+/// made it (docs/design.md): threads may share packed weights, each with a graph and a backward pass of
+/// its own, and after a pass that failed the next one is right or returns an error.
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree or `T == 0`; [`Error::DType`] unless all tensors have the dtype of the
+/// weights; [`Error::Config`] when a tensor is on another device than the weights, a state is missing or lengths do
+/// not fit; on a GPU, for windows of truncation that are not segments, recomputed states, a batch without rows, and
+/// sizes beyond 2^31 - 1; [`Error::Device`] when the device fails.
+///
+/// # Source
+/// Elman (1990), "Finding Structure in Time"; Werbos (1990), "Backpropagation Through Time: What
+/// It Does and How to Do It"; Schuster & Paliwal (1997), "Bidirectional Recurrent Neural Networks";
+/// those of the cells stand with [`Cell`].
+///
+/// [`Unroll::recomputing`]: super::Unroll::recomputing
+#[doc(alias = "static_rnn")]
+#[doc(alias = "dynamic_rnn")]
+#[doc(alias = "bidirectional_dynamic_rnn")]
+pub fn run_layer(
+    x: &Tensor,
+    weights: &LayerWeights,
+    call: &Call,
+) -> Result<(Option<Tensor>, State)> {
+    run(x, weights, CheckedCall::new(x, weights, call)?, false)
+}
+
+/// Runs a layer over whole sequences and returns the final h alone, forward beside backward: `(B, D·P)`.
+///
+/// # Errors
+/// As [`run_layer`].
+pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Tensor> {
+    let call = CheckedCall::new(x, weights, call)?;
+    let is_one_state = call.directions == 1 && !call.cell.has_c();
+    if is_one_state && matches!(Backend::of(weights, &call)?, Backend::Fused) {
+        // Without a node of the graph for the shape.
+        let shape = Shape::from((call.dims.batch_size, call.dims.output_size));
+        return Ok(fused::run(x, &weights.packed(false)?, call, shape)?.states);
+    }
+    let (_, State { h, .. }) = run(x, weights, call, false)?;
+    let (directions, batch_size, size) = h.dims3()?;
+    Ok(if directions == 1 {
+        h.squeeze(0)?
+    } else {
+        h.transpose(0, 1)?.reshape((batch_size, directions * size))?
+    })
+}
+
+/// Runs one step of a layer that runs forward in time.
+///
+/// - `x_t`: `(B, I)`
+/// - `state`: h `(1, B, P)` and, for an LSTM, c `(1, B, H)`, before the step; zeros if `None`
+/// - returns the states after the step
+///
+/// # Errors
+/// As [`run_layer`].
+pub(crate) fn step(x_t: &Tensor, weights: &LayerWeights, state: Option<&State>) -> Result<State> {
+    let call = Call { initial: state, ..Call::new(Outputs::Last) };
+    let call = CheckedCall::step(x_t, weights, &call)?;
+    Ok(run(x_t, weights, call, true)?.1)
+}
+
+fn run(
+    x: &Tensor,
+    weights: &LayerWeights,
+    call: CheckedCall,
+    is_step: bool,
+) -> Result<(Option<Tensor>, State)> {
+    let backend = Backend::of(weights, &call)?;
+    if is_step && !matches!(backend, Backend::Fused) {
+        // The CPU's kernels read `(B, I)` as `(B, 1, I)`.
+        return run(&x.unsqueeze(1)?, weights, call, false);
+    }
+    let (initial, split) = (call.initial.clone(), SplitStates::new(&call));
+    let shape = split.shape();
+    let Results { outputs, states } = match backend {
+        Backend::Fused => fused::run(x, &weights.packed(is_step)?, call, shape)?,
+        Backend::Gpu(gpu) => gpu::run(x, weights, call, shape, gpu)?,
+        Backend::Composed => return composed::run(x, weights.directions(), &call),
+    };
+    Ok((outputs, split.state(&states)?.after(initial.as_ref())))
+}
+
+/// How the final states lie in a backend's result: h_n `(D, B, P)`, or `[h_n | c_n]`, flat.
+struct SplitStates {
+    has_c: bool,
+    h: [usize; 3],
+    c: [usize; 3],
+}
+
+impl SplitStates {
+    fn new(call: &CheckedCall) -> Self {
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = call.dims;
+        let of = |size| [call.directions, batch_size, size];
+        Self { has_c: call.cell.has_c(), h: of(output_size), c: of(hidden_size) }
+    }
+
+    fn shape(&self) -> Shape {
+        if self.has_c {
+            let len = |shape: [usize; 3]| shape.iter().product::<usize>();
+            Shape::from(len(self.h) + len(self.c))
+        } else {
+            Shape::from(&self.h[..])
+        }
+    }
+
+    fn state(&self, states: &Tensor) -> Result<State> {
+        if !self.has_c {
+            return Ok(State::new(states.clone()));
+        }
+        let h_len = self.h.iter().product();
+        let h = states.narrow(0, 0, h_len)?.reshape(&self.h[..])?;
+        let c = states.narrow(0, h_len, states.elem_count() - h_len)?.reshape(&self.c[..])?;
+        Ok(State::from_parts(h, Some(c)))
+    }
+}
