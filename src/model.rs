@@ -132,9 +132,13 @@ impl ClassifierConfig {
             let got = self.seq_len;
             return Err(Error::Config(match needs_steps {
                 true => {
-                    format!("a head that reads all outputs needs seq_len, their number; got {got}")
+                    format!(
+                        "the readout of all outputs needs seq_len, the number of steps; got {got}"
+                    )
                 }
-                false => format!("seq_len is for a head that reads all outputs, else 0; got {got}"),
+                false => {
+                    format!("seq_len must be 0 unless the readout is of all outputs; got {got}")
+                }
             }));
         }
         check_probability("dropout", self.dropout)?;
@@ -276,7 +280,7 @@ impl SequenceClassifier {
             }
             (Outputs::All, Readout::MeanMax | Readout::All) => {
                 return Err(Error::Config(
-                    "a model whose head reads all outputs at once says nothing step by step".into(),
+                    "per-step predictions need a model with the last-state readout".into(),
                 ))
             }
         };

@@ -106,8 +106,8 @@ impl Predictor {
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
         if self.config.model.bidirectional {
             return Err(Error::Config(
-                "a bidirectional model has read the whole sequence at every step: there is nothing \
-                 to tell step by step"
+                "per-step predictions need a unidirectional model: a bidirectional one reads the \
+                 whole sequence at every step"
                     .into(),
             ));
         }
@@ -191,7 +191,7 @@ impl Stream<'_> {
 }
 
 fn not_step_by_step() -> Error {
-    Error::Config("a model whose head reads all outputs at once says nothing step by step".into())
+    Error::Config("per-step predictions need a model with the last-state readout".into())
 }
 
 /// Softmax over `(N, C)` logits.

@@ -380,7 +380,7 @@ fn what_has_no_meaning_is_refused_in_words() {
     assert!(truncated(&stack(both), segments).contains("both directions"));
     assert!(truncated(&stack(deep), window).contains("overlap"));
     assert!(stack(deep).forward(Sequences::new(&x).truncated(segments)).is_ok());
-    assert!(text(stack(both).step(&random(&[2, 3], 1), None)).contains("no single steps"));
+    assert!(text(stack(both).step(&random(&[2, 3], 1), None)).contains("cannot run step by step"));
     assert!(text(stack(deep).forward(Sequences::new(&x).recomputing())).contains("computed again"));
     let lengths =
         |lengths: &[usize]| text(stack(both).forward(Sequences::new(&x).lengths(lengths)));

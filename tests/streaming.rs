@@ -196,7 +196,7 @@ fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
     for (config, named) in [
         (RnnConfig { recurrent_dropout: 0.1, ..plain }, "dropout"),
         (RnnConfig { num_layers: 2, dropout: 0.1, ..plain }, "dropout"),
-        (RnnConfig { bidirectional: true, ..plain }, "backward direction"),
+        (RnnConfig { bidirectional: true, ..plain }, "a bidirectional layer"),
     ] {
         let sink = sink(DType::F32);
         let mut rng = init_rng(1);

@@ -101,11 +101,11 @@ fn or_cpu(device: anyhow::Result<Device>) -> Device {
 /// Refuses what a device cannot compute, and says what it computes slowly.
 pub(super) fn check_precision(device: &Device, precision: Precision) {
     if device.is_metal() && precision == Precision::F64 {
-        super::wrong_usage("Metal has no f64: use --dtype f32 or --device cpu");
+        super::wrong_usage("Metal does not support f64: use --dtype f32 or --device cpu");
     }
     if device.is_cuda() && precision == Precision::F64 {
         super::screen::note(
-            "no kernels for f64 on a GPU: layers are composed from Candle's ops, step by step",
+            "f64 has no GPU kernels: layers run step by step on Candle's ops, slowly",
         );
     }
 }

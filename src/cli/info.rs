@@ -66,7 +66,7 @@ pub(super) fn weights_of(run: &Path, config: &RunConfig) -> anyhow::Result<Vec<T
 pub(super) fn history(run: &Path) -> anyhow::Result<Vec<EpochMetrics>> {
     let (history, cut) = run::read_metrics_and_cut(run)?;
     if let Some(cut) = cut {
-        screen::note(&format!("passed over: {cut}"));
+        screen::note(&format!("skipped: {cut}"));
     }
     Ok(history)
 }

@@ -102,7 +102,7 @@ fn hint(error: &anyhow::Error) -> &'static str {
                 && !path.exists()
                 && path.with_file_name("config.json").exists() =>
         {
-            ": continue it with train --resume"
+            "; continue it with train --resume"
         }
         Some(Error::Fetch(_)) => "; put the four IDX files into a folder and name it with --data",
         _ => "",

@@ -90,7 +90,9 @@ fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<
             return Ok(Input { name, pixels: digit.pixels, truth: None, doubt });
         };
         let Ok(index) = index.parse::<usize>() else {
-            super::wrong_usage(format!("{name}: what follows test: must be a number from 0"));
+            super::wrong_usage(format!(
+                "{name}: test: must be followed by the number of an image, from 0"
+            ));
         };
         let data = match &mut data {
             Some(data) => data,

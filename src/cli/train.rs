@@ -93,7 +93,7 @@ impl TrainArgs {
                     let run = Settings { save_every, keep, device, threads, ..rest };
                     settings = settings.or(run);
                 }
-                Err(error) => screen::note(&format!("passed over: {error}")),
+                Err(error) => screen::note(&format!("skipped: {error}")),
             }
         }
         Ok(settings)
@@ -186,7 +186,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let opened = Session::open(&out, run, data, &device, keeping);
     let (mut session, start) = opened.map_err(|error| match error {
         Error::RunExists { .. } if args.resume => {
-            anyhow::anyhow!("{error}: pass --overwrite to begin anew")
+            anyhow::anyhow!("{error}; --overwrite starts over")
         }
         Error::RunExists { .. } => {
             anyhow::anyhow!("{error}: name another folder, or pass --resume or --overwrite")
@@ -201,20 +201,20 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Start::Resumed { step, damaged, begun_with } => {
-            damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
             if let Some(before) = begun_with.filter(|_| !args.quiet) {
                 let now = candle_rnn::recurrence::instruction_set(&device)?;
                 screen::note(&format!(
-                    "note: this run was begun with {before}, this machine computes with {now}: the \
-                     last bits may differ from an uninterrupted run"
+                    "note: this run was started with {before}, this machine computes with {now}: \
+                     the last bits may differ from an uninterrupted run"
                 ));
             }
             args.say(&format!("resuming after step {step}"))?;
         }
         Start::New { damaged } => {
-            damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
             if args.resume {
-                args.say("nothing to resume: beginning")?;
+                args.say("nothing to resume: starting the run")?;
             }
         }
     }
@@ -241,8 +241,8 @@ fn refuse_more_epochs(args: &TrainArgs, run: &TrainConfig, epochs: usize) -> any
     }
     let schedule = serde_json::json!(run.schedule);
     anyhow::bail!(
-        "{}: cannot go on to {epochs} epochs: its {} schedule is that of {}; finish it, then --resume --extend \
-         --epochs {epochs} restarts the schedule over the added epochs",
+        "{}: cannot train to {epochs} epochs: its {} schedule is set for {}; finish the run, then \
+         --resume --extend --epochs {epochs} restarts the schedule over the added epochs",
         args.out.as_deref().unwrap_or(Path::new("")).display(),
         schedule.as_str().unwrap_or_default(),
         run.epochs

@@ -64,10 +64,11 @@ pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Resu
         fs::read(&path).map_err(|error| match (error.kind(), name) {
             (ErrorKind::NotFound, checksums::NAME) => Error::checkpoint(
                 &path,
-                "no such file: the checkpoint is not whole, or of a version that wrote none",
+                "no such file: the checkpoint is incomplete, or was written by a version without \
+                 checksums",
             ),
             (ErrorKind::NotFound, _) => {
-                Error::checkpoint(&path, "no such file: the checkpoint is not whole")
+                Error::checkpoint(&path, "no such file: the checkpoint is incomplete")
             }
             _ => Error::io(&path, "read the file")(error),
         })

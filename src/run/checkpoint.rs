@@ -107,7 +107,7 @@ impl Checkpoint {
         let own = if is_continued { file.config.as_long_as(config) } else { file.config.clone() };
         let differences = own.differences(config, ("the checkpoint has", "the run"));
         if !differences.is_empty() {
-            let reason = format!("of a run with other settings or data: {differences}");
+            let reason = format!("belongs to a run with other settings or data: {differences}");
             return Err(Error::checkpoint(path, reason));
         }
         let RunConfig { model, training, .. } = config;

@@ -65,7 +65,7 @@ impl Average {
             };
             let Some(saved) = saved.get(name).filter(fits) else {
                 return Err(Error::Config(format!(
-                    "the saved state has no average of {name} that fits"
+                    "the saved state has no average of {name} in the model's shape and dtype"
                 )));
             };
             restored.insert(name.clone(), saved.to_device(average.device())?);

@@ -98,7 +98,7 @@ fn the_checkpoint_before_a_damaged_one_gives_the_same_bits() {
             damaged[offset] ^= 1;
             place.write(&format!("again/checkpoints/step-00000040/{file}"), damaged);
             let outcome = place.train("again", &format!("{STOPPED} --resume"));
-            let passed_over = "passed over: again/checkpoints/step-00000040/";
+            let passed_over = "skipped: again/checkpoints/step-00000040/";
             assert!(outcome.stderr.contains(passed_over), "{}", outcome.stderr);
             assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
             place.assert_ended_alike("again", "whole");

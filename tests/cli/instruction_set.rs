@@ -42,7 +42,7 @@ fn a_run_resumed_with_another_instruction_set_says_so() {
     let outcome = place.train_with(other, &format!("{args} --resume"));
     let note = |before: &str| {
         format!(
-            "note: this run was begun with {before}, this machine computes with {other}: the last \
+            "note: this run was started with {before}, this machine computes with {other}: the last \
              bits may differ from an uninterrupted run\n"
         )
     };

@@ -99,11 +99,15 @@ fn info_of_several_runs_sorts_them_and_says_how_they_differ() {
     let other = place.run("info good of-other-data").succeeded().stdout;
     assert!(other.contains("data_sha256"), "{other}");
     let outcome = place.run("info bad missing good").succeeded();
-    assert!(outcome.stderr.starts_with("passed over: missing: not a run"), "{}", outcome.stderr);
+    assert!(outcome.stderr.starts_with("skipped: missing: not a run"), "{}", outcome.stderr);
     assert_eq!(outcome.stdout, text);
     let outcome = place.run("info missing lost");
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.ends_with("error: none of these is a run\n"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with("error: none of these folders is a run\n"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]

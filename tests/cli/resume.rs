@@ -340,7 +340,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_taken() {
         &state[..state.len() - 1],
     );
     let outcome = place.train("run", &format!("{small} --resume"));
-    assert!(outcome.stderr.contains("passed over: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("skipped: "), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("step-00000040"), "{}", outcome.stderr);
     assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
     assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
@@ -370,7 +370,7 @@ fn a_run_without_a_valid_checkpoint_is_refused_and_left_alone() {
     }
     let before = place.files("run");
     let args = format!("train {} --out run --resume", crate::small(""));
-    place.run(&args).failed_saying(&["run/checkpoints: none is whole", "--overwrite"]);
+    place.run(&args).failed_saying(&["run/checkpoints: no valid checkpoint", "--overwrite"]);
     assert_eq!(place.files("run"), before);
     place.train("run", "--overwrite");
 }
@@ -391,7 +391,7 @@ fn damaged_checkpoints_of_later_steps_cost_no_earlier_ones() {
         place.write(&state, damaged);
     }
     let outcome = place.train("run", "--epochs 6 --resume --save-every 1 --max-minutes 0.0001");
-    assert_eq!(outcome.stderr.matches("passed over: ").count(), 2, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches("skipped: ").count(), 2, "{}", outcome.stderr);
     for step in ["40", "50", "60"] {
         assert!(place.exists(&format!("run/checkpoints/step-000000{step}")), "{step}");
     }

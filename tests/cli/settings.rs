@@ -121,7 +121,7 @@ fn a_resumed_run_keeps_its_device_and_threads() {
     place.assert_ended_alike("run", "whole");
     place.write("unreadable/train.toml", format!("{toml}of-a-later-version = 1\n"));
     let outcome = place.train("unreadable", &format!("{} --resume", crate::STOPPED));
-    let note = "passed over: unreadable/train.toml: ";
+    let note = "skipped: unreadable/train.toml: ";
     assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
     place.assert_ended_alike("unreadable", "whole");
 }

@@ -67,9 +67,9 @@ impl fmt::Display for Doubt {
         f.write_str(match self {
             Self::Several => "the picture shows several shapes, and the largest was read",
             Self::Clutter => {
-                "no shape stands out from its background, as in a photograph, a pattern or noise"
+                "no shape stands out from the background, as in a photograph, a pattern or noise"
             }
-            Self::Shape => "the shape in the picture is unlike a digit",
+            Self::Shape => "the shape in the picture does not look like a digit",
         })
     }
 }
@@ -96,7 +96,7 @@ pub fn read_digit(path: &Path) -> Result<Digit> {
         Error::data_file(path, format!("not a PNG or JPEG image that can be read: {error}"))
     })?;
     digit_of(&picture)
-        .ok_or_else(|| Error::data_file(path, "shows nothing: all its pixels are nearly alike"))
+        .ok_or_else(|| Error::data_file(path, "shows no digit: all its pixels are nearly equal"))
 }
 
 /// The digit in a picture over white, or over black where white leaves nothing to see.

@@ -244,7 +244,9 @@ impl Stack {
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<(Tensor, State)> {
         if self.config.bidirectional {
             return Err(Error::Config(
-                "a bidirectional stack has no single steps: it needs the whole sequence".into(),
+                "a bidirectional stack cannot run step by step: call forward on the whole \
+                 sequence"
+                    .into(),
             ));
         }
         let (mut h, mut c) = (Vec::new(), Vec::new());

@@ -144,7 +144,7 @@ fn cells_that_pytorch_does_not_have_are_refused_both_ways() {
     for cell in [Cell::GruResetBefore, Cell::MinimalGru] {
         let config = StackConfig::new(cell, 3, 4);
         let expected = format!(
-            "pytorch has no {}: a layer there with these weights would compute something else",
+            "pytorch has no {}: a torch.nn layer with these weights would compute something else",
             cell.name()
         );
         assert_eq!(text_of(from_pytorch(config, &dict(&config, ""), "")), expected);
