@@ -1,4 +1,4 @@
-//! The classifier: recurrent layers and a dense head on the last one's final state.
+//! The sequence classifier: recurrent layers and a dense head.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};

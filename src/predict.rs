@@ -1,4 +1,4 @@
-//! Trained models put to use: [`Predictor`] for images, [`Stream`] for one row at a time.
+//! Inference with trained models: [`Predictor`] for images, [`Stream`] for one row at a time.
 
 use std::path::Path;
 

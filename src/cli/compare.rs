@@ -1,4 +1,4 @@
-//! `candle-rnn info` of several runs: side by side.
+//! `candle-rnn info` of several runs: a comparison, side by side.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

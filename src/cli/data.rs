@@ -1,4 +1,4 @@
-//! `candle-rnn data`.
+//! `candle-rnn data`: shapes of the splits, and digits drawn in the terminal.
 
 use candle_rnn::data::mnist::{Dataset, Split};
 

@@ -1,4 +1,4 @@
-//! `--device` and `--threads`.
+//! `--device` and `--threads`: the choice of device and of the number of threads.
 
 use candle_core::Device;
 use candle_rnn::train::Precision;

@@ -1,4 +1,4 @@
-//! `candle-rnn eval`.
+//! `candle-rnn eval`: accuracy and loss of a run on a split.
 
 use std::path::PathBuf;
 

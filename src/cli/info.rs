@@ -1,4 +1,4 @@
-//! `candle-rnn info`.
+//! `candle-rnn info`: configuration, parameters and history of a run.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `candle-rnn predict`.
+//! `candle-rnn predict`: classes of pictures and of test images.
 
 use std::path::{Path, PathBuf};
 

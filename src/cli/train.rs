@@ -1,4 +1,4 @@
-//! `candle-rnn train`.
+//! `candle-rnn train`: trains a model or resumes a run.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

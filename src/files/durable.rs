@@ -1,4 +1,4 @@
-//! Files that are whole under their final name, or not there.
+//! Durable, atomic writes: a file under its final name is complete, or not there.
 //!
 //! A new file is written under a temporary name in the same folder, synced, renamed, and the
 //! folder synced: a killed process or a full disk leaves the old file as it was. A folder is put in

@@ -1,4 +1,4 @@
-//! Safetensors files, read and written tensor by tensor.
+//! Safetensors files, read tensor by tensor and written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

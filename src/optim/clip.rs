@@ -1,4 +1,4 @@
-//! Gradients: how large they are together, and cut where they are too large.
+//! Gradient clipping by global norm or by value, and the check that gradients are finite.
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};

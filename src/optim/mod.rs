@@ -1,4 +1,4 @@
-//! Optimizers whose state can be saved, and gradients that are cut.
+//! Optimizers with a state that can be saved, and gradient clipping.
 
 pub mod adam;
 pub mod clip;

@@ -1,4 +1,4 @@
-//! One checkpoint: a folder from which training continues with the same bits.
+//! A checkpoint: a folder from which training resumes with the same bits.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The folder of a run's checkpoints: which there are, and which are kept.
+//! The checkpoints of a run: their folder, and how many are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `config.json`: what a run is, and how two of them differ.
+//! `config.json`: the configuration of a run, and the differences between two.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A run directory that is written: begun, or gone on with.
+//! A run directory that is written: created, or resumed.
 
 use std::collections::BTreeMap;
 use std::fs;

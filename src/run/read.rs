@@ -1,4 +1,4 @@
-//! What a run directory holds, read: by any process, at any time.
+//! Readers of a run directory, for any process at any time.
 
 use std::collections::BTreeMap;
 use std::path::Path;

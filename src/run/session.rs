@@ -1,4 +1,4 @@
-//! A trainer with its run directory.
+//! `Session`, a trainer with its run directory.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Settings that are known to work.
+//! Recipes: named settings that are known to work.
 
 use serde::{Deserialize, Serialize};
 

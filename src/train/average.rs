@@ -1,4 +1,4 @@
-//! Weights averaged over the steps of a run: steadier than those of its last step.
+//! The exponential moving average (EMA) of the weights over a run's steps.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Settings: of a trainer, and of the classifier's whole training.
+//! Configuration of a trainer, and of the classifier's training.
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};

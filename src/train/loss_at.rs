@@ -1,4 +1,4 @@
-//! At which steps losses are read.
+//! The steps at which the loss is read.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! What is measured while a model trains.
+//! Metrics of an epoch.
 
 use serde::{Deserialize, Serialize};
 

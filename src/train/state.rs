@@ -1,4 +1,4 @@
-//! What a trainer needs to continue with the same bits, handed out and taken back.
+//! The state of a trainer, saved and restored, from which it continues with the same bits.
 
 use std::collections::BTreeMap;
 

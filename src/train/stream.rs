@@ -1,4 +1,4 @@
-//! Training on sequences without end: one piece after the other, with the state carried along.
+//! Training on endless sequences (stateful, TBPTT): piece by piece, with the state carried along.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A picture of a digit in any image file, brought into MNIST's form.
+//! Pictures of digits in PNG or JPEG files, converted to MNIST's form.
 //!
 //! MNIST's digits are light on dark, scaled with their proportions kept into a box of 20 x 20
 //! pixels, and placed so that their centre of mass is the centre of the 28 x 28 image. A picture

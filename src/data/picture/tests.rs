@@ -1,4 +1,4 @@
-//! Pictures drawn here, and what of them arrives in MNIST's form.
+//! Tests of the conversion, on pictures drawn here.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The sizes of a stack, and the names of its weights.
+//! The configuration of a stack, and the names of its weights.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! One layer of a stack: its weights, and how it is run.
+//! One layer of a stack: its weights, and the call that runs it.
 
 use candle_core::Tensor;
 

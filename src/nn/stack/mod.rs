@@ -1,4 +1,4 @@
-//! Layers on top of each other, each in one direction or in both.
+//! Stacked recurrent layers, unidirectional or bidirectional.
 //!
 //! - `config`: the sizes of a stack, and the names of its weights
 //! - `sequences`: what a stack reads, and what it makes of it

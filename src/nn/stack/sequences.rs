@@ -1,4 +1,4 @@
-//! What a stack reads, and what it makes of it.
+//! The inputs of a stack (`Sequences`) and its results (`Output`).
 
 use candle_core::Tensor;
 

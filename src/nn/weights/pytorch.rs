@@ -1,4 +1,4 @@
-//! State dicts of `torch.nn.RNN`, `GRU` and `LSTM`.
+//! State dicts of `torch.nn.RNN`, `GRU` and `LSTM`, imported and exported.
 
 use std::collections::{BTreeMap, HashMap};
 

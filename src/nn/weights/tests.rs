@@ -1,4 +1,4 @@
-//! What does not fit, and what is said of it. That what fits is right, `tests/layers.rs` shows.
+//! Tests of weights that do not fit, and of their errors; `tests/layers.rs` tests those that do.
 
 use std::collections::BTreeMap;
 
