@@ -32,7 +32,7 @@ fn a_file_that_cannot_be_replaced_ends_the_run_with_one_line() {
     std::fs::create_dir_all(place.path("run/model.safetensors")).unwrap();
     place.write("run/model.safetensors/inside", "precious");
     let args = format!("train {} --quiet --out run", crate::small(""));
-    place.run(&args).failed_saying(&["run: holds model.safetensors"]);
+    place.run(&args).failed_saying(&["run: the folder is not a run and holds model.safetensors"]);
     place.train("whole", "");
     place.write("run/config.json", place.text("whole/config.json"));
     place.run(&format!("{args} --overwrite")).failed_saying(&["run/model.safetensors", "cannot"]);

@@ -67,7 +67,7 @@ fn a_folder_with_files_that_a_run_would_replace_is_refused() {
         for how in ["", " --resume", " --overwrite"] {
             let expected = match (name, how) {
                 ("config.json", " --resume") => "mine/config.json: not a run's configuration",
-                _ => "mine: holds ",
+                _ => "mine: the folder is not a run and holds ",
             };
             place.run(&format!("{args}{how}")).failed_saying(&[expected, "not a run"]);
         }

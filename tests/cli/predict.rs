@@ -185,7 +185,7 @@ fn files_that_are_no_images_are_refused_and_nothing_is_told() {
         ("huge.png", "not a PNG or JPEG image"),
         ("folder.png", "cannot read the file"),
         ("missing.png", "cannot read the file"),
-        ("white.png", "shows nothing"),
+        ("white.png", "shows no digit"),
     ] {
         place.run(&format!("predict run good.png {name} --json")).failed_saying(&[name, reason]);
         place.run(&format!("predict run {name}")).failed_saying(&[name, reason]);

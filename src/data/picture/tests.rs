@@ -111,7 +111,7 @@ fn the_result_is_centred_and_fills_the_box() {
 fn pictures_with_nothing_to_see_are_refused() {
     for level in [0, 100, 255] {
         let error = read(GrayImage::from_pixel(50, 40, Luma([level]))).unwrap_err();
-        assert!(error.to_string().contains("shows nothing"), "{error}");
+        assert!(error.to_string().contains("shows no digit"), "{error}");
     }
     assert!(read(image::RgbaImage::new(20, 20)).is_err());
     assert!(read(GrayImage::from_pixel(1, 1, Luma([9]))).is_err());
