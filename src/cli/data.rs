@@ -2,7 +2,8 @@
 
 use candle_rnn::data::mnist::{Dataset, Split};
 
-use super::{screen, DataSource};
+use super::screen;
+use super::source::DataSource;
 
 /// Show the shapes of the splits and draw digits; downloads the data on first use
 #[derive(clap::Args)]

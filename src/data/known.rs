@@ -1,6 +1,6 @@
 //! Known data sets, recognised by the SHA-256 of their bytes, not by the name that they were given.
 
-use super::mnist::Dataset;
+use super::dataset::Dataset;
 
 /// Data that are known by [`Mnist::fingerprint`](super::mnist::Mnist::fingerprint).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -241,7 +241,7 @@ impl Session {
         }
     }
 
-    /// The run directory.
+    /// Run directory, or a checkpoint of it.
     pub fn run_dir(&self) -> &RunDir {
         &self.run
     }
