@@ -78,7 +78,9 @@ fn a_folder_with_files_that_a_run_would_replace_is_refused() {
     place.train("run", "");
     let before = place.files("run");
     let inside = format!("train {} --out run/checkpoints/best --resume", crate::small(""));
-    place.run(&inside).failed_saying(&["run/checkpoints/best: holds model.safetensors"]);
+    place.run(&inside).failed_saying(&[
+        "run/checkpoints/best: the folder is not a run and holds model.safetensors",
+    ]);
     assert_eq!(place.files("run"), before);
 }
 
