@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{run_layer, Call, Cell, LayerWeights, Outputs, State, Weights};
+use candle_rnn::VarSink;
 use common::values;
 
 /// Numbers in ±0.5 of an arithmetic sequence.

@@ -4,11 +4,11 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
 use candle_rnn::recurrence::Truncation;
 use candle_rnn::train::StreamTrainer;
+use candle_rnn::VarSink;
 use common::{init_rng, sink, text, values};
 
 const PIECE: usize = 500;
@@ -17,12 +17,11 @@ const PIECE: usize = 500;
 fn trainer(seed: u64) -> (StreamTrainer, Dense) {
     let sink = sink(DType::F32);
     let mut rng = init_rng(seed);
-    let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink, "rnn").unwrap();
-    let config = DenseConfig::new(8, 1);
-    let head = Dense::init(config, Init::Glorot, &mut rng, &sink, "head").unwrap();
-    let named = sink.named().unwrap();
+    let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink.pp("rnn")).unwrap();
+    let head = DenseConfig::new(rnn.output_features(), 1);
+    let head = Dense::init(head, Init::Glorot, &mut rng, &sink.pp("head")).unwrap();
     let adam = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
-    (StreamTrainer::new(rnn, named, adam).unwrap(), head)
+    (StreamTrainer::new(rnn, &sink, adam).unwrap(), head)
 }
 
 /// The series' value at a step: two waves whose sum repeats only after a long time.
@@ -119,7 +118,7 @@ fn growing(w_hh: f32) -> (StreamTrainer, VarSink) {
     let sink = sink(DType::F32);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(1, 1) };
     let rng = &mut init_rng(1);
-    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
     let vars = sink.named().unwrap();
     for (name, value) in [("weight_hh_l0", w_hh), ("weight_ih_l0", 1.), ("bias_ih_l0", 0.)] {
         let var = &vars[&format!("rnn.{name}")];
@@ -200,8 +199,8 @@ fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
     ] {
         let sink = sink(DType::F32);
         let mut rng = init_rng(1);
-        let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink, "rnn").unwrap();
-        let made = StreamTrainer::new(rnn, sink.named().unwrap(), AdamConfig::default());
+        let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink.pp("rnn")).unwrap();
+        let made = StreamTrainer::new(rnn, &sink, AdamConfig::default());
         let error = text(made);
         assert!(error.contains(named), "{error}");
     }

@@ -9,10 +9,9 @@ pub(crate) mod golden;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Stack, StackConfig};
 use candle_rnn::rng::{Purpose, SeededRng};
+use candle_rnn::VarSink;
 
 /// A generator of initial values.
 pub(crate) fn init_rng(seed: u64) -> SeededRng {
@@ -21,7 +20,7 @@ pub(crate) fn init_rng(seed: u64) -> SeededRng {
 
 /// A sink for variables on the CPU, with a map of its own.
 pub(crate) fn sink(dtype: DType) -> VarSink {
-    VarSink::new(&VarMap::new(), dtype, &Device::Cpu)
+    VarSink::new(dtype, &Device::Cpu)
 }
 
 /// A stack with seeded initial values, its variables under `prefix`, and the sink that holds them.
@@ -33,7 +32,7 @@ pub(crate) fn stack(
     prefix: &str,
 ) -> (Stack, VarSink) {
     let sink = sink(dtype);
-    (Stack::init(config, init, &mut init_rng(seed), &sink, prefix).unwrap(), sink)
+    (Stack::init(config, init, &mut init_rng(seed), &sink.pp(prefix)).unwrap(), sink)
 }
 
 /// Numbers in ±`limit` from a generator, in `f64`.
