@@ -18,7 +18,11 @@ impl Settings {
         }
         let settings: Self = toml::from_str(text).map_err(|error| in_line(text, &error))?;
         if settings.clip_norm.is_some() && settings.clip_value.is_some() {
-            return Err(Error::Config("clip-norm and clip-value exclude each other".into()));
+            return Err(Error::Config(
+                "clip-norm and clip-value exclude each other: set one of them: set one of them: \
+                 set one of them"
+                    .into(),
+            ));
         }
         let counts = [
             ("keep", settings.keep.map(|count| count as u64)),

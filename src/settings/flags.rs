@@ -1,4 +1,4 @@
-//! How flags are read: each says what a number must be.
+//! Parsers of flag values: each checks the range of a number.
 
 use super::MAX_UNITS;
 use crate::model::ClassifierConfig;

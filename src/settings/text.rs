@@ -1,4 +1,4 @@
-//! Settings that are written in a file as their flags are, as text or as a number.
+//! Serialisation of settings that a file may have as text or as a number.
 
 use std::fmt::Display;
 use std::str::FromStr;

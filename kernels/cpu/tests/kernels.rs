@@ -22,7 +22,7 @@ const CELLS: [CellKind; 7] = [
 /// Gates, whether there is a second bias, and whether there is c.
 fn shape(cell: CellKind) -> (usize, bool, bool) {
     match cell {
-        CellKind::Tanh | CellKind::Relu | CellKind::Identity => (1, false, false),
+        CellKind::Tanh | CellKind::Relu | CellKind::Dense => (1, false, false),
         CellKind::Gru | CellKind::GruResetBefore => (3, true, false),
         CellKind::Lstm | CellKind::ProjectedLstm => (4, true, true),
         CellKind::MinimalGru => (2, true, false),
