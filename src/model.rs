@@ -15,7 +15,6 @@ use crate::{Error, Result};
 /// What the head reads of a sequence's outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Readout {
     /// The last layer's final state.
     #[default]
@@ -83,7 +82,7 @@ impl ClassifierConfig {
     /// weights cannot overflow.
     const MAX_SIZE: usize = 1 << 20;
     /// The most layers.
-    pub(crate) const MAX_LAYERS: usize = 64;
+    pub const MAX_LAYERS: usize = 64;
 
     /// The recurrent layers' part of this configuration.
     pub fn rnn(&self) -> StackConfig {

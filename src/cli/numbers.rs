@@ -1,7 +1,7 @@
-//! How flags are read: each says what a number must be.
+//! Numbers as flags take them: each says what it must be.
 
-use super::MAX_UNITS;
-use crate::model::ClassifierConfig;
+use candle_rnn::model::ClassifierConfig;
+use candle_rnn::settings::MAX_UNITS;
 
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
