@@ -7,13 +7,12 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::VarMap;
 use candle_rnn::data::mnist::Mnist;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Stack, StackConfig};
 use candle_rnn::recurrence::{run_composed, Call, Cell, LayerWeights, Outputs};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
+use candle_rnn::VarSink;
 
 const ROUNDS: usize = 15;
 
@@ -55,11 +54,10 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 fn layer(device: &Device, cell: Cell, [batch_size, seq_len, input_size, hidden_size]: [usize; 4]) {
-    let vars = VarMap::new();
-    let sink = VarSink::new(&vars, DType::F32, device);
+    let sink = VarSink::new(DType::F32, device);
     let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(cell, input_size, hidden_size);
-    let stack = Stack::init(config, Init::Orthogonal, rng, &sink, "rnn").unwrap();
+    let stack = Stack::init(config, Init::Orthogonal, rng, &sink.pp("rnn")).unwrap();
     let numbers: Vec<f32> =
         (0..batch_size * seq_len * input_size).map(|_| rng.symmetric(1.) as f32).collect();
     let x = Tensor::from_vec(numbers, (batch_size, seq_len, input_size), device).unwrap();

@@ -6,18 +6,17 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
 use candle_rnn::data::batches::{array_split, Gather};
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::data::view::View;
 use candle_rnn::model::SequenceClassifier;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{cross_entropy, TrainConfig};
+use candle_rnn::VarSink;
 
-/// As the program has it: `--no-default-features --features datasets` times without.
+/// As the program has it: `--no-default-features --features sample` times without.
 #[cfg(feature = "cli")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,18 +32,10 @@ fn time_steps() -> candle_rnn::Result<()> {
     let data = Mnist::sample()?;
     let config = TrainConfig::default();
     let device = Device::Cpu;
-    let vars = VarMap::new();
+    let sink = VarSink::new(DType::F32, &device);
     let mut rng = SeededRng::new(config.seed, Purpose::Init);
-    let model = SequenceClassifier::init(
-        &config.model(),
-        Init::Glorot,
-        &mut rng,
-        &vars,
-        DType::F32,
-        &device,
-    )?;
-    let named = VarSink::new(&vars, DType::F32, &device).named()?;
-    let mut adam = Adam::new(named, AdamConfig::default())?;
+    let model = SequenceClassifier::init(&config.model(), Init::Glorot, &mut rng, &sink)?;
+    let mut adam = Adam::new(&sink, AdamConfig::default())?;
     let gather = Gather::new(View::Rows, DType::F32, &device)?;
     let mut parts: Vec<(&str, Vec<f64>)> = Vec::new();
     let mut part =

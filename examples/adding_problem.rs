@@ -13,13 +13,10 @@
 //! ```
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
-use candle_rnn::nn::init::VarSink;
-use candle_rnn::nn::{Dense, DenseConfig, Init, Rnn, RnnConfig, Sequences};
-use candle_rnn::optim::{Adam, AdamConfig};
-use candle_rnn::recurrence::Truncation;
-use candle_rnn::rng::{Purpose, SeededRng};
-use candle_rnn::Result;
+use candle_rnn::{
+    Adam, AdamConfig, Dense, DenseConfig, Init, Purpose, Result, Rnn, RnnConfig, SeededRng,
+    Sequences, Truncation, VarSink,
+};
 
 const STEPS: usize = 30;
 const MARKED: usize = 15;
@@ -44,23 +41,22 @@ fn main() -> Result<()> {
 /// Trains from the same start; returns the error, and the largest weight that reads the marks.
 fn train(truncation: Truncation) -> Result<(f64, f32)> {
     let device = Device::Cpu;
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &device);
+    let sink = VarSink::new(DType::F32, &device);
     let mut rng = SeededRng::new(1, Purpose::Init);
-    let rnn = Rnn::init(RnnConfig::new(2, UNITS), Init::Orthogonal, &mut rng, &sink, "rnn")?;
-    let config = DenseConfig::new(UNITS, 1);
-    let head = Dense::init(config, Init::Glorot, &mut rng, &sink, "head")?;
-    let named = sink.named()?;
+    let rnn = Rnn::init(RnnConfig::new(2, UNITS), Init::Orthogonal, &mut rng, &sink.pp("rnn"))?;
+    let head = DenseConfig::new(rnn.output_features(), 1);
+    let head = Dense::init(head, Init::Glorot, &mut rng, &sink.pp("head"))?;
     // The weights that read the marks begin at zero: what moves them is a gradient.
-    let w_ih = named["rnn.weight_ih_l0"].clone();
+    let w_ih = sink.named()?["rnn.weight_ih_l0"].clone();
     let values_only = Tensor::new(&[[1f32, 0.]], &device)?;
     w_ih.set(&w_ih.as_detached_tensor().broadcast_mul(&values_only)?)?;
-    let mut adam = Adam::new(named, AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() })?;
+    let mut adam = Adam::new(&sink, AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() })?;
     let mut late = 0.;
     for update in 0..UPDATES {
         let (x, sums) = batch(&mut rng)?;
         let predicted = head.forward(&rnn.last(Sequences::new(&x).truncated(truncation))?)?;
         let loss = (predicted - sums)?.sqr()?.mean_all()?;
-        adam.step(&loss.backward()?)?;
+        adam.backward_step(&loss)?;
         if update >= UPDATES - 500 {
             late += f64::from(loss.to_scalar::<f32>()?) / 500.;
         }

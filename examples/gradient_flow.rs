@@ -5,7 +5,7 @@
 //! pictures.
 //!
 //! ```sh
-//! cargo run --release --no-default-features --example gradient_flow -- docs
+//! cargo run --release --no-default-features --features sample --example gradient_flow -- docs
 //! ```
 
 use std::error::Error;

@@ -11,12 +11,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{DType, Device, IndexOp, Tensor, Var};
-use candle_nn::{Linear, Module, VarMap};
-use candle_rnn::nn::init::{init_linear, VarSink};
-use candle_rnn::nn::{Gru, GruConfig, Init, Sequences};
-use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
-use candle_rnn::Result;
+use candle_rnn::{Dense, DenseConfig, Gru, GruConfig, Init, Purpose, Result, SeededRng, VarSink};
 
 const FIRST_YEAR: usize = 1700;
 /// Years to learn from, to stop by, and to be measured on; as indices.
@@ -34,7 +30,7 @@ struct Forecast {
     series: Tensor,
     vars: BTreeMap<String, Var>,
     gru: Gru,
-    head: Linear,
+    head: Dense,
 }
 
 fn scaled(number: f64) -> f32 {
@@ -49,24 +45,19 @@ impl Forecast {
     fn new(numbers: &[f64], seed: u64) -> Result<Self> {
         const UNITS: usize = 24;
         let device = Device::Cpu;
-        let vars = VarMap::new();
-        let sink = VarSink::new(&vars, DType::F32, &device);
+        let sink = VarSink::new(DType::F32, &device);
         let rng = &mut SeededRng::new(seed, Purpose::Init);
-        let gru = Gru::init(GruConfig::new(1, UNITS), Init::Orthogonal, rng, &sink, "gru")?;
-        init_linear(UNITS, 1, Init::Glorot, rng, &sink, "head")?;
-        let named = sink.named()?;
-        let head = Linear::new(
-            named["head.weight"].as_tensor().clone(),
-            Some(named["head.bias"].as_tensor().clone()),
-        );
+        let gru = Gru::init(GruConfig::new(1, UNITS), Init::Orthogonal, rng, &sink.pp("gru"))?;
+        let head = DenseConfig::new(gru.output_features(), 1);
+        let head = Dense::init(head, Init::Glorot, rng, &sink.pp("head"))?;
         let series: Vec<f32> = numbers.iter().map(|number| scaled(*number)).collect();
         let series = Tensor::from_vec(series, (1, numbers.len(), 1), &device)?;
-        Ok(Self { series, vars: named, gru, head })
+        Ok(Self { series, vars: sink.named()?, gru, head })
     }
 
     /// The forecast after each step of `x`, `(B, T, 1)`.
     fn next(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.head.forward(&self.gru.forward(Sequences::new(x))?.outputs)?)
+        self.head.forward(&self.gru.forward(x)?.outputs)
     }
 
     /// Forecasts of these years, each from all years before it.

@@ -149,6 +149,14 @@ pub enum Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
+        // One of ours that passed through a function of Candle's.
+        let error = match error {
+            candle_core::Error::Io(error) => match error.downcast::<Self>() {
+                Ok(error) => return error,
+                Err(error) => candle_core::Error::Io(error),
+            },
+            error => error,
+        };
         match driver_reason(&error) {
             Some(reason) => Self::Device(reason),
             None => Self::Candle(error),
@@ -161,6 +169,29 @@ fn driver_reason(error: &candle_core::Error) -> Option<String> {
     let text = error.to_string();
     let (name, reason) = DRIVER_REASONS.iter().find(|(name, _)| text.contains(name))?;
     Some(format!("{reason} ({name})"))
+}
+
+/// For `?` in functions that return `candle_core::Result`: the text stays the same, and
+/// `candle_rnn::Error::from` gives the error itself back.
+///
+/// It is in the variant `Io`: no other of Candle's keeps both an error's type and its text.
+///
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use candle_rnn::nn::Lstm;
+///
+/// fn last_outputs(lstm: &Lstm, x: &Tensor) -> Result<Tensor> {
+///     let (_, seq_len, _) = x.dims3()?;
+///     lstm.forward(x)?.outputs.narrow(1, seq_len - 1, 1)
+/// }
+/// ```
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(error) => error,
+            error => Self::Io(std::io::Error::other(error)),
+        }
+    }
 }
 
 /// What an error of Candle's says, in one line and without its backtrace.
@@ -233,5 +264,17 @@ mod tests {
         }
         let other = Error::from(Candle::msg("shape mismatch"));
         assert!(matches!(other, Error::Candle(_)), "{other:?}");
+    }
+
+    #[test]
+    fn an_error_that_passes_through_candle_comes_back_as_it_was() {
+        let refuse = || -> candle_core::Result<()> { Err(Error::Config("too long".into()))? };
+        let error = refuse().unwrap_err();
+        assert_eq!(error.to_string(), "too long");
+        assert!(matches!(Error::from(error), Error::Config(text) if text == "too long"));
+        let missing = Candle::Io(std::io::ErrorKind::NotFound.into());
+        assert!(matches!(Error::from(missing), Error::Candle(Candle::Io(_))));
+        let back = Candle::from(Error::Candle(Candle::Msg("refused".into())));
+        assert!(matches!(back, Candle::Msg(text) if text == "refused"));
     }
 }

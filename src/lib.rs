@@ -5,6 +5,13 @@
 //! after the other; a dense layer tells the digit from its last state. Gradients of all steps are
 //! summed into one set of weights: backpropagation through time.
 //!
+//! A first program, `examples/wave.rs`, in which an LSTM learns to continue a wave:
+//!
+#![doc = concat!("```\n", include_str!("../examples/wave.rs"), "```")]
+//!
+//! [`Rnn`], [`Gru`] and [`Lstm`] are layers of one kind of cell, [`Stack`] of any; they are
+//! [`candle_core::Module`]s, and [`Adam`] is a [`candle_nn::Optimizer`]. [`Error`] becomes Candle's with `?`.
+//!
 //! A trained run is loaded in one line, see [`predict::Predictor`]:
 //!
 //! ```no_run
@@ -35,11 +42,12 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the program `candle-rnn`; a library user turns it off
-//! - `datasets`: MNIST fetched and cached, candle-datasets' `Dataset` handed out
+//! - `cli` (default): the program `candle-rnn`, with the next five; a library user turns it off
+//! - `download`: MNIST and Fashion-MNIST downloaded into the user's cache folder; Candle's `Dataset`
+//! - `pictures`: PNG and JPEG pictures read as digits
+//! - `report`: curves, confusion matrix, model card, TensorBoard's event files; turns on `settings`
+//! - `sample`: 2,500 digits of MNIST embedded in the library, for examples and tests
 //! - `settings`: settings from TOML files, and named recipes
-//! - `report`: curves, confusion matrix, model card, TensorBoard's event files
-//! - `image`: PNG and JPEG files read as digits
 //! - `cuda`, `metal`, `mkl`, `accelerate`: passed on to Candle
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -63,8 +71,18 @@ pub mod report;
 pub mod predict;
 
 pub use error::{Error, Result};
+pub use model::{ClassifierConfig, SequenceClassifier};
+pub use nn::{
+    Activation, Dense, DenseConfig, Embedding, Gru, GruConfig, Init, Lstm, LstmConfig, Output,
+    Reset, Rnn, RnnConfig, Sequences, Stack, StackConfig, VarSink,
+};
+pub use optim::{Adam, AdamConfig, Clip};
+pub use predict::Predictor;
+pub use recurrence::{Cell, State, Truncation};
+pub use rng::{Purpose, SeededRng};
+pub use train::{Task, Trainer, TrainerConfig};
 
 /// README's example, compiled with the documentation's tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "sample"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

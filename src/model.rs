@@ -1,27 +1,25 @@
-//! The classifier: recurrent layers and a dense head on the last one's final state.
+//! The sequence classifier: recurrent layers and a dense head on the last layer's outputs.
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{VarBuilder, VarMap};
+use candle_core::{Module, Tensor};
+use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use crate::nn::dropout::{check_probability, dropout};
-use crate::nn::init::{init_linear, VarSink};
-use crate::nn::pool::mean_max;
-use crate::nn::{Dense, DenseConfig, Init, Sequences, Stack, StackConfig};
+use crate::nn::{mean_max, Dense, DenseConfig, Init, Sequences, Stack, StackConfig, VarSink};
 use crate::recurrence::{Cell, Outputs, Unroll};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
-/// What the head reads of a sequence's outputs.
+/// The part of a sequence's outputs that the head reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Readout {
     /// The last layer's final state.
     #[default]
     Last,
-    /// The mean over all outputs beside their largest values.
+    /// The mean over all outputs beside their maximum.
     MeanMax,
-    /// All outputs, one after the other: a weight for each unit at each step.
+    /// All outputs, flattened: the head has a weight for each feature at each step.
     All,
 }
 
@@ -31,26 +29,26 @@ pub enum Readout {
 pub struct ClassifierConfig {
     /// The recurrent cell.
     pub cell: Cell,
-    /// I, features of the input at each step.
+    /// The number of features of the input at each step, I.
     pub input_size: usize,
-    /// H, recurrent units of a layer in one direction.
+    /// The number of features of the hidden state of a layer in one direction, H.
     pub hidden_size: usize,
-    /// L, recurrent layers.
+    /// The number of recurrent layers, L.
     #[serde(default = "one")]
     pub num_layers: usize,
     /// Whether each layer runs in both directions: D is 2.
     #[serde(default)]
     pub bidirectional: bool,
-    /// Probability that a number between two layers, or before the head, is left out in training.
+    /// The dropout probability between layers and before the head, in training.
     #[serde(default)]
     pub dropout: f64,
     /// What the head reads.
     #[serde(default)]
     pub readout: Readout,
-    /// T, the number of steps, which a head that reads all outputs has weights for; 0 for any.
+    /// The number of steps, T, which [`Readout::All`] needs; 0 for the others, which read any number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seq_len: usize,
-    /// C, classes.
+    /// The number of classes, C.
     pub num_classes: usize,
 }
 
@@ -95,9 +93,9 @@ impl ClassifierConfig {
         }
     }
 
-    /// F: numbers that the head reads, D·H, twice that of means and largest values, T·D·H of all outputs.
+    /// The number of features that the head reads, F: D·H, 2·D·H for mean and maximum, T·D·H for all outputs.
     fn features(&self) -> usize {
-        let outputs = self.rnn().directions() * self.hidden_size;
+        let outputs = self.rnn().output_features();
         match self.readout {
             Readout::Last => outputs,
             Readout::MeanMax => 2 * outputs,
@@ -129,11 +127,10 @@ impl ClassifierConfig {
         let needs_steps = self.readout == Readout::All;
         if needs_steps != (1..=Self::MAX_SIZE).contains(&self.seq_len) {
             let got = self.seq_len;
-            return Err(Error::Config(match needs_steps {
-                true => {
-                    format!("a head that reads all outputs needs seq_len, their number; got {got}")
-                }
-                false => format!("seq_len is for a head that reads all outputs, else 0; got {got}"),
+            return Err(Error::Config(if needs_steps {
+                format!("a head that reads all outputs needs seq_len, their number; got {got}")
+            } else {
+                format!("seq_len is for a head that reads all outputs, else 0; got {got}")
             }));
         }
         check_probability("dropout", self.dropout)?;
@@ -155,9 +152,9 @@ impl ClassifierConfig {
     }
 }
 
-/// Reads a sequence and tells its class: `logits = W h_T + b`, where `h_T` is the final state of a
-/// [`Stack`]'s last layer; of both directions, if it has two. With [`Readout::MeanMax`] the mean and the
-/// largest values of all its outputs stand in the place of `h_T`, with [`Readout::All`] all of them.
+/// A classifier of sequences: `logits = W h_T + b`, where `h_T` is the final state of a [`Stack`]'s last
+/// layer, of both directions if it has two. With [`Readout::MeanMax`] the mean and the maximum of all its
+/// outputs take the place of `h_T`, with [`Readout::All`] all outputs do.
 #[derive(Clone, Debug)]
 pub struct SequenceClassifier {
     rnn: Stack,
@@ -183,26 +180,24 @@ impl SequenceClassifier {
         Ok(Self { rnn, dropout, readout, head })
     }
 
-    /// Puts initial weights into `vars` and builds on them: an optimizer that changes the variables
-    /// changes this model.
+    /// Puts initial weights into a sink and builds on them: an optimizer that changes the variables changes
+    /// this model.
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes out of range or when `vars` has a variable of one of these names,
-    /// [`Error::DType`] unless `dtype` is `f32` or `f64`, [`Error::Candle`] when a tensor cannot be made.
+    /// [`Error::Config`] for sizes out of range or when the sink has a variable of one of these names,
+    /// [`Error::DType`] unless it makes `f32` or `f64`, [`Error::Candle`] when a tensor cannot be made.
     pub fn init(
         config: &ClassifierConfig,
         init: Init,
         rng: &mut SeededRng,
-        vars: &VarMap,
-        dtype: DType,
-        device: &Device,
+        sink: &VarSink,
     ) -> Result<Self> {
         config.check()?;
-        let sink = VarSink::new(vars, dtype, device);
         // Both parts or none.
-        sink.new_names("", config.parameters().iter().map(|(name, _)| name))?;
-        Stack::init(config.rnn(), init, rng, &sink, "rnn")?;
-        init_linear(config.features(), config.num_classes, init, rng, &sink, "head")?;
+        sink.new_names(config.parameters().iter().map(|(name, _)| name))?;
+        Stack::init(config.rnn(), init, rng, &sink.pp("rnn"))?;
+        let head = DenseConfig::new(config.features(), config.num_classes);
+        Dense::init(head, init, rng, &sink.pp("head"))?;
         Self::new(config, sink.builder())
     }
 
@@ -275,7 +270,7 @@ impl SequenceClassifier {
             }
             (Outputs::All, Readout::MeanMax | Readout::All) => {
                 return Err(Error::Config(
-                    "a model whose head reads all outputs at once says nothing step by step".into(),
+                    "per-step predictions need a model with the last-state readout".into(),
                 ))
             }
         };
@@ -327,5 +322,12 @@ impl SequenceClassifier {
     /// The recurrent layers.
     pub fn rnn(&self) -> &Stack {
         &self.rnn
+    }
+}
+
+/// The logits, `(B, C)`, of sequences `(B, T, I)` that are read from zeros.
+impl Module for SequenceClassifier {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(Self::forward(self, x)?)
     }
 }

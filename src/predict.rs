@@ -17,6 +17,7 @@ use crate::{Error, Result};
 /// A trained model, ready for images.
 ///
 /// ```
+/// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
 /// use candle_rnn::{data::mnist::Mnist, predict::Predictor};
 /// # use candle_core::Device;
@@ -39,6 +40,8 @@ use crate::{Error, Result};
 /// # assert!((prediction.probabilities.iter().sum::<f64>() - 1.).abs() < 1e-6);
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "sample"))]
+/// # fn main() {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct Predictor {
@@ -191,7 +194,7 @@ impl Stream<'_> {
 }
 
 fn not_step_by_step() -> Error {
-    Error::Config("a model whose head reads all outputs at once says nothing step by step".into())
+    Error::Config("per-step predictions need a model with the last-state readout".into())
 }
 
 /// Softmax over `(N, C)` logits.

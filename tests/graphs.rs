@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
-use candle_nn::VarMap;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{run_layer, Call, Cell, LayerWeights, Outputs, State, Weights};
 use candle_rnn::rng::{Purpose, SeededRng};
+use candle_rnn::VarSink;
 
 /// Numbers in ±0.5 of an arithmetic sequence.
 fn numbers(shape: &[usize], seed: usize) -> Tensor {
@@ -109,10 +108,10 @@ fn tasks_of_one_pool_are_right_or_refused() {
 fn tasks_of_one_pool_step_one_stack() {
     use rayon::prelude::*;
     // Large enough that packing is given to several threads.
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(Cell::Lstm, 256, 256);
-    let stack = Stack::init(config, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let stack = Stack::init(config, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
     let x_t = numbers(&[2, 256], 5).to_dtype(DType::F32).unwrap();
     for _ in 0..3 {
         for var in sink.named().unwrap().values() {
@@ -232,10 +231,10 @@ fn a_failed_pass_leaves_no_gradient_of_the_weights() {
 }
 
 fn stack(cell: Cell, num_layers: usize) -> (Stack, VarSink) {
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig { num_layers, ..StackConfig::new(cell, 3, 6) };
-    (Stack::init(config, Init::Orthogonal, rng, &sink, "rnn").unwrap(), sink)
+    (Stack::init(config, Init::Orthogonal, rng, &sink.pp("rnn")).unwrap(), sink)
 }
 
 #[test]

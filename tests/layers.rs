@@ -12,7 +12,6 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::rnn::{self as candle_rnns, Direction, RNN};
 use candle_nn::VarMap;
 use candle_rnn::files::tensors;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::weights::{
     from_keras, from_pytorch, from_tensorflow_gru, from_tensorflow_lstm, from_tensorflow_rnn,
     stack_from, to_pytorch,
@@ -20,6 +19,7 @@ use candle_rnn::nn::weights::{
 use candle_rnn::nn::{Gru, GruConfig, Init, Lstm, LstmConfig, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{Cell, State, Weights};
 use candle_rnn::rng::{Purpose, SeededRng};
+use candle_rnn::VarSink;
 use candle_rnn::{Error, Result};
 
 /// How far values may be off in a dtype, `max|a - b| / max|b|` of each tensor.
@@ -609,10 +609,10 @@ fn an_lstm_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()
     let (inputs, units, dtype) = (5, 7, DType::F32);
     for bidirectional in [false, true] {
         let vars = VarMap::new();
-        let sink = VarSink::new(&vars, dtype, &Device::Cpu);
+        let sink = VarSink::from_varmap(&vars, dtype, &Device::Cpu);
         let rng = &mut SeededRng::new(5, Purpose::Init);
         let config = LstmConfig { num_layers: 2, bidirectional, ..LstmConfig::new(inputs, units) };
-        let ours = Lstm::init(config, Init::Pytorch, rng, &sink, "lstm")?;
+        let ours = Lstm::init(config, Init::Pytorch, rng, &sink.pp("lstm"))?;
         let count = vars.all_vars().len();
         let x = seeded(rng, &[3, 6, inputs], 1., dtype)?;
         let mut outputs = x.as_tensor().clone();
@@ -640,9 +640,9 @@ fn an_lstm_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()
 fn a_gru_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()> {
     let (inputs, units, dtype) = (5, 7, DType::F32);
     let vars = VarMap::new();
-    let sink = VarSink::new(&vars, dtype, &Device::Cpu);
+    let sink = VarSink::from_varmap(&vars, dtype, &Device::Cpu);
     let rng = &mut SeededRng::new(6, Purpose::Init);
-    let ours = Gru::init(GruConfig::new(inputs, units), Init::Pytorch, rng, &sink, "gru")?;
+    let ours = Gru::init(GruConfig::new(inputs, units), Init::Pytorch, rng, &sink.pp("gru"))?;
     let theirs = candle_rnns::gru(inputs, units, Default::default(), sink.builder().pp("gru"))?;
     assert_eq!(vars.all_vars().len(), 4, "candle-nn made variables of its own");
     let x = seeded(rng, &[3, 6, inputs], 1., dtype)?;
@@ -659,10 +659,10 @@ fn a_gru_of_candle_nn_computes_the_same_from_the_same_variables() -> Result<()> 
 #[test]
 fn the_graph_of_a_layer_has_as_many_nodes_for_5_steps_as_for_50() -> Result<()> {
     let vars = VarMap::new();
-    let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+    let sink = VarSink::from_varmap(&vars, DType::F32, &Device::Cpu);
     let rng = &mut SeededRng::new(9, Purpose::Init);
     let config = LstmConfig { num_layers: 2, bidirectional: true, ..LstmConfig::new(28, 128) };
-    let lstm = Lstm::init(config, Init::Glorot, rng, &sink, "")?;
+    let lstm = Lstm::init(config, Init::Glorot, rng, &sink)?;
     let mut nodes = |seq_len: usize| -> Result<usize> {
         let x = seeded(rng, &[2, seq_len, 28], 1., DType::F32)?;
         let loss = lstm.forward(x.as_tensor())?.outputs.sqr()?.sum_all()?;
@@ -682,9 +682,9 @@ fn the_graph_of_a_layer_has_as_many_nodes_for_5_steps_as_for_50() -> Result<()> 
 fn a_row_without_steps_passes_no_gradient_of_outputs_to_its_initial_state() -> Result<()> {
     for cell in Cell::ALL {
         let rng = &mut SeededRng::new(10, Purpose::Init);
-        let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+        let sink = VarSink::new(DType::F64, &Device::Cpu);
         let config = StackConfig::new(cell, 3, 4);
-        let stack = Stack::init(config, Init::Pytorch, rng, &sink, "")?;
+        let stack = Stack::init(config, Init::Pytorch, rng, &sink)?;
         // Rows beyond a tile of those that have steps, and one among them.
         let lengths: Vec<usize> = (0..24).map(|row| if row < 12 { row % 6 } else { 0 }).collect();
         let mut var = |shape: &[usize]| seeded(rng, shape, 1., DType::F64);

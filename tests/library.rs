@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{VarBuilder, VarMap};
+use candle_nn::VarBuilder;
 use candle_rnn::data::batches::{Batching, Gather};
 use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
 use candle_rnn::data::view::View;
@@ -19,7 +19,7 @@ use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
 use candle_rnn::train::LossAt;
 use candle_rnn::train::{Event, Precision, TrainConfig, Trainer};
-use candle_rnn::Error;
+use candle_rnn::{Error, VarSink};
 
 fn small() -> TrainConfig {
     TrainConfig { hidden_size: 20, epochs: 2, batch_size: 160, ..TrainConfig::default() }
@@ -70,15 +70,12 @@ fn a_batch_of_digits_is_learned_by_heart() {
     ] {
         let config = TrainConfig { hidden_size: 40, ..config };
         let init = config.init;
-        let vars = VarMap::new();
         let mut rng = SeededRng::new(3, Purpose::Init);
         let (dtype, device) = (DType::F32, Device::Cpu);
-        let model =
-            SequenceClassifier::init(&config.model(), init, &mut rng, &vars, dtype, &device)
-                .unwrap();
-        let named = vars.data().lock().unwrap().clone();
+        let sink = VarSink::new(dtype, &device);
+        let model = SequenceClassifier::init(&config.model(), init, &mut rng, &sink).unwrap();
         let settings = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
-        let mut adam = Adam::new(named, settings).unwrap();
+        let mut adam = Adam::new(&sink, settings).unwrap();
         let train = Mnist::sample().unwrap().train;
         let gather = Gather::new(View::Rows, dtype, &device).unwrap();
         let batch = gather.batch(&train, 0..32).unwrap();

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{release_memory, Cell};
 use candle_rnn::rng::{Purpose, SeededRng};
+use candle_rnn::VarSink;
 
 /// The system's allocator, which counts.
 struct Counting;
@@ -79,10 +78,10 @@ fn a_layer_keeps_h_c_and_gates_once_each_and_nothing_else_that_grows_with_the_st
     let _alone = ALONE.lock().unwrap();
     for cell in Cell::ALL {
         for bidirectional in [false, true] {
-            let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+            let sink = VarSink::new(DType::F32, &Device::Cpu);
             let rng = &mut SeededRng::new(1, Purpose::Init);
             let config = StackConfig { bidirectional, ..StackConfig::new(cell, I, H) };
-            let layer = Stack::init(config, Init::Orthogonal, rng, &sink, "").unwrap();
+            let layer = Stack::init(config, Init::Orthogonal, rng, &sink).unwrap();
             // Threads and the like are there before anything is counted.
             forward(&layer, 100, true, false);
             for read_all in [true, false] {
@@ -130,10 +129,10 @@ fn steps_keep_at_most_twice_what_one_call_keeps() {
     let (batch_size, units) = (8, 512);
     for cell in Cell::ALL {
         let layer = || {
-            let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+            let sink = VarSink::new(DType::F32, &Device::Cpu);
             let rng = &mut SeededRng::new(1, Purpose::Init);
             let config = StackConfig::new(cell, units, units);
-            Stack::init(config, Init::Glorot, rng, &sink, "").unwrap()
+            Stack::init(config, Init::Glorot, rng, &sink).unwrap()
         };
         let of_one_call = |steps: usize| {
             let layer = layer();

@@ -4,19 +4,18 @@
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
-use candle_rnn::nn::init::{init_linear, VarSink};
 use candle_rnn::nn::{
-    Activation, Gru, GruConfig, Init, Lstm, LstmConfig, Reset, Rnn, RnnConfig, Sequences, Stack,
-    StackConfig,
+    Activation, Dense, DenseConfig, Gru, GruConfig, Init, Lstm, LstmConfig, Reset, Rnn, RnnConfig,
+    Sequences, Stack, StackConfig,
 };
 use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, SeededRng};
-use candle_rnn::Error;
+use candle_rnn::{Error, VarSink};
 
 fn stack(config: StackConfig) -> Stack {
-    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-    Stack::init(config, Init::Pytorch, &mut SeededRng::new(5, Purpose::Init), &sink, "").unwrap()
+    let sink = VarSink::new(DType::F64, &Device::Cpu);
+    Stack::init(config, Init::Pytorch, &mut SeededRng::new(5, Purpose::Init), &sink).unwrap()
 }
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
@@ -57,7 +56,7 @@ fn dropout_between_layers_is_the_masked_outputs_of_the_layer_below() {
         candle_rnn::nn::weights::stack_from(config, weights).unwrap()
     };
     let below = single(0, 3).forward(&x).unwrap().outputs;
-    let dropped = candle_rnn::nn::dropout::dropout(&below, 0.4, &mut dropout()).unwrap();
+    let dropped = candle_rnn::nn::dropout(&below, 0.4, &mut dropout()).unwrap();
     assert!(values(&dropped).iter().filter(|value| **value == 0.).count() > 20);
     assert_close(&found.outputs, &single(1, 6).forward(&dropped).unwrap().outputs);
     // Without a generator nothing is left out, and what is drawn moves on.
@@ -176,9 +175,9 @@ fn a_ragged_batch_gives_each_row_what_it_gives_alone() {
 
 #[test]
 fn an_optimizers_change_of_the_variables_shows_except_in_a_frozen_copy() {
-    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    let sink = VarSink::new(DType::F64, &Device::Cpu);
     let rng = &mut SeededRng::new(5, Purpose::Init);
-    let lstm = Lstm::init(LstmConfig::new(3, 4), Init::Glorot, rng, &sink, "lstm").unwrap();
+    let lstm = Lstm::init(LstmConfig::new(3, 4), Init::Glorot, rng, &sink.pp("lstm")).unwrap();
     let (frozen, detached) = (lstm.freeze().unwrap(), lstm.detach());
     let x = random(&[2, 3, 3], 7);
     let before = values(&lstm.last(&x).unwrap());
@@ -200,8 +199,8 @@ fn weights_from_elsewhere_are_trained_on_as_variables() {
         proj_size: Some(2),
         ..StackConfig::new(Cell::Lstm, 3, 4)
     });
-    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-    let trained = imported.to_vars(&sink, "lstm").unwrap();
+    let sink = VarSink::new(DType::F64, &Device::Cpu);
+    let trained = imported.to_vars(&sink.pp("lstm")).unwrap();
     let x = random(&[2, 3, 3], 7);
     let before = values(&imported.last(&x).unwrap());
     assert_eq!(values(&trained.last(&x).unwrap()), before);
@@ -222,7 +221,7 @@ fn weights_that_a_builder_lacks_are_refused_and_not_invented() {
     for cell in Cell::ALL {
         let config = StackConfig { num_layers: 2, ..StackConfig::new(cell, 3, 16) };
         let vars = VarMap::new();
-        let sink = VarSink::new(&vars, DType::F64, &Device::Cpu);
+        let sink = VarSink::from_varmap(&vars, DType::F64, &Device::Cpu);
         let theirs = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
         for vb in [sink.builder(), theirs] {
             let error = text(Stack::new(config, vb.pp("a").pp("b")));
@@ -235,7 +234,7 @@ fn weights_that_a_builder_lacks_are_refused_and_not_invented() {
 
 #[test]
 fn a_candle_layer_on_our_builder_never_draws_without_a_seed() {
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let made = candle_nn::embedding(5, 3, sink.builder().pp("emb"));
     let error = made.expect_err("an error").to_string();
     assert!(error.starts_with("no variable emb.weight: insert it"), "{error}");
@@ -244,16 +243,16 @@ fn a_candle_layer_on_our_builder_never_draws_without_a_seed() {
 
 #[test]
 fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
-    let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
+    let sink = VarSink::new(DType::F64, &Device::Cpu);
     let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(Cell::Lstm, 3, 4);
-    let first = Stack::init(config, Init::Glorot, rng, &sink, "lstm").unwrap();
+    let first = Stack::init(config, Init::Glorot, rng, &sink.pp("lstm")).unwrap();
     let before = sink.named().unwrap();
     let position = rng.position();
     let expected =
         "the variable lstm.weight_ih_l0 exists already: give each layer a prefix of its own";
-    assert_eq!(text(Stack::init(config, Init::Glorot, rng, &sink, "lstm")), expected);
-    assert_eq!(text(first.to_vars(&sink, "lstm")), expected);
+    assert_eq!(text(Stack::init(config, Init::Glorot, rng, &sink.pp("lstm"))), expected);
+    assert_eq!(text(first.to_vars(&sink.pp("lstm"))), expected);
     assert_eq!(rng.position(), position, "nothing was drawn");
     let after = sink.named().unwrap();
     assert!(before.keys().eq(after.keys()), "{:?}", after.keys());
@@ -262,21 +261,24 @@ fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
     let vars = VarMap::new();
     let last = Var::zeros(1, DType::F64, &Device::Cpu).unwrap();
     vars.data().lock().unwrap().insert("lstm.bias_hh_l0".into(), last);
-    let taken = VarSink::new(&vars, DType::F64, &Device::Cpu);
+    let taken = VarSink::from_varmap(&vars, DType::F64, &Device::Cpu);
     for error in [
-        text(Stack::init(config, Init::Glorot, rng, &taken, "lstm")),
-        text(first.to_vars(&taken, "lstm")),
+        text(Stack::init(config, Init::Glorot, rng, &taken.pp("lstm"))),
+        text(first.to_vars(&taken.pp("lstm"))),
     ] {
         assert!(error.starts_with("the variable lstm.bias_hh_l0 exists already"), "{error}");
     }
     assert_eq!(vars.all_vars().len(), 1);
-    // An empty prefix is one, and one with a dot of its own is none.
-    let other = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-    init_linear(2, 2, Init::Glorot, rng, &other, "").unwrap();
+    // The root is a place for a layer too; a prefix with a dot of its own is none.
+    let other = VarSink::new(DType::F64, &Device::Cpu);
+    let square = DenseConfig::new(2, 2);
+    Dense::init(square, Init::Glorot, rng, &other).unwrap();
     assert!(other.named().unwrap().contains_key("weight"), "found by its builder");
-    assert!(text(init_linear(2, 2, Init::Glorot, rng, &other, "")).contains("variable weight "));
+    assert!(
+        text(Dense::init(square, Init::Glorot, rng, &other.pp(""))).contains("variable weight ")
+    );
     for prefix in ["a.", ".a", "a..b", "."] {
-        let error = text(Stack::init(config, Init::Glorot, rng, &other, prefix));
+        let error = text(Stack::init(config, Init::Glorot, rng, &other.pp(prefix)));
         assert!(error.contains(&format!("{prefix:?}")), "{error}");
     }
     assert_eq!(other.named().unwrap().len(), 2);
@@ -285,12 +287,11 @@ fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
 #[test]
 fn a_classifier_under_taken_names_inserts_nothing() {
     let vars = VarMap::new();
-    let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+    let sink = VarSink::from_varmap(&vars, DType::F32, &Device::Cpu);
     let rng = &mut SeededRng::new(1, Purpose::Init);
-    init_linear(4, 10, Init::Glorot, rng, &sink, "head").unwrap();
+    Dense::init(DenseConfig::new(4, 10), Init::Glorot, rng, &sink.pp("head")).unwrap();
     let config = ClassifierConfig::new(Cell::Tanh, 3, 4, 10);
-    let made =
-        SequenceClassifier::init(&config, Init::Glorot, rng, &vars, DType::F32, &Device::Cpu);
+    let made = SequenceClassifier::init(&config, Init::Glorot, rng, &sink);
     assert!(text(made).starts_with("the variable head.bias exists already"));
     assert_eq!(vars.all_vars().len(), 2);
 }
@@ -316,8 +317,8 @@ fn weights_that_forward_cannot_use_are_refused_by_new() {
         // What the error advises helps.
         let stack = Stack::new(config, vb(dtype, DType::F32)).unwrap();
         assert!(stack.last(&random(&[1, 2, 3], 1).to_dtype(DType::F32).unwrap()).is_ok());
-        let sink = VarSink::new(&VarMap::new(), dtype, &Device::Cpu);
-        let error = Stack::init(config, Init::Glorot, rng, &sink, "gru").unwrap_err();
+        let sink = VarSink::new(dtype, &Device::Cpu);
+        let error = Stack::init(config, Init::Glorot, rng, &sink.pp("gru")).unwrap_err();
         assert!(matches!(error, Error::DType { .. }), "{error}");
         assert!(sink.named().unwrap().is_empty());
     }
@@ -337,8 +338,8 @@ fn weights_that_forward_cannot_use_are_refused_by_new() {
 #[test]
 fn the_forget_gate_begins_as_it_is_told() {
     let bias = |config: LstmConfig, init: Init| {
-        let sink = VarSink::new(&VarMap::new(), DType::F64, &Device::Cpu);
-        Lstm::init(config, init, &mut SeededRng::new(1, Purpose::Init), &sink, "").unwrap();
+        let sink = VarSink::new(DType::F64, &Device::Cpu);
+        Lstm::init(config, init, &mut SeededRng::new(1, Purpose::Init), &sink).unwrap();
         let of = |name: &str| values(sink.named().unwrap()[name].as_tensor());
         let (b_ih, b_hh) = (of("bias_ih_l0"), of("bias_hh_l0"));
         (0..16).map(|row| b_ih[row] + b_hh[row]).collect::<Vec<f64>>()
@@ -356,14 +357,14 @@ fn the_forget_gate_begins_as_it_is_told() {
 
 #[test]
 fn each_name_is_the_cell_that_it_says() {
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let rng = &mut SeededRng::new(1, Purpose::Init);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(2, 3) };
-    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
     let before = GruConfig { reset: Reset::Before, num_layers: 2, ..GruConfig::new(2, 3) };
-    let gru = Gru::init(before, Init::Glorot, rng, &sink, "gru").unwrap();
+    let gru = Gru::init(before, Init::Glorot, rng, &sink.pp("gru")).unwrap();
     let projected = LstmConfig { proj_size: Some(2), bidirectional: true, ..LstmConfig::new(2, 3) };
-    let lstm = Lstm::init(projected, Init::Glorot, rng, &sink, "lstm").unwrap();
+    let lstm = Lstm::init(projected, Init::Glorot, rng, &sink.pp("lstm")).unwrap();
     assert_eq!(rnn.config().cell, Cell::Relu);
     assert_eq!((gru.config().cell, gru.config().num_layers), (Cell::GruResetBefore, 2));
     assert_eq!((lstm.config().cell, lstm.config().output_size()), (Cell::Lstm, 2));
@@ -407,7 +408,7 @@ fn what_has_no_meaning_is_refused_in_words() {
         let state = State::from_parts(random(h, 1), c.map(|c| random(c, 1)));
         text(cell.step(&random(&[2, 3], 1), Some(&state)))
     };
-    assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h must have shape (1, 2, 4)"));
+    assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h_0 must have shape (1, 2, 4)"));
     assert!(step(&[1, 2, 4], None).contains("lstm needs state c"));
     for (config, named) in [
         (StackConfig { dropout: 0.5, ..StackConfig::new(Cell::Tanh, 3, 4) }, "num_layers"),

@@ -2,26 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
 use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::StreamTrainer;
+use candle_rnn::VarSink;
 
 const PIECE: usize = 500;
 
 /// A trainer of 8 units, and the weight and bias of a head that makes one number of them.
 fn trainer(seed: u64) -> (StreamTrainer, Dense) {
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let mut rng = SeededRng::new(seed, Purpose::Init);
-    let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink, "rnn").unwrap();
-    let config = DenseConfig::new(8, 1);
-    let head = Dense::init(config, Init::Glorot, &mut rng, &sink, "head").unwrap();
-    let named = sink.named().unwrap();
+    let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink.pp("rnn")).unwrap();
+    let head = DenseConfig::new(rnn.output_features(), 1);
+    let head = Dense::init(head, Init::Glorot, &mut rng, &sink.pp("head")).unwrap();
     let adam = AdamConfig { learning_rate: 3e-3, ..AdamConfig::default() };
-    (StreamTrainer::new(rnn, named, adam).unwrap(), head)
+    (StreamTrainer::new(rnn, &sink, adam).unwrap(), head)
 }
 
 /// The series' value at a step: two waves whose sum repeats only after a long time.
@@ -115,10 +113,10 @@ fn a_loss_that_is_not_finite_changes_nothing() {
 
 /// A relu unit with these weights, whose states grow by `w_hh` a step, and its trainer.
 fn growing(w_hh: f32) -> (StreamTrainer, VarSink) {
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(1, 1) };
     let rng = &mut SeededRng::new(1, Purpose::Init);
-    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink, "rnn").unwrap();
+    let rnn = Rnn::init(relu, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
     let vars = sink.named().unwrap();
     for (name, value) in [("weight_hh_l0", w_hh), ("weight_ih_l0", 1.), ("bias_ih_l0", 0.)] {
         let var = &vars[&format!("rnn.{name}")];
@@ -197,10 +195,10 @@ fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
         (RnnConfig { num_layers: 2, dropout: 0.1, ..plain }, "dropout"),
         (RnnConfig { bidirectional: true, ..plain }, "backward direction"),
     ] {
-        let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+        let sink = VarSink::new(DType::F32, &Device::Cpu);
         let mut rng = SeededRng::new(1, Purpose::Init);
-        let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink, "rnn").unwrap();
-        let made = StreamTrainer::new(rnn, sink.named().unwrap(), AdamConfig::default());
+        let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink.pp("rnn")).unwrap();
+        let made = StreamTrainer::new(rnn, &sink, AdamConfig::default());
         let error = made.err().expect("an error").to_string();
         assert!(error.contains(named), "{error}");
     }

@@ -12,13 +12,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
 use candle_rnn::data::mnist::Mnist;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::Cell;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
+use candle_rnn::VarSink;
 use criterion::{Criterion, Throughput};
 
 /// As the program has it.
@@ -57,10 +56,10 @@ struct Layer {
 impl Layer {
     fn new(cell: Cell, (batch_size, seq_len, input_size, hidden_size): Shape) -> Self {
         let build = || -> candle_rnn::Result<Self> {
-            let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+            let sink = VarSink::new(DType::F32, &Device::Cpu);
             let rng = &mut SeededRng::new(1, Purpose::Init);
             let config = StackConfig::new(cell, input_size, hidden_size);
-            let layer = Stack::init(config, Init::Pytorch, rng, &sink, "")?;
+            let layer = Stack::init(config, Init::Pytorch, rng, &sink)?;
             let count = batch_size * seq_len * input_size;
             let x: Vec<f32> = (0..count).map(|_| rng.symmetric(1.) as f32).collect();
             let x = Tensor::from_vec(x, (batch_size, seq_len, input_size), &Device::Cpu)?;

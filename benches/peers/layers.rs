@@ -8,11 +8,10 @@
 //! Backward gives the gradients of the weights, not of `x`, for the loss `sum(h_T * grad_h)`.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarMap;
-use candle_rnn::nn::init::VarSink;
 use candle_rnn::nn::{Init, Stack, StackConfig};
 use candle_rnn::recurrence::Cell;
 use candle_rnn::rng::{Purpose, SeededRng};
+use candle_rnn::VarSink;
 
 use timing::{Result, Sizes};
 
@@ -48,10 +47,10 @@ fn time(layers: &[String]) -> Result<()> {
 fn layer(cell: Cell, sizes: Sizes) -> Result<()> {
     let Sizes { input_size, hidden_size, .. } = sizes;
     let (x, grad_h) = sizes.inputs()?;
-    let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+    let sink = VarSink::new(DType::F32, &Device::Cpu);
     let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(cell, input_size, hidden_size);
-    let layer = Stack::init(config, Init::Pytorch, rng, &sink, "")?;
+    let layer = Stack::init(config, Init::Pytorch, rng, &sink)?;
     let vars = sink.named()?;
 
     let frozen = layer.freeze()?;

@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(Known::of(""), None);
     }
 
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     #[test]
     fn whole_data_sets_on_this_machine_are_known() {
         use crate::data::fetch::cache_folder;

@@ -23,6 +23,7 @@ use crate::{Error, Result};
 const DEFAULT_SEED: u64 = 42;
 
 /// The sample: the first 2,000 training and the first 500 test digits of MNIST, gzipped.
+#[cfg(any(test, feature = "sample"))]
 const SAMPLE: [&[u8]; 4] = [
     include_bytes!("sample/train-images-idx3-ubyte.gz"),
     include_bytes!("sample/train-labels-idx1-ubyte.gz"),
@@ -36,7 +37,7 @@ pub enum Source {
     /// The user's cache folder; what is not there is fetched into it.
     #[default]
     Cache,
-    /// The sample embedded in this crate; needs neither disk nor network.
+    /// The sample embedded in this crate (feature `sample`); needs neither disk nor network.
     Sample,
     /// A folder that holds the four files, gzipped or not, as [`Mnist::from_folder`] finds them.
     Folder(PathBuf),
@@ -77,6 +78,7 @@ enum Origin {
     /// Those of a data set, by their SHA-256.
     Known(Dataset),
     /// The sample's.
+    #[cfg_attr(not(any(test, feature = "sample")), allow(dead_code))]
     Sample,
     /// Any others.
     Other,
@@ -114,7 +116,7 @@ impl Mnist {
     /// [`Error::Io`] and [`Error::DataFile`] for files that are missing or wrong,
     /// [`Error::Fetch`] when no source has the files, [`Error::Config`] for a sample of a data
     /// set that has none.
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     pub fn load(
         dataset: Dataset,
         source: &Source,
@@ -125,7 +127,12 @@ impl Mnist {
                 let folder = super::fetch::ensure_cached(dataset, on_event)?;
                 Self::from_files(find_files(&folder, dataset)?)
             }
+            #[cfg(any(test, feature = "sample"))]
             Source::Sample if dataset == Dataset::Mnist => Self::sample(),
+            #[cfg(not(any(test, feature = "sample")))]
+            Source::Sample if dataset == Dataset::Mnist => Err(Error::Config(
+                "the sample was left out of this build: turn on the feature `sample`".into(),
+            )),
             Source::Sample => Err(Error::Config(format!(
                 "the sample is of MNIST digits: there is none of {}",
                 dataset.name()
@@ -138,6 +145,7 @@ impl Mnist {
     ///
     /// # Errors
     /// None, unless the crate was built from damaged files.
+    #[cfg(any(test, feature = "sample"))]
     pub fn sample() -> Result<Self> {
         let names = FILES.map(|name| PathBuf::from("sample").join(name));
         Self::join(
@@ -294,7 +302,7 @@ impl Mnist {
     ///
     /// # Errors
     /// [`Error::Candle`] when a tensor cannot be made.
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     pub fn dataset(&self) -> Result<candle_datasets::vision::Dataset> {
         use candle_core::{DType, Device, Tensor};
         let tensors = |images: &LabelledImages| -> Result<(Tensor, Tensor)> {
@@ -343,7 +351,7 @@ mod tests {
         assert_eq!((valid_size(4), valid_size(5)), (0, 1));
     }
 
-    #[cfg(feature = "datasets")]
+    #[cfg(feature = "download")]
     #[test]
     fn the_dataset_of_candle_holds_the_same_pixels_and_labels() {
         let sample = Mnist::sample().unwrap();

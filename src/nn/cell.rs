@@ -9,14 +9,11 @@ use crate::Result;
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_nn::VarMap;
-/// use candle_rnn::nn::{init::VarSink, Init, Lstm, LstmConfig};
-/// use candle_rnn::rng::{Purpose, SeededRng};
+/// use candle_rnn::{Init, Lstm, LstmConfig, Purpose, SeededRng, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
-/// let vars = VarMap::new();
-/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
-/// let lstm = Lstm::init(LstmConfig::new(3, 5), Init::Glorot, rng, &sink, "lstm")?;
+/// let lstm = Lstm::init(LstmConfig::new(3, 5), Init::Glorot, rng, &sink.pp("lstm"))?;
 /// let cell = lstm.cell(0);
 /// let mut state = None;
 /// for _ in 0..4 {

@@ -4,8 +4,9 @@ use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
 
 use super::dense_op::{self, PackedDense};
-use super::init::{init_dense, Init, VarSink};
+use super::init::{init_dense, Init};
 use super::weights::get;
+use super::VarSink;
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
@@ -39,13 +40,11 @@ impl DenseConfig {
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_nn::VarMap;
-/// use candle_rnn::nn::{init::VarSink, Dense, DenseConfig, Init};
-/// use candle_rnn::rng::{Purpose, SeededRng};
+/// use candle_rnn::{Dense, DenseConfig, Init, Purpose, SeededRng, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
-/// let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
-/// let head = Dense::init(DenseConfig::new(8, 3), Init::Glorot, rng, &sink, "head")?;
+/// let head = Dense::init(DenseConfig::new(8, 3), Init::Glorot, rng, &sink.pp("head"))?;
 /// let h = Tensor::ones((4, 10, 8), DType::F32, &Device::Cpu)?;
 /// assert_eq!(head.forward(&h)?.dims(), [4, 10, 3]);
 /// # Ok(())
@@ -98,22 +97,20 @@ impl Dense {
         Ok(Self { weight, bias, packed: None })
     }
 
-    /// Puts initial weights into `vars`, behind `prefix` and a dot if it is not empty, and builds on them:
-    /// those of [`init_linear`](super::init::init_linear).
+    /// Puts initial weights into a sink and builds on them: first the weight is drawn, then the bias.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and as [`init_stack`](super::init::init_stack).
+    /// As [`new`](Self::new), and as [`Stack::init`](super::Stack::init).
     pub fn init(
         config: DenseConfig,
         init: Init,
         rng: &mut SeededRng,
-        vars: &VarSink,
-        prefix: &str,
+        sink: &VarSink,
     ) -> Result<Self> {
         config.check()?;
         let DenseConfig { input_size, output_size, bias } = config;
-        init_dense([output_size, input_size], bias, init, rng, vars, prefix)?;
-        Self::new(config, vars.layer_builder(prefix))
+        init_dense([output_size, input_size], bias, init, rng, sink)?;
+        Self::new(config, sink.builder())
     }
 
     /// The product of the last dimension with the weight, and the bias.
@@ -220,15 +217,7 @@ impl Dense {
 
 impl Module for Dense {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        Dense::forward(self, x).map_err(to_candle)
-    }
-}
-
-/// An error of this crate as one of Candle's, whose traits have no other.
-pub(super) fn to_candle(error: Error) -> candle_core::Error {
-    match error {
-        Error::Candle(error) => error,
-        error => candle_core::Error::Msg(error.to_string()),
+        Ok(Dense::forward(self, x)?)
     }
 }
 
@@ -237,7 +226,6 @@ pub(super) mod tests {
     use super::*;
     use crate::rng::Purpose;
     use candle_core::{DType, Device, Var};
-    use candle_nn::VarMap;
 
     /// Holds the gradients of a loss in `f64` to central differences, number by number.
     pub(in super::super) fn check_gradients(sink: &VarSink, loss: impl Fn() -> Tensor) {
@@ -264,19 +252,18 @@ pub(super) mod tests {
     }
 
     fn sink(dtype: DType) -> VarSink {
-        VarSink::new(&VarMap::new(), dtype, &Device::Cpu)
+        VarSink::new(dtype, &Device::Cpu)
     }
 
-    fn layer(config: DenseConfig, sink: &VarSink, prefix: &str) -> Dense {
-        Dense::init(config, Init::Pytorch, &mut SeededRng::new(3, Purpose::Init), sink, prefix)
-            .unwrap()
+    fn layer(config: DenseConfig, sink: &VarSink) -> Dense {
+        Dense::init(config, Init::Pytorch, &mut SeededRng::new(3, Purpose::Init), sink).unwrap()
     }
 
     #[test]
     fn values_are_the_sums_for_any_rank_and_number_of_rows() {
         for bias in [false, true] {
             let sink = sink(DType::F64);
-            let dense = layer(DenseConfig { bias, ..DenseConfig::new(3, 4) }, &sink, "");
+            let dense = layer(DenseConfig { bias, ..DenseConfig::new(3, 4) }, &sink);
             assert_eq!(sink.named().unwrap().len(), if bias { 2 } else { 1 });
             let weight = dense.weight().to_vec2::<f64>().unwrap();
             let b = match dense.bias() {
@@ -308,7 +295,7 @@ pub(super) mod tests {
     fn gradients_are_those_of_finite_differences() {
         for (rows, bias) in [(2, true), (9, true), (2, false), (9, false)] {
             let sink = sink(DType::F64);
-            let dense = layer(DenseConfig { bias, ..DenseConfig::new(3, 4) }, &sink, "head");
+            let dense = layer(DenseConfig { bias, ..DenseConfig::new(3, 4) }, &sink.pp("head"));
             let x: Vec<f64> = (0..rows * 3).map(|i| (i as f64).sin()).collect();
             let x = Tensor::from_vec(x, (rows, 1, 3), &Device::Cpu).unwrap();
             let x = sink.insert("x", &x).unwrap();
@@ -320,15 +307,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_seed_gives_the_bits_that_init_linear_gives() {
-        let (first, second, linear) = (sink(DType::F32), sink(DType::F32), sink(DType::F32));
+    fn a_seed_gives_the_same_bits_again() {
+        let (first, second) = (sink(DType::F32), sink(DType::F32));
         for init in [Init::Glorot, Init::Orthogonal, Init::Identity, Init::Pytorch] {
-            let config = DenseConfig::new(5, 4);
-            let rng = || SeededRng::new(7, Purpose::Init);
-            let prefix = init.name();
-            Dense::init(config, init, &mut rng(), &first, prefix).unwrap();
-            Dense::init(config, init, &mut rng(), &second, prefix).unwrap();
-            super::super::init::init_linear(5, 4, init, &mut rng(), &linear, prefix).unwrap();
+            for sink in [&first, &second] {
+                let rng = &mut SeededRng::new(7, Purpose::Init);
+                Dense::init(DenseConfig::new(5, 4), init, rng, &sink.pp(init.name())).unwrap();
+            }
         }
         let bits = |sink: &VarSink| {
             let bits = |(name, var): (String, Var)| {
@@ -337,13 +322,12 @@ pub(super) mod tests {
             sink.named().unwrap().into_iter().map(bits).collect::<Vec<_>>()
         };
         assert_eq!(bits(&first), bits(&second));
-        assert_eq!(bits(&first), bits(&linear));
     }
 
     #[test]
     fn what_does_not_fit_is_an_error_that_names_it() {
         let sink = sink(DType::F32);
-        let dense = layer(DenseConfig::new(3, 4), &sink, "head");
+        let dense = layer(DenseConfig::new(3, 4), &sink.pp("head"));
         let x = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
         let text = |x: Tensor| dense.forward(&x).unwrap_err().to_string();
         assert!(text(x(&[2, 4], DType::F32)).contains("(.., 3)"));

@@ -51,7 +51,7 @@ fn select(kept: &Tensor, x: &Tensor, scale: f64) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`dropout`].
-pub fn mask(
+pub(super) fn mask(
     shape: &[usize],
     p: f64,
     rng: &mut SeededRng,

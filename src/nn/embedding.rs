@@ -3,24 +3,22 @@
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 
-use super::dense::to_candle;
-use super::init::{init_embedding, Init, VarSink};
+use super::init::{init_embedding, Init};
 use super::weights::get;
+use super::VarSink;
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
-/// A table of vectors, one for each of V numbers, which are trained: `y = W[id]`.
+/// An embedding: a table of V trained vectors of D numbers, looked up by number: `y = W[id]`.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_nn::VarMap;
-/// use candle_rnn::nn::{init::VarSink, Embedding, Init, Lstm, LstmConfig};
-/// use candle_rnn::rng::{Purpose, SeededRng};
+/// use candle_rnn::{Embedding, Init, Lstm, LstmConfig, Purpose, SeededRng, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
-/// let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
-/// let embedding = Embedding::init(256, 16, Init::Pytorch, rng, &sink, "embedding")?;
-/// let lstm = Lstm::init(LstmConfig::new(16, 32), Init::Orthogonal, rng, &sink, "lstm")?;
+/// let embedding = Embedding::init(256, 16, Init::Pytorch, rng, &sink.pp("embedding"))?;
+/// let lstm = Lstm::init(LstmConfig::new(16, 32), Init::Orthogonal, rng, &sink.pp("lstm"))?;
 /// let bytes = Tensor::new(&[*b"recurrent", *b"embedding"], &Device::Cpu)?;
 /// let outputs = lstm.forward(&embedding.forward(&bytes)?)?.outputs;
 /// assert_eq!(outputs.dims(), [2, 9, 32]);
@@ -43,25 +41,24 @@ impl Embedding {
         Ok(Self { weight: get(&vb, &[num_embeddings, embedding_dim], "weight")? })
     }
 
-    /// Puts the initial weight into `vars`, behind `prefix` and a dot if it is not empty, and builds on it.
+    /// Puts the initial weight into a sink, as `weight`, and builds on it.
     ///
     /// [`Init::Pytorch`] draws standard normal numbers, as `torch.nn.Embedding`; [`Init::Glorot`] Glorot
     /// uniform ones with fan-in V and fan-out D, as TensorFlow 1's variables; the others uniform ones in
     /// ±0.05, as Keras's `Embedding`.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and as [`init_stack`](super::init::init_stack).
+    /// As [`new`](Self::new), and as [`Stack::init`](super::Stack::init).
     pub fn init(
         num_embeddings: usize,
         embedding_dim: usize,
         init: Init,
         rng: &mut SeededRng,
-        vars: &VarSink,
-        prefix: &str,
+        sink: &VarSink,
     ) -> Result<Self> {
         check(num_embeddings, embedding_dim)?;
-        init_embedding([num_embeddings, embedding_dim], init, rng, vars, prefix)?;
-        Self::new(num_embeddings, embedding_dim, vars.layer_builder(prefix))
+        init_embedding([num_embeddings, embedding_dim], init, rng, sink)?;
+        Self::new(num_embeddings, embedding_dim, sink.builder())
     }
 
     /// The vectors of numbers.
@@ -111,7 +108,7 @@ impl Embedding {
 
 impl Module for Embedding {
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
-        Embedding::forward(self, ids).map_err(to_candle)
+        Ok(Embedding::forward(self, ids)?)
     }
 }
 
@@ -129,12 +126,11 @@ fn check(num_embeddings: usize, embedding_dim: usize) -> Result<()> {
 mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use candle_nn::VarMap;
 
     fn embedding(init: Init, seed: u64, rows: usize, dtype: DType) -> (Embedding, VarSink) {
-        let sink = VarSink::new(&VarMap::new(), dtype, &Device::Cpu);
+        let sink = VarSink::new(dtype, &Device::Cpu);
         let rng = &mut SeededRng::new(seed, Purpose::Init);
-        (Embedding::init(rows, 3, init, rng, &sink, "emb").unwrap(), sink)
+        (Embedding::init(rows, 3, init, rng, &sink.pp("emb")).unwrap(), sink)
     }
 
     #[test]
@@ -196,9 +192,9 @@ mod tests {
             assert!(Module::forward(&embedding, &ids).is_err());
         }
         assert!(text(&new(&[1]).to_dtype(DType::F32).unwrap()).contains("u8, u32 or i64"));
-        let sink = VarSink::new(&VarMap::new(), DType::F32, &Device::Cpu);
+        let sink = VarSink::new(DType::F32, &Device::Cpu);
         let rng = &mut SeededRng::new(1, Purpose::Init);
-        assert!(Embedding::init(0, 3, Init::Glorot, rng, &sink, "").is_err());
+        assert!(Embedding::init(0, 3, Init::Glorot, rng, &sink).is_err());
         assert!(Embedding::new(5, 3, sink.builder()).unwrap_err().to_string().contains("weight"));
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::named_stack::named_stack;
 use super::stack::{Stack, StackConfig};
 use crate::recurrence::Cell;
 
@@ -19,21 +20,21 @@ pub enum Reset {
 /// The sizes of a [`Gru`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GruConfig {
-    /// I, features of the input at each step.
+    /// The number of features of the input at each step, I.
     pub input_size: usize,
-    /// H, units.
+    /// The number of features of the hidden state, H.
     pub hidden_size: usize,
     /// Where the reset gate acts.
     pub reset: Reset,
-    /// L, layers on top of each other.
+    /// The number of layers, L.
     pub num_layers: usize,
     /// Whether each layer runs in both directions.
     pub bidirectional: bool,
-    /// Probability that a number between two layers is left out in training:
+    /// The dropout probability between layers, in training:
     /// [`Sequences::dropout`](super::Sequences::dropout) turns it on.
     pub dropout: f64,
-    /// Probability that a unit's state is left out of the recurrent products in training, the same
-    /// units at every step of a sequence; turned on by the same.
+    /// The dropout probability of the hidden state in the recurrent products, in training, the same units at
+    /// every step of a sequence (variational dropout); turned on by the same.
     pub recurrent_dropout: f64,
 }
 
@@ -70,8 +71,6 @@ impl From<GruConfig> for StackConfig {
 
 /// Layers of gated recurrent units: the equations of [`Cell::Gru`], or of [`Cell::GruResetBefore`].
 ///
-/// It is a [`Stack`], which has its methods.
-///
 /// # Source
 /// Cho et al. (2014), "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
 /// Machine Translation", equations 5 to 8.
@@ -79,4 +78,4 @@ impl From<GruConfig> for StackConfig {
 #[doc(alias = "GRUCell")]
 pub struct Gru(Stack);
 
-super::named_stack!(Gru, GruConfig);
+named_stack!(Gru, GruConfig);

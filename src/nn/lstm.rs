@@ -2,30 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::named_stack::named_stack;
 use super::stack::{Stack, StackConfig};
 use crate::recurrence::Cell;
 
 /// The sizes of an [`Lstm`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LstmConfig {
-    /// I, features of the input at each step.
+    /// The number of features of the input at each step, I.
     pub input_size: usize,
-    /// H, units.
+    /// The number of features of the hidden state, H.
     pub hidden_size: usize,
-    /// P, if the state is projected: `h_t = W_hr (o ⊙ tanh(c_t))` has P numbers.
+    /// The size of the projected hidden state, P, if there is a projection: `h_t = W_hr (o ⊙ tanh(c_t))`.
     pub proj_size: Option<usize>,
-    /// The initial bias of the forget gate, if it is not to be as the initialisation's source has
-    /// it: see [`Init`](super::Init).
+    /// The initial bias of the forget gate, where it differs from [`Init`](super::Init)'s.
     pub forget_bias: Option<f64>,
-    /// L, layers on top of each other.
+    /// The number of layers, L.
     pub num_layers: usize,
     /// Whether each layer runs in both directions.
     pub bidirectional: bool,
-    /// Probability that a number between two layers is left out in training:
+    /// The dropout probability between layers, in training:
     /// [`Sequences::dropout`](super::Sequences::dropout) turns it on.
     pub dropout: f64,
-    /// Probability that a unit's state is left out of the recurrent products in training, the same
-    /// units at every step of a sequence; turned on by the same.
+    /// The dropout probability of the hidden state in the recurrent products, in training, the same units at
+    /// every step of a sequence (variational dropout); turned on by the same.
     pub recurrent_dropout: f64,
 }
 
@@ -61,8 +61,6 @@ impl From<LstmConfig> for StackConfig {
 
 /// Layers of long short-term memory: the equations of [`Cell::Lstm`].
 ///
-/// It is a [`Stack`], which has its methods.
-///
 /// # Source
 /// Hochreiter & Schmidhuber (1997), "Long Short-Term Memory"; Gers, Schmidhuber & Cummins (2000),
 /// "Learning to Forget"; the projection: Sak, Senior & Beaufays (2014), section 2.
@@ -72,4 +70,4 @@ impl From<LstmConfig> for StackConfig {
 #[doc(alias = "LSTMBlockFusedCell")]
 pub struct Lstm(Stack);
 
-super::named_stack!(Lstm, LstmConfig);
+named_stack!(Lstm, LstmConfig);

@@ -239,10 +239,13 @@ mod tests {
         of: impl Fn(&Tensor, Option<&[usize]>) -> Result<Tensor>,
     ) -> [Vec<f64>; 2] {
         let (steps, features) = (4, 3);
-        let number = |row: usize, t: usize, f: usize| match t < lengths[row] {
-            // All below zero: a maximum over zeros would show.
-            true => -1. - ((row * 41 + t * 17 + f * 5) % 11) as f64,
-            false => padding,
+        // All below zero: a maximum over zeros would show.
+        let number = |row: usize, t: usize, f: usize| {
+            if t < lengths[row] {
+                -1. - ((row * 41 + t * 17 + f * 5) % 11) as f64
+            } else {
+                padding
+            }
         };
         let numbers: Vec<f64> = (0..lengths.len() * steps * features)
             .map(|i| number(i / (steps * features), i / features % steps, i % features))

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::named_stack::named_stack;
 use super::stack::{Stack, StackConfig};
 use crate::recurrence::Cell;
 
@@ -25,21 +26,21 @@ pub enum Activation {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RnnConfig {
-    /// I, features of the input at each step.
+    /// The number of features of the input at each step, I.
     pub input_size: usize,
-    /// H, units.
+    /// The number of features of the hidden state, H.
     pub hidden_size: usize,
-    /// f.
+    /// The activation, f.
     pub activation: Activation,
-    /// L, layers on top of each other.
+    /// The number of layers, L.
     pub num_layers: usize,
     /// Whether each layer runs in both directions.
     pub bidirectional: bool,
-    /// Probability that a number between two layers is left out in training:
+    /// The dropout probability between layers, in training:
     /// [`Sequences::dropout`](super::Sequences::dropout) turns it on.
     pub dropout: f64,
-    /// Probability that a unit's state is left out of the recurrent products in training, the same
-    /// units at every step of a sequence; turned on by the same.
+    /// The dropout probability of the hidden state in the recurrent products, in training, the same units at
+    /// every step of a sequence (variational dropout); turned on by the same.
     pub recurrent_dropout: f64,
 }
 
@@ -76,8 +77,7 @@ impl From<RnnConfig> for StackConfig {
 
 /// Layers of Elman's network: `h_t = f(W_ih x_t + b + W_hh h_{t-1})`.
 ///
-/// It is a [`Stack`], which has its methods. There is one bias, as TensorFlow's `BasicRNNCell` has it,
-/// unless weights are read that have PyTorch's two.
+/// There is one bias, as TensorFlow's `BasicRNNCell` has it, unless weights are read that have PyTorch's two.
 ///
 /// # Source
 /// Elman (1990), "Finding Structure in Time".
@@ -86,4 +86,4 @@ impl From<RnnConfig> for StackConfig {
 #[doc(alias = "SimpleRNN")]
 pub struct Rnn(Stack);
 
-super::named_stack!(Rnn, RnnConfig);
+named_stack!(Rnn, RnnConfig);

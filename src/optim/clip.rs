@@ -1,4 +1,4 @@
-//! Gradients: how large they are together, and cut where they are too large.
+//! Gradient clipping by global norm or by value.
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How gradients are cut before a step.
+/// How gradients are clipped before a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clip {
-    /// As they are.
+    /// No clipping.
     #[default]
     None,
-    /// All together are made shorter, where their norm is larger than this, so that it is this.
+    /// Clipping by global norm: all gradients are scaled down together where their L2 norm is larger than this.
     ///
     /// # Source
     /// Pascanu et al. (2013), "On the Difficulty of Training Recurrent Neural Networks", section 3.2.
     Norm(f64),
-    /// Each number is held between this and its negative.
+    /// Clipping by value: each number is limited to this magnitude.
     Value(f64),
 }
 
@@ -38,19 +38,41 @@ impl Clip {
     }
 }
 
-/// What [`clip`] found.
+/// The result of [`clip`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClipOutcome {
-    /// The norm of all gradients together, before they were cut; infinite where finite gradients have a
-    /// norm above the largest `f64`.
+    /// The L2 norm of all gradients before clipping; infinite where finite gradients have a norm above the
+    /// largest `f64`.
     Norm(f64),
-    /// The variable whose gradient is NaN or infinite; nothing was cut.
+    /// The variable whose gradient is NaN or infinite; nothing was clipped.
     NotFinite(String),
 }
 
-/// Cuts the gradients of `vars`, which come in the order in which their squares are summed up.
+/// Clips the gradients of variables, and returns their L2 norm.
 ///
 /// The norm is right for all finite gradients, also where their squares overflow or underflow.
+///
+/// - `vars`: the variables with their names, in the order in which squares are summed up
+/// - `grads`: the gradients of a loss, which are replaced
+/// - `clip`: how they are clipped; with [`Clip::None`] they are measured alone
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use candle_rnn::optim::{clip, ClipOutcome};
+/// use candle_rnn::{Adam, AdamConfig, Clip, Gru, GruConfig, Init, Purpose, SeededRng, VarSink};
+/// # fn main() -> candle_rnn::Result<()> {
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
+/// let rng = &mut SeededRng::new(1, Purpose::Init);
+/// let gru = Gru::init(GruConfig::new(3, 8), Init::Orthogonal, rng, &sink)?;
+/// let mut adam = Adam::new(&sink, AdamConfig::default())?;
+/// let x = candle_core::Tensor::ones((2, 5, 3), DType::F32, &Device::Cpu)?;
+/// let mut grads = gru.forward(&x)?.outputs.sqr()?.sum_all()?.backward()?;
+/// let outcome = clip(sink.named()?.iter(), &mut grads, Clip::Norm(1.))?;
+/// assert!(matches!(outcome, ClipOutcome::Norm(norm) if norm > 1.));
+/// adam.step(&grads)?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`Error::Candle`] when a gradient cannot be read.

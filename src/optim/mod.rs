@@ -1,7 +1,13 @@
-//! Optimizers whose state can be saved, and gradients that are cut.
+//! Optimizers whose state can be saved, and gradient clipping.
+//!
+//! - [`Adam`], [`AdamConfig`], [`AdamState`]: Adam and AdamW
+//! - [`Clip`], [`clip`](fn@clip): gradient clipping by global norm or by value
+//! - [`Variables`]: what an optimizer takes
 
-pub mod adam;
-pub mod clip;
+mod adam;
+mod clip;
+mod variables;
 
-pub use adam::{Adam, AdamConfig};
-pub use clip::Clip;
+pub use adam::{Adam, AdamConfig, AdamState};
+pub use clip::{clip, Clip, ClipOutcome};
+pub use variables::Variables;

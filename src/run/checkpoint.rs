@@ -12,7 +12,7 @@ use super::layout::MODEL;
 use super::weights::fit;
 use crate::files::durable;
 use crate::files::tensors::{self, WeightFile};
-use crate::optim::adam::AdamState;
+use crate::optim::AdamState;
 use crate::train::{EpochMetrics, Position, TrainerState};
 use crate::{Error, Result};
 

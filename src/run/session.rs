@@ -23,6 +23,7 @@ use crate::{Error, Result};
 /// use candle_rnn::data::mnist::Mnist;
 /// use candle_rnn::run::{DataConfig, IfExists, RunConfig, Session, SessionConfig};
 /// use candle_rnn::train::{Event, TrainConfig};
+/// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let run = folder.path();
@@ -42,6 +43,8 @@ use crate::{Error, Result};
 /// # assert!(run.join("model.safetensors").exists());
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "sample"))]
+/// # fn main() {}
 /// ```
 pub struct Session {
     trainer: Trainer,

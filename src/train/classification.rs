@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
-use candle_nn::VarMap;
 
 use super::evaluate::Accumulator;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
@@ -12,7 +11,7 @@ use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
-use crate::nn::init::VarSink;
+use crate::nn::VarSink;
 use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, SeededRng};
 use crate::Result;
@@ -38,18 +37,12 @@ impl Classification {
         config.check()?;
         config.check_device(device)?;
         let dtype = config.dtype.dtype();
-        let var_map = VarMap::new();
-        let model = SequenceClassifier::init(
-            &config.model(),
-            config.init,
-            &mut SeededRng::new(config.seed, Purpose::Init),
-            &var_map,
-            dtype,
-            device,
-        )?;
+        let sink = VarSink::new(dtype, device);
+        let rng = &mut SeededRng::new(config.seed, Purpose::Init);
+        let model = SequenceClassifier::init(&config.model(), config.init, rng, &sink)?;
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
-            vars: VarSink::new(&var_map, dtype, device).named()?,
+            vars: sink.named()?,
             transforms: Vec::new(),
             config: config.clone(),
             data: config.split(data),

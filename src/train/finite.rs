@@ -6,8 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::files::tensors::is_finite;
-use crate::optim::clip::{clip, ClipOutcome};
-use crate::optim::{Adam, Clip};
+use crate::optim::{clip, Adam, Clip, ClipOutcome};
 use crate::{Error, Result};
 
 /// The place of a step, for the error.

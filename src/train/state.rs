@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::EpochMetrics;
-use crate::optim::adam::AdamState;
+use crate::optim::AdamState;
 
 /// Where a trainer is; with weights and optimizer state, all that is needed to continue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use super::finite::StepAt;
 use super::CarriedState;
 use crate::nn::{Output, Sequences, Stack};
-use crate::optim::{Adam, AdamConfig, Clip};
+use crate::optim::{Adam, AdamConfig, Clip, Variables};
 use crate::recurrence::Truncation;
 use crate::{Error, Result};
 
@@ -19,18 +19,16 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_nn::VarMap;
-/// use candle_rnn::nn::init::VarSink;
+/// use candle_rnn::VarSink;
 /// use candle_rnn::nn::{Init, Rnn, RnnConfig};
 /// use candle_rnn::optim::AdamConfig;
 /// use candle_rnn::rng::{Purpose, SeededRng};
 /// use candle_rnn::train::StreamTrainer;
 /// # fn main() -> candle_rnn::Result<()> {
-/// let vars = VarMap::new();
-/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
-/// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink, "rnn")?;
-/// let mut trainer = StreamTrainer::new(rnn, sink.named()?, AdamConfig::default())?;
+/// let rnn = Rnn::init(RnnConfig::new(1, 1), Init::Glorot, rng, &sink.pp("rnn"))?;
+/// let mut trainer = StreamTrainer::new(rnn, &sink, AdamConfig::default())?;
 ///
 /// // The unit learns to repeat half of its input.
 /// let pieces = (0..100).map(|_| Tensor::full(0.5f32, (1, 20, 1), &Device::Cpu));
@@ -59,12 +57,8 @@ impl StreamTrainer {
     ///
     /// # Errors
     /// As [`Adam::new`]; and [`Error::Config`] for a bidirectional stack, or one with dropout.
-    pub fn new(
-        rnn: impl Into<Stack>,
-        vars: impl IntoIterator<Item = (String, Var)>,
-        config: AdamConfig,
-    ) -> Result<Self> {
-        let vars: Vec<(String, Var)> = vars.into_iter().collect();
+    pub fn new(rnn: impl Into<Stack>, vars: impl Variables, config: AdamConfig) -> Result<Self> {
+        let vars = vars.named()?;
         let adam = Adam::new(vars.clone(), config)?;
         let vars = vars.into_iter().collect();
         let truncation = Truncation::FULL;

@@ -52,6 +52,7 @@ pub enum Event {
 /// use candle_core::Device;
 /// use candle_rnn::data::mnist::Mnist;
 /// use candle_rnn::train::{Event, TrainConfig, Trainer};
+/// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
 /// let config = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
 /// let mut trainer = Trainer::classifier(&config, Mnist::sample()?, &Device::Cpu)?;
@@ -64,6 +65,8 @@ pub enum Event {
 /// }
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "sample"))]
+/// # fn main() {}
 /// ```
 pub struct Trainer<T: Task = Classification> {
     pub(super) task: T,

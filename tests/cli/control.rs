@@ -17,7 +17,7 @@ fn a_head_that_reads_all_outputs_is_trained_saved_and_measured() {
         let text = place.run(&format!("predict {readout} test:3")).succeeded().stdout;
         assert!(text.contains("test:3"), "{text}");
         let outcome = place.run(&format!("predict {readout} test:3 --steps"));
-        assert!(outcome.stderr.contains("nothing step by step"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("last-state readout"), "{}", outcome.stderr);
         assert_ne!(outcome.code, Some(0));
         place
             .run(&format!("train --data sample --readout {readout} --loss-at every --out no"))

@@ -12,24 +12,23 @@ use crate::{Error, Result};
 pub struct StackConfig {
     /// The cell of all layers.
     pub cell: Cell,
-    /// I, features of the input at each step.
+    /// The number of features of the input at each step, I.
     pub input_size: usize,
-    /// H, units of a layer in one direction.
+    /// The number of features of the hidden state of a layer in one direction, H.
     pub hidden_size: usize,
-    /// L, layers.
+    /// The number of layers, L.
     pub num_layers: usize,
     /// Whether each layer runs in both directions: D is 2.
     pub bidirectional: bool,
-    /// Probability that a number between two layers is left out in training:
+    /// The dropout probability between layers, in training:
     /// [`Sequences::dropout`](super::Sequences::dropout) turns it on.
     pub dropout: f64,
-    /// Probability that a unit's state is left out of the recurrent products in training, the same
-    /// units at every step of a sequence; turned on by the same.
+    /// The dropout probability of the hidden state in the recurrent products, in training, the same units at
+    /// every step of a sequence (variational dropout); turned on by the same.
     pub recurrent_dropout: f64,
-    /// P, if an LSTM's state is projected.
+    /// The size of an LSTM's projected hidden state, P, if it has a projection.
     pub proj_size: Option<usize>,
-    /// The initial bias of an LSTM's forget gate, if it is not to be as the initialisation's source
-    /// has it.
+    /// The initial bias of an LSTM's forget gate, where it differs from [`Init`](super::super::Init)'s.
     pub forget_bias: Option<f64>,
 }
 
@@ -49,7 +48,7 @@ impl StackConfig {
         }
     }
 
-    /// D: 1 or 2.
+    /// The number of directions, D: 1 or 2.
     pub fn directions(&self) -> usize {
         if self.bidirectional {
             2
@@ -58,9 +57,14 @@ impl StackConfig {
         }
     }
 
-    /// P: numbers of an output of one direction.
+    /// The number of features of an output in one direction, P: H, or the size of an LSTM's projection.
     pub fn output_size(&self) -> usize {
         self.proj_size.unwrap_or(self.hidden_size)
+    }
+
+    /// The number of features of an output, D·P: what the next layer or a head reads.
+    pub fn output_features(&self) -> usize {
+        self.directions() * self.output_size()
     }
 
     /// Checks that sizes are at least 1, probabilities in `[0, 1)`, and that the cell has what is
@@ -104,7 +108,7 @@ impl StackConfig {
         let outputs = self.output_size();
         let mut parameters = Vec::new();
         for layer in 0..self.num_layers {
-            let inputs = if layer == 0 { self.input_size } else { self.directions() * outputs };
+            let inputs = if layer == 0 { self.input_size } else { self.output_features() };
             for direction in 0..self.directions() {
                 let mut add = |name: &str, shape: &[usize]| {
                     parameters.push((weight_name(name, layer, direction), shape.to_vec()));

@@ -10,11 +10,12 @@ mod sequences;
 
 use std::borrow::Cow;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 
 use super::cell::RecurrentCell;
-use super::init::{init_stack, Init, VarSink};
+use super::init::{init_stack, Init};
+use super::VarSink;
 use crate::recurrence::{self, run_layer, LayerWeights, Outputs, State, Unroll, Weights};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
@@ -24,22 +25,18 @@ pub use sequences::{Output, Sequences};
 
 /// Recurrent layers on top of each other: the outputs of one are the inputs of the next.
 ///
-/// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number
-/// of steps. So it is on NVIDIA and Apple GPUs, with kernels of their own, for `f32` and the cells that
-/// [`run_layer`] names. Elsewhere it is composed from
-/// Candle's own ops, step by step.
+/// On the CPU every layer is one fused op of [`recurrence`](crate::recurrence), whatever the number of
+/// steps. NVIDIA and Apple GPUs have kernels of their own, in `f32`, for tanh, relu, GRU and LSTM without a
+/// projection. Elsewhere a layer is composed from Candle's own ops, step by step.
 ///
 /// ```
-/// # use candle_core::{DType, Device, Tensor};
-/// # use candle_nn::VarMap;
-/// # use candle_rnn::rng::{Purpose, SeededRng};
-/// use candle_rnn::nn::{init::VarSink, Gru, GruConfig, Init, Sequences};
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_rnn::{Gru, GruConfig, Init, Purpose, SeededRng, Sequences, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
-/// let vars = VarMap::new();
-/// let sink = VarSink::new(&vars, DType::F32, &Device::Cpu);
+/// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
 /// let config = GruConfig { num_layers: 2, bidirectional: true, ..GruConfig::new(3, 8) };
-/// let gru = Gru::init(config, Init::Orthogonal, rng, &sink, "gru")?;
+/// let gru = Gru::init(config, Init::Orthogonal, rng, &sink.pp("gru"))?;
 /// let x = Tensor::ones((4, 10, 3), DType::F32, &Device::Cpu)?;
 /// let output = gru.forward(Sequences::new(&x).lengths(&[10, 3, 7, 10]))?;
 /// assert_eq!(output.outputs.dims(), [4, 10, 16]);
@@ -67,7 +64,8 @@ impl Stack {
     /// # Errors
     /// [`Error::Config`] for settings that do not hold, [`Error::Weight`] for a tensor that is missing or
     /// has another shape, [`Error::DType`] unless all are `f32` or all `f64`.
-    pub fn new(config: StackConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: impl Into<StackConfig>, vb: VarBuilder) -> Result<Self> {
+        let config = config.into();
         config.check()?;
         let shapes = config.parameters();
         let is_bias = |name: &str| name.starts_with("bias_");
@@ -102,80 +100,64 @@ impl Stack {
                 }
                 Ok(Weights { w_ih, w_hh, b_ih, b_hh, w_hr: get("weight_hr")? })
             });
-            LayerWeights::of_directions(config.cell, directions.collect::<Result<_>>()?)
+            directions.collect::<Result<Vec<_>>>()
         });
-        let stack = Self { config, layers: layers.collect::<Result<_>>()? };
-        stack.check_dtypes(&vb)?;
-        Ok(stack)
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        check_dtypes(&layers, &vb)?;
+        let layers =
+            layers.into_iter().map(|layer| LayerWeights::of_directions(config.cell, layer));
+        Ok(Self { config, layers: layers.collect::<Result<_>>()? })
     }
 
-    /// Checks that all weights have one dtype, with which the stack can be run.
-    fn check_dtypes(&self, vb: &VarBuilder) -> Result<()> {
-        for (index, layer) in self.layers.iter().enumerate() {
-            for (direction, weights) in layer.directions().iter().enumerate() {
-                for (name, tensor) in named_weights(weights, index, direction) {
-                    let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
-                        "f32 or f64 (convert it with to_dtype)"
-                    } else if tensor.dtype() != self.dtype() {
-                        "of the first weight's dtype (convert it with to_dtype)"
-                    } else {
-                        continue;
-                    };
-                    return Err(Error::DType {
-                        op: "stack",
-                        tensor: super::weights::full_name(vb, &name),
-                        expected,
-                        actual: tensor.dtype().as_str().into(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts initial weights into `vars`, behind `prefix` and a dot if it is not empty, and builds on
-    /// them: an optimizer that changes the variables changes this stack.
+    /// Puts initial weights into a sink and builds on them: an optimizer that changes the variables changes
+    /// this stack. `sink.pp("encoder")` gives the names a prefix.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that do not hold; as [`init_stack`].
+    /// [`Error::Config`] for settings that do not hold, when a variable of one of these names exists, or when
+    /// the prefix has a dot too many; [`Error::DType`] unless the sink makes `f32` or `f64`;
+    /// [`Error::Candle`] when a tensor cannot be made. Nothing is inserted or drawn then.
     pub fn init(
-        config: StackConfig,
+        config: impl Into<StackConfig>,
         init: Init,
         rng: &mut SeededRng,
-        vars: &VarSink,
-        prefix: &str,
+        sink: &VarSink,
     ) -> Result<Self> {
+        let config = config.into();
         config.check()?;
-        init_stack(&config, init, rng, vars, prefix)?;
-        Self::new(config, vars.layer_builder(prefix))
+        init_stack(&config, init, rng, sink)?;
+        Self::new(config, sink.builder())
     }
 
-    /// The same weights as variables of their own in `vars`, behind `prefix` and a dot if it is not
-    /// empty, and a stack on them: to train on with weights from elsewhere.
+    /// The same weights as variables of their own in a sink, and a stack on them: to train on with weights
+    /// from elsewhere.
     ///
     /// # Errors
-    /// As [`init_stack`].
-    pub fn to_vars(&self, vars: &VarSink, prefix: &str) -> Result<Self> {
+    /// As [`init`](Self::init).
+    pub fn to_vars(&self, sink: &VarSink) -> Result<Self> {
         let mut tensors = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             for (direction, weights) in layer.directions().iter().enumerate() {
                 tensors.extend(named_weights(weights, index, direction));
             }
         }
-        let names = vars.new_names(prefix, tensors.iter().map(|(name, _)| name))?;
+        let names = sink.new_names(tensors.iter().map(|(name, _)| name))?;
         let tensors = tensors.into_iter().map(|(_, tensor)| tensor.clone());
-        vars.insert_all(names.into_iter().zip(tensors).collect())?;
-        Self::new(self.config, vars.layer_builder(prefix))
+        sink.insert_all(names.into_iter().zip(tensors).collect())?;
+        Self::new(self.config, sink.builder())
     }
 
     /// Runs the stack over a batch of sequences.
+    ///
+    /// - `sequences`: `x`, `(B, T, I)`, or [`Sequences`] with lengths, initial states, truncation, dropout and
+    ///   so on
+    /// - returns the outputs, `(B, T, D·P)`, and the final states
     ///
     /// # Errors
     /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do, [`Error::Config`] for
     /// lengths that do not fit, states that are computed again ([`Sequences::recomputing`]) though
     /// all are read, truncation in a bidirectional stack or, in overlapping windows, in one of
-    /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation, states that
-    /// are computed again, and what [`run_layer`] refuses there; [`Error::Device`] when it fails.
+    /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation and states that
+    /// are computed again, which its kernels do not have; [`Error::Device`] when it fails.
     ///
     /// [`Truncation::windows`]: crate::recurrence::Truncation::windows
     #[doc(alias = "static_rnn")]
@@ -292,6 +274,11 @@ impl Stack {
         &self.config
     }
 
+    /// The number of features of an output, D·P: what the next layer or a head reads.
+    pub fn output_features(&self) -> usize {
+        self.config.output_features()
+    }
+
     /// The weights of a layer: forward, and backward if it runs in both directions.
     ///
     /// # Panics
@@ -308,5 +295,43 @@ impl Stack {
     /// The float type of the weights.
     pub fn dtype(&self) -> DType {
         self.layers[0].dtype()
+    }
+}
+
+/// Checks that all weights have one dtype, with which a stack can be run.
+fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
+    let first = layers[0][0].w_ih.dtype();
+    for (layer, directions) in layers.iter().enumerate() {
+        for (direction, weights) in directions.iter().enumerate() {
+            for (name, tensor) in named_weights(weights, layer, direction) {
+                let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
+                    "f32 or f64 (convert it with to_dtype)"
+                } else if tensor.dtype() != first {
+                    "of the first weight's dtype (convert it with to_dtype)"
+                } else {
+                    continue;
+                };
+                return Err(Error::DType {
+                    op: "stack",
+                    tensor: super::weights::full_name(vb, &name),
+                    expected,
+                    actual: tensor.dtype().as_str().into(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
+impl Module for Stack {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(Self::forward(self, x)?.outputs)
+    }
+}
+
+impl AsRef<Self> for Stack {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }

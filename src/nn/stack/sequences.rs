@@ -1,4 +1,4 @@
-//! What a stack reads, and what it makes of it.
+//! The input of a stack, and its output.
 
 use candle_core::Tensor;
 
@@ -6,13 +6,13 @@ use crate::recurrence::Truncation;
 use crate::recurrence::{RecurrentDType, State};
 use crate::rng::SeededRng;
 
-/// A batch of sequences, and how a stack is to read it.
+/// A batch of sequences, and how a stack reads it.
 ///
 /// A tensor alone is a batch of whole sequences, batch-first, read from zeros.
 ///
 /// ```
 /// # use candle_core::{DType, Device, Tensor};
-/// use candle_rnn::nn::Sequences;
+/// use candle_rnn::Sequences;
 /// # fn main() -> candle_rnn::Result<()> {
 /// let x = Tensor::zeros((2, 7, 3), DType::F32, &Device::Cpu)?;
 /// let ragged = Sequences::new(&x).lengths(&[7, 4]);
@@ -33,7 +33,7 @@ pub struct Sequences<'a> {
 }
 
 impl<'a> Sequences<'a> {
-    /// `x` is `(B, T, I)`.
+    /// Whole sequences `x`, `(B, T, I)`, that are read from zeros.
     pub fn new(x: &'a Tensor) -> Self {
         Self {
             x,
@@ -47,30 +47,31 @@ impl<'a> Sequences<'a> {
         }
     }
 
-    /// States before the first step: `(L·D, B, P)` and, for an LSTM, `(L·D, B, H)`.
+    /// The states before the first step: h `(L·D, B, P)` and, for an LSTM, c `(L·D, B, H)`.
+    #[doc(alias = "stateful")]
     pub fn initial(self, state: &'a State) -> Self {
         Self { initial: Some(state), ..self }
     }
 
-    /// The steps of each row, at most T; a row may have none. What lies behind is not read, outputs there are zero, and
-    /// final states are those at the row's end. The backward direction begins there.
+    /// The length of each row in steps, from 0 to T. Padding behind it is not read, outputs there are zero, and
+    /// final states are those at the row's end, where the backward direction begins.
     #[doc(alias = "sequence_length")]
     #[doc(alias = "pack_padded_sequence")]
     pub fn lengths(self, lengths: &'a [usize]) -> Self {
         Self { lengths: Some(lengths), ..self }
     }
 
-    /// `x` is `(T, B, I)`, and so are the outputs.
+    /// Time before batch: `x` is `(T, B, I)`, and outputs are `(T, B, D·P)`.
     pub fn time_major(self) -> Self {
         Self { time_major: true, ..self }
     }
 
-    /// Gradients flow back as far as `truncation` says.
+    /// Truncated backpropagation through time: gradients flow back as far as `truncation` says.
     pub fn truncated(self, truncation: Truncation) -> Self {
         Self { truncation, ..self }
     }
 
-    /// States of the last layer are computed again in the backward pass: see
+    /// Gradient checkpointing: the backward pass computes states of the last layer again, see
     /// [`Unroll::recomputing`]. For [`Stack::last`] only.
     ///
     /// [`Unroll::recomputing`]: crate::recurrence::Unroll::recomputing
@@ -86,7 +87,7 @@ impl<'a> Sequences<'a> {
         Self { recurrent_dtype, ..self }
     }
 
-    /// For training: dropout draws from `rng`. Without it nothing is left out.
+    /// Training mode: dropout draws from `rng`. Without it there is no dropout.
     pub fn dropout(self, rng: &'a mut SeededRng) -> Self {
         Self { dropout: Some(rng), ..self }
     }
@@ -98,11 +99,12 @@ impl<'a> From<&'a Tensor> for Sequences<'a> {
     }
 }
 
-/// What a stack makes of a batch of sequences.
+/// The output of a stack for a batch of sequences.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// `(B, T, D·P)`, or `(T, B, D·P)` if time-major: of the last layer, forward beside backward.
+    /// The outputs of the last layer at each step, forward beside backward: `(B, T, D·P)`, or `(T, B, D·P)` if
+    /// time-major.
     pub outputs: Tensor,
-    /// Final states of all layers: `(L·D, B, P)` and, for an LSTM, `(L·D, B, H)`.
+    /// The final states of all layers: h `(L·D, B, P)` and, for an LSTM, c `(L·D, B, H)`.
     pub state: State,
 }

@@ -150,7 +150,8 @@ impl StateDict for WeightFile {
 /// [`Error::Config`] for settings that do not hold, or when there are more or fewer layers or
 /// directions than they say; [`Error::Weight`] for a tensor that does not fit, by PyTorch's name.
 #[doc(alias = "from_weights")]
-pub fn stack_from(config: StackConfig, layers: Vec<Vec<Weights>>) -> Result<Stack> {
+pub fn stack_from(config: impl Into<StackConfig>, layers: Vec<Vec<Weights>>) -> Result<Stack> {
+    let config = config.into();
     config.check()?;
     let directions = config.directions();
     let found: Vec<usize> = layers.iter().map(Vec::len).collect();

@@ -68,7 +68,12 @@ use crate::{Error, Result};
 /// behind another prefix, the error names it. [`Error::Checkpoint`] for a tensor of a file that Candle
 /// cannot read.
 #[doc(alias = "load_state_dict")]
-pub fn from_pytorch(config: StackConfig, tensors: &dyn StateDict, prefix: &str) -> Result<Stack> {
+pub fn from_pytorch(
+    config: impl Into<StackConfig>,
+    tensors: &dyn StateDict,
+    prefix: &str,
+) -> Result<Stack> {
+    let config = config.into();
     config.check()?;
     check_cell(config.cell)?;
     build(config, tensors, prefix, None)
@@ -80,11 +85,12 @@ pub fn from_pytorch(config: StackConfig, tensors: &dyn StateDict, prefix: &str) 
 /// As [`from_pytorch`]; [`Error::Config`] for another dtype, [`Error::Weight`] for a number that the
 /// dtype cannot hold.
 pub fn from_pytorch_as(
-    config: StackConfig,
+    config: impl Into<StackConfig>,
     tensors: &dyn StateDict,
     prefix: &str,
     dtype: DType,
 ) -> Result<Stack> {
+    let config = config.into();
     config.check()?;
     check_cell(config.cell)?;
     if !matches!(dtype, DType::F32 | DType::F64) {
@@ -94,7 +100,7 @@ pub fn from_pytorch_as(
     build(config, tensors, prefix, Some(dtype))
 }
 
-/// The weights of a stack as a state dict that `load_state_dict` takes, `strict` or not: copies, by
+/// The weights of a [`Stack`], an `Rnn`, a `Gru` or an `Lstm` as a state dict that `load_state_dict` takes, `strict` or not: copies, by
 /// PyTorch's names behind `prefix`.
 ///
 /// Where a tanh or relu layer has one bias, PyTorch's second is zeros.
@@ -103,7 +109,8 @@ pub fn from_pytorch_as(
 /// [`Error::Config`] for cells and projections that PyTorch does not have, [`Error::Candle`] when a tensor cannot be
 /// copied.
 #[doc(alias = "state_dict")]
-pub fn to_pytorch(stack: &Stack, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
+pub fn to_pytorch(stack: impl AsRef<Stack>, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
+    let stack = stack.as_ref();
     let config = stack.config();
     check_cell(config.cell)?;
     if config.proj_size.is_some_and(|size| size >= config.hidden_size) {
