@@ -67,7 +67,7 @@ fn a_tensor_that_is_missing_is_named_with_the_name_that_is_near() {
 }
 
 #[test]
-fn a_tensor_that_is_one_too_many_is_named_if_it_is_behind_the_prefix() {
+fn a_tensor_too_many_is_named_if_it_is_behind_the_prefix() {
     let both = StackConfig { bidirectional: true, ..two_layers(Cell::Gru) };
     let config = two_layers(Cell::Gru);
     assert_eq!(
@@ -117,7 +117,7 @@ fn another_shape_another_dtype_and_nan_are_named() {
 }
 
 #[test]
-fn the_second_bias_of_tanh_is_taken_if_it_is_there_and_that_of_a_gru_must_be() {
+fn the_second_bias_is_optional_for_tanh_and_needed_for_a_gru() {
     let config = two_layers(Cell::Tanh);
     let mut tensors = dict(&config, "");
     from_pytorch(config, &tensors, "").unwrap();
@@ -156,7 +156,7 @@ fn cells_that_pytorch_does_not_have_are_refused_both_ways() {
 }
 
 #[test]
-fn exported_weights_are_copies_with_a_second_bias_of_zeros_for_tanh() {
+fn exported_weights_are_copies_with_a_second_bias_of_zeros() {
     let config = StackConfig::new(Cell::Tanh, 3, 4);
     let mut tensors = dict(&config, "");
     let var = Var::from_tensor(&tensors["bias_ih_l0"]).unwrap();
