@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Device;
-use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::data::idx::{images_header, labels_header};
 use candle_rnn::data::mnist::{Dataset, Mnist};
 use candle_rnn::report::EventFile;
-use candle_rnn::train::{Event, Session, SessionConfig, TrainConfig, Trainer};
+use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
+use candle_rnn::train::{Event, TrainConfig, Trainer};
 
 /// As the program has it.
 #[cfg(feature = "cli")]

@@ -12,11 +12,12 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Var};
-use candle_rnn::bptt::{LossAt, Truncation};
 use candle_rnn::data::batches::Gather;
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::data::view::View;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Outputs, Unroll};
+use candle_rnn::train::LossAt;
 use candle_rnn::train::{sequence_cross_entropy, Event, TrainConfig, Trainer};
 use plotters::prelude::*;
 

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::bptt::{LossAt, Truncation};
-use candle_rnn::checkpoint::weights;
 use candle_rnn::data::idx;
+use candle_rnn::files::tensors;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::Clip;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::settings::{Recipe, Settings};
+use candle_rnn::train::LossAt;
 use candle_rnn::train::{Schedule, TrainConfig};
 
 use crate::targets::{gzip, run_of, settings, CUT};
@@ -81,7 +82,7 @@ fn files_of_checkpoint(training: &TrainConfig) -> [Vec<u8>; 3] {
     if training.ema.is_some() {
         state.extend(named("weights."));
     }
-    let [model, state] = [named(""), state].map(|t| unframed(&weights::serialize(&t).unwrap()));
+    let [model, state] = [named(""), state].map(|t| unframed(&tensors::serialize(&t).unwrap()));
     let mut json: serde_json::Value = serde_json::from_str(POSITION).unwrap();
     json["config"] = serde_json::to_value(run_of(training)).unwrap();
     [model, state, serde_json::to_vec_pretty(&json).unwrap()]
@@ -134,8 +135,8 @@ fn of_weights(checkpoints: &[[Vec<u8>; 3]]) -> Seeds {
         let tensor = Tensor::ones((2, 1), dtype, &Device::Cpu).unwrap();
         (dtype.as_str().to_string(), tensor)
     });
-    let all = weights::serialize(&tensors.into()).unwrap();
-    let empty = weights::serialize(&BTreeMap::new()).unwrap();
+    let all = tensors::serialize(&tensors.into()).unwrap();
+    let empty = tensors::serialize(&BTreeMap::new()).unwrap();
     seeds.insert("right-every-dtype-as-it-is-written".into(), all.clone());
     seeds.insert("right-every-dtype".into(), unframed(&all));
     seeds.insert("right-no-tensor".into(), empty);

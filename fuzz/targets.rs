@@ -11,15 +11,16 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_core::Tensor;
-use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
-use candle_rnn::checkpoint::state::Checkpoint;
-use candle_rnn::checkpoint::{run, weights};
 use candle_rnn::data::batches::Batching;
 use candle_rnn::data::idx;
 use candle_rnn::data::mnist::{Dataset, Validation};
+use candle_rnn::files::tensors;
 use candle_rnn::model::{ClassifierConfig, Readout};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
+use candle_rnn::run;
+use candle_rnn::run::Checkpoint;
+use candle_rnn::run::{DataConfig, RunConfig};
 use candle_rnn::settings::Settings;
 use candle_rnn::train::{Precision, TrainConfig};
 use sha2::{Digest, Sha256};
@@ -80,17 +81,17 @@ pub fn weights(folder: &Path, input: &[u8]) -> bool {
     fs::write(&path, framed(input)).unwrap();
     let loaded = settings().map(|training| {
         let model = training.model();
-        let weights = weights::load(&path, &model, training.dtype.dtype()).ok();
+        let weights = run::load_weights(&path, &model, training.dtype.dtype()).ok();
         weights.inspect(|weights| check(weights, &model, &training))
     });
-    let Ok(tensors) = weights::read(&path) else {
+    let Ok(tensors) = tensors::read(&path) else {
         assert!(loaded.iter().all(Option::is_none));
         return false;
     };
     // Of what Candle reads there is what it does not write.
-    if let Ok(written) = weights::serialize(&tensors) {
+    if let Ok(written) = tensors::serialize(&tensors) {
         fs::write(&path, &written).unwrap();
-        let again = weights::serialize(&weights::read(&path).unwrap()).unwrap();
+        let again = tensors::serialize(&tensors::read(&path).unwrap()).unwrap();
         assert!(written == again, "other bytes than were written");
     }
     true

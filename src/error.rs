@@ -5,6 +5,45 @@
 
 use std::path::{Path, PathBuf};
 
+/// Texts of drivers, and what they mean.
+const DRIVER_REASONS: [(&str, &str); 10] = [
+    (
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "the GPU's memory is full: make the batch smaller, or end other programs on it (nvidia-smi lists them)",
+    ),
+    (
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "the GPU's memory is full: make the batch smaller, or end other programs on it (nvidia-smi lists them)",
+    ),
+    (
+        "Failed to create metal resource: Buffer",
+        "the GPU's memory is full: make the batch smaller, or close other programs",
+    ),
+    (
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+        "the GPU's driver is older than the CUDA compiler that made the kernels: update the driver, or build \
+         with a CUDA toolkit no newer than the version that nvidia-smi shows",
+    ),
+    (
+        "CUDA_ERROR_NO_BINARY_FOR_GPU",
+        "the kernels were compiled for a newer GPU: build on this machine, or set CUDA_COMPUTE_CAP to this GPU's",
+    ),
+    (
+        "CUDA_ERROR_INVALID_PTX",
+        "the driver cannot read the kernels: they are for a newer GPU, or the driver is too old; build on this machine",
+    ),
+    ("CUDA_ERROR_INVALID_DEVICE", "there is no GPU of that number: nvidia-smi -L lists those that are there"),
+    ("CUDA_ERROR_NO_DEVICE", "the driver finds no NVIDIA GPU: nvidia-smi -L lists those that are there"),
+    (
+        "CUDA_ERROR_INSUFFICIENT_DRIVER",
+        "the GPU's driver is older than this build's CUDA: update it, or build with an older CUDA toolkit",
+    ),
+    (
+        "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+        "the GPU's driver was updated under way: restart the machine",
+    ),
+];
+
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -68,6 +107,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A folder holds a run that is neither to be continued nor to be overwritten, or one that cannot be continued.
+    #[error("{}: {reason}", path.display())]
+    RunExists {
+        /// The run directory, or its checkpoints.
+        path: PathBuf,
+        /// What is there.
+        reason: String,
+    },
     /// The operating system refused a read or a write.
     #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
@@ -110,11 +157,18 @@ impl From<candle_core::Error> for Error {
             },
             error => error,
         };
-        match crate::recurrence::gpu::reason_of(&error) {
+        match driver_reason(&error) {
             Some(reason) => Self::Device(reason),
             None => Self::Candle(error),
         }
     }
+}
+
+/// What an error of a driver means; `None` for other errors.
+fn driver_reason(error: &candle_core::Error) -> Option<String> {
+    let text = error.to_string();
+    let (name, reason) = DRIVER_REASONS.iter().find(|(name, _)| text.contains(name))?;
+    Some(format!("{reason} ({name})"))
 }
 
 /// For `?` in functions that return `candle_core::Result`: the text stays the same, and
@@ -162,6 +216,10 @@ impl Error {
         Self::Checkpoint { path: path.as_ref().to_path_buf(), reason: reason.into() }
     }
 
+    pub(crate) fn run_exists(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::RunExists { path: path.as_ref().to_path_buf(), reason: reason.into() }
+    }
+
     /// For `map_err`: says which file the operating system's error concerns, and what was tried.
     pub(crate) fn io<'a>(
         path: &'a Path,
@@ -190,6 +248,24 @@ mod tests {
         );
         assert_eq!(Error::from(Candle::Msg("one\n  two\n".into())).to_string(), "one; two");
     }
+
+    #[test]
+    fn a_drivers_error_says_what_to_do() {
+        for (text, advice) in [
+            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "make the batch smaller"),
+            ("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", "make the batch smaller"),
+            ("Failed to create metal resource: Buffer", "make the batch smaller"),
+            ("DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"..\")", "update the driver"),
+            ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "nvidia-smi -L"),
+        ] {
+            let error = Error::from(Candle::msg(text).bt());
+            assert!(matches!(error, Error::Device(_)), "{error:?}");
+            assert!(error.to_string().contains(advice), "{error}");
+        }
+        let other = Error::from(Candle::msg("shape mismatch"));
+        assert!(matches!(other, Error::Candle(_)), "{other:?}");
+    }
+
     #[test]
     fn an_error_that_passes_through_candle_comes_back_as_it_was() {
         let refuse = || -> candle_core::Result<()> { Err(Error::Config("too long".into()))? };

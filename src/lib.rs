@@ -26,17 +26,19 @@
 //! The modules stand in the order in which data flows through them.
 //!
 //! - [`data`]: pixels on disk to batches of sequences
-//! - [`bptt`]: where losses are read and where gradients are cut
-//! - [`recurrence`]: a cell's step over whole sequences, such as `h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`
+//! - [`recurrence`]: a cell's step over whole sequences, such as `h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`,
+//!   and where gradients are cut
 //! - [`nn`]: layers made of it ([`nn::Rnn`], [`nn::Gru`], [`nn::Lstm`]), their weights and initial weights
 //! - [`model`]: the classifier, recurrent layers and a head
 //! - [`optim`]: optimizers whose state can be saved
 //! - [`train`]: the training loop; it hands out events and prints nothing
-//! - [`checkpoint`]: weights, training state and run directories on disk
+//! - [`settings`]: those of a training as people write them
+//! - [`run`]: the run directory, with checkpoints to go on from, and the session that keeps it
 //! - [`report`]: what people look at when a run has ended
 //! - [`predict`]: trained models put to use
 //!
-//! [`settings`] are those of a training as people write them. [`rng`] gives all of them their seeded random numbers; [`Error`] is what all of them return.
+//! [`files`] puts whole files on disk; [`rng`] gives all of them their seeded random numbers; [`Error`] is what all
+//! of them return. A module knows only those above it in this list and in that of the sources.
 //!
 //! # Features
 //!
@@ -52,23 +54,22 @@
 
 mod error;
 
+pub mod files;
 pub mod rng;
 
 pub mod data;
-pub mod bptt;
 pub mod recurrence;
 pub mod nn;
 pub mod model;
 pub mod optim;
 pub mod train;
-pub mod checkpoint;
+#[cfg(feature = "settings")]
+pub mod settings;
+pub mod run;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod predict;
-#[cfg(feature = "settings")]
-pub mod settings;
 
-pub use bptt::Truncation;
 pub use error::{Error, Result};
 pub use model::{ClassifierConfig, SequenceClassifier};
 pub use nn::{
@@ -77,7 +78,7 @@ pub use nn::{
 };
 pub use optim::{Adam, AdamConfig, Clip};
 pub use predict::Predictor;
-pub use recurrence::{Cell, State};
+pub use recurrence::{Cell, State, Truncation};
 pub use rng::{Purpose, SeededRng};
 pub use train::{Task, Trainer, TrainerConfig};
 

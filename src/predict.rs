@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::Serialize;
 
-use crate::checkpoint::run::{self, RunConfig};
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::{Readout, SequenceClassifier};
 use crate::recurrence::State;
+use crate::run::{self, RunConfig};
 use crate::train::{evaluate, Evaluation};
 use crate::{Error, Result};
 
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// # fn main() -> candle_rnn::Result<()> {
 /// use candle_rnn::{data::mnist::Mnist, predict::Predictor};
 /// # use candle_core::Device;
-/// # use candle_rnn::{checkpoint::run::*, data::mnist::Dataset, train::*};
+/// # use candle_rnn::{data::mnist::Dataset, run::*, train::*};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let run = folder.path();
 /// # let training = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use candle_rnn::checkpoint::weights;
 use candle_rnn::data::batches::{Batch, Gather};
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::data::view::View;
+use candle_rnn::files::tensors;
 use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::recurrence::Cell;
@@ -50,7 +50,7 @@ impl Golden {
     fn read() -> Result<Self> {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/reference_job.safetensors");
-        Ok(Self(weights::read(&path)?))
+        Ok(Self(tensors::read(&path)?))
     }
 
     fn get(&self, name: &str) -> Result<&Tensor> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::rnn::{self as candle_rnns, Direction, RNN};
 use candle_nn::VarMap;
-use candle_rnn::checkpoint::weights;
+use candle_rnn::files::tensors;
 use candle_rnn::nn::weights::{
     from_keras, from_pytorch, from_tensorflow_gru, from_tensorflow_lstm, from_tensorflow_rnn,
     stack_from, to_pytorch,
@@ -39,7 +39,7 @@ struct Golden(BTreeMap<String, Tensor>);
 impl Golden {
     fn read(name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        Ok(Self(weights::read(&folder.join(name))?))
+        Ok(Self(tensors::read(&folder.join(name))?))
     }
 
     /// The names of all cases, sorted.

@@ -6,8 +6,6 @@ use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_rnn::bptt::{LossAt, Truncation};
-use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
 use candle_rnn::data::batches::{Batching, Gather};
 use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
 use candle_rnn::data::view::View;
@@ -16,8 +14,11 @@ use candle_rnn::nn::{Init, Lstm, LstmConfig};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
-use candle_rnn::train::{Event, Precision, Session, SessionConfig, TrainConfig, Trainer};
+use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
+use candle_rnn::train::LossAt;
+use candle_rnn::train::{Event, Precision, TrainConfig, Trainer};
 use candle_rnn::{Error, VarSink};
 
 fn small() -> TrainConfig {
@@ -138,7 +139,7 @@ fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
         let accuracies = train(&mut whole);
         assert_eq!(train(&mut continued), accuracies);
         let serialized = |trainer: &Trainer| {
-            candle_rnn::checkpoint::weights::serialize(&trainer.weights().unwrap()).unwrap()
+            candle_rnn::files::tensors::serialize(&trainer.weights().unwrap()).unwrap()
         };
         assert_eq!(serialized(&whole), serialized(&continued));
     }

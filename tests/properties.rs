@@ -14,12 +14,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::checkpoint::run::{DataConfig, RunConfig};
-use candle_rnn::checkpoint::weights::WeightFile;
-use candle_rnn::checkpoint::{run, weights};
 use candle_rnn::data::idx::{self, Images};
 use candle_rnn::data::mnist::Dataset;
+use candle_rnn::files::tensors;
+use candle_rnn::files::tensors::WeightFile;
 use candle_rnn::optim::Clip;
+use candle_rnn::run;
+use candle_rnn::run::{DataConfig, RunConfig};
 use candle_rnn::train::TrainConfig;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -205,7 +206,7 @@ fn file_of_tensor(fields: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
 
 /// What `weights::read` says of a file with one tensor, `x`.
 fn read_tensor(fields: &str, data: &[u8]) -> candle_rnn::Result<BTreeMap<String, Tensor>> {
-    weights::read(&file_of_tensor(fields, data).1)
+    tensors::read(&file_of_tensor(fields, data).1)
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn a_tensor_of_a_type_candle_cannot_read_is_named_where_asked() {
         let error = WeightFile::open(&file.1).unwrap().get("x").unwrap_err().to_string();
         let expected = format!("x is {}, a type", dtype.to_lowercase());
         assert!(error.contains(&expected), "{error}");
-        assert!(weights::read(&file.1).unwrap().is_empty());
+        assert!(tensors::read(&file.1).unwrap().is_empty());
     }
 }
 
@@ -242,8 +243,8 @@ proptest! {
         let written = weights_of_bits(&settings()[number], &bits);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        fs::write(&path, weights::serialize(&written).unwrap()).unwrap();
-        prop_assert_eq!(bits_of(&weights::read(&path).unwrap()), bits_of(&written));
+        fs::write(&path, tensors::serialize(&written).unwrap()).unwrap();
+        prop_assert_eq!(bits_of(&tensors::read(&path).unwrap()), bits_of(&written));
     }
 
     #[test]
@@ -263,8 +264,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let load = |weights: &BTreeMap<String, Tensor>| {
-            weights::write(&path, weights).unwrap();
-            weights::load(&path, &training.model(), training.dtype.dtype())
+            tensors::write(&path, weights).unwrap();
+            run::load_weights(&path, &training.model(), training.dtype.dtype())
         };
         let written = weights_of_bits(training, &all);
         prop_assert_eq!(bits_of(&load(&written).unwrap()), bits_of(&written));

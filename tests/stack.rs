@@ -3,12 +3,12 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use candle_rnn::bptt::Truncation;
 use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
 use candle_rnn::nn::{
     Activation, Dense, DenseConfig, Gru, GruConfig, Init, Lstm, LstmConfig, Reset, Rnn, RnnConfig,
     Sequences, Stack, StackConfig,
 };
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::{Error, VarSink};
@@ -409,7 +409,7 @@ fn what_has_no_meaning_is_refused_in_words() {
         text(cell.step(&random(&[2, 3], 1), Some(&state)))
     };
     assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h_0 must have shape (1, 2, 4)"));
-    assert!(step(&[1, 2, 4], None).contains("lstm needs c_0"));
+    assert!(step(&[1, 2, 4], None).contains("lstm needs state c"));
     for (config, named) in [
         (StackConfig { dropout: 0.5, ..StackConfig::new(Cell::Tanh, 3, 4) }, "num_layers"),
         (StackConfig { dropout: 1.5, ..deep }, "dropout"),

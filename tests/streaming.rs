@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::bptt::Truncation;
 use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
+use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::StreamTrainer;
 use candle_rnn::VarSink;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_rnn::checkpoint::run::{self, DataConfig, RunConfig};
-use candle_rnn::checkpoint::weights::TensorInfo;
 use candle_rnn::data::known::Known;
+use candle_rnn::files::tensors::TensorInfo;
+use candle_rnn::run::{self, DataConfig, RunConfig};
 use candle_rnn::train::EpochMetrics;
 use serde_json::json;
 

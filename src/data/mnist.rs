@@ -15,6 +15,7 @@ pub use super::split::Validation;
 use super::files::find_files;
 use super::idx::{self, Images};
 use super::split::stratified;
+use crate::files::checksums::hex;
 use crate::{Error, Result};
 
 /// Rows of an image.
@@ -110,7 +111,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the value of `--data`: `sample` or a folder.
+    /// Reads the text form: `sample` or a folder.
     pub fn from_arg(arg: &Path) -> Self {
         if arg.as_os_str() == "sample" {
             Self::Sample
@@ -472,11 +473,6 @@ impl Mnist {
 /// How many of `count` training images validate.
 fn valid_size(count: usize) -> usize {
     5_000.min(count / 5)
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, Device, Shape, Tensor};
 use candle_rnn_kernels::{self as kernels, BackwardCall, Gradients, RawCall, Save, Saved, Wanted};
 
 use super::call::CheckedCall;
-use super::graph::{add_layer, ArgumentGrads, Exchange, LayerPass, Reached, Results};
+use super::graph::{add_layer, ArgumentGrads, Exchange, LayerPass, Reached, ResultShapes, Results};
 use super::mailbox::{within_node, CallId, LayerResult, WeightGrads};
 use super::packed::{Element, Packed, PackedWeights};
 use super::storage::{elements, Elements};
@@ -16,16 +16,16 @@ use crate::Result;
 /// Runs a layer on packed weights.
 ///
 /// - `x`, and the initial states of `call`: of any shape with the elements of `(B, T, I)` and of `[h_0 | c_0]`
-/// - `states`: the shape of the final states
+/// - `shapes`: of those results that are read; all outputs only if the call reads them
 pub(super) fn run(
     x: &Tensor,
     weights: &PackedWeights,
     call: CheckedCall,
-    states: Shape,
+    shapes: ResultShapes,
 ) -> Result<Results> {
     match weights {
-        PackedWeights::F32(weights) => run_on(x, weights, call, states),
-        PackedWeights::F64(weights) => run_on(x, weights, call, states),
+        PackedWeights::F32(weights) => run_on(x, weights, call, shapes),
+        PackedWeights::F64(weights) => run_on(x, weights, call, shapes),
     }
 }
 
@@ -33,7 +33,7 @@ fn run_on<E: Element>(
     x: &Tensor,
     weights: &Packed<E>,
     call: CheckedCall,
-    states: Shape,
+    shapes: ResultShapes,
 ) -> Result<Results> {
     let x = x.contiguous()?;
     let initial = call.joined_initial()?;
@@ -44,7 +44,6 @@ fn run_on<E: Element>(
         (true, true) => Save::Checkpoints,
     };
     let wants_outputs = call.unroll.outputs() == Outputs::All;
-    let outputs = wants_outputs.then(|| Shape::from(&call.outputs_shape()[..]));
     let computed = with_raw_call(&x, weights, initial.as_ref(), &call, |raw| {
         Ok(kernels::forward(&weights.kernels(), raw, wants_outputs, save))
     })?;
@@ -56,7 +55,7 @@ fn run_on<E: Element>(
         results: Mutex::new([computed.outputs, Some(computed.last)]),
         exchange: Exchange::default(),
     });
-    Ok(add_layer(&x, &weights.edge, initial.as_ref(), &pass, outputs, states)?)
+    Ok(add_layer(&x, &weights.edge, initial.as_ref(), &pass, shapes)?)
 }
 
 /// Hands the elements of a call's arguments to `body`.
@@ -119,9 +118,8 @@ impl<E: Element> LayerPass for CpuPass<E> {
         x: &Tensor,
         weights_edge: &Tensor,
         initial: Option<&Tensor>,
-        grad: &Tensor,
+        Reached { outputs, grad_outputs, grad_states }: Reached,
     ) -> candle_core::Result<ArgumentGrads> {
-        let Reached { outputs, grad_outputs, grad_states } = self.exchange.reached(grad)?;
         let read = [outputs, grad_outputs.as_ref(), grad_states.as_ref()];
         let [outputs, grad_outputs, grad_states] = read.map(|tensor| tensor.map(elements));
         let windows = self.call.unroll.truncation().windows(self.call.dims.seq_len);

@@ -4,8 +4,8 @@
 //!
 //! - [`WeightsNode`], one for each direction: `(W_ih, W_hh, others)` to the *weights edge*, a small tensor
 //!   that stands for the weights as a backend holds them;
-//! - [`LayerNode`]: `x`, the weights edge and the initial states to the final states, or, where all outputs are
-//!   read as well, to an edge from which
+//! - [`LayerNode`]: `x`, the weights edge and the initial states to the result that is read, or, where both are,
+//!   to an edge from which
 //! - [`ResultNode`] leads to either result.
 //!
 //! A backend computes beside the graph, and its gradients of the weights and of the two results go through
@@ -39,14 +39,12 @@ pub(super) trait LayerPass: Send + Sync + 'static {
     fn exchange(&self) -> &Exchange;
 
     /// The gradients of those arguments that are tracked.
-    ///
-    /// - `grad`: of the node's result, see [`Exchange::reached`]
     fn backward(
         &self,
         x: &Tensor,
         weights_edge: &Tensor,
         initial: Option<&Tensor>,
-        grad: &Tensor,
+        reached: Reached,
     ) -> candle_core::Result<ArgumentGrads>;
 }
 
@@ -65,49 +63,47 @@ pub(super) struct Reached<'a> {
     pub(super) grad_states: Option<Tensor>,
 }
 
-impl Exchange {
-    /// The gradients that have reached the layer, by the gradient of its node's result.
-    pub(super) fn reached(&self, grad: &Tensor) -> candle_core::Result<Reached<'_>> {
-        let Some(outputs) = self.outputs.get() else {
-            let grad_states = Some(grad.contiguous()?);
-            return Ok(Reached { outputs: None, grad_outputs: None, grad_states });
-        };
-        let ReachedResults { outputs: grad_outputs, final_states: grad_states } =
-            self.grads.take(grad)?;
-        Ok(Reached { outputs: Some(outputs), grad_outputs, grad_states })
-    }
+/// The shapes of those results of a layer that are read.
+pub(super) enum ResultShapes {
+    /// One of them.
+    Only(LayerResult, Shape),
+    /// All outputs, and the final states.
+    Both(Shape, Shape),
 }
 
-/// What a layer gives: all outputs, if they are read, and the final states.
-pub(super) struct Results {
-    pub(super) outputs: Option<Tensor>,
-    pub(super) states: Tensor,
+/// The results of a layer that are read.
+pub(super) enum Results {
+    Only(Tensor),
+    Both { outputs: Tensor, states: Tensor },
 }
 
 /// Puts a layer into the graph.
 ///
 /// - `x`, `initial`: of any shape with as many elements as the pass reads
-/// - `outputs`: the shape of all outputs, if they are read; `states`: that of the final states
 pub(super) fn add_layer<P: LayerPass>(
     x: &Tensor,
     weights_edge: &Tensor,
     initial: Option<&Tensor>,
     pass: &Arc<P>,
-    outputs: Option<Shape>,
-    states: Shape,
+    shapes: ResultShapes,
 ) -> candle_core::Result<Results> {
-    let shape = if outputs.is_some() { None } else { Some(states.clone()) };
-    let node = LayerNode { pass: pass.clone(), shape };
-    let result = match initial {
-        None => x.apply_op2(weights_edge, node)?,
-        Some(initial) => x.apply_op3(weights_edge, initial, node)?,
+    let add = |only| {
+        let node = LayerNode { pass: pass.clone(), only };
+        match initial {
+            None => x.apply_op2(weights_edge, node),
+            Some(initial) => x.apply_op3(weights_edge, initial, node),
+        }
     };
-    let Some(shape) = outputs else { return Ok(Results { outputs: None, states: result }) };
+    let (outputs, states) = match shapes {
+        ResultShapes::Only(of, shape) => return Ok(Results::Only(add(Some((of, shape)))?)),
+        ResultShapes::Both(outputs, states) => (outputs, states),
+    };
+    let edge = add(None)?;
     let node = |of, shape| ResultNode { pass: pass.clone(), of, shape };
-    let outputs = result.apply_op1(node(LayerResult::Outputs, shape))?;
-    let states = result.apply_op1(node(LayerResult::FinalStates, states))?;
+    let outputs = edge.apply_op1(node(LayerResult::Outputs, outputs))?;
+    let states = edge.apply_op1(node(LayerResult::FinalStates, states))?;
     let _ = pass.exchange().outputs.set(outputs.detach());
-    Ok(Results { outputs: Some(outputs), states })
+    Ok(Results::Both { outputs, states })
 }
 
 /// Memory that nothing is written to yet, on the device of `like`.
@@ -204,17 +200,17 @@ pub(super) fn add_weights<'a, W: HeldWeights>(
     Tensor::cat(&edges, 0)
 }
 
-/// `(x, weights edge, initial states)` to the final states, or to the edge to both results.
+/// `(x, weights edge, initial states)` to one of the results, or to the edge to both.
 struct LayerNode<P> {
     pass: Arc<P>,
-    /// The shape of the final states; `None` for the edge.
-    shape: Option<Shape>,
+    /// The one that is read, and its shape; `None` for the edge.
+    only: Option<(LayerResult, Shape)>,
 }
 
 impl<P: LayerPass> LayerNode<P> {
     fn on_cpu(&self, first: &CpuStorage) -> candle_core::Result<(CpuStorage, Shape)> {
-        match &self.shape {
-            Some(shape) => Ok((self.pass.result(LayerResult::FinalStates, shape)?, shape.clone())),
+        match &self.only {
+            Some((of, shape)) => Ok((self.pass.result(*of, shape)?, shape.clone())),
             None => zeros(first, &ResultGrads::EDGE.into(), DType::F32),
         }
     }
@@ -224,10 +220,33 @@ impl<P: LayerPass> LayerNode<P> {
         S: BackendStorage,
         S::Device: BackendDevice<Storage = S>,
     {
-        match &self.shape {
-            Some(shape) => uninit(first, shape),
+        match &self.only {
+            Some((_, shape)) => uninit(first, shape),
             None => uninit(first, &ResultGrads::EDGE.into()),
         }
+    }
+
+    /// The gradients of the arguments, by the gradient of the node's result.
+    fn argument_grads(
+        &self,
+        x: &Tensor,
+        weights_edge: &Tensor,
+        initial: Option<&Tensor>,
+        [result, grad]: [&Tensor; 2],
+    ) -> candle_core::Result<ArgumentGrads> {
+        let exchange = self.pass.exchange();
+        let only = self.only.as_ref().map(|(of, _)| *of);
+        let (outputs, grads) = match only {
+            Some(LayerResult::Outputs) => (Some(result), [Some(grad.contiguous()?), None]),
+            Some(LayerResult::FinalStates) => (None, [None, Some(grad.contiguous()?)]),
+            None => {
+                let ReachedResults { outputs, final_states } = exchange.grads.take(grad)?;
+                (exchange.outputs.get(), [outputs, final_states])
+            }
+        };
+        let [grad_outputs, grad_states] = grads;
+        let reached = Reached { outputs, grad_outputs, grad_states };
+        self.pass.backward(x, weights_edge, initial, reached)
     }
 }
 
@@ -242,10 +261,10 @@ impl<P: LayerPass> CustomOp2 for LayerNode<P> {
         &self,
         x: &Tensor,
         weights_edge: &Tensor,
-        _result: &Tensor,
+        result: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [grad_x, grad_edge, _] = self.pass.backward(x, weights_edge, None, grad)?;
+        let [grad_x, grad_edge, _] = self.argument_grads(x, weights_edge, None, [result, grad])?;
         Ok((grad_x, grad_edge))
     }
 }
@@ -262,11 +281,11 @@ impl<P: LayerPass> CustomOp3 for LayerNode<P> {
         x: &Tensor,
         weights_edge: &Tensor,
         initial: &Tensor,
-        _result: &Tensor,
+        result: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [grad_x, grad_edge, grad_initial] =
-            self.pass.backward(x, weights_edge, Some(initial), grad)?;
+            self.argument_grads(x, weights_edge, Some(initial), [result, grad])?;
         Ok((grad_x, grad_edge, grad_initial))
     }
 }

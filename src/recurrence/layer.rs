@@ -6,7 +6,8 @@ use candle_rnn_kernels::SequenceDims;
 use super::call::{Call, CheckedCall};
 use super::gpu::launch::Gpu;
 use super::gpu::plan::{kernel_family, RecurrentDType};
-use super::graph::Results;
+use super::graph::{ResultShapes, Results};
+use super::mailbox::LayerResult;
 use super::{composed, fused, gpu, Cell, LayerWeights, Outputs, State};
 use crate::{Error, Result};
 
@@ -113,7 +114,10 @@ pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Te
     if is_one_state && matches!(Backend::of(weights, &call)?, Backend::Fused) {
         // Without a node of the graph for the shape.
         let shape = Shape::from((call.dims.batch_size, call.dims.output_size));
-        return Ok(fused::run(x, &weights.packed(false)?, call, shape)?.states);
+        let shapes = ResultShapes::Only(LayerResult::FinalStates, shape);
+        return match fused::run(x, &weights.packed(false)?, call, shapes)? {
+            Results::Only(h_n) | Results::Both { states: h_n, .. } => Ok(h_n),
+        };
     }
     let (_, State { h, .. }) = run(x, weights, call, false)?;
     let (directions, batch_size, size) = h.dims3()?;
@@ -133,7 +137,9 @@ pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Te
 /// # Errors
 /// As [`run_layer`].
 pub(crate) fn step(x_t: &Tensor, weights: &LayerWeights, state: Option<&State>) -> Result<State> {
-    let call = Call { initial: state, ..Call::new(Outputs::Last) };
+    // The output of a step is the final h: where there is no c, one tensor is both.
+    let read = if weights.cell().has_c() { Outputs::Last } else { Outputs::All };
+    let call = Call { initial: state, ..Call::new(read) };
     let call = CheckedCall::step(x_t, weights, &call)?;
     Ok(run(x_t, weights, call, true)?.1)
 }
@@ -150,11 +156,21 @@ fn run(
         return run(&x.unsqueeze(1)?, weights, call, false);
     }
     let (initial, split) = (call.initial.clone(), SplitStates::new(&call));
-    let shape = split.shape();
-    let Results { outputs, states } = match backend {
-        Backend::Fused => fused::run(x, &weights.packed(is_step)?, call, shape)?,
-        Backend::Gpu(gpu) => gpu::run(x, weights, call, shape, gpu)?,
+    let shapes = match (call.unroll.outputs(), is_step) {
+        (Outputs::Last, _) => ResultShapes::Only(LayerResult::FinalStates, split.shape()),
+        (Outputs::All, true) => ResultShapes::Only(LayerResult::Outputs, split.shape()),
+        (Outputs::All, false) => {
+            ResultShapes::Both(Shape::from(&call.outputs_shape()[..]), split.shape())
+        }
+    };
+    let results = match backend {
+        Backend::Fused => fused::run(x, &weights.packed(is_step)?, call, shapes)?,
+        Backend::Gpu(gpu) => gpu::run(x, weights, call, shapes, gpu)?,
         Backend::Composed => return composed::run(x, weights.directions(), &call),
+    };
+    let (outputs, states) = match results {
+        Results::Only(states) => (None, states),
+        Results::Both { outputs, states } => (Some(outputs), states),
     };
     Ok((outputs, split.state(&states)?.after(initial.as_ref())))
 }

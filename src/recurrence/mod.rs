@@ -39,6 +39,7 @@ mod pack_cache;
 mod packed;
 mod state;
 mod storage;
+mod truncation;
 mod unroll;
 mod weights;
 
@@ -56,6 +57,7 @@ pub(crate) use layer::{has_gpu_kernels, last, runs_on_cpu, step};
 pub(crate) use packed::Element;
 pub use state::State;
 pub(crate) use storage::elements;
+pub use truncation::{Truncation, Window};
 pub use unroll::{Outputs, Unroll};
 pub use weights::{LayerWeights, WeightSizes, Weights};
 

@@ -1,6 +1,6 @@
 //! How a sequence is unrolled: which states are read, and how far gradients flow back.
 
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 use crate::{Error, Result};
 
 /// Which states a sequence's reader wants.
@@ -20,7 +20,7 @@ pub enum Outputs {
 /// kept.
 ///
 /// ```
-/// use candle_rnn::bptt::Truncation;
+/// use candle_rnn::recurrence::Truncation;
 /// use candle_rnn::recurrence::{Outputs, Unroll};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let in_segments = Unroll::new(Outputs::All).truncated(Truncation::segments(5)?);

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::checkpoint::run::RunConfig;
 use crate::data::known::Known;
 use crate::data::mnist::{Dataset, Mnist, Validation, COLUMNS, ROWS};
+use crate::run::RunConfig;
 use crate::train::EpochMetrics;
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.

@@ -11,7 +11,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::checkpoint::run::EVENTS;
+use crate::run::layout::EVENTS;
 use crate::train::{EpochMetrics, Event};
 use crate::{Error, Result};
 

@@ -14,12 +14,13 @@ pub use confusion::confusion_svg;
 pub use curves::curves_svg;
 pub use events::EventFile;
 
-use crate::checkpoint::durable;
-use crate::checkpoint::run::{RunConfig, CARD, CONFUSION, CURVES, SETTINGS};
 use crate::data::known::Known;
 use crate::data::mnist::Dataset;
+use crate::files::durable;
+use crate::run::layout::{CARD, CONFUSION, CURVES, SETTINGS};
+use crate::run::{RunConfig, Session};
 use crate::settings::Settings;
-use crate::train::{confusion, Session};
+use crate::train::confusion;
 use crate::Result;
 
 /// Writes the pictures and the model card of a run that has ended.

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 pub use recipe::Recipe;
 
-use crate::bptt::{LossAt, Truncation};
 use crate::data::batches::Batching;
 use crate::data::mnist::{Dataset, Validation};
 use crate::data::view::View;
@@ -24,6 +23,8 @@ use crate::model::Readout;
 use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::Cell;
+use crate::recurrence::Truncation;
+use crate::train::LossAt;
 use crate::train::{Extensions, Precision, Schedule, TrainConfig};
 
 /// More units than this are a slip of the finger: W_hh alone would take gigabytes.

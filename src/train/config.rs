@@ -4,7 +4,6 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{Extensions, Schedule};
-use crate::bptt::{LossAt, Truncation};
 use crate::data::augment::AugmentConfig;
 use crate::data::batches::Batching;
 use crate::data::mnist::{Mnist, Validation, CLASSES, COLUMNS};
@@ -13,6 +12,8 @@ use crate::model::{ClassifierConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::Cell;
+use crate::recurrence::Truncation;
+use crate::train::LossAt;
 use crate::{Error, Result};
 
 /// What steers a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
@@ -394,7 +395,7 @@ impl TrainConfig {
                     .into(),
             )),
             None => Err(Error::Config(
-                "windows of truncation are for the CPU: a device has segments (--truncate K)".into(),
+                "windows of truncation are for the CPU: a device has segments alone".into(),
             )),
         }
     }

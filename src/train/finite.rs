@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::checkpoint::weights::is_finite;
+use crate::files::tensors::is_finite;
 use crate::optim::{clip, Adam, Clip, ClipOutcome};
 use crate::{Error, Result};
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
 
-use crate::bptt::LossAt;
+use super::LossAt;
 use crate::{Error, Result};
 
 /// The mean over all rows of `-ln softmax(logits)[label]`, in nats, as a differentiable scalar.

@@ -2,24 +2,26 @@
 //!
 //! [`Trainer`] makes one optimizer step after the other on a [`Task`], a model with its data, and hands out
 //! an [`Event`] for each; [`Classification`] is the task of the program, with [`cross_entropy`] as its loss
-//! and [`evaluate`] as its measure; [`Session`] drives its trainer and keeps the run directory, so that a run
-//! can be interrupted and resumed; [`StreamTrainer`] trains on sequences without end.
+//! and [`evaluate`] as its measure; [`LossAt`] says at which steps losses are read; [`StreamTrainer`] trains on
+//! sequences without end, with a [`CarriedState`]. What is kept on disk is the affair of [`run`](crate::run).
 
 mod average;
+mod carried_state;
 mod classification;
 mod config;
 mod evaluate;
 mod extension;
 mod finite;
 mod loss;
+mod loss_at;
 mod metrics;
 mod schedule;
-mod session;
 mod state;
 mod stream;
 mod task;
 mod trainer;
 
+pub use carried_state::CarriedState;
 pub use classification::Classification;
 pub use config::{Precision, TrainConfig, TrainerConfig};
 pub(crate) use evaluate::most_likely;
@@ -29,9 +31,9 @@ pub use loss::{
     cross_entropy, ragged_cross_entropy, sequence_cross_entropy, smoothed_cross_entropy,
     smoothed_sequence_cross_entropy,
 };
+pub use loss_at::LossAt;
 pub use metrics::{EpochMetrics, Score};
 pub use schedule::{Schedule, PLATEAU_EPOCHS};
-pub use session::{Outcome, Session, SessionConfig, Start};
 pub use state::{Best, Position, TrainerState};
 pub use stream::StreamTrainer;
 pub use task::Task;

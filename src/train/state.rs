@@ -83,7 +83,7 @@ impl<T: Task> Trainer<T> {
         let mut weights = BTreeMap::new();
         for (name, var) in self.task.vars() {
             let weight = var.as_detached_tensor().to_device(&Device::Cpu)?.copy()?;
-            if !crate::checkpoint::weights::is_finite(&weight)? {
+            if !crate::files::tensors::is_finite(&weight)? {
                 return Err(self.not_finite(name, self.position.batch));
             }
             weights.insert(name.clone(), weight);

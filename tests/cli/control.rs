@@ -32,8 +32,7 @@ fn a_head_on_all_outputs_has_a_weight_for_each_unit_at_each_step() {
     let place = Place::new();
     place.train("run", "--readout all --dtype f64 --cell gru --bidirectional");
     let predictor = candle_rnn::predict::Predictor::load(place.path("run")).unwrap();
-    let weights =
-        candle_rnn::checkpoint::weights::read(&place.path("run/model.safetensors")).unwrap();
+    let weights = candle_rnn::files::tensors::read(&place.path("run/model.safetensors")).unwrap();
     let stack =
         candle_rnn::nn::weights::from_pytorch(predictor.config().model.rnn(), &weights, "rnn.")
             .unwrap();

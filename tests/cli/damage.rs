@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use candle_rnn::checkpoint::run::{self, RunConfig};
-use candle_rnn::checkpoint::state::Checkpoint;
+use candle_rnn::run::Checkpoint;
+use candle_rnn::run::{self, RunConfig};
 use candle_rnn::Error;
 
 use crate::{Place, STOPPED};

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use candle_rnn::checkpoint::weights;
+use candle_rnn::files::tensors;
 use candle_rnn::rng::{Purpose, SeededRng};
 
 use crate::{Outcome, Place};
@@ -28,7 +28,7 @@ impl Place {
         }
         let model = self.path(run).join("model.safetensors");
         if model.exists() {
-            weights::read(&model).unwrap();
+            tensors::read(&model).unwrap();
         }
     }
 

@@ -1,8 +1,8 @@
 //! `info` and `data`.
 
 use candle_core::DType;
-use candle_rnn::checkpoint::weights;
 use candle_rnn::data::mnist::Mnist;
+use candle_rnn::files::tensors;
 
 use crate::Place;
 
@@ -143,14 +143,14 @@ fn weights_of_half_precision_are_read_and_listed_as_they_are() {
     let place = Place::new();
     place.train("run", "");
     let file = place.path("run/model.safetensors");
-    let mut tensors = weights::read(&file).unwrap();
+    let mut tensors = tensors::read(&file).unwrap();
     let probability = || {
         let found = place.run("predict run test:0 --json").succeeded().json();
         found["probabilities"][7].as_f64().unwrap()
     };
     let whole = probability();
     tensors.values_mut().for_each(|tensor| *tensor = tensor.to_dtype(DType::F16).unwrap());
-    weights::write(&file, &tensors).unwrap();
+    tensors::write(&file, &tensors).unwrap();
     let half = probability();
     assert!(half != whole && (half - whole).abs() <= 1e-3, "{half} {whole}");
     let info = place.run("info run").succeeded().stdout;
@@ -172,11 +172,11 @@ fn weights_behind_a_prefix_are_refused_and_the_prefix_is_named() {
     let place = Place::new();
     place.train("run", "");
     let file = place.path("run/model.safetensors");
-    let tensors = weights::read(&file).unwrap();
+    let tensors = tensors::read(&file).unwrap();
     for prefix in ["module.", "_orig_mod.", "model.module."] {
         let renamed =
             tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()));
-        weights::write(&file, &renamed.collect()).unwrap();
+        tensors::write(&file, &renamed.collect()).unwrap();
         let expected = format!("whose names begin with \"{prefix}\"");
         let holds = format!("lacks head.bias and holds {prefix}head.bias: ");
         place.run("predict run test:0").failed_saying(&[&holds, &expected]);

@@ -39,8 +39,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::cargo::cargo_bin;
-use candle_rnn::checkpoint::run;
-use candle_rnn::checkpoint::state::Checkpoint;
+use candle_rnn::run;
+use candle_rnn::run::Checkpoint;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

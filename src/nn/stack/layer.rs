@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::super::dropout;
 use super::{Sequences, Stack};
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 use crate::recurrence::{Call, LayerWeights, State, Unroll};
 use crate::{Error, Result};
 

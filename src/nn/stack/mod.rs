@@ -104,8 +104,9 @@ impl Stack {
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
         check_dtypes(&layers, &vb)?;
-        let of_directions = |directions| LayerWeights::of_directions(config.cell, directions);
-        Ok(Self { config, layers: layers.into_iter().map(of_directions).collect::<Result<_>>()? })
+        let layers =
+            layers.into_iter().map(|layer| LayerWeights::of_directions(config.cell, layer));
+        Ok(Self { config, layers: layers.collect::<Result<_>>()? })
     }
 
     /// Puts initial weights into a sink and builds on them: an optimizer that changes the variables changes
@@ -158,7 +159,7 @@ impl Stack {
     /// several layers (see [`Truncation::windows`]); on a device, for windows of truncation and states that
     /// are computed again, which its kernels do not have; [`Error::Device`] when it fails.
     ///
-    /// [`Truncation::windows`]: crate::bptt::Truncation::windows
+    /// [`Truncation::windows`]: crate::recurrence::Truncation::windows
     #[doc(alias = "static_rnn")]
     #[doc(alias = "dynamic_rnn")]
     pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Output> {
@@ -297,15 +298,30 @@ impl Stack {
     }
 }
 
+/// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
+impl Module for Stack {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(Self::forward(self, x)?.outputs)
+    }
+}
+
+impl AsRef<Self> for Stack {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// Checks that all weights have one dtype, with which a stack can be run.
+///
+/// - `layers`: the weights of each layer, by direction
 fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
-    let first = layers[0][0].w_ih.dtype();
-    for (layer, directions) in layers.iter().enumerate() {
-        for (direction, weights) in directions.iter().enumerate() {
-            for (name, tensor) in named_weights(weights, layer, direction) {
+    let first = layers.iter().flatten().next().map(|weights| weights.w_ih.dtype());
+    for (index, layer) in layers.iter().enumerate() {
+        for (direction, weights) in layer.iter().enumerate() {
+            for (name, tensor) in named_weights(weights, index, direction) {
                 let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
                     "f32 or f64 (convert it with to_dtype)"
-                } else if tensor.dtype() != first {
+                } else if Some(tensor.dtype()) != first {
                     "of the first weight's dtype (convert it with to_dtype)"
                 } else {
                     continue;
@@ -320,17 +336,4 @@ fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
-impl Module for Stack {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        Ok(Self::forward(self, x)?.outputs)
-    }
-}
-
-impl AsRef<Self> for Stack {
-    fn as_ref(&self) -> &Self {
-        self
-    }
 }

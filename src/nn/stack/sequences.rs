@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 use crate::recurrence::{RecurrentDType, State};
 use crate::rng::SeededRng;
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::checkpoint::weights::is_finite;
+use crate::files::tensors::is_finite;
 use crate::{Error, Result};
 
 /// Checks tensors, and brings them to one dtype.

@@ -1,9 +1,9 @@
 //! Weights from elsewhere, and back.
 //!
 //! Tensors come in by the names and in the layout that another framework gives them, and go out as a
-//! [`Stack`](super::Stack) or as the [`Weights`](crate::recurrence::Weights) of one layer in one direction, of which [`stack_from`] makes a
-//! stack. Gradients flow through to the tensors that came in. What does not fit, or is not finite, is
-//! an [`Error::Weight`](crate::Error::Weight) with its name.
+//! [`Stack`](super::Stack) or as the [`Weights`](crate::recurrence::Weights) of one layer in one direction,
+//! of which [`stack_from`] makes a stack. Gradients flow through to the tensors that came in. What does not
+//! fit, or is not finite, is an [`Error::Weight`](crate::Error::Weight) with its name.
 //!
 //! - `pytorch`: [`from_pytorch`], [`from_pytorch_as`] and [`to_pytorch`], a state dict by its names
 //! - `keras`: [`from_keras`], a layer's kernel, recurrent kernel and bias

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// model which it is a part of.
 ///
 /// - `tensors`: by name, in a map or a file, see [`StateDict`];
-///   [`WeightFile::open`](crate::checkpoint::weights::WeightFile::open) opens a safetensors file, of which
+///   [`WeightFile::open`](crate::files::tensors::WeightFile::open) opens a safetensors file, of which
 ///   no other tensors are read
 /// - `prefix`: what stands before the layer's own names, with its dot, such as `"rnn."`, or `""`
 ///

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::Tensor;
 
 use super::checks::found;
-use crate::checkpoint::weights::WeightFile;
+use crate::files::tensors::WeightFile;
 use crate::Result;
 
 /// Named tensors that weights are taken from: a map, or a safetensors file, of which no other tensors are

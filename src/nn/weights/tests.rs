@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 
-use crate::checkpoint::weights::WeightFile;
+use crate::files::tensors::WeightFile;
 use crate::model::{ClassifierConfig, SequenceClassifier};
 use crate::nn::weights::{
     from_keras, from_pytorch, from_pytorch_as, from_tensorflow_gru, from_tensorflow_lstm,

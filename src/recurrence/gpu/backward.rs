@@ -43,10 +43,9 @@ impl Pass {
         x: &Tensor,
         weights_edge: &Tensor,
         initial: Option<&Tensor>,
-        grad: &Tensor,
+        Reached { outputs, grad_outputs, grad_states }: Reached,
     ) -> candle_core::Result<ArgumentGrads> {
         let SequenceDims { batch_size, seq_len, input_size, .. } = self.call.dims;
-        let Reached { outputs, grad_outputs, grad_states } = self.exchange.reached(grad)?;
         let grad_initial = match initial {
             Some(initial) => Some(self.alloc_uninit(initial.shape())?),
             None => None,

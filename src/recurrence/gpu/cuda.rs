@@ -55,7 +55,7 @@ impl Cuda {
     }
 }
 
-/// A driver's error as Candle's, which [`reason_of`](super::reason_of) reads.
+/// A driver's error as Candle's, which [`Error`](crate::Error) reads.
 fn driver<T, E: std::fmt::Debug>(
     what: &str,
     result: std::result::Result<T, E>,

@@ -15,7 +15,6 @@ mod cuda;
 #[cfg(feature = "metal")]
 mod metal;
 mod backward;
-mod errors;
 mod forward;
 mod pass;
 pub(crate) mod plan;
@@ -26,13 +25,12 @@ pub(in crate::recurrence) mod source;
 
 use std::sync::Arc;
 
-use candle_core::{Shape, Tensor};
+use candle_core::Tensor;
 
 use super::call::CheckedCall;
-use super::graph::{add_layer, add_weights, Results};
-use super::{LayerWeights, Outputs, SequenceDims};
+use super::graph::{add_layer, add_weights, ResultShapes, Results};
+use super::{LayerWeights, SequenceDims};
 use crate::{Error, Result};
-pub(crate) use errors::reason_of;
 pub(crate) use launch::{Arg, Gpu, KernelLaunch};
 use pass::{Direction, Pass};
 use plan::Sweep;
@@ -42,7 +40,7 @@ use plan::Sweep;
 /// The recurrent weights are rounded to the call's dtype for the products; states are `f32`, and sums are as
 /// [`RecurrentDType`](plan::RecurrentDType) says.
 ///
-/// - `states`: the shape of the final states
+/// - `shapes`: of the final states, and of all outputs if they are read
 ///
 /// # Errors
 /// [`Error::Config`] for windows of truncation that are not segments, recomputed states, a batch without rows, and
@@ -51,7 +49,7 @@ pub(super) fn run(
     x: &Tensor,
     weights: &LayerWeights,
     call: CheckedCall,
-    states: Shape,
+    shapes: ResultShapes,
     gpu: Gpu,
 ) -> Result<Results> {
     check(&call)?;
@@ -77,8 +75,6 @@ pub(super) fn run(
     let tensors = weights.directions().iter().map(|weights| weights.as_arguments());
     let tensors = tensors.collect::<candle_core::Result<Vec<_>>>()?;
     let weights_edge = add_weights(tensors.into_iter().zip(&directions))?;
-    let wants_outputs = call.unroll.outputs() == Outputs::All;
-    let outputs = wants_outputs.then(|| Shape::from(&call.outputs_shape()[..]));
     let pass = Arc::new(Pass {
         family: plan::kernel_family(call.cell, false)?,
         forward: forward?,
@@ -95,8 +91,11 @@ pub(super) fn run(
         call,
     });
     let x = x.contiguous()?;
-    let results = add_layer(&x, &weights_edge, initial.as_ref(), &pass, outputs, states)?;
-    pass.forward(results.outputs.as_ref(), &results.states)?;
+    let results = add_layer(&x, &weights_edge, initial.as_ref(), &pass, shapes)?;
+    match &results {
+        Results::Only(states) => pass.forward(None, states)?,
+        Results::Both { outputs, states } => pass.forward(Some(outputs), states)?,
+    }
     Ok(results)
 }
 

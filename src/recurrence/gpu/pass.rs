@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, DType, Device, Shape, Tensor};
 
 use super::super::call::CheckedCall;
-use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass};
+use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reached};
 use super::super::mailbox::{CallId, LayerResult, WeightGrads};
 use super::super::{Cell, SequenceDims, Weights};
 use super::launch::{Arg, Args, Gpu, KernelLaunch};
@@ -61,9 +61,9 @@ impl LayerPass for Pass {
         x: &Tensor,
         weights_edge: &Tensor,
         initial: Option<&Tensor>,
-        grad: &Tensor,
+        reached: Reached,
     ) -> candle_core::Result<ArgumentGrads> {
-        self.argument_grads(x, weights_edge, initial, grad)
+        self.argument_grads(x, weights_edge, initial, reached)
     }
 }
 

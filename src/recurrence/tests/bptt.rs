@@ -2,7 +2,7 @@
 
 use super::super::Outputs;
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 /// Every form, of a sequence of `t` steps, at the edges of what it can be.
 fn truncations(t: usize) -> Vec<Truncation> {

@@ -10,7 +10,7 @@ use super::gpu::{
 };
 use super::layers::{assert_found, directions, Layer, Way};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 use crate::train::Precision;
 use crate::Error;
 

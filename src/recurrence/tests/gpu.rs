@@ -6,9 +6,9 @@ use candle_core::backprop::GradStore;
 use super::super::{Outputs, RecurrentDType};
 use super::layers::{directions, expected, found, state_gradients, Found, Layer, Way};
 use super::*;
-use crate::bptt::Truncation;
 use crate::data::mnist::Mnist;
 use crate::optim::{Adam, AdamConfig};
+use crate::recurrence::Truncation;
 use crate::train::{Event, Precision, TrainConfig, Trainer};
 
 pub(super) const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm];

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 
 use super::super::{run_layer, Call, Outputs, RecurrentDType, State};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 /// A way to run a layer.
 #[derive(Clone, Copy, Debug)]

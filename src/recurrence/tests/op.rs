@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::super::{run_layer, step, Call, Outputs};
 use super::*;
-use crate::bptt::Truncation;
 use crate::nn::Dense;
+use crate::recurrence::Truncation;
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {

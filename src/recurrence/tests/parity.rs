@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use super::super::{Call, Outputs, State};
 use super::*;
-use crate::bptt::Truncation;
+use crate::recurrence::Truncation;
 
 /// Sizes at the edges of vectors (2, 4, 8 and 16 lanes), tiles (4, 5 and 6 rows; 2 and 5
 /// registers) and groups of rows (25): `(B, T, I, H)`.

@@ -7,7 +7,7 @@
 mod cells;
 
 use super::{Cell, SequenceDims};
-use crate::bptt::{Truncation, Window};
+use crate::recurrence::{Truncation, Window};
 use cells::{Back, Step};
 
 /// The arguments of a recurrence in one direction, as [`run_layer`](super::run_layer) names them.

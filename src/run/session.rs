@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-use super::{Best, Classification, EpochMetrics, Event, TrainConfig, Trainer, TrainerState};
-use crate::checkpoint::run::{self, IfExists, RunConfig, RunDir};
-use crate::checkpoint::state::Checkpoint;
+use super::{best_of, read_config, read_weights};
+use super::{Checkpoint, IfExists, RunConfig, RunDir};
 use crate::data::mnist::Mnist;
 use crate::recurrence;
+use crate::train::{Best, Classification, EpochMetrics, Event, TrainConfig, Trainer, TrainerState};
 use crate::{Error, Result};
 
 /// Trains a classifier of images, and saves so that nothing but the steps since the last save can be lost.
@@ -20,9 +20,9 @@ use crate::{Error, Result};
 /// use std::ops::ControlFlow;
 ///
 /// use candle_core::Device;
-/// use candle_rnn::checkpoint::run::{DataConfig, IfExists, RunConfig};
 /// use candle_rnn::data::mnist::Mnist;
-/// use candle_rnn::train::{Event, Session, SessionConfig, TrainConfig};
+/// use candle_rnn::run::{DataConfig, IfExists, RunConfig, Session, SessionConfig};
+/// use candle_rnn::train::{Event, TrainConfig};
 /// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ impl Session {
         if save_every == Some(0) || keep == 0 {
             return Err(Error::Config("save_every and keep must be at least 1, got 0".into()));
         }
-        let continued = if_exists.continues().then(|| run::read_config(path).ok()).flatten();
+        let continued = if_exists.continues().then(|| read_config(path).ok()).flatten();
         let training = TrainConfig {
             batching: config
                 .training
@@ -146,13 +146,13 @@ impl Session {
                 mut state, history, instruction_set: before, kept_epoch, ..
             }) => {
                 // The run may have been given more epochs.
-                trainer.config = run.config().training.trainer();
-                if trainer.config.patience.is_some() {
+                trainer.set_config(run.config().training.trainer());
+                if trainer.config().patience.is_some() {
                     state.best = run.best(&state, &history).or_else(|| {
                         // Without its checkpoint, the weights that the finished run kept are in its own file.
-                        let metrics = run::best_of(&history)
+                        let metrics = best_of(&history)
                             .filter(|best| kept_epoch.is_some_and(|kept| kept == best.epoch))?;
-                        let weights = run::read_weights(path, run.config()).ok()?;
+                        let weights = read_weights(path, run.config()).ok()?;
                         Some(Best { metrics: metrics.clone(), weights })
                     });
                 }
@@ -297,9 +297,7 @@ fn join(before: &str, now: &mut String) -> bool {
     if before.is_empty() || before == now {
         return false;
     }
-    *now = match before.split(", ").any(|name| name == now) {
-        true => before.to_string(),
-        false => format!("{before}, {now}"),
-    };
+    let is_named = before.split(", ").any(|name| name == now);
+    *now = if is_named { before.to_string() } else { format!("{before}, {now}") };
     true
 }

@@ -1,10 +1,9 @@
-//! `SHA256SUMS`: the digests of a folder's files, as `sha256sum -c` reads them.
+//! SHA-256 digests; `SHA256SUMS`, those of a folder's files, as `sha256sum -c` reads them.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::data::mnist::hex;
 use crate::{Error, Result};
 
 /// What the file is called.
@@ -42,6 +41,11 @@ pub(super) fn verify(folder: &Path, sums: &[u8], files: &[(&str, &[u8])]) -> Res
             "damaged: the sums are right, but the lines are not as they were written",
         ),
     })
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn line(name: &str, content: &[u8]) -> String {

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::sums;
+use super::checksums;
 use crate::{Error, Result};
 
 /// What temporary names begin with.
@@ -32,16 +32,18 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Puts a folder with these files and their sums at `path`, replacing what was there.
 pub(crate) fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
-    let sums = sums::of(files);
+    let sums = checksums::of(files);
     let temporary = named(TEMPORARY, path);
     let written = fs::create_dir(&temporary)
         .map_err(Error::io(path, "create the folder"))
         .and_then(|()| {
-            files.iter().chain(&[(sums::NAME, sums.as_bytes())]).try_for_each(|(name, content)| {
-                // An error names the file as it would be called, not as it is called for now.
-                write_synced(&temporary.join(name), content)
-                    .map_err(Error::io(&path.join(name), "write the file"))
-            })
+            files.iter().chain(&[(checksums::NAME, sums.as_bytes())]).try_for_each(
+                |(name, content)| {
+                    // An error names the file as it would be called, not as it is called for now.
+                    write_synced(&temporary.join(name), content)
+                        .map_err(Error::io(&path.join(name), "write the file"))
+                },
+            )
         })
         .and_then(|()| sync_folder(&temporary))
         .and_then(|()| replace_folder(&temporary, path));
@@ -60,7 +62,7 @@ pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Resu
     let read = |name: &str| {
         let path = path.join(name);
         fs::read(&path).map_err(|error| match (error.kind(), name) {
-            (ErrorKind::NotFound, sums::NAME) => Error::checkpoint(
+            (ErrorKind::NotFound, checksums::NAME) => Error::checkpoint(
                 &path,
                 "no such file: the checkpoint is not whole, or of a version that wrote none",
             ),
@@ -70,7 +72,7 @@ pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Resu
             _ => Error::io(&path, "read the file")(error),
         })
     };
-    let sums = read(sums::NAME)?;
+    let sums = read(checksums::NAME)?;
     let mut contents = names.map(|_| Vec::new());
     for (content, name) in contents.iter_mut().zip(names) {
         *content = read(name)?;
@@ -80,7 +82,7 @@ pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Resu
         .zip(&contents)
         .map(|(name, content)| (name, content.as_slice()))
         .collect();
-    sums::verify(path, &sums, &files)?;
+    checksums::verify(path, &sums, &files)?;
     Ok(contents)
 }
 

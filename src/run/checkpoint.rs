@@ -7,13 +7,15 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
-use super::durable;
-use super::weights::{self, WeightFile};
+use super::continuation::is_continued_by;
+use super::layout::MODEL;
+use super::weights::fit;
+use crate::files::durable;
+use crate::files::tensors::{self, WeightFile};
 use crate::optim::AdamState;
 use crate::train::{EpochMetrics, Position, TrainerState};
 use crate::{Error, Result};
 
-const MODEL: &str = "model.safetensors";
 const TRAINING_STATE: &str = "training_state.safetensors";
 const TRAINER_STATE: &str = "trainer_state.json";
 /// What the optimizer's tensors are called in the file: this, then their own name.
@@ -82,8 +84,8 @@ impl Checkpoint {
         durable::write_folder(
             path,
             &[
-                (MODEL, &weights::serialize(self.state.model())?),
-                (TRAINING_STATE, &weights::serialize(&training_state)?),
+                (MODEL, &tensors::serialize(self.state.model())?),
+                (TRAINING_STATE, &tensors::serialize(&training_state)?),
                 (TRAINER_STATE, &json),
             ],
         )
@@ -101,7 +103,7 @@ impl Checkpoint {
             durable::read_folder(path, [TRAINER_STATE, MODEL, TRAINING_STATE])?;
         let file: TrainerStateFile = serde_json::from_slice(&json)
             .map_err(|error| Error::checkpoint(path.join(TRAINER_STATE), error.to_string()))?;
-        let is_continued = file.config.training.is_continued_by(&config.training, &file.position);
+        let is_continued = is_continued_by(&file.config.training, &config.training, &file.position);
         let own = if is_continued { file.config.as_long_as(config) } else { file.config.clone() };
         let differences = own.differences(config, ("the checkpoint has", "the run"));
         if !differences.is_empty() {
@@ -110,7 +112,7 @@ impl Checkpoint {
         }
         let RunConfig { model, training, .. } = config;
         let weights = WeightFile::parse(&path.join(MODEL), weights)?;
-        let weights = weights::fit(&weights, model, training.dtype.dtype())?;
+        let weights = fit(&weights, model, training.dtype.dtype())?;
         let training_state = WeightFile::parse(&path.join(TRAINING_STATE), training_state)?;
         let (mut moments, mut last) = (BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in training_state.all()? {
@@ -131,7 +133,7 @@ impl Checkpoint {
 }
 
 /// The steps that a checkpoint says it is after, whole or not.
-pub(super) fn step_of(path: &Path) -> Option<u64> {
+pub(super) fn saved_step(path: &Path) -> Option<u64> {
     let json = std::fs::read(path.join(TRAINER_STATE)).ok()?;
     serde_json::from_slice::<serde_json::Value>(&json).ok()?["step"].as_u64()
 }

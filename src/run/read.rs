@@ -1,0 +1,59 @@
+//! What a run directory holds, read: by any process, at any time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use super::checkpoint::Checkpoint;
+use super::config::RunConfig;
+#[cfg(feature = "settings")]
+use super::layout::SETTINGS;
+use super::layout::{run_of_checkpoint, CONFIG, MODEL};
+use super::weights::load_weights;
+use crate::{Error, Result};
+
+/// Reads the configuration of a run; `run` may also be one of its checkpoints, such as
+/// `RUN/checkpoints/best`, or a link to one: the configuration is the run's.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when `run` is not a run directory or its configuration is wrong.
+pub fn read_config(run: &Path) -> Result<RunConfig> {
+    let path = run_of_checkpoint(run).unwrap_or_else(|| run.to_path_buf()).join(CONFIG);
+    if !path.exists() {
+        return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
+    }
+    RunConfig::parse(&path)
+}
+
+/// Reads `train.toml`, the settings that train a run again, if it is there.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Checkpoint`] when it is not such a file.
+#[cfg(feature = "settings")]
+pub fn read_settings(run: &Path) -> Result<Option<crate::settings::Settings>> {
+    let path = run.join(SETTINGS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "read the file"))?;
+    let settings = crate::settings::Settings::from_toml(&text);
+    settings.map(Some).map_err(|error| Error::checkpoint(&path, error.to_string()))
+}
+
+/// Reads the weights of a run with this configuration; those of one of its checkpoints are held to its sums.
+///
+/// # Errors
+/// As [`load_weights`] and [`Checkpoint::load`]; also [`Error::Checkpoint`] when the run has no weights yet.
+pub fn read_weights(run: &Path, config: &RunConfig) -> Result<BTreeMap<String, Tensor>> {
+    let path = run.join(MODEL);
+    if !path.exists() {
+        let reason = "no such file: the run ended before its first epoch did and is to be resumed, or its folder \
+                      is not whole";
+        return Err(Error::checkpoint(path, reason));
+    }
+    if run_of_checkpoint(run).is_some() {
+        return Ok(Checkpoint::load(run, config)?.state.model().clone());
+    }
+    load_weights(&path, &config.model, config.training.dtype.dtype())
+}

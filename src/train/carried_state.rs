@@ -1,0 +1,90 @@
+//! The state of a sequence that is trained on piece by piece.
+
+use candle_core::Tensor;
+
+use crate::recurrence::State;
+use crate::{Error, Result};
+
+/// The state that goes from one piece of a long sequence into the next, as a constant: no gradient
+/// flows from a piece into the one before.
+#[derive(Clone, Debug, Default)]
+pub struct CarriedState(Option<State>);
+
+impl CarriedState {
+    /// The states before the first step: zeros.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The states to begin the next piece with; `None` stands for zeros.
+    pub fn get(&self) -> Option<&State> {
+        self.0.as_ref()
+    }
+
+    /// Takes the final states of a piece, without the graph that made them.
+    pub fn carry(&mut self, state: &State) {
+        self.0 = Some(state.detach());
+    }
+
+    /// Forgets: the next piece begins from zeros.
+    pub fn reset(&mut self) {
+        self.0 = None;
+    }
+
+    /// Forgets in some rows: those where `ended` is true begin from zeros.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `ended` has not one value a row.
+    pub fn reset_rows(&mut self, ended: &[bool]) -> Result<()> {
+        let Some(State { h, c, .. }) = &self.0 else { return Ok(()) };
+        if h.dim(1)? != ended.len() {
+            return Err(Error::Shape {
+                op: "reset_rows",
+                tensor: "ended",
+                expected: format!("({},)", h.dim(1)?),
+                actual: vec![ended.len()],
+            });
+        }
+        // Selected, not multiplied: zero times NaN is NaN.
+        let ended: Vec<u8> = ended.iter().map(|ended| u8::from(*ended)).collect();
+        let ended = Tensor::new(ended, h.device())?.reshape((1, (), 1))?;
+        let reset = |state: &Tensor| {
+            ended.broadcast_as(state.shape())?.where_cond(&state.zeros_like()?, state)
+        };
+        let c = c.as_ref().map(reset).transpose()?;
+        self.0 = Some(State::from_parts(reset(h)?, c));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carried_state_is_a_constant_and_can_be_forgotten_row_by_row() {
+        use candle_core::{Device, Var};
+        let var = Var::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
+        let mut state = CarriedState::new();
+        assert!(state.get().is_none());
+        let doubled = (var.as_tensor() * 2.).unwrap().unsqueeze(0).unwrap();
+        state.carry(&State::from_parts(doubled.clone(), Some(doubled)));
+        state.reset_rows(&[true, false]).unwrap();
+        let State { h, c, .. } = state.get().unwrap();
+        for carried in [h, c.as_ref().unwrap()] {
+            assert!(!carried.track_op());
+            assert_eq!(carried.to_vec3::<f32>().unwrap(), [[[0., 0.], [6., 8.]]]);
+        }
+        assert!(state.reset_rows(&[true]).is_err());
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let h = Tensor::full(value, (1, 2, 3), &Device::Cpu).unwrap();
+            state.carry(&State::new(h));
+            state.reset_rows(&[true, false]).unwrap();
+            let rows = state.get().unwrap().h.to_vec3::<f32>().unwrap();
+            assert_eq!(rows[0][0], [0.; 3]);
+            assert!(rows[0][1].iter().all(|h| h.to_bits() == value.to_bits()));
+        }
+        state.reset();
+        assert!(state.get().is_none());
+    }
+}
