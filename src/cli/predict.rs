@@ -9,7 +9,9 @@ use candle_rnn::predict::{Prediction, Predictor};
 use serde_json::json;
 
 use super::device::Compute;
-use super::{screen, DataSource};
+use super::screen;
+use super::source::DataSource;
+use super::usage::wrong_usage;
 
 /// Tell which digits images show
 #[derive(clap::Args)]
@@ -51,15 +53,16 @@ pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
     if args.steps && predictor.config().model.bidirectional {
-        super::wrong_usage(BIDIRECTIONAL_STEPS);
+        return Err(wrong_usage(BIDIRECTIONAL_STEPS));
     }
     // All images are read before the first is told: one bad file leaves no half of an output.
     let inputs = read_inputs(&args, &predictor)?;
     let pixels: Vec<&[u8]> = inputs.iter().map(|input| input.pixels.as_slice()).collect();
     let predictions = predictor.predict(&pixels)?;
-    let mut steps = match args.steps {
-        true => predictor.predict_steps(&pixels)?.into_iter().map(Some).collect(),
-        false => vec![None; pixels.len()],
+    let mut steps = if args.steps {
+        predictor.predict_steps(&pixels)?.into_iter().map(Some).collect()
+    } else {
+        vec![None; pixels.len()]
     };
     for input in &inputs {
         if let Some(doubt) = input.doubt {
@@ -90,7 +93,8 @@ fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<
             return Ok(Input { name, pixels: digit.pixels, truth: None, doubt });
         };
         let Ok(index) = index.parse::<usize>() else {
-            super::wrong_usage(format!("{name}: what follows test: must be a number from 0"));
+            let reason = format!("{name}: what follows test: must be a number from 0");
+            return Err(wrong_usage(reason));
         };
         let data = match &mut data {
             Some(data) => data,

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use candle_rnn::data::fetch::Event;
+use candle_rnn::data::fetch::FetchEvent;
 use candle_rnn::data::mnist::{Dataset, COLUMNS, ROWS};
 use candle_rnn::train::EpochMetrics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -173,12 +173,12 @@ impl FetchProgress {
     }
 
     /// Shows an event.
-    pub(super) fn show(&mut self, event: Event) {
+    pub(super) fn show(&mut self, event: FetchEvent) {
         if self.quiet {
             return;
         }
         let text = match event {
-            Event::Progress { source, bytes } => {
+            FetchEvent::Progress { source, bytes } => {
                 let received = match bytes {
                     0 => String::new(),
                     bytes => format!(", {:.1} MB", bytes as f64 / 1e6),
@@ -191,10 +191,10 @@ impl FetchProgress {
                 self.bar.tick();
                 return;
             }
-            Event::Damaged { reason } => format!("the cached files are damaged ({reason})"),
-            Event::Trying { source } => format!("fetching {} from {source}", self.dataset),
-            Event::Failed { source, reason } => format!("{source} did not have it: {reason}"),
-            Event::Done { folder } => format!("{} is in {}", self.dataset, folder.display()),
+            FetchEvent::Damaged { reason } => format!("the cached files are damaged ({reason})"),
+            FetchEvent::Trying { source } => format!("fetching {} from {source}", self.dataset),
+            FetchEvent::Failed { source, reason } => format!("{source} did not have it: {reason}"),
+            FetchEvent::Done { folder } => format!("{} is in {}", self.dataset, folder.display()),
             _ => return,
         };
         self.bar.finish_and_clear();

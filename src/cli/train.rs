@@ -20,7 +20,9 @@ use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::device::{self, Compute};
-use super::{screen, DataSource};
+use super::screen;
+use super::source::DataSource;
+use super::usage::wrong_usage;
 
 /// Train a model; with no flags, the reference job
 #[derive(clap::Args)]
@@ -138,16 +140,14 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         ..run.training.clone()
     });
     let config = settings.config(&base);
-    if let Err(error) = config.check() {
-        super::wrong_usage(error);
-    }
+    config.check().map_err(wrong_usage)?;
     if let Some(run) = resumed.as_ref().filter(|_| !args.extend) {
         refuse_more_epochs(&args, &run.training, config.epochs)?;
     }
     let compute = args.compute.clone().or(settings.device.as_deref(), settings.threads);
-    let compute = compute.unwrap_or_else(|error| super::wrong_usage(error));
+    let compute = compute.map_err(wrong_usage)?;
     let device = compute.open()?;
-    device::check_precision(&device, config.dtype);
+    device::check_precision(&device, config.dtype)?;
     config.check_device(&device)?;
     // All files are read and checked before anything is written.
     let mut source = DataSource { data: settings.data.clone() };

@@ -1,6 +1,6 @@
 //! Images moved, turned, zoomed a little and mirrored, so that a model sees each in many forms.
 
-use super::mnist::{COLUMNS, PIXELS, ROWS};
+use super::dataset::{COLUMNS, PIXELS, ROWS};
 use crate::rng::SeededRng;
 
 /// How far images may be moved, turned and zoomed.
@@ -43,12 +43,11 @@ impl AugmentConfig {
             let mut place = || (rng.unit() * places) as i8 - self.shift as i8;
             let shift = [place(), place()];
             // No number is drawn for what is not done: the others stay as they were.
-            let (angle, scale) = match is_moved_alone {
-                true => (0., 1.),
-                false => {
-                    let angle = rng.symmetric(self.rotate.to_radians()) as f32;
-                    (angle, rng.symmetric(self.zoom).exp() as f32)
-                }
+            let (angle, scale) = if is_moved_alone {
+                (0., 1.)
+            } else {
+                let angle = rng.symmetric(self.rotate.to_radians()) as f32;
+                (angle, rng.symmetric(self.zoom).exp() as f32)
             };
             Transform { shift, angle, scale, mirror: self.mirror && rng.unit() < 0.5 }
         };
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smooth_image_is_turned_enlarged_and_moved_as_its_formula_is() {
+    fn a_smooth_image_is_transformed_as_its_formula_is() {
         // A hill, 5 pixels wide and 3 high, as bright as it is at a distance from its middle.
         let hill = |x: f32, y: f32| 255. * (-(x * x / 50. + y * y / 18.)).exp();
         let at = |place: usize| ((place % COLUMNS) as f32 - 13.5, (place / COLUMNS) as f32 - 13.5);
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_stays_within_its_limits_and_moves_alone_draw_as_before() {
+    fn transforms_stay_in_their_limits_and_shifts_draw_as_before() {
         let limits = AugmentConfig { shift: 1, rotate: 10., zoom: 0.1, mirror: false };
         let drawn = limits.draw(&mut SeededRng::new(1, Purpose::Augment), 2000);
         let most =

@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::augment::{add_changed, Transform};
-use super::mnist::{Split, PIXELS};
+use super::dataset::PIXELS;
+use super::split::Split;
 use super::view::View;
 use crate::{Error, Result};
 
@@ -224,7 +225,7 @@ mod tests {
     use crate::data::mnist::Mnist;
 
     #[test]
-    fn the_reference_job_has_366_batches_the_first_100_of_them_longer() {
+    fn the_reference_job_has_366_batches_the_first_100_longer() {
         assert_eq!(batch_count(55_000, 150), 366);
         let sizes: Vec<usize> = (0..366).map(|i| array_split(55_000, 366, i).len()).collect();
         assert!(sizes[..100].iter().all(|size| *size == 151));
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_the_images_in_the_order_asked_for_divided_by_255() {
+    fn a_batch_holds_the_images_asked_for_divided_by_255() {
         let sample = Mnist::sample().unwrap();
         let wanted = [3usize, 1, 1, 7];
         for dtype in [DType::F32, DType::F64] {

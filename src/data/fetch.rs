@@ -14,9 +14,9 @@ use etcetera::BaseStrategy;
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::dataset::{Dataset, COLUMNS, FILES, PIXELS, ROWS};
 use super::files::find_files;
 use super::idx;
-use super::mnist::{Dataset, COLUMNS, FILES, PIXELS, ROWS};
 use crate::files::checksums::hex;
 use crate::files::durable;
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// What is heard while a data set is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum FetchEvent {
     /// The cached files are damaged and will be fetched again.
     Damaged {
         /// What is wrong.
@@ -59,7 +59,7 @@ pub enum Event {
 /// The contents of the four files, in the order of [`FILES`], uncompressed.
 type Contents = [Vec<u8>; 4];
 /// Hears how many bytes have come.
-type Progress<'a> = &'a mut dyn FnMut(u64);
+type OnBytes<'a> = &'a mut dyn FnMut(u64);
 /// What came from a source, or why nothing did.
 type Got = std::result::Result<Contents, String>;
 
@@ -81,7 +81,7 @@ pub fn cache_folder(dataset: Dataset) -> Result<PathBuf> {
 
 /// A source of the caller's.
 pub struct Fetcher<'a> {
-    /// Its name, for [`Event`]s and errors.
+    /// Its name, for [`FetchEvent`]s and errors.
     pub name: &'static str,
     /// Puts the four files, gzipped or not, into a folder and calls its second argument several times a second;
     /// or says in a line why it cannot.
@@ -96,7 +96,7 @@ pub type Fetch<'a> = &'a dyn Fn(&Path, &mut dyn FnMut()) -> std::result::Result<
 /// # Errors
 /// [`Error::Fetch`] when no source has the files, [`Error::Io`] when the cache folder cannot be
 /// written.
-pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Result<PathBuf> {
+pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(FetchEvent)) -> Result<PathBuf> {
     ensure_cached_or(dataset, None, on_event)
 }
 
@@ -107,7 +107,7 @@ pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(Event)) -> Resul
 pub fn ensure_cached_or(
     dataset: Dataset,
     other: Option<Fetcher>,
-    on_event: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(FetchEvent),
 ) -> Result<PathBuf> {
     if let Some(folder) = system_folder(dataset).filter(|folder| check(folder, dataset).is_ok()) {
         return Ok(folder);
@@ -125,7 +125,7 @@ pub fn ensure_cached_or(
     match check(&folder, dataset) {
         Ok(()) => return Ok(folder),
         Err(reason) if FILES.iter().any(|name| folder.join(name).exists()) => {
-            on_event(Event::Damaged { reason });
+            on_event(FetchEvent::Damaged { reason });
         }
         Err(_) => {}
     }
@@ -135,23 +135,23 @@ pub fn ensure_cached_or(
         durable::write(&folder.join(name), content)?;
     }
     drop(lock);
-    on_event(Event::Done { folder: folder.clone() });
+    on_event(FetchEvent::Done { folder: folder.clone() });
     Ok(folder)
 }
 
 fn fetch(
     dataset: Dataset,
     other: Option<Fetcher>,
-    on_event: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(FetchEvent),
 ) -> Result<Contents> {
     let mut failures = Vec::new();
-    let mut attempt = |source, get: &dyn Fn(Progress) -> Got| {
-        on_event(Event::Trying { source });
-        let got = get(&mut |bytes| on_event(Event::Progress { source, bytes }))
+    let mut attempt = |source, get: &dyn Fn(OnBytes) -> Got| {
+        on_event(FetchEvent::Trying { source });
+        let got = get(&mut |bytes| on_event(FetchEvent::Progress { source, bytes }))
             .and_then(|contents| verify(contents, dataset));
         got.map_err(|reason| {
             failures.push(format!("{source}: {reason}"));
-            on_event(Event::Failed { source, reason });
+            on_event(FetchEvent::Failed { source, reason });
         })
     };
     let from_hub = attempt("the Hugging Face hub", &|progress| from_hub(dataset, progress));
@@ -167,7 +167,7 @@ fn fetch(
 }
 
 /// The files that a fetcher puts into a folder of its own.
-fn from_fetcher(dataset: Dataset, fetch: Fetch, progress: Progress) -> Got {
+fn from_fetcher(dataset: Dataset, fetch: Fetch, progress: OnBytes) -> Got {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     fetch(folder.path(), &mut || progress(folder_size(folder.path())))?;
     let paths = find_files(folder.path(), dataset).map_err(|error| error.to_string())?;
@@ -234,7 +234,7 @@ fn verify(contents: Contents, dataset: Dataset) -> Got {
 
 /// candle-datasets downloads, decodes and scales the pixels to `[0, 1]`; the bytes come back by
 /// rounding, and the checksums prove them right.
-fn from_hub(dataset: Dataset, progress: Progress) -> Got {
+fn from_hub(dataset: Dataset, progress: OnBytes) -> Got {
     use candle_datasets::vision::{fashion_mnist, mnist};
     let (sender, receiver) = mpsc::channel();
     // A thread that hangs in a connect cannot be stopped: it is left behind and ends with the

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::mnist::{Dataset, FILES};
+use super::dataset::{Dataset, FILES};
 use crate::{Error, Result};
 
 /// How many names of a folder an error lists.

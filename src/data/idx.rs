@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_promises_too_much_is_refused_without_allocating_it() {
+    fn a_header_that_promises_too_much_is_refused_unallocated() {
         for dims in [[u32::MAX, u32::MAX, u32::MAX], [u32::MAX, 28, 28], [1 << 30, 1 << 5, 1]] {
             let mut content = images_header(dims[0], dims[1], dims[2]);
             content.extend([0; 100]);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_data_that_hold_far_more_than_they_are_are_refused_before_they_are_unpacked() {
+    fn a_gzip_bomb_is_refused_before_it_is_unpacked() {
         let zeros = vec![0; 60 << 20];
         let bomb = gzip(&[images_header(60 << 10, 32, 32), zeros].concat());
         assert!(bomb.len() < 1 << 20);

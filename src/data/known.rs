@@ -1,7 +1,7 @@
 //! Which data a fingerprint is of: what may be said of data follows from their bytes, not from the name
 //! that they were given.
 
-use super::mnist::Dataset;
+use super::dataset::Dataset;
 
 /// Data that are known by [`Mnist::fingerprint`](super::mnist::Mnist::fingerprint).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,42 +1,26 @@
 //! MNIST and Fashion-MNIST: where the files are, what they must hold, and how they are split.
 //!
 //! A data set is four IDX files of 28 x 28 images in 10 classes. Pixels stay `u8` here; they
-//! become floats when a batch is gathered. `files` finds the files, `split` chooses the images that validate.
+//! become floats when a batch is gathered. `dataset` says what a data set's files are, `files` finds them,
+//! `validation` chooses the images that validate, and a `split` holds images.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use super::split::Validation;
+pub use super::dataset::{Dataset, CLASSES, COLUMNS, FILES, PIXELS, ROWS};
+pub use super::split::{LabelledImages, Split};
+pub use super::validation::Validation;
 
 use super::files::find_files;
 use super::idx::{self, Images};
-use super::split::stratified;
+use super::validation::stratified;
 use crate::files::checksums::hex;
 use crate::{Error, Result};
 
-/// Rows of an image.
-pub const ROWS: usize = 28;
-/// Columns of an image.
-pub const COLUMNS: usize = 28;
-/// Pixels of an image.
-pub const PIXELS: usize = ROWS * COLUMNS;
-/// Classes; labels are `0..CLASSES`.
-pub const CLASSES: usize = 10;
-
 /// The seed by which validation images are drawn until a training says its own.
 const DEFAULT_SEED: u64 = 42;
-
-/// Names of the four files, in the order of [`Dataset::checksums`].
-pub const FILES: [&str; 4] = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-];
 
 /// The sample: the first 2,000 training and the first 500 test digits of MNIST, gzipped.
 #[cfg(any(test, feature = "sample"))]
@@ -46,57 +30,6 @@ const SAMPLE: [&[u8]; 4] = [
     include_bytes!("sample/t10k-images-idx3-ubyte.gz"),
     include_bytes!("sample/t10k-labels-idx1-ubyte.gz"),
 ];
-
-/// Which data set, of those that share MNIST's format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Dataset {
-    /// Hand-written digits (LeCun, Cortes & Burges).
-    #[default]
-    Mnist,
-    /// Photographs of clothes (Xiao, Rasul & Vollgraf, 2017).
-    FashionMnist,
-}
-
-impl Dataset {
-    /// The name used on the command line and in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mnist => "mnist",
-            Self::FashionMnist => "fashion-mnist",
-        }
-    }
-
-    /// What its classes are called, in the order of the labels.
-    pub fn class_names(self) -> [&'static str; CLASSES] {
-        match self {
-            Self::Mnist => ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-            Self::FashionMnist => [
-                "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker",
-                "bag", "boot",
-            ],
-        }
-    }
-
-    /// SHA-256 of the four uncompressed files, in the order of [`FILES`].
-    pub fn checksums(self) -> [&'static str; 4] {
-        match self {
-            Self::Mnist => [
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ],
-            Self::FashionMnist => [
-                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-            ],
-        }
-    }
-}
 
 /// Where the files of a data set are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,86 +51,6 @@ impl Source {
         } else {
             Self::Folder(arg.to_path_buf())
         }
-    }
-}
-
-/// Images with their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelledImages {
-    /// `(N, 28, 28)`, 0 (background) to 255 (ink).
-    pixels: Vec<u8>,
-    /// `(N,)`, `0..10`.
-    labels: Vec<u8>,
-}
-
-impl LabelledImages {
-    /// Joins images with their labels; the paths are for errors.
-    fn join(images: (&Path, Images), labels: (&Path, Vec<u8>)) -> Result<Self> {
-        let ((images_path, images), (labels_path, labels)) = (images, labels);
-        if (images.rows, images.columns) != (ROWS, COLUMNS) {
-            return Err(Error::data_file(
-                images_path,
-                format!(
-                    "its images are {} x {}, not {ROWS} x {COLUMNS}",
-                    images.rows, images.columns
-                ),
-            ));
-        }
-        if images.count != labels.len() {
-            return Err(Error::data_file(
-                labels_path,
-                format!(
-                    "holds {} labels for the {} images of {}",
-                    labels.len(),
-                    images.count,
-                    images_path.display()
-                ),
-            ));
-        }
-        if let Some(at) = labels.iter().position(|label| usize::from(*label) >= CLASSES) {
-            return Err(Error::data_file(
-                labels_path,
-                format!("label {at} is {}, not one of 0 to {}", labels[at], CLASSES - 1),
-            ));
-        }
-        Ok(Self { pixels: images.pixels, labels })
-    }
-}
-
-/// A range of labelled images; clones share them.
-#[derive(Clone, Debug)]
-pub struct Split {
-    images: Arc<LabelledImages>,
-    range: Range<usize>,
-}
-
-impl Split {
-    /// Number of images, N.
-    pub fn len(&self) -> usize {
-        self.range.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
-    }
-
-    /// All pixels, `(N, 28, 28)`, 0 (background) to 255 (ink).
-    pub fn pixels(&self) -> &[u8] {
-        &self.images.pixels[self.range.start * PIXELS..self.range.end * PIXELS]
-    }
-
-    /// All labels, `(N,)`, `0..10`.
-    pub fn labels(&self) -> &[u8] {
-        &self.images.labels[self.range.clone()]
-    }
-
-    /// The pixels of one image, `(28, 28)`.
-    ///
-    /// # Panics
-    /// When `index` is not below [`len`](Self::len).
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels()[index * PIXELS..][..PIXELS]
     }
 }
 
@@ -267,7 +120,7 @@ impl Mnist {
     pub fn load(
         dataset: Dataset,
         source: &Source,
-        on_event: &mut dyn FnMut(super::fetch::Event),
+        on_event: &mut dyn FnMut(super::fetch::FetchEvent),
     ) -> Result<Self> {
         match source {
             Source::Cache => {

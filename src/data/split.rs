@@ -1,118 +1,89 @@
-//! Which training images validate.
+//! Images in memory with their labels, and ranges of them.
 
-use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
-use super::mnist::CLASSES;
-use crate::rng::{Purpose, SeededRng};
+use super::dataset::{CLASSES, COLUMNS, PIXELS, ROWS};
+use super::idx::Images;
+use crate::{Error, Result};
 
-/// How the validation images are chosen among the training files' images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Validation {
-    /// The first images of the files, as the tutorial cuts MNIST.
-    First,
-    /// Images drawn with the seed, the same part of each class.
-    Stratified,
+/// Images with their labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelledImages {
+    /// `(N, 28, 28)`, 0 (background) to 255 (ink).
+    pub(super) pixels: Vec<u8>,
+    /// `(N,)`, `0..10`.
+    pub(super) labels: Vec<u8>,
 }
 
-/// The numbers of all images, first those of the `valid` that validate, then the rest, both in their own order.
-///
-/// Each class has its part of the validation images, at least one where it has two images and `valid` is enough.
-pub(super) fn stratified(labels: &[u8], valid: usize, seed: u64) -> Vec<u32> {
-    let mut classes = vec![Vec::new(); CLASSES];
-    for (number, label) in (0u32..).zip(labels) {
-        if let Some(class) = classes.get_mut(usize::from(*label)) {
-            class.push(number);
+impl LabelledImages {
+    /// Joins images with their labels; the paths are for errors.
+    pub(super) fn join(images: (&Path, Images), labels: (&Path, Vec<u8>)) -> Result<Self> {
+        let ((images_path, images), (labels_path, labels)) = (images, labels);
+        if (images.rows, images.columns) != (ROWS, COLUMNS) {
+            return Err(Error::data_file(
+                images_path,
+                format!(
+                    "its images are {} x {}, not {ROWS} x {COLUMNS}",
+                    images.rows, images.columns
+                ),
+            ));
         }
-    }
-    let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
-    let mut rng = SeededRng::new(seed, Purpose::Validation);
-    let mut validates = vec![false; labels.len()];
-    for (class, quota) in classes.iter().zip(quotas(&sizes, valid)) {
-        let drawn = rng.permutation(class.len() as u32);
-        drawn.iter().take(quota).for_each(|at| validates[class[*at as usize] as usize] = true);
-    }
-    let mut order: Vec<u32> = (0..labels.len() as u32).collect();
-    order.sort_by_key(|number| !validates[*number as usize]);
-    order
-}
-
-/// How many images of each class validate, `valid` in all: in proportion, by largest remainders.
-fn quotas(sizes: &[usize], valid: usize) -> Vec<usize> {
-    let count = sizes.iter().sum::<usize>().max(1);
-    let valid = valid.min(count);
-    // A class of one image is trained on: nothing could be right about it otherwise.
-    let mut quotas: Vec<usize> = sizes
-        .iter()
-        .map(|size| (size * valid / count).max(1).min(size.saturating_sub(1)))
-        .collect();
-    loop {
-        let total: usize = quotas.iter().sum();
-        let numbered = || quotas.iter().zip(sizes).enumerate();
-        let changed = if total > valid {
-            // The class that has the most above its part; of equals the last.
-            let excess = |(_, (quota, size)): &(usize, (&usize, &usize))| {
-                (**quota > 1, (**quota * count).saturating_sub(**size * valid))
-            };
-            numbered().filter(|(_, (quota, _))| **quota > 0).max_by_key(excess).map(|(at, _)| at)
-        } else if total < valid {
-            let lack = |(_, (quota, size)): &(usize, (&usize, &usize))| {
-                (**quota + 1 < **size, (**size * valid).saturating_sub(**quota * count))
-            };
-            // Of equals the first.
-            numbered()
-                .rev()
-                .filter(|(_, (quota, size))| quota < size)
-                .max_by_key(lack)
-                .map(|(at, _)| at)
-        } else {
-            return quotas;
-        };
-        let Some(at) = changed else { return quotas };
-        if total > valid {
-            quotas[at] -= 1;
-        } else {
-            quotas[at] += 1;
+        if images.count != labels.len() {
+            return Err(Error::data_file(
+                labels_path,
+                format!(
+                    "holds {} labels for the {} images of {}",
+                    labels.len(),
+                    images.count,
+                    images_path.display()
+                ),
+            ));
         }
+        if let Some(at) = labels.iter().position(|label| usize::from(*label) >= CLASSES) {
+            return Err(Error::data_file(
+                labels_path,
+                format!("label {at} is {}, not one of 0 to {}", labels[at], CLASSES - 1),
+            ));
+        }
+        Ok(Self { pixels: images.pixels, labels })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A range of labelled images; clones share them.
+#[derive(Clone, Debug)]
+pub struct Split {
+    pub(super) images: Arc<LabelledImages>,
+    pub(super) range: Range<usize>,
+}
 
-    #[test]
-    fn quotas_are_in_proportion_and_leave_no_class_out() {
-        assert_eq!(quotas(&[100, 100, 200], 80), [20, 20, 40]);
-        // 5,000 of 60,000 in ten classes of different size.
-        let sizes = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949];
-        let found = quotas(&sizes, 5_000);
-        assert_eq!(found.iter().sum::<usize>(), 5_000);
-        for (quota, size) in found.iter().zip(sizes) {
-            assert!((*quota as f64 - size as f64 / 12.).abs() < 1., "{found:?}");
-        }
-        // A class of two images validates on one and trains on the other, one of a single image trains.
-        assert_eq!(quotas(&[1_000, 2, 1, 0], 100), [99, 1, 0, 0]);
-        assert_eq!(quotas(&[10, 10, 10], 2).iter().sum::<usize>(), 2);
-        assert_eq!(quotas(&[1, 1, 1, 1, 1], 1), [1, 0, 0, 0, 0]);
-        assert_eq!(quotas(&[4, 0], 4), [4, 0]);
+impl Split {
+    /// Number of images, N.
+    pub fn len(&self) -> usize {
+        self.range.len()
     }
 
-    #[test]
-    fn a_split_has_each_image_once_both_parts_in_order() {
-        let labels: Vec<u8> = (0..200).map(|i| i / 20).collect();
-        let order = stratified(&labels, 40, 7);
-        let mut all = order.clone();
-        all.sort_unstable();
-        assert_eq!(all, (0..200).collect::<Vec<u32>>());
-        let (valid, train) = order.split_at(40);
-        assert!(valid.is_sorted() && train.is_sorted());
-        for class in 0..10u8 {
-            let count = valid.iter().filter(|i| labels[**i as usize] == class).count();
-            assert_eq!(count, 4);
-        }
-        assert_eq!(order, stratified(&labels, 40, 7));
-        assert_ne!(order, stratified(&labels, 40, 8));
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// All pixels, `(N, 28, 28)`, 0 (background) to 255 (ink).
+    pub fn pixels(&self) -> &[u8] {
+        &self.images.pixels[self.range.start * PIXELS..self.range.end * PIXELS]
+    }
+
+    /// All labels, `(N,)`, `0..10`.
+    pub fn labels(&self) -> &[u8] {
+        &self.images.labels[self.range.clone()]
+    }
+
+    /// The pixels of one image, `(28, 28)`.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len).
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.pixels()[index * PIXELS..][..PIXELS]
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_truncation_of_the_sums_is_an_error() {
+    fn every_flipped_bit_and_every_cut_of_the_sums_is_an_error() {
         let folder = Path::new("folder");
         let sums = of(&FILES).into_bytes();
         assert!(verify(folder, &sums, &FILES).is_ok());

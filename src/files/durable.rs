@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_write_one_file_do_not_disturb_each_other_nor_does_an_old_leftover() {
+    fn threads_that_write_one_file_do_not_disturb_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         // As an earlier process of this number may have left it, in a container.
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_killed_at_any_point_of_replacing_a_folder_leaves_the_old_one_or_the_new_one() {
+    fn a_process_killed_while_replacing_leaves_old_or_new_folder() {
         let with = |content: &[u8]| {
             let folder = tempfile::tempdir().unwrap();
             write_folder(&folder.path().join("best"), &[("a", content)]).unwrap();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_put_in_place_leaves_the_old_one_there() {
+    fn a_folder_that_cannot_be_put_in_place_leaves_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("best");
         write_folder(&path, &[("a", b"old")]).unwrap();

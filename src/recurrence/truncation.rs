@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_begin_where_their_losses_do_and_the_last_may_be_shorter() {
+    fn segments_begin_where_their_losses_do_the_last_is_shorter() {
         let expected = [(0, 0, 3), (3, 3, 6), (6, 6, 9), (9, 9, 10)];
         assert_eq!(windows(Truncation::segments(3), 10), expected);
         assert_eq!(windows(Truncation::segments(10), 10), [(0, 0, 10)]);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_reach_back_from_their_ends_and_their_losses_follow_each_other() {
+    fn windows_reach_back_and_their_losses_follow_each_other() {
         let expected = [(0, 0, 3), (1, 3, 6), (4, 6, 9), (5, 9, 10)];
         assert_eq!(windows(Truncation::window(3, 5), 10), expected);
         assert_eq!(windows(Truncation::window(10, 10), 10), [(0, 0, 10)]);

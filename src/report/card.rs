@@ -1,10 +1,8 @@
 //! The model card: what a stranger reads first.
 
-use std::fmt::Write as _;
-
 use crate::data::known::Known;
 use crate::data::mnist::{Dataset, Mnist, Validation, COLUMNS, ROWS};
-use crate::run::RunConfig;
+use crate::run::{best_of, RunConfig};
 use crate::train::EpochMetrics;
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
@@ -25,11 +23,10 @@ pub fn card(
     let RunConfig { model, training, .. } = config;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
     let cell = json(serde_json::json!(model.cell));
-    let mut text = String::new();
     let both = if model.bidirectional { "in both directions" } else { "forward in time" };
     let layers = if model.num_layers == 1 { "layer" } else { "layers" };
     let view = json(serde_json::json!(training.view));
-    let best = history.iter().reduce(|best, m| if m.is_better_than(best) { m } else { best });
+    let best = best_of(history);
     let accuracy = |m: Option<&EpochMetrics>| {
         m.and_then(|m| m.valid_accuracy).map_or("-".into(), |accuracy| format!("{accuracy:.4}"))
     };
@@ -61,55 +58,8 @@ pub fn card(
         format!("`model.safetensors` holds epoch {epoch}: early stopping with patience {patience}, which {ended}.\n\n")
     });
     let settings = super::settings_of(config);
-    // Writing to a string does not fail.
-    let _ = write!(
-        text,
-        "---
-library_name: candle-rnn
-pipeline_tag: image-classification
-tags: [candle, recurrent-neural-network, {cell}]
-{datasets}{metrics}---
-
-# {cell}, {hidden} units, on {title}
-
-{task}
-
-An image is read as {steps} steps of {inputs} pixels ({view}) by {count} recurrent
-{layers} of {hidden} {cell} units, {both}; {parameters} numbers were trained, by candle-rnn {version}.
-
-| | validation accuracy | validation loss |
-|---|---|---|
-| last of {epochs} epochs{last_holds} | {last_accuracy} | {last_loss} |
-| best, epoch {best_epoch} ({best_holds}`checkpoints/best`) | {best_accuracy} | {best_loss} |
-
-{stopping}{validation} The test images played no part in this
-training; `candle-rnn eval` measures them.
-
-![losses and accuracies over the epochs](curves.svg)
-
-![which classes are taken for which, on the validation images](confusion.svg)
-
-## Use
-
-```sh
-candle-rnn eval RUN                       # accuracy and loss on the test images
-candle-rnn predict RUN picture.png
-candle-rnn train --config RUN/train.toml{again}  # the same weights again, to the bit, on the same instruction set
-```
-
-```rust
-let model = candle_rnn::predict::Predictor::load(\"RUN\")?;
-```
-
-Weights bear PyTorch's names (`rnn.weight_ih_l0`, ..), in safetensors.
-
-## Settings
-
-```toml
-{settings}```
-
-Training data: SHA-256 `{sha256}` over all pixels and labels.
-",
+    format!(
+        include_str!("card.md"),
         hidden = model.hidden_size,
         count = model.num_layers,
         steps = training.view.seq_len(),
@@ -123,8 +73,21 @@ Training data: SHA-256 `{sha256}` over all pixels and labels.
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
         settings = settings.to_toml().unwrap_or_default(),
         sha256 = config.data.sha256,
-    );
-    text
+        again = again,
+        best_epoch = best_epoch,
+        both = both,
+        cell = cell,
+        datasets = datasets,
+        last_holds = last_holds,
+        layers = layers,
+        metrics = metrics,
+        parameters = parameters,
+        stopping = stopping,
+        task = task,
+        title = title,
+        validation = validation,
+        view = view,
+    )
 }
 
 /// What the model was trained on, in a few words.

@@ -57,10 +57,7 @@ fn draw(
     let highest = points().map(|(_, value)| value).fold(f64::NEG_INFINITY, f64::max);
     // A little room, also for a single point.
     let room = ((highest - lowest) * 0.05).max(highest.abs() * 1e-3).max(1e-6);
-    let range = match lowest <= highest {
-        true => lowest - room..highest + room,
-        false => 0. ..1.,
-    };
+    let range = if lowest <= highest { lowest - room..highest + room } else { 0. ..1. };
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)

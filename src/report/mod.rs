@@ -55,10 +55,10 @@ pub fn write(session: &Session) -> Result<()> {
 /// As [`write()`].
 pub fn complete(session: &Session) -> Result<()> {
     // The card is the last.
-    match session.path().join(CARD).exists() {
-        true => Ok(()),
-        false => write(session),
+    if session.path().join(CARD).exists() {
+        return Ok(());
     }
+    write(session)
 }
 
 /// The settings that train a run again, as far as another machine can have its data.

@@ -28,10 +28,10 @@ pub(super) fn layers(text: &str) -> Result<usize, String> {
 }
 
 fn at_most(limit: usize, number: usize) -> Result<usize, String> {
-    match number > limit {
-        true => Err(format!("must be at most {limit}")),
-        false => Ok(number),
+    if number > limit {
+        return Err(format!("must be at most {limit}"));
     }
+    Ok(number)
 }
 
 /// Of something whole: a probability, or a part of a run.

@@ -193,10 +193,8 @@ impl Settings {
     pub fn or(self, others: Self) -> Self {
         // One of the two ways to clip takes the place of the other.
         let is_clipped = self.clip_norm.is_some() || self.clip_value.is_some();
-        let others = match is_clipped {
-            true => Self { clip_norm: None, clip_value: None, ..others },
-            false => others,
-        };
+        let others =
+            if is_clipped { Self { clip_norm: None, clip_value: None, ..others } } else { others };
         // A step size that does not rise has no warm-up to take over.
         let others = match self.schedule {
             Some(schedule) if !schedule.rises() => Self { warmup: None, ..others },

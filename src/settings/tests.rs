@@ -21,7 +21,7 @@ fn a_file_has_the_names_of_the_flags() {
 }
 
 #[test]
-fn what_is_no_setting_is_refused_with_the_one_that_is_most_like_it() {
+fn what_is_no_setting_is_refused_with_the_most_like_it() {
     for (text, expected) in [
         ("hiden = 3", "no setting is called hiden: did you mean hidden?"),
         ("batch_size = 3", "no setting is called batch_size: did you mean batch-size?"),
@@ -52,7 +52,7 @@ fn what_is_no_value_is_refused_with_its_line() {
 }
 
 #[test]
-fn settings_come_back_from_their_file_and_make_the_same_training() {
+fn settings_come_back_from_their_file_as_they_were() {
     let config = TrainConfig {
         seed: u64::MAX,
         warmup: Some(0.1),
@@ -74,7 +74,7 @@ fn settings_come_back_from_their_file_and_make_the_same_training() {
 }
 
 #[test]
-fn what_is_named_first_wins_and_one_way_to_clip_takes_the_others_place() {
+fn what_is_named_first_wins_and_one_way_to_clip_is_left() {
     let flags = Settings { lr: Some(1.), clip_value: Some(2.), ..Settings::default() };
     let file =
         Settings { lr: Some(3.), hidden: Some(4), clip_norm: Some(5.), ..Settings::default() };
@@ -86,7 +86,7 @@ fn what_is_named_first_wins_and_one_way_to_clip_takes_the_others_place() {
 }
 
 #[test]
-fn every_setting_of_a_training_is_kept_by_putting_nothing_on_top() {
+fn every_setting_is_kept_by_putting_nothing_on_top() {
     let config = TrainConfig {
         schedule: Schedule::Cosine,
         warmup: Some(0.1),

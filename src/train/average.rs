@@ -81,7 +81,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn an_average_follows_its_formula_and_goes_on_from_what_was_saved() {
+    fn an_average_follows_its_formula_and_goes_on_when_restored() {
         let var = Var::new(&[1f64, -2.], &Device::Cpu).unwrap();
         let vars = BTreeMap::from([("w".to_string(), var.clone())]);
         let mut average = Average::new(0.9, &vars).unwrap();

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_carried_state_is_a_constant_and_can_be_forgotten_row_by_row() {
+    fn a_carried_state_is_a_constant_and_is_reset_row_by_row() {
         use candle_core::{Device, Var};
         let var = Var::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
         let mut state = CarriedState::new();

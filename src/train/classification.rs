@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::evaluate::Accumulator;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
-use super::{evaluate, evaluate_steps, Score, Task, TrainConfig, Trainer};
+use super::{evaluate, evaluate_steps, Score, Task, TrainConfig};
 use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
@@ -66,22 +66,6 @@ impl Classification {
     }
 }
 
-impl Trainer<Classification> {
-    /// A trainer of a classifier with these settings, before its first step.
-    ///
-    /// # Errors
-    /// As [`Classification::new`].
-    pub fn classifier(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
-        let config = config.resolved(&data);
-        Self::new(Classification::new(&config, data, device)?, config.trainer())
-    }
-
-    /// The model; it transforms with every step.
-    pub fn model(&self) -> &SequenceClassifier {
-        self.task().model()
-    }
-}
-
 impl Task for Classification {
     type Batch = Batch;
 
@@ -99,10 +83,8 @@ impl Task for Classification {
 
     fn begin_epoch(&mut self, rng: &mut SeededRng) {
         let limits = self.config.augmentation();
-        self.transforms = match limits.is_none() {
-            true => Vec::new(),
-            false => limits.draw(rng, self.data.train.len()),
-        };
+        self.transforms =
+            if limits.is_none() { Vec::new() } else { limits.draw(rng, self.data.train.len()) };
     }
 
     fn batch(&self, numbers: &[u32], place: usize) -> Result<Batch> {
@@ -139,10 +121,9 @@ impl Task for Classification {
 
     fn validate(&self) -> Result<Score> {
         let found = evaluate(&self.model, &self.gather, &self.data.valid)?;
-        let accuracy_by_step = match self.config.loss_at.is_last() {
-            true => None,
-            false => Some(evaluate_steps(&self.model, &self.gather, &self.data.valid)?),
-        };
+        let is_read_once = self.config.loss_at.is_last();
+        let by_step = || evaluate_steps(&self.model, &self.gather, &self.data.valid);
+        let accuracy_by_step = (!is_read_once).then(by_step).transpose()?;
         Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step })
     }
 }

@@ -90,12 +90,10 @@ impl TrainerConfig {
 }
 
 fn check_part(name: &str, value: f64) -> Result<()> {
-    match (0. ..1.).contains(&value) {
-        true => Ok(()),
-        false => {
-            Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {value}")))
-        }
+    if (0. ..1.).contains(&value) {
+        return Ok(());
     }
+    Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {value}")))
 }
 
 /// The float type of weights and activations.

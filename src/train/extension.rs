@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn restarts_come_back_from_their_text_and_wrong_ones_are_refused() {
+    fn restarts_come_back_from_text_and_wrong_ones_are_refused() {
         let restarts: Extensions = "10/40,60/60".parse().unwrap();
         assert_eq!(restarts.to_string(), "10/40,60/60");
         assert!(restarts.check(Schedule::Cosine, 90).is_ok());

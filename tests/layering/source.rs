@@ -117,9 +117,10 @@ impl Reader {
             let name = self::word(&tokens, at + 1);
             match word.as_str() {
                 "pub" => is_public = true,
-                "use" => {
-                    let end =
-                        (at..tokens.len()).find(|at| is(&tokens[*at], ';')).unwrap_or(tokens.len());
+                // `use<'a>` of a type is none.
+                "use" if tokens.get(at + 1).is_some_and(|token| !is(token, '<')) => {
+                    let is_end = |at: &usize| is(&tokens[*at], ';');
+                    let end = (at..tokens.len()).find(is_end).unwrap_or(tokens.len() - 1);
                     self.uses(&tokens[at + 1..end], is_public);
                     at = end;
                     is_public = false;

@@ -1,10 +1,10 @@
 //! The digit in a picture: what is paper, what is a frame, which strokes belong together.
 
+use super::doubt::Doubt;
 use super::paper;
 use super::parts::{self, Part, Parts};
 use super::raster::{Raster, Rect};
 use super::stroke::Distances;
-use super::Doubt;
 
 /// The smallest difference of levels, of 1, that shows anything: 3 of 255, 656 of 65,535.
 pub(super) const CONTRAST: f32 = 0.01;

@@ -8,6 +8,7 @@
 //! - `raster`: levels of each colour channel, large pictures reduced
 //! - `paper`: noise, lighting, the colour of the paper, the distance of each pixel from it
 //! - `parts`: connected parts
+//! - `doubt`: why a picture may not hold one digit
 //! - `find`: frames taken off, the parts of one digit put together, doubts
 //! - `stroke`: the width of strokes, strokes drawn with another width
 //! - `form`: the box of 20 x 20 in the middle of 28 x 28
@@ -16,6 +17,7 @@
 //! LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document
 //! Recognition", section III.A; the description of the MNIST database.
 
+mod doubt;
 mod find;
 mod form;
 mod paper;
@@ -23,12 +25,12 @@ mod parts;
 mod raster;
 mod stroke;
 
-use std::fmt;
 use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Rgba};
 
+pub use self::doubt::Doubt;
 use self::raster::Raster;
 use crate::{Error, Result};
 
@@ -48,30 +50,6 @@ pub struct Digit {
     pub pixels: Vec<u8>,
     /// Why the picture may not hold one digit; `None` where one digit stands out.
     pub doubt: Option<Doubt>,
-}
-
-/// Why a picture may not hold one digit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Doubt {
-    /// There are several shapes of the size of a digit; the pixels hold the largest.
-    Several,
-    /// No shape stands out from its background: a photograph, a pattern, noise.
-    Clutter,
-    /// There is one shape, and it has no strokes or is far wider than tall.
-    Shape,
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Several => "the picture shows several shapes, and the largest was read",
-            Self::Clutter => {
-                "no shape stands out from its background, as in a photograph, a pattern or noise"
-            }
-            Self::Shape => "the shape in the picture is unlike a digit",
-        })
-    }
 }
 
 /// Reads a PNG or JPEG file of any size as a digit in MNIST's form.

@@ -298,30 +298,15 @@ impl Stack {
     }
 }
 
-/// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
-impl Module for Stack {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        Ok(Self::forward(self, x)?.outputs)
-    }
-}
-
-impl AsRef<Self> for Stack {
-    fn as_ref(&self) -> &Self {
-        self
-    }
-}
-
 /// Checks that all weights have one dtype, with which a stack can be run.
-///
-/// - `layers`: the weights of each layer, by direction
 fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
-    let first = layers.iter().flatten().next().map(|weights| weights.w_ih.dtype());
-    for (index, layer) in layers.iter().enumerate() {
-        for (direction, weights) in layer.iter().enumerate() {
-            for (name, tensor) in named_weights(weights, index, direction) {
+    let first = layers[0][0].w_ih.dtype();
+    for (layer, directions) in layers.iter().enumerate() {
+        for (direction, weights) in directions.iter().enumerate() {
+            for (name, tensor) in named_weights(weights, layer, direction) {
                 let expected = if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
                     "f32 or f64 (convert it with to_dtype)"
-                } else if Some(tensor.dtype()) != first {
+                } else if tensor.dtype() != first {
                     "of the first weight's dtype (convert it with to_dtype)"
                 } else {
                     continue;
@@ -336,4 +321,17 @@ fn check_dtypes(layers: &[Vec<Weights>], vb: &VarBuilder) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The outputs, `(B, T, D·P)`, of sequences `(B, T, I)` that are read from zeros.
+impl Module for Stack {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(Self::forward(self, x)?.outputs)
+    }
+}
+
+impl AsRef<Self> for Stack {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }

@@ -1,0 +1,36 @@
+//! `--data`.
+
+use std::path::PathBuf;
+
+use candle_rnn::data::mnist::{Dataset, Mnist, Source};
+use candle_rnn::run::DataConfig;
+use clap::Args;
+
+use super::{fetch, screen};
+
+/// Where the images come from.
+#[derive(Args, Clone)]
+pub(super) struct DataSource {
+    /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
+    /// not, itself or in MNIST/raw or raw below [default: what the run was trained on; else the user's cache folder, filled from the
+    /// network if need be]
+    #[arg(long, value_name = "DIR|sample")]
+    pub(super) data: Option<PathBuf>,
+}
+
+impl DataSource {
+    pub(super) fn load(&self, dataset: Dataset, quiet: bool) -> anyhow::Result<Mnist> {
+        let mut progress = screen::FetchProgress::new(dataset, quiet);
+        let mut show = |event| progress.show(event);
+        let source = match &self.data {
+            Some(data) => Source::from_arg(data),
+            None => Source::Folder(fetch::ensure_cached(dataset, &mut show)?),
+        };
+        Ok(Mnist::load(dataset, &source, &mut show)?)
+    }
+
+    /// This source or, where none was named, the one that a run was trained on.
+    pub(super) fn or(self, config: &DataConfig) -> Self {
+        Self { data: self.data.or_else(|| config.source.clone()) }
+    }
+}
