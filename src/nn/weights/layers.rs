@@ -7,7 +7,7 @@ use crate::nn::stack::{named_weights, Stack, StackConfig};
 use crate::recurrence::Weights;
 use crate::{Error, Result};
 
-/// A stack of layers whose weights are already here, as [`from_keras`] gives them.
+/// A stack of layers whose weights are already here, as [`from_keras`](super::from_keras) gives them.
 ///
 /// - `layers`: from the first layer to the last, each with the weights of the forward direction and,
 ///   if it runs in both, of the backward direction
