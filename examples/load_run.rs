@@ -1,4 +1,4 @@
-//! A trained run put to use: a digit told whole, and again row by row as its rows arrive.
+//! Inference with a trained run: a digit classified whole, and again row by row as its rows arrive.
 //!
 //! ```sh
 //! cargo run --release --example load_run runs/0001

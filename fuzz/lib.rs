@@ -1,13 +1,13 @@
-//! Fuzz targets: any bytes where a file is read are an error or are read, and nothing else happens.
+//! The fuzzer: it runs the targets of `candle-rnn-fuzz-targets` on inputs that libFuzzer makes up.
 //!
-//! - `targets.rs`: what is done with an input, and what must hold; `tests/properties.rs` does the same
-//!   with every file of `corpus/`
-//! - `limit.rs`: how much memory an input may take
+//! - `targets/`: the crate with the targets and the seeds of `corpus/`; its own tests run every file of
+//!   `corpus/` through its target, without a fuzzer
 //! - `fuzz_targets/`: libFuzzer's entry points, one a target
-//! - `seeds.rs`: the files that fuzzing begins with, which `tests/properties.rs` writes
+//! - `limit.rs`: how much memory an input may take
 
 pub mod limit;
-pub mod targets;
+
+pub use candle_rnn_fuzz_targets as targets;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Readout {
-    /// The last layer's final state.
+    /// The last output (the last layer's final state).
     #[default]
     Last,
     /// The mean over all outputs beside their maximum.
@@ -128,9 +128,9 @@ impl ClassifierConfig {
         if needs_steps != (1..=Self::MAX_SIZE).contains(&self.seq_len) {
             let got = self.seq_len;
             return Err(Error::Config(if needs_steps {
-                format!("a head that reads all outputs needs seq_len, their number; got {got}")
+                format!("the readout of all outputs needs seq_len, the number of steps; got {got}")
             } else {
-                format!("seq_len is for a head that reads all outputs, else 0; got {got}")
+                format!("seq_len must be 0 unless the readout is of all outputs; got {got}")
             }));
         }
         check_probability("dropout", self.dropout)?;

@@ -1,4 +1,4 @@
-//! Trained models put to use: [`Predictor`] for images, [`Stream`] for one row at a time.
+//! Inference with trained models: [`Predictor`] for images, [`Stream`] for one row at a time.
 
 use std::path::Path;
 
@@ -109,8 +109,8 @@ impl Predictor {
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
         if self.config.model.bidirectional {
             return Err(Error::Config(
-                "a bidirectional model has read the whole sequence at every step: there is nothing \
-                 to tell step by step"
+                "per-step predictions need a unidirectional model: a bidirectional one reads the \
+                 whole sequence at every step"
                     .into(),
             ));
         }

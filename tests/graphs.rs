@@ -1,14 +1,16 @@
 //! Gradients belong to the graph that made them: shared weights, threads, passes that fail, long graphs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{run_layer, Call, Cell, LayerWeights, Outputs, State, Weights};
-use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::VarSink;
+use common::values;
 
 /// Numbers in ±0.5 of an arithmetic sequence.
 fn numbers(shape: &[usize], seed: usize) -> Tensor {
@@ -16,10 +18,6 @@ fn numbers(shape: &[usize], seed: usize) -> Tensor {
     let values: Vec<f64> =
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f64 / 1009. - 0.5).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn vars(cell: Cell, inputs: usize, hidden: usize) -> [Var; 3] {
@@ -108,10 +106,8 @@ fn tasks_of_one_pool_are_right_or_refused() {
 fn tasks_of_one_pool_step_one_stack() {
     use rayon::prelude::*;
     // Large enough that packing is given to several threads.
-    let sink = VarSink::new(DType::F32, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig::new(Cell::Lstm, 256, 256);
-    let stack = Stack::init(config, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
+    let (stack, sink) = common::stack(config, Init::Glorot, 1, DType::F32, "rnn");
     let x_t = numbers(&[2, 256], 5).to_dtype(DType::F32).unwrap();
     for _ in 0..3 {
         for var in sink.named().unwrap().values() {
@@ -231,10 +227,8 @@ fn a_failed_pass_leaves_no_gradient_of_the_weights() {
 }
 
 fn stack(cell: Cell, num_layers: usize) -> (Stack, VarSink) {
-    let sink = VarSink::new(DType::F32, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
     let config = StackConfig { num_layers, ..StackConfig::new(cell, 3, 6) };
-    (Stack::init(config, Init::Orthogonal, rng, &sink.pp("rnn")).unwrap(), sink)
+    common::stack(config, Init::Orthogonal, 1, DType::F32, "rnn")
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! sequence says.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Tensor};
@@ -44,7 +46,7 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
 
 /// A small run in a folder of its own.
 fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = common::folder();
     let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
     let run = RunConfig::new(config, data);
     let sample = Mnist::sample().unwrap();
@@ -80,10 +82,14 @@ fn a_batch_of_digits_is_learned_by_heart() {
         let gather = Gather::new(View::Rows, dtype, &device).unwrap();
         let batch = gather.batch(&train, 0..32).unwrap();
         let mut last = f32::NAN;
+        // Within 300 steps; when it knows them, that is it.
         for _ in 0..300 {
             let logits = model.forward(&batch.x).unwrap();
             let loss = candle_rnn::train::cross_entropy(&logits, &batch.labels).unwrap();
             last = loss.to_scalar().unwrap();
+            if last <= 0.02 {
+                break;
+            }
             adam.step(&loss.backward().unwrap()).unwrap();
         }
         assert!(last <= 0.02, "{config:?}: {last}");
@@ -107,7 +113,7 @@ fn the_sample_is_learned_far_beyond_chance() {
 }
 
 #[test]
-fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
+fn every_epoch_trains_on_every_image_in_even_batches() {
     let batching = Some(Batching::Split);
     let config = TrainConfig { batch_size: 90, batching, hidden_size: 4, ..small() };
     let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
@@ -124,7 +130,7 @@ fn every_epoch_trains_on_every_image_in_batches_that_differ_by_at_most_one() {
 }
 
 #[test]
-fn a_trainer_restored_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
+fn a_trainer_restored_in_mid_epoch_ends_with_the_same_bits() {
     let dropout = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.3, ..small() };
     for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, dropout] {
         let new = || Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
@@ -165,7 +171,7 @@ fn a_loss_that_is_not_finite_stops_the_trainer() {
 }
 
 #[test]
-fn a_stream_says_after_each_row_what_the_whole_sequence_says_at_that_step() {
+fn a_stream_says_after_each_row_what_the_sequence_says_there() {
     let deep = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.2, ..small() };
     let gru = TrainConfig { cell: Cell::Gru, ..small() };
     for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, gru, deep] {

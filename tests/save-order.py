@@ -29,7 +29,7 @@ def trace(program, folder):
     try:
         done = subprocess.run(command + TRAIN.split(), cwd=folder, capture_output=True, text=True)
     except FileNotFoundError:
-        fail("no strace: `just save-order` installs it")
+        fail("no strace: `just debian-packages strace` installs it on Debian")
     if done.returncode != 0:
         fail(f"the training failed under strace: {done.stderr.strip()}")
     unfinished, calls = {}, []

@@ -1,6 +1,8 @@
 //! Stacks as their users meet them: dropout, steps, states, lengths, what is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
@@ -12,20 +14,14 @@ use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::{Error, VarSink};
+use common::{init_rng, sink, text, values};
 
 fn stack(config: StackConfig) -> Stack {
-    let sink = VarSink::new(DType::F64, &Device::Cpu);
-    Stack::init(config, Init::Pytorch, &mut SeededRng::new(5, Purpose::Init), &sink).unwrap()
+    common::stack(config, Init::Pytorch, 5, DType::F64, "").0
 }
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
-    let mut rng = SeededRng::new(seed, Purpose::Init);
-    let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.symmetric(1.)).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
+    common::random(&mut init_rng(seed), shape, 1.)
 }
 
 fn assert_close(a: &Tensor, b: &Tensor) {
@@ -39,12 +35,8 @@ fn dropout() -> SeededRng {
     SeededRng::new(3, Purpose::Dropout)
 }
 
-fn text<T>(result: candle_rnn::Result<T>) -> String {
-    result.err().expect("an error").to_string()
-}
-
 #[test]
-fn dropout_between_layers_is_the_masked_outputs_of_the_layer_below() {
+fn dropout_between_layers_masks_the_outputs_of_the_layer_below() {
     let config = StackConfig { num_layers: 2, dropout: 0.4, ..StackConfig::new(Cell::Gru, 3, 6) };
     let stack = stack(config);
     let x = random(&[4, 5, 3], 1);
@@ -120,7 +112,7 @@ fn steps_of_a_stack_end_where_the_sequence_ends() {
 }
 
 #[test]
-fn a_sequence_in_two_pieces_ends_as_the_whole_one_with_gradients_through_the_state() {
+fn a_sequence_in_two_pieces_ends_as_the_whole_one() {
     let config = StackConfig { num_layers: 2, ..StackConfig::new(Cell::Lstm, 3, 5) };
     let stack = stack(config);
     let x = Var::from_tensor(&random(&[2, 7, 3], 4)).unwrap();
@@ -174,9 +166,9 @@ fn a_ragged_batch_gives_each_row_what_it_gives_alone() {
 }
 
 #[test]
-fn an_optimizers_change_of_the_variables_shows_except_in_a_frozen_copy() {
-    let sink = VarSink::new(DType::F64, &Device::Cpu);
-    let rng = &mut SeededRng::new(5, Purpose::Init);
+fn a_change_of_the_variables_shows_except_in_a_frozen_copy() {
+    let sink = sink(DType::F64);
+    let rng = &mut init_rng(5);
     let lstm = Lstm::init(LstmConfig::new(3, 4), Init::Glorot, rng, &sink.pp("lstm")).unwrap();
     let (frozen, detached) = (lstm.freeze().unwrap(), lstm.detach());
     let x = random(&[2, 3, 3], 7);
@@ -199,7 +191,7 @@ fn weights_from_elsewhere_are_trained_on_as_variables() {
         proj_size: Some(2),
         ..StackConfig::new(Cell::Lstm, 3, 4)
     });
-    let sink = VarSink::new(DType::F64, &Device::Cpu);
+    let sink = sink(DType::F64);
     let trained = imported.to_vars(&sink.pp("lstm")).unwrap();
     let x = random(&[2, 3, 3], 7);
     let before = values(&imported.last(&x).unwrap());
@@ -234,7 +226,7 @@ fn weights_that_a_builder_lacks_are_refused_and_not_invented() {
 
 #[test]
 fn a_candle_layer_on_our_builder_never_draws_without_a_seed() {
-    let sink = VarSink::new(DType::F32, &Device::Cpu);
+    let sink = sink(DType::F32);
     let made = candle_nn::embedding(5, 3, sink.builder().pp("emb"));
     let error = made.expect_err("an error").to_string();
     assert!(error.starts_with("no variable emb.weight: insert it"), "{error}");
@@ -243,8 +235,8 @@ fn a_candle_layer_on_our_builder_never_draws_without_a_seed() {
 
 #[test]
 fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
-    let sink = VarSink::new(DType::F64, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
+    let sink = sink(DType::F64);
+    let rng = &mut init_rng(1);
     let config = StackConfig::new(Cell::Lstm, 3, 4);
     let first = Stack::init(config, Init::Glorot, rng, &sink.pp("lstm")).unwrap();
     let before = sink.named().unwrap();
@@ -270,7 +262,7 @@ fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
     }
     assert_eq!(vars.all_vars().len(), 1);
     // The root is a place for a layer too; a prefix with a dot of its own is none.
-    let other = VarSink::new(DType::F64, &Device::Cpu);
+    let other = common::sink(DType::F64);
     let square = DenseConfig::new(2, 2);
     Dense::init(square, Init::Glorot, rng, &other).unwrap();
     assert!(other.named().unwrap().contains_key("weight"), "found by its builder");
@@ -288,7 +280,7 @@ fn two_layers_under_one_prefix_are_an_error_naming_the_tensor() {
 fn a_classifier_under_taken_names_inserts_nothing() {
     let vars = VarMap::new();
     let sink = VarSink::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
+    let rng = &mut init_rng(1);
     Dense::init(DenseConfig::new(4, 10), Init::Glorot, rng, &sink.pp("head")).unwrap();
     let config = ClassifierConfig::new(Cell::Tanh, 3, 4, 10);
     let made = SequenceClassifier::init(&config, Init::Glorot, rng, &sink);
@@ -299,7 +291,7 @@ fn a_classifier_under_taken_names_inserts_nothing() {
 #[test]
 fn weights_that_forward_cannot_use_are_refused_by_new() {
     let config = StackConfig::new(Cell::Gru, 3, 4);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
+    let rng = &mut init_rng(1);
     for dtype in [DType::F16, DType::BF16] {
         let zeros = |dtype| {
             let tensors = config
@@ -317,7 +309,7 @@ fn weights_that_forward_cannot_use_are_refused_by_new() {
         // What the error advises helps.
         let stack = Stack::new(config, vb(dtype, DType::F32)).unwrap();
         assert!(stack.last(&random(&[1, 2, 3], 1).to_dtype(DType::F32).unwrap()).is_ok());
-        let sink = VarSink::new(dtype, &Device::Cpu);
+        let sink = sink(dtype);
         let error = Stack::init(config, Init::Glorot, rng, &sink.pp("gru")).unwrap_err();
         assert!(matches!(error, Error::DType { .. }), "{error}");
         assert!(sink.named().unwrap().is_empty());
@@ -338,8 +330,8 @@ fn weights_that_forward_cannot_use_are_refused_by_new() {
 #[test]
 fn the_forget_gate_begins_as_it_is_told() {
     let bias = |config: LstmConfig, init: Init| {
-        let sink = VarSink::new(DType::F64, &Device::Cpu);
-        Lstm::init(config, init, &mut SeededRng::new(1, Purpose::Init), &sink).unwrap();
+        let sink = sink(DType::F64);
+        Lstm::init(config, init, &mut init_rng(1), &sink).unwrap();
         let of = |name: &str| values(sink.named().unwrap()[name].as_tensor());
         let (b_ih, b_hh) = (of("bias_ih_l0"), of("bias_hh_l0"));
         (0..16).map(|row| b_ih[row] + b_hh[row]).collect::<Vec<f64>>()
@@ -357,8 +349,8 @@ fn the_forget_gate_begins_as_it_is_told() {
 
 #[test]
 fn each_name_is_the_cell_that_it_says() {
-    let sink = VarSink::new(DType::F32, &Device::Cpu);
-    let rng = &mut SeededRng::new(1, Purpose::Init);
+    let sink = sink(DType::F32);
+    let rng = &mut init_rng(1);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(2, 3) };
     let rnn = Rnn::init(relu, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
     let before = GruConfig { reset: Reset::Before, num_layers: 2, ..GruConfig::new(2, 3) };
@@ -389,7 +381,7 @@ fn what_has_no_meaning_is_refused_in_words() {
     assert!(truncated(&stack(both), segments).contains("both directions"));
     assert!(truncated(&stack(deep), window).contains("overlap"));
     assert!(stack(deep).forward(Sequences::new(&x).truncated(segments)).is_ok());
-    assert!(text(stack(both).step(&random(&[2, 3], 1), None)).contains("no single steps"));
+    assert!(text(stack(both).step(&random(&[2, 3], 1), None)).contains("cannot run step by step"));
     assert!(text(stack(deep).forward(Sequences::new(&x).recomputing())).contains("computed again"));
     let lengths =
         |lengths: &[usize]| text(stack(both).forward(Sequences::new(&x).lengths(lengths)));

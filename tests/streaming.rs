@@ -1,20 +1,22 @@
 //! Training on a series without end: it learns, carries its state, and its memory does not grow.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use candle_core::{DType, Device, Tensor};
 use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
 use candle_rnn::optim::AdamConfig;
 use candle_rnn::recurrence::Truncation;
-use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::StreamTrainer;
 use candle_rnn::VarSink;
+use common::{init_rng, sink, text, values};
 
 const PIECE: usize = 500;
 
 /// A trainer of 8 units, and the weight and bias of a head that makes one number of them.
 fn trainer(seed: u64) -> (StreamTrainer, Dense) {
-    let sink = VarSink::new(DType::F32, &Device::Cpu);
-    let mut rng = SeededRng::new(seed, Purpose::Init);
+    let sink = sink(DType::F32);
+    let mut rng = init_rng(seed);
     let rnn = Rnn::init(RnnConfig::new(1, 8), Init::Orthogonal, &mut rng, &sink.pp("rnn")).unwrap();
     let head = DenseConfig::new(rnn.output_features(), 1);
     let head = Dense::init(head, Init::Glorot, &mut rng, &sink.pp("head")).unwrap();
@@ -113,9 +115,9 @@ fn a_loss_that_is_not_finite_changes_nothing() {
 
 /// A relu unit with these weights, whose states grow by `w_hh` a step, and its trainer.
 fn growing(w_hh: f32) -> (StreamTrainer, VarSink) {
-    let sink = VarSink::new(DType::F32, &Device::Cpu);
+    let sink = sink(DType::F32);
     let relu = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(1, 1) };
-    let rng = &mut SeededRng::new(1, Purpose::Init);
+    let rng = &mut init_rng(1);
     let rnn = Rnn::init(relu, Init::Glorot, rng, &sink.pp("rnn")).unwrap();
     let vars = sink.named().unwrap();
     for (name, value) in [("weight_hh_l0", w_hh), ("weight_ih_l0", 1.), ("bias_ih_l0", 0.)] {
@@ -125,9 +127,9 @@ fn growing(w_hh: f32) -> (StreamTrainer, VarSink) {
     (StreamTrainer::new(rnn, vars, AdamConfig::default()).unwrap(), sink)
 }
 
-fn weights(sink: &VarSink) -> Vec<f32> {
+fn weights(sink: &VarSink) -> Vec<f64> {
     let vars = sink.named().unwrap();
-    vars.values().flat_map(|var| var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+    vars.values().flat_map(|var| values(var)).collect()
 }
 
 #[test]
@@ -193,13 +195,13 @@ fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
     for (config, named) in [
         (RnnConfig { recurrent_dropout: 0.1, ..plain }, "dropout"),
         (RnnConfig { num_layers: 2, dropout: 0.1, ..plain }, "dropout"),
-        (RnnConfig { bidirectional: true, ..plain }, "backward direction"),
+        (RnnConfig { bidirectional: true, ..plain }, "a bidirectional layer"),
     ] {
-        let sink = VarSink::new(DType::F32, &Device::Cpu);
-        let mut rng = SeededRng::new(1, Purpose::Init);
+        let sink = sink(DType::F32);
+        let mut rng = init_rng(1);
         let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink.pp("rnn")).unwrap();
         let made = StreamTrainer::new(rnn, &sink, AdamConfig::default());
-        let error = made.err().expect("an error").to_string();
+        let error = text(made);
         assert!(error.contains(named), "{error}");
     }
 }

@@ -122,7 +122,7 @@ fn events_come_in_order_and_end_and_the_task_is_learned() {
 }
 
 #[test]
-fn an_epoch_makes_every_example_once_in_batches_as_large_as_asked_for() {
+fn an_epoch_has_every_example_once_in_batches_as_asked_for() {
     let mut trainer = Trainer::new(Line::new(), config()).unwrap();
     while !matches!(trainer.next_event().unwrap(), Event::Epoch(_)) {}
     let mut made = trainer.task().made.lock().unwrap().clone();
@@ -191,7 +191,7 @@ fn a_state_that_disagrees_with_itself_is_refused() {
 }
 
 #[test]
-fn averages_are_in_place_while_something_is_measured_and_gone_after() {
+fn averages_are_in_place_only_while_something_is_measured() {
     let mut trainer = Trainer::new(Line::new(), config()).unwrap();
     for _ in 0..3 {
         trainer.next_event().unwrap();
@@ -273,7 +273,7 @@ fn a_gradient_that_adam_cannot_square_is_named_unless_clipped() {
 }
 
 #[test]
-fn settings_out_of_range_and_variables_that_are_not_float_are_refused() {
+fn settings_out_of_range_and_integer_variables_are_refused() {
     for config in [
         TrainerConfig { accumulate: 0, ..config() },
         TrainerConfig { batch_size: 0, ..config() },

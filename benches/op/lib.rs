@@ -1,1 +1,1 @@
-//! Nothing: Cargo wants a target besides the bench.
+//! An empty library: Cargo requires a target besides the benchmark.

@@ -2,10 +2,12 @@
 
     python3 benches/peers/run.py [--rounds N] [--threads N] [--only epoch|layers] [--data DIR]
                                  [--epochs N] [--cells tanh,gru,lstm] [--record FILE]
+    python3 benches/peers/run.py --install
 
-`just bench-peers` runs it. It needs Python and Rust; each peer gets a virtual environment of its
-own under .venv-peers/, from the versions in requirements-*.txt (about 8 GB, most of it the CUDA
-libraries that PyTorch's package brings along and nothing here uses).
+`just bench-peers` runs it. It needs Python and Rust. With --install (`just peers`) it installs the
+peers instead, each into a virtual environment of its own under .venv-peers/, in the versions of
+requirements-*.txt (about 8 GB, most of it the CUDA libraries that PyTorch's package brings along
+and nothing here uses).
 
 Every round runs every program once, for the layers once a cell: then a neighbour on the machine
 slows all of them, and a round compares what ran side by side.
@@ -81,8 +83,13 @@ def main():
     parser.add_argument("--cells", type=cells, default=CELLS, help="of the layers: tanh,gru,lstm")
     parser.add_argument("--data", type=Path, help="folder with MNIST's four files")
     parser.add_argument("--record", type=Path, help="write all figures to this JSON file")
+    parser.add_argument("--install", action="store_true", help="install the peers, time nothing")
     args = parser.parse_args()
 
+    if args.install:
+        for name in PYTHON_PEERS:
+            install(name)
+        return
     pythons = {name: environment(name) for name in PYTHON_PEERS}
     build()
     runner = Runner(args.threads, pythons)
@@ -125,22 +132,39 @@ def fail(text):
 # Setting up
 
 
+class Environment:
+    """A peer's virtual environment, and the versions that it is for."""
+
+    def __init__(self, name):
+        self.requirements = HERE / f"requirements-{name}.txt"
+        self.wanted = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
+        self.venv = VENVS / name
+        self.python = self.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        self.stamp = self.venv / "requirements.sha256"
+
+    def is_ready(self):
+        has_stamp = self.python.exists() and self.stamp.exists()
+        return has_stamp and self.stamp.read_text() == self.wanted
+
+
 def environment(name):
-    """The Python of the peer's virtual environment, made or made anew if its versions changed."""
-    requirements = HERE / f"requirements-{name}.txt"
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    venv = VENVS / name
-    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = venv / "requirements.sha256"
-    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return python
-    base = base_python()
-    note(f"installing {requirements.name} into {venv.relative_to(ROOT)}")
-    subprocess.run([base, "-m", "venv", "--clear", venv], check=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", requirements], check=True)
-    stamp.write_text(wanted)
-    return python
+    """The Python of the peer's virtual environment."""
+    found = Environment(name)
+    if not found.is_ready():
+        fail(f"{name} is not installed, or not in the versions of {found.requirements.name}: `just peers` installs it")
+    return found.python
+
+
+def install(name):
+    """Makes the peer's virtual environment, unless it is there with these versions."""
+    wanted = Environment(name)
+    if wanted.is_ready():
+        return
+    note(f"installing {wanted.requirements.name} into {wanted.venv.relative_to(ROOT)}")
+    subprocess.run([base_python(), "-m", "venv", "--clear", wanted.venv], check=True)
+    pip = [wanted.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", wanted.requirements], check=True)
+    wanted.stamp.write_text(wanted.wanted)
 
 
 def base_python():

@@ -29,11 +29,11 @@ where
 
 pub(super) const RECIPES: [Choice; 6] = [
     ("tutorial", "The reference job: rows of digits, 150 tanh units, 5 epochs"),
-    ("fast", "The most that 150 tanh units learn in 5 epochs"),
-    ("tanh", "The most that 150 tanh units learn in some minutes"),
-    ("best", "The most accurate of all: two bidirectional layers of GRU units"),
+    ("fast", "The most accurate that 150 tanh units get in 5 epochs"),
+    ("tanh", "The most accurate that 150 tanh units get in some minutes (60 epochs)"),
+    ("best", "The most accurate recipe: two bidirectional GRU layers"),
     ("pixels", "Digits read pixel by pixel, 784 steps"),
-    ("permuted", "The same in a random order"),
+    ("permuted", "Digits read pixel by pixel in a fixed random order"),
 ];
 
 pub(super) const DATASETS: [Choice; 2] = [
@@ -49,31 +49,34 @@ pub(super) const VIEWS: [Choice; 4] = [
 ];
 
 pub(super) const CELLS: [Choice; 4] = [
-    ("tanh", "`h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`: Elman's network (1990)"),
-    ("relu", "`h_t = max(W_ih x_t + b + W_hh h_{t-1}, 0)`"),
-    ("gru", "Gated recurrent unit, gates `r z n`; the reset gate acts after the product, as in cuDNN and PyTorch: `r, z = σ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)`, `n = tanh(W_in x_t + b_in + r ⊙ (W_hn h_{t-1} + b_hn))`, `h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}`"),
-    ("lstm", "Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate of Gers et al., 2000), gates `i f g o`: `i, f, o = σ(..)`, `g = tanh(..)`, `c_t = f ⊙ c_{t-1} + i ⊙ g`, `h_t = o ⊙ tanh(c_t)`; with a projection (Sak et al., 2014), `h_t = W_hr (o ⊙ tanh(c_t))`"),
+    ("tanh", "Elman RNN with tanh"),
+    ("relu", "Elman RNN with ReLU"),
+    ("gru", "Gated recurrent unit, reset gate after the product as in PyTorch and cuDNN"),
+    ("lstm", "Long short-term memory"),
 ];
 
 pub(super) const READOUTS: [Choice; 3] = [
-    ("last", "The last layer's final state"),
-    ("mean-max", "The mean over all outputs beside their largest values"),
-    ("all", "All outputs, one after the other: a weight for each unit at each step"),
+    ("last", "The last output (the last layer's final state)"),
+    ("mean-max", "The mean over all outputs beside their maximum"),
+    ("all", "All outputs, flattened: the head has a weight for each feature at each step"),
 ];
 
 pub(super) const INITS: [Choice; 4] = [
-    ("glorot", "Glorot uniform over the joined kernel `[W_ih | W_hh]` with fan-in I + P and fan-out G·H, as TensorFlow 1's `BasicRNNCell` and `BasicLSTMCell` draw it; zero bias, of an LSTM's forget gate 1. Head: Glorot uniform, zero bias"),
-    ("orthogonal", "Glorot uniform `W_ih`, `W_hh` random orthogonal gate by gate (Saxe et al., 2014), zero bias, of an LSTM's forget gate 1, much as Keras's layers. Head: Glorot uniform, zero bias"),
-    ("identity", "`W_ih` normal with standard deviation 0.001, `W_hh` the identity gate by gate, zero bias (Le, Jaitly & Hinton, 2015). Head: Glorot uniform, zero bias"),
-    ("pytorch", "All weights and biases uniform in ±1/√H, as `torch.nn.RNN`, `GRU`, `LSTM` and `Linear`"),
+    ("glorot", "Glorot uniform, zero biases (1 for an LSTM's forget gate), as TensorFlow 1"),
+    ("orthogonal", "Glorot uniform input weights, orthogonal recurrent weights, as Keras"),
+    (
+        "identity",
+        "Small normal input weights, identity recurrent weights (Le, Jaitly & Hinton, 2015)",
+    ),
+    ("pytorch", "Uniform in ±1/√H, as PyTorch"),
 ];
 
 pub(super) const SCHEDULES: [Choice; 5] = [
-    ("constant", "The same at every step"),
-    ("one-cycle", "Up, then far down"),
-    ("cosine", "Down along half a cosine, behind a warm-up"),
-    ("step", "A tenth from each third of the epochs to the next"),
-    ("plateau", "Half, whenever the validation loss stays where it is"),
+    ("constant", "Constant learning rate"),
+    ("one-cycle", "One-cycle: up to the peak rate, then down to almost 0"),
+    ("cosine", "Cosine decay to 0, after a linear warm-up"),
+    ("step", "Step decay: a tenth after each third of the epochs"),
+    ("plateau", "Reduce on plateau: half, whenever the validation loss stops falling"),
 ];
 
 pub(super) const DTYPES: [Choice; 2] = [("f32", "Single precision"), ("f64", "Double precision")];

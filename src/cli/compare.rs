@@ -1,4 +1,4 @@
-//! `candle-rnn info` of several runs: side by side.
+//! `candle-rnn info` of several runs: a comparison, side by side.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -84,10 +84,10 @@ pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
     for path in paths {
         match Run::read(path) {
             Ok(run) => runs.push(run),
-            Err(error) => screen::note(&format!("passed over: {error:#}")),
+            Err(error) => screen::note(&format!("skipped: {error:#}")),
         }
     }
-    anyhow::ensure!(!runs.is_empty(), "none of these is a run");
+    anyhow::ensure!(!runs.is_empty(), "none of these folders is a run");
     if json {
         return runs.iter().try_for_each(|run| {
             screen::json(&json!({

@@ -1,4 +1,4 @@
-//! `candle-rnn data`.
+//! `candle-rnn data`: shapes of the splits, and digits drawn in the terminal.
 
 use candle_rnn::data::mnist::{Dataset, Split};
 
@@ -6,7 +6,7 @@ use super::choices::{value_of, DATASETS};
 use super::screen;
 use super::source::DataSource;
 
-/// Look at the images, fetching them first if need be
+/// Show the shapes of the splits and draw digits; downloads the data on first use
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn data --show 3              shapes of the splits, and three training digits
@@ -14,13 +14,13 @@ use super::source::DataSource;
 pub(super) struct DataArgs {
     #[command(flatten)]
     source: DataSource,
-    /// Which data set
+    /// Data set
     #[arg(long, default_value = "mnist", value_parser = value_of::<Dataset>(&DATASETS))]
     dataset: Dataset,
-    /// Draw the first N training images, with their 28 rows as steps
+    /// Draw the first N training images, row by row
     #[arg(long, value_name = "N", default_value_t = 0)]
     show: usize,
-    /// No progress on stderr
+    /// Print no progress on stderr
     #[arg(long)]
     quiet: bool,
 }

@@ -1,4 +1,4 @@
-//! `--device` and `--threads`.
+//! `--device` and `--threads`: the choice of device and of the number of threads.
 
 use candle_core::Device;
 use candle_rnn::train::Precision;
@@ -10,12 +10,12 @@ use super::usage::wrong_usage;
 /// What computes.
 #[derive(Args, Clone)]
 pub(super) struct Compute {
-    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes the first device that this build
-    /// supports and this machine has [default: auto]
+    /// Device: `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes a GPU if this build
+    /// supports it and the machine has one, else the CPU [default: auto]
     // The last counts: recipes name one before what the user gives.
     #[arg(long, value_name = "DEVICE", value_parser = parse, overrides_with = "device")]
     device: Option<DeviceChoice>,
-    /// Threads on the CPU [default: RAYON_NUM_THREADS, or one per core]
+    /// Number of CPU threads [default: RAYON_NUM_THREADS, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
@@ -104,12 +104,10 @@ fn or_cpu(device: anyhow::Result<Device>) -> Device {
 /// Refuses what a device cannot compute, and says what it computes slowly.
 pub(super) fn check_precision(device: &Device, precision: Precision) -> anyhow::Result<()> {
     if device.is_metal() && precision == Precision::F64 {
-        return Err(wrong_usage("Metal has no f64: use --dtype f32 or --device cpu"));
+        return Err(wrong_usage("Metal does not support f64: use --dtype f32 or --device cpu"));
     }
     if device.is_cuda() && precision == Precision::F64 {
-        screen::note(
-            "no kernels for f64 on a GPU: layers are composed from Candle's ops, step by step",
-        );
+        screen::note("f64 has no GPU kernels: layers run step by step on Candle's ops, slowly");
     }
     Ok(())
 }

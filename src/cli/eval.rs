@@ -1,4 +1,4 @@
-//! `candle-rnn eval`.
+//! `candle-rnn eval`: accuracy and loss of a run on a split.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use super::device::Compute;
 use super::screen;
 use super::source::DataSource;
 
-/// Measure a trained model on a split
+/// Measure a run's accuracy and loss on the test or validation split
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn eval runs/0001
   candle-rnn eval runs/0001 --split valid --json")]
 pub(super) struct EvalArgs {
-    /// The run directory
+    /// Run directory, or a checkpoint of it
     run: PathBuf,
-    /// Which images
+    /// Split to measure on
     #[arg(long, value_enum, default_value_t = SplitName::Test)]
     split: SplitName,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `candle-rnn info`.
+//! `candle-rnn info`: configuration, parameters and history of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +9,17 @@ use serde_json::json;
 use super::saved::{flatten, history, parameters, weights_of};
 use super::{compare, screen};
 
-/// Show what a run or a safetensors file holds, or several runs side by side
+/// Show a run's configuration, parameters and history, or compare several runs
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn info runs/0001
   candle-rnn info runs/*                          which of them is best, and how they differ
   candle-rnn info runs/0001/model.safetensors --json")]
 pub(super) struct InfoArgs {
-    /// A run directory or a safetensors file; or several run directories
+    /// A run directory or a safetensors file, or several run directories to compare
     #[arg(required = true, value_name = "RUN|FILE")]
     paths: Vec<PathBuf>,
-    /// Print one JSON object, of several runs one a line
+    /// Print one JSON object, or one per line for several runs
     #[arg(long)]
     json: bool,
 }

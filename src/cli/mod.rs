@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use candle_rnn::Error;
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Train recurrent networks on MNIST digits read row by row, and use them.
+/// Train recurrent networks (RNN, GRU, LSTM) on images read step by step, and use them.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "Example:
@@ -83,7 +83,7 @@ fn hint(error: &anyhow::Error) -> &'static str {
                 && !path.exists()
                 && path.with_file_name("config.json").exists() =>
         {
-            ": continue it with train --resume"
+            "; continue it with train --resume"
         }
         Some(Error::Fetch(_)) => "; put the four IDX files into a folder and name it with --data",
         _ => "",

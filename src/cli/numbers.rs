@@ -1,4 +1,4 @@
-//! Numbers as flags take them: each says what it must be.
+//! Parsers of flag values: each checks the range of a number.
 
 use candle_rnn::model::ClassifierConfig;
 use candle_rnn::settings::MAX_UNITS;

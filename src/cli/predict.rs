@@ -1,4 +1,4 @@
-//! `candle-rnn predict`.
+//! `candle-rnn predict`: classes of pictures and of test images.
 
 use std::path::{Path, PathBuf};
 
@@ -13,25 +13,25 @@ use super::screen;
 use super::source::DataSource;
 use super::usage::wrong_usage;
 
-/// Tell which digits images show
+/// Classify the digits in PNG or JPEG files, or images of the test split
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn predict runs/0001 digit.png photo.jpg
   candle-rnn predict runs/0001 test:17 --steps      an image of the test set, row by row")]
 pub(super) struct PredictArgs {
-    /// The run directory
+    /// Run directory, or a checkpoint of it
     run: PathBuf,
-    /// PNG or JPEG files of any size, or `test:N` for image N of the test set, from 0
+    /// PNG or JPEG files of any size, or `test:N` for image N of the test split, from 0
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Also what the model thinks after each step
+    /// Also print the prediction after each step
     #[arg(long)]
     steps: bool,
     #[command(flatten)]
     source: DataSource,
     #[command(flatten)]
     compute: Compute,
-    /// Print one JSON object an image
+    /// Print one JSON object per image
     #[arg(long)]
     json: bool,
 }
@@ -93,7 +93,8 @@ fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<
             return Ok(Input { name, pixels: digit.pixels, truth: None, doubt });
         };
         let Ok(index) = index.parse::<usize>() else {
-            let reason = format!("{name}: what follows test: must be a number from 0");
+            let reason =
+                format!("{name}: test: must be followed by the number of an image, from 0");
             return Err(wrong_usage(reason));
         };
         let data = match &mut data {

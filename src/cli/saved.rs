@@ -1,4 +1,4 @@
-//! What `info` reads of a run.
+//! Readers of a run for `info`: its weights and its metrics.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) fn weights_of(run: &Path, config: &RunConfig) -> anyhow::Result<Vec<T
 pub(super) fn history(run: &Path) -> anyhow::Result<Vec<EpochMetrics>> {
     let (history, cut) = run::read_metrics_and_cut(run)?;
     if let Some(cut) = cut {
-        screen::note(&format!("passed over: {cut}"));
+        screen::note(&format!("skipped: {cut}"));
     }
     Ok(history)
 }

@@ -1,4 +1,4 @@
-//! What people see: results on stdout, progress on stderr.
+//! The screen: results on stdout, progress on stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};

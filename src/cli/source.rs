@@ -1,4 +1,4 @@
-//! `--data`.
+//! `--data`: the source of the images.
 
 use std::path::PathBuf;
 
@@ -11,9 +11,9 @@ use super::{fetch, screen};
 /// Where the images come from.
 #[derive(Args, Clone)]
 pub(super) struct DataSource {
-    /// `sample` (2,500 digits inside this program) or a folder with the four IDX files, gzipped or
-    /// not, itself or in MNIST/raw or raw below [default: what the run was trained on; else the user's cache folder, filled from the
-    /// network if need be]
+    /// Data: `sample` (2,500 digits inside this program), or a folder that holds the four IDX
+    /// files, gzipped or not, itself or in MNIST/raw or raw [default: the data of the run; else the
+    /// user's cache folder, downloaded on first use]
     #[arg(long, value_name = "DIR|sample")]
     pub(super) data: Option<PathBuf>,
 }

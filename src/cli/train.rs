@@ -1,4 +1,4 @@
-//! `candle-rnn train`.
+//! `candle-rnn train`: trains a model or resumes a run.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -26,24 +26,24 @@ use super::screen;
 use super::source::DataSource;
 use super::usage::wrong_usage;
 
-/// Train a model; with no flags, the reference job
+/// Train a model, or resume a run; without flags, the reference job
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn train                                the reference job: 150 tanh units, 5 epochs
-  candle-rnn train --data sample --epochs 20      a quick look, with no network
-  candle-rnn train --recipe tanh                  99.4 % of all digits, with the same 150 units
-  candle-rnn train --truncate 5 --loss-at every   gradients within segments of 5 rows
+  candle-rnn train --data sample --epochs 20      a first try, without a network
+  candle-rnn train --recipe tanh                  99.4 % test accuracy with the same 150 units
+  candle-rnn train --truncate 5 --loss-at every   truncated BPTT, segments of 5 rows
   candle-rnn train --cell lstm --hidden 128 --layers 2 --bidirectional --dropout 0.2
   candle-rnn train --schedule one-cycle --lr 0.004 --clip-norm 1 --shift 1 --epochs 20
-  candle-rnn train --config mine.toml --seed 7    lines such as `epochs = 9`; flags win
+  candle-rnn train --config mine.toml --seed 7    settings from a file; flags override it
   candle-rnn train --out runs/relu --cell relu --init identity
-  candle-rnn train --out runs/relu --resume       after an interruption
-  candle-rnn train --out runs/relu --resume --epochs 60            a finished run, trained on")]
+  candle-rnn train --out runs/relu --resume       continue after an interruption
+  candle-rnn train --out runs/relu --resume --epochs 60            train a finished run further")]
 pub(super) struct TrainArgs {
-    /// Settings that are known to work; flags and --config win over them
+    /// Named settings that are known to work; flags and --config override them
     #[arg(long, value_parser = value_of::<Recipe>(&RECIPES))]
     recipe: Option<Recipe>,
-    /// Settings from a TOML file, as a run's train.toml has them; flags win
+    /// TOML file of settings, such as a run's train.toml; flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -52,26 +52,27 @@ pub(super) struct TrainArgs {
     flags: TrainFlags,
     #[command(flatten)]
     compute: Compute,
-    /// The run directory [default: the next free of runs/0001, runs/0002, ...]
+    /// Run directory to write [default: the next free of runs/0001, runs/0002, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace the run in --out
+    /// Replace the run in --out, and start over
     #[arg(long, requires = "out", conflicts_with = "resume")]
     overwrite: bool,
-    /// Continue the run in --out from its newest checkpoint, or begin it; settings that are not named
-    /// are the run's. A larger --epochs trains a run on, with the bits of one that had so many from the start,
-    /// where its schedule does not depend on their number (constant, plateau); so does a larger --patience
+    /// Resume the run in --out from its newest valid checkpoint, or start it if there is none;
+    /// settings default to the run's. A larger --epochs or --patience trains a finished run
+    /// further; if its schedule does not depend on the number of epochs (constant, plateau), the
+    /// weights are bit-identical to a run that had so many from the start
     #[arg(long, requires = "out")]
     resume: bool,
-    /// With --resume and a larger --epochs: train on a finished run whose schedule depends on the number of epochs
-    /// (one-cycle, cosine, step). The schedule restarts over the added epochs, without a warm-up: the learning
-    /// rate falls from --lr again
+    /// With --resume and a larger --epochs: train a finished run further although its schedule
+    /// depends on the number of epochs (one-cycle, cosine, step). The schedule restarts over the
+    /// added epochs, without warm-up: the learning rate falls from --lr again
     #[arg(long, requires = "resume", conflicts_with = "overwrite")]
     extend: bool,
-    /// Print the lines of metrics.jsonl, and nothing else, on stdout
+    /// Print the lines of metrics.jsonl to stdout, and nothing else
     #[arg(long)]
     json: bool,
-    /// No progress on stderr, no epochs on stdout
+    /// Print no progress on stderr and no epochs on stdout
     #[arg(long)]
     quiet: bool,
 }
@@ -98,7 +99,7 @@ impl TrainArgs {
                         RunSettings { data: None, dataset: None, max_minutes: None, ..run.run() };
                     settings = settings.or(Settings::of(&run)?);
                 }
-                Err(error) => screen::note(&format!("passed over: {error}")),
+                Err(error) => screen::note(&format!("skipped: {error}")),
             }
         }
         Ok(settings)
@@ -190,7 +191,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let opened = Session::open(&out, run, data, &device, keeping);
     let (mut session, start) = opened.map_err(|error| match error {
         Error::RunExists { .. } if args.resume => {
-            anyhow::anyhow!("{error}: pass --overwrite to begin anew")
+            anyhow::anyhow!("{error}; --overwrite starts over")
         }
         Error::RunExists { .. } => {
             anyhow::anyhow!("{error}: name another folder, or pass --resume or --overwrite")
@@ -205,20 +206,20 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Start::Resumed { step, damaged, begun_with } => {
-            damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
             if let Some(before) = begun_with.filter(|_| !args.quiet) {
                 let now = candle_rnn::recurrence::instruction_set(&device)?;
                 screen::note(&format!(
-                    "note: this run was begun with {before}, this machine computes with {now}: the \
-                     last bits may differ from an uninterrupted run"
+                    "note: this run was started with {before}, this machine computes with {now}: \
+                     the last bits may differ from an uninterrupted run"
                 ));
             }
             args.say(&format!("resuming after step {step}"))?;
         }
         Start::New { damaged } => {
-            damaged.iter().for_each(|error| screen::note(&format!("passed over: {error}")));
+            damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
             if args.resume {
-                args.say("nothing to resume: beginning")?;
+                args.say("nothing to resume: starting the run")?;
             }
         }
     }
@@ -245,8 +246,8 @@ fn refuse_more_epochs(args: &TrainArgs, run: &TrainConfig, epochs: usize) -> any
     }
     let schedule = serde_json::json!(run.schedule);
     anyhow::bail!(
-        "{}: cannot go on to {epochs} epochs: its {} schedule is that of {}; finish it, then --resume --extend \
-         --epochs {epochs} restarts the schedule over the added epochs",
+        "{}: cannot train to {epochs} epochs: its {} schedule is set for {}; finish the run, then \
+         --resume --extend --epochs {epochs} restarts the schedule over the added epochs",
         args.out.as_deref().unwrap_or(Path::new("")).display(),
         schedule.as_str().unwrap_or_default(),
         run.epochs

@@ -1,4 +1,4 @@
-//! Images moved, turned, zoomed a little and mirrored, so that a model sees each in many forms.
+//! Image augmentation: random shift, rotation, zoom and horizontal flip.
 
 use super::dataset::{COLUMNS, PIXELS, ROWS};
 use crate::rng::SeededRng;

@@ -1,4 +1,4 @@
-//! Images gathered into batches: how many, in which order, and as which tensors.
+//! Batches: their sizes, the order of the images in an epoch, and their tensors.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The data sets that are known: their names, classes and files.
+//! The known data sets: their names, classes and files.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The four files of a data set, under the names and in the folders in which they are handed around.
+//! The four files of a data set: their usual names and folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! Which data a fingerprint is of: what may be said of data follows from their bytes, not from the name
-//! that they were given.
+//! Known data sets, recognised by the SHA-256 of their bytes, not by the name that they were given.
 
 use super::dataset::Dataset;
 

@@ -134,7 +134,7 @@ impl Mnist {
                 "the sample was left out of this build: turn on the feature `sample`".into(),
             )),
             Source::Sample => Err(Error::Config(format!(
-                "the sample is of MNIST digits: there is none of {}",
+                "the sample holds MNIST digits: there is no sample of {}",
                 dataset.name()
             ))),
             Source::Folder(folder) => Self::from_files(find_files(folder, dataset)?),
@@ -191,7 +191,9 @@ impl Mnist {
         let test = LabelledImages::join((&paths[2], test_images), (&paths[3], test_labels))?;
         let (count, valid) = (train.labels.len(), valid_size(train.labels.len()));
         if valid == 0 {
-            let reason = format!("holds {count} images: at least 5 are needed, a fifth validates");
+            let reason = format!(
+                "holds {count} images: at least 5 are needed, since a fifth is the validation split"
+            );
             return Err(Error::data_file(&paths[0], reason));
         }
         if test.labels.is_empty() {

@@ -1,4 +1,4 @@
-//! Which training images validate.
+//! The validation split: the choice of training images for it.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! An image as a sequence: which of its pixels are the input of which step.
+//! Views of an image as a sequence: the pixels that are the input of each step.
 
 use serde::{Deserialize, Serialize};
 

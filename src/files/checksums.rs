@@ -1,4 +1,4 @@
-//! SHA-256 digests; `SHA256SUMS`, those of a folder's files, as `sha256sum -c` reads them.
+//! SHA-256 checksums, and the file `SHA256SUMS` of a folder, as `sha256sum -c` reads it.
 
 use std::path::Path;
 

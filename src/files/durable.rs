@@ -1,4 +1,4 @@
-//! Files that are whole under their final name, or not there.
+//! Durable, atomic writes: a file under its final name is complete, or not there.
 //!
 //! A new file is written under a temporary name in the same folder, synced, renamed, and the
 //! folder synced: a killed process or a full disk leaves the old file as it was. A folder is put in
@@ -64,10 +64,11 @@ pub(crate) fn read_folder<const N: usize>(path: &Path, names: [&str; N]) -> Resu
         fs::read(&path).map_err(|error| match (error.kind(), name) {
             (ErrorKind::NotFound, checksums::NAME) => Error::checkpoint(
                 &path,
-                "no such file: the checkpoint is not whole, or of a version that wrote none",
+                "no such file: the checkpoint is incomplete, or was written by a version without \
+                 checksums",
             ),
             (ErrorKind::NotFound, _) => {
-                Error::checkpoint(&path, "no such file: the checkpoint is not whole")
+                Error::checkpoint(&path, "no such file: the checkpoint is incomplete")
             }
             _ => Error::io(&path, "read the file")(error),
         })

@@ -1,4 +1,5 @@
-//! Files that are whole or not there, and files of tensors. This room knows nothing of data or training.
+//! Files: durable, atomic writes, checksums and safetensors files. This module knows nothing of
+//! data or training.
 //!
 //! `durable` puts whole files and folders in place; `checksums` tells a damaged one; [`tensors`] reads and
 //! writes safetensors files.

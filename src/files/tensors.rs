@@ -1,4 +1,4 @@
-//! Safetensors files, read and written tensor by tensor.
+//! Safetensors files, read tensor by tensor and written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl WeightFile {
     /// As [`open`](Self::open), of a file's content; `path` is for errors.
     pub(crate) fn parse(path: &Path, content: Vec<u8>) -> Result<Self> {
         let damaged = |error: &dyn std::fmt::Display| {
-            Error::checkpoint(path, format!("not a whole safetensors file: {error}"))
+            Error::checkpoint(path, format!("not a valid safetensors file: {error}"))
         };
         let (header, metadata) =
             SafeTensors::read_metadata(&content).map_err(|error| damaged(&error))?;

@@ -1,4 +1,4 @@
-//! One step of one layer.
+//! Recurrent cells: one step of one layer.
 
 use candle_core::Tensor;
 

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_has_the_mask_of_the_values_and_a_seed_gives_the_same_again() {
+    fn the_gradient_has_the_mask_of_the_values_and_seeds_repeat() {
         let x = Var::ones((3, 50), DType::F64, &Device::Cpu).unwrap();
         let y = dropout(x.as_tensor(), 0.3, &mut SeededRng::new(2, Purpose::Dropout)).unwrap();
         let grads = y.sum_all().unwrap().backward().unwrap();

@@ -1,4 +1,4 @@
-//! Vectors looked up by number.
+//! The embedding layer: vectors looked up by integer ids.
 
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_equal_values_gets_the_gradient_and_nan_comes_through() {
+    fn the_first_of_equal_values_gets_the_gradient_nan_passes() {
         let x = Var::from_tensor(&Tensor::new(&[[[1f64], [1.], [0.]]], &Device::Cpu).unwrap());
         let x = x.unwrap();
         let store = mean_max(x.as_tensor(), None).unwrap().sum_all().unwrap().backward().unwrap();

@@ -1,4 +1,4 @@
-//! Elman's network.
+//! The simple recurrent network (Elman), with tanh or relu.
 
 use serde::{Deserialize, Serialize};
 

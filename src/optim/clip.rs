@@ -32,7 +32,7 @@ impl Clip {
             Self::None => Ok(()),
             Self::Norm(bound) | Self::Value(bound) if bound > 0. && bound.is_finite() => Ok(()),
             Self::Norm(bound) | Self::Value(bound) => Err(Error::Config(format!(
-                "gradients are clipped at a number above 0, got {bound}"
+                "the bound of gradient clipping must be above 0, got {bound}"
             ))),
         }
     }

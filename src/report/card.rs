@@ -1,4 +1,4 @@
-//! The model card: what a stranger reads first.
+//! The model card, the run directory's `README.md`.
 
 use crate::data::known::Known;
 use crate::data::mnist::{Dataset, Mnist, Validation, COLUMNS, ROWS};

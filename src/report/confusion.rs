@@ -1,4 +1,4 @@
-//! Which classes a model takes for which.
+//! The confusion matrix.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};

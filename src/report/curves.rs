@@ -1,4 +1,4 @@
-//! Losses and accuracies over the epochs.
+//! Learning curves: losses and accuracies over the epochs.
 
 use plotters::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What people look at when a run has ended: pictures, a model card, and TensorBoard's event files.
+//! Reports of a run: learning curves, confusion matrix, model card and TensorBoard's event files.
 //!
 //! [`EventFile`] is written while a run trains; [`write()`] puts `curves.svg`, `confusion.svg` and `README.md`,
 //! the model card, beside its weights. All of it follows from the run's metrics and weights: none of it is

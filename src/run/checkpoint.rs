@@ -1,4 +1,4 @@
-//! One checkpoint: a folder from which training continues with the same bits.
+//! A checkpoint: a folder from which training resumes with the same bits.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -107,7 +107,7 @@ impl Checkpoint {
         let own = if is_continued { file.config.as_long_as(config) } else { file.config.clone() };
         let differences = own.differences(config, ("the checkpoint has", "the run"));
         if !differences.is_empty() {
-            let reason = format!("of a run with other settings or data: {differences}");
+            let reason = format!("belongs to a run with other settings or data: {differences}");
             return Err(Error::checkpoint(path, reason));
         }
         let RunConfig { model, training, .. } = config;

@@ -1,4 +1,4 @@
-//! The folder of a run's checkpoints: which there are, and which are kept.
+//! The checkpoints of a run: their folder, and how many are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl Checkpoints {
     pub(super) fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf> {
         let path = self.folder.join(format!("{STEP}{:08}", checkpoint.state.adam.step));
         checkpoint.save(&path)?;
-        // Folders of later steps are damaged ones, which were passed over: they count for nothing.
+        // Folders of later steps are damaged ones, which were skipped: they count for nothing.
         let up_to_now = self.steps()?.into_iter().skip_while(|newer| *newer != path);
         for old in up_to_now.skip(keep) {
             durable::remove_folder(&old)?;
@@ -86,7 +86,7 @@ impl Checkpoints {
         match damaged.first() {
             None => Ok((None, damaged)),
             Some(reason) => {
-                Err(Error::run_exists(&self.folder, format!("none is whole ({reason})")))
+                Err(Error::run_exists(&self.folder, format!("no valid checkpoint ({reason})")))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `config.json`: what a run is, and how two of them differ.
+//! `config.json`: the configuration of a run, and the differences between two.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -75,7 +75,7 @@ impl RunConfig {
         let (model, expected) = (&config.model, config.training.model());
         if *model != expected {
             return Err(fail(format!(
-                "it disagrees with itself: {}",
+                "it contradicts itself: {}",
                 differences(&json_of(model), &json_of(&expected), ("model says", "training says"))
             )));
         }

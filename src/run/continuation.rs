@@ -1,4 +1,4 @@
-//! Which settings a run may go on with, and which checkpoints are its beginning.
+//! Rules of resuming: the settings that may change, and the checkpoints that belong to the run.
 
 use crate::train::{Extension, Position, TrainConfig};
 

@@ -1,4 +1,4 @@
-//! A run directory that is written: begun, or gone on with.
+//! A run directory that is written: created, or resumed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,7 +118,7 @@ impl RunDir {
             let found = RunConfig::parse(&path.join(CONFIG))?;
             let cannot = |differences: String| {
                 let reason =
-                    format!("cannot be resumed with other settings or data: {differences}");
+                    format!("cannot resume a run with other settings or data: {differences}");
                 Error::checkpoint(path, reason)
             };
             let differences =
@@ -269,7 +269,7 @@ impl RunDir {
         let is_trained =
             self.path.join(CARD).exists() || (self.has_model() && !self.checkpoints.exist());
         if epochs > 1 || is_trained {
-            let reason = "has a trained model and no checkpoint to go on from";
+            let reason = "has a trained model but no checkpoint to resume from";
             return Err(Error::run_exists(&self.path, reason));
         }
         Ok((None, damaged))
@@ -318,7 +318,8 @@ fn refuse_to_replace(folder: &Path, if_exists: IfExists) -> Result<()> {
         Some(name) => Err(Error::checkpoint(
             folder,
             format!(
-                "holds {name} and is not a run, whose files would replace it: name another folder"
+                "the folder is not a run and holds {name}, which a run would overwrite: choose \
+                 another folder"
             ),
         )),
     }

@@ -1,4 +1,4 @@
-//! What the files of a run directory are called.
+//! The file names in a run directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: a line an epoch.
+//! `metrics.jsonl`: one line per epoch.
 
 use std::fs;
 use std::path::Path;
@@ -57,7 +57,7 @@ pub fn read_metrics_and_cut(run: &Path) -> Result<(Vec<EpochMetrics>, Option<Err
         match serde_json::from_str(line) {
             Ok(metrics) => history.push(metrics),
             Err(error) if error.is_eof() && !line.ends_with('\n') => {
-                let reason = format!("line {} is not whole: the file ends in it", index + 1);
+                let reason = format!("line {} is incomplete: the file ends in it", index + 1);
                 cut = Some(Error::checkpoint(&path, reason));
             }
             Err(error) => {

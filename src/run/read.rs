@@ -1,4 +1,4 @@
-//! What a run directory holds, read: by any process, at any time.
+//! Readers of a run directory, for any process at any time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,8 +48,8 @@ pub fn read_settings(run: &Path) -> Result<Option<crate::settings::Settings>> {
 pub fn read_weights(run: &Path, config: &RunConfig) -> Result<BTreeMap<String, Tensor>> {
     let path = run.join(MODEL);
     if !path.exists() {
-        let reason = "no such file: the run ended before its first epoch did and is to be resumed, or its folder \
-                      is not whole";
+        let reason = "no such file: the run was stopped before the end of its first epoch, or its \
+                      folder is incomplete";
         return Err(Error::checkpoint(path, reason));
     }
     if run_of_checkpoint(run).is_some() {

@@ -1,4 +1,4 @@
-//! A trainer with its run directory.
+//! `Session`, a trainer with its run directory.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    /// The run directory.
+    /// Run directory, or a checkpoint of it.
     pub fn run_dir(&self) -> &RunDir {
         &self.run
     }

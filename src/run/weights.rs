@@ -1,4 +1,4 @@
-//! The weights of a model out of a safetensors file, under PyTorch's names.
+//! The weights of a model, loaded from a safetensors file under PyTorch's names.
 
 use std::collections::BTreeMap;
 use std::path::Path;

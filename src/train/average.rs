@@ -1,4 +1,4 @@
-//! Weights averaged over the steps of a run: steadier than those of its last step.
+//! The exponential moving average (EMA) of the weights over a run's steps.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ impl Average {
             };
             let Some(saved) = saved.get(name).filter(fits) else {
                 return Err(Error::Config(format!(
-                    "the saved state has no average of {name} that fits"
+                    "the saved state has no average of {name} in the model's shape and dtype"
                 )));
             };
             restored.insert(name.clone(), saved.to_device(average.device())?);

@@ -1,4 +1,4 @@
-//! The state of a sequence that is trained on piece by piece.
+//! The state carried between pieces of a sequence (stateful training).
 
 use candle_core::Tensor;
 

@@ -1,4 +1,4 @@
-//! Images told apart: a classifier, the images, and how they are read.
+//! `Classification`, the task of classifying images.
 
 use std::collections::BTreeMap;
 

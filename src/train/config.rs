@@ -1,4 +1,4 @@
-//! Settings: of a trainer, and of the classifier's whole training.
+//! Configuration of a trainer, and of the classifier's training.
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -28,11 +28,11 @@ pub struct TrainerConfig {
     pub batching: Batching,
     /// Batches whose gradients are added up for an optimizer step.
     pub accumulate: usize,
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub learning_rate: f64,
     /// Seed of the order of examples, of dropout and of what an epoch does to its examples.
     pub seed: u64,
-    /// How the step size changes over the run.
+    /// How the learning rate changes over the run.
     pub schedule: Schedule,
     /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
     pub warmup: Option<f64>,
@@ -80,7 +80,7 @@ impl TrainerConfig {
         check_part("ema", self.ema.unwrap_or(0.))?;
         check_part("learning_rate times weight_decay", self.learning_rate * self.weight_decay)?;
         if self.warmup.is_some() && !self.schedule.rises() {
-            return Err(Error::Config("a warm-up belongs to one-cycle or cosine".into()));
+            return Err(Error::Config("warmup needs the schedule one-cycle or cosine".into()));
         }
         if self.patience == Some(0) {
             return Err(Error::Config("patience must be at least 1 epoch, got 0".into()));
@@ -151,7 +151,7 @@ pub struct TrainConfig {
     /// Batches whose gradients are added up for an optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub learning_rate: f64,
     /// Seed of all random numbers.
     #[serde(with = "text")]
@@ -164,7 +164,7 @@ pub struct TrainConfig {
     /// At which steps the model is to tell the label.
     #[serde(default)]
     pub loss_at: LossAt,
-    /// How the step size changes over the run.
+    /// How the learning rate changes over the run.
     #[serde(default)]
     pub schedule: Schedule,
     /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
@@ -345,28 +345,29 @@ impl TrainConfig {
         }
         if self.bidirectional && self.truncation != Truncation::FULL {
             return Err(Error::Config(
-                "gradients cannot be truncated in both directions of time: truncation and \
-                 bidirectional exclude each other"
+                "truncation and bidirectional exclude each other: gradients cannot be truncated \
+                 in both directions of time"
                     .into(),
             ));
         }
         if self.num_layers > 1 && self.truncation.overlaps() {
             return Err(Error::Config(
-                "windows that overlap mix in several layers: truncate to segments, or take one layer"
+                "overlapping windows of truncation need a single layer: truncate to segments, or \
+                 use one layer"
                     .into(),
             ));
         }
         if self.readout != Readout::Last && !self.loss_at.is_last() {
             return Err(Error::Config(
-                "a readout of all outputs belongs to the whole image: it and losses at several steps \
-                 exclude each other"
+                "the readouts mean-max and all exclude losses at several steps: they read the \
+                 whole image"
                     .into(),
             ));
         }
         if self.bidirectional && !self.loss_at.is_last() {
             return Err(Error::Config(
-                "a bidirectional layer has read the whole image at every step: losses at several \
-                 steps and bidirectional exclude each other"
+                "bidirectional excludes losses at several steps: a bidirectional layer reads the \
+                 whole image at every step"
                     .into(),
             ));
         }
@@ -389,11 +390,10 @@ impl TrainConfig {
             Some(0) => Ok(()),
             Some(_) if has_kernels => Ok(()),
             Some(_) => Err(Error::Config(
-                "gradients of f64, and of cells without device kernels, are truncated on the CPU only"
-                    .into(),
+                "truncation in f64, and of cells without GPU kernels, needs the CPU".into(),
             )),
             None => Err(Error::Config(
-                "windows of truncation are for the CPU: a device has segments alone".into(),
+                "windows of truncation need the CPU: a GPU truncates to segments only".into(),
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! Accuracy and loss of a model on a split.
+//! Evaluation: accuracy and loss of a model on a split.
 
 use candle_core::{DType, Tensor};
 use serde::Serialize;

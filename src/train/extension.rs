@@ -1,4 +1,4 @@
-//! Runs that are trained on for more epochs than they were begun with.
+//! Extensions: runs trained for more epochs than they were started with.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Whether what a step is made of is finite: looked at before weights are touched.
+//! The check that loss, gradients and weights are finite, before an optimizer step.
 
 use std::collections::BTreeMap;
 

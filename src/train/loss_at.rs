@@ -1,4 +1,4 @@
-//! At which steps losses are read.
+//! The steps at which the loss is read.
 
 use std::str::FromStr;
 
@@ -47,7 +47,7 @@ impl LossAt {
         steps.sort_by_key(|(step, _)| *step);
         let fail = |text: String| Err(Error::Config(text));
         if steps.is_empty() {
-            return fail("the loss must be read at one step at least, got none".into());
+            return fail("the loss must be read at one or more steps, got none".into());
         }
         if steps[0].0 == 0 {
             return fail("steps are counted from 1, got step 0".into());
@@ -131,7 +131,9 @@ impl FromStr for LossAt {
         match text {
             "last" => Ok(Self::LAST),
             "every" => Ok(Self::EVERY),
-            other => Err(Error::Config(format!("a loss is read at last or every, got {other:?}"))),
+            other => {
+                Err(Error::Config(format!("a loss must be read at last or every, got {other:?}")))
+            }
         }
     }
 }

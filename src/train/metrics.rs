@@ -1,4 +1,4 @@
-//! What is measured while a model trains.
+//! Metrics of an epoch.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub struct EpochMetrics {
     pub seconds: f64,
     /// Training examples per second of training.
     pub examples_per_second: f64,
-    /// Adam's step size in the epoch's last step.
+    /// Adam's learning rate in the epoch's last step.
     pub learning_rate: f64,
     /// Accuracy on the validation split after each step, where the loss is read at several.
     #[serde(default, skip_serializing_if = "Option::is_none")]

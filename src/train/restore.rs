@@ -1,4 +1,4 @@
-//! A trainer's state, handed out and taken back.
+//! A trainer's state, saved and restored.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,8 @@ impl<T: Task> Trainer<T> {
     pub fn restore_best(&mut self) -> Result<()> {
         let Some(best) = &self.best else {
             return Err(Error::Config(
-                "the best weights are kept only with patience, from the end of the first epoch on"
+                "no best weights yet: they are kept with patience set, from the end of the first \
+                 epoch on"
                     .into(),
             ));
         };
@@ -89,18 +90,22 @@ impl<T: Task> Trainer<T> {
                 .get(name)
                 .ok_or_else(|| Error::Config(format!("the saved state lacks the weight {name}")))?;
             if weight.shape() != var.shape() || weight.dtype() != var.dtype() {
-                return Err(Error::Config(format!("the saved weight {name} does not fit")));
+                return Err(Error::Config(format!(
+                    "the saved weight {name} has another shape or dtype than the model's"
+                )));
             }
         }
         if state.position.batch > self.batches() || state.position.epoch > self.config.epochs {
-            return Err(Error::Config("the saved position lies behind the end".into()));
+            return Err(Error::Config(
+                "the saved position is beyond the last epoch or batch".into(),
+            ));
         }
         let Position { epoch, batch, waited, plateaus, .. } = state.position;
         let steps = epoch.saturating_mul(self.batches()).saturating_add(batch) as u64;
         if state.adam.step != steps || waited > epoch || plateaus as usize > epoch {
             return Err(Error::Config(format!(
-                "the saved position disagrees with itself: {} steps where there were {steps}, or more \
-                 epochs waited for than there were",
+                "the saved position is inconsistent: {} steps where its epoch and batch give \
+                 {steps}, or more epochs without improvement than epochs",
                 state.adam.step
             )));
         }

@@ -1,10 +1,10 @@
-//! How the step size changes over a run.
+//! Learning-rate schedules.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// How the step size changes over a run of N optimizer steps; `learning_rate` is its largest value.
+/// How the learning rate changes over a run of N optimizer steps; `learning_rate` is its largest value.
 ///
 /// | | |
 /// |---|---|
@@ -20,16 +20,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// The same at every step.
+    /// Constant learning rate.
     #[default]
     Constant,
-    /// Up, then far down.
+    /// One-cycle: up to the peak rate, then down to almost 0.
     OneCycle,
-    /// Down along half a cosine, behind a warm-up.
+    /// Cosine decay to 0, after a linear warm-up.
     Cosine,
-    /// A tenth from each third of the epochs to the next.
+    /// Step decay: a tenth after each third of the epochs.
     Step,
-    /// Half, whenever the validation loss stays where it is.
+    /// Reduce on plateau: half, whenever the validation loss stops falling.
     Plateau,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Progress {
 }
 
 impl Schedule {
-    /// Whether the step size rises at first, so that a warm-up means something.
+    /// Whether the learning rate rises at first, so that a warm-up means something.
     pub fn rises(self) -> bool {
         matches!(self, Self::OneCycle | Self::Cosine)
     }
@@ -72,13 +72,13 @@ impl Schedule {
         }
     }
 
-    /// What the largest step size is multiplied by at the step behind `progress`; `warmup` is the part
+    /// What the largest learning rate is multiplied by at the step behind `progress`; `warmup` is the part
     /// of the run, less than 1, in which it rises.
     pub(crate) fn factor(self, warmup: f64, progress: Progress) -> f64 {
         const LOWEST: f64 = 1. / 25.;
         const LAST: f64 = LOWEST / 1e4;
         let Progress { step, steps, epoch, epochs, plateaus } = progress;
-        // Where the largest step size is; one-cycle counts from 1 there, as PyTorch does: in a short run it
+        // Where the largest learning rate is; one-cycle counts from 1 there, as PyTorch does: in a short run it
         // lies before the first step, and the fall has begun there.
         let (top, last) = match self {
             Self::OneCycle => (warmup * steps as f64 - 1., steps as f64 - 1.),

@@ -1,4 +1,4 @@
-//! What a trainer needs to continue with the same bits.
+//! The state of a trainer, from which it continues with the same bits.
 
 use std::collections::BTreeMap;
 

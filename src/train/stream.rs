@@ -1,4 +1,4 @@
-//! Training on sequences without end: one piece after the other, with the state carried along.
+//! Training on endless sequences (stateful, TBPTT): piece by piece, with the state carried along.
 
 use std::collections::BTreeMap;
 
@@ -65,13 +65,17 @@ impl StreamTrainer {
         let rnn = rnn.into();
         if rnn.config().dropout > 0. || rnn.config().recurrent_dropout > 0. {
             return Err(Error::Config(
-                "training on a sequence without end has no dropout: set dropout and \
+                "training on an endless sequence cannot use dropout: set dropout and \
                  recurrent_dropout to 0"
                     .into(),
             ));
         }
         if rnn.config().bidirectional {
-            return Err(Error::Config("a sequence without end has no backward direction".into()));
+            return Err(Error::Config(
+                "training on an endless sequence cannot use a bidirectional layer: set \
+                 bidirectional to false"
+                    .into(),
+            ));
         }
         Ok(Self { rnn, vars, adam, state: CarriedState::new(), truncation, steps: 0 })
     }

@@ -1,4 +1,4 @@
-//! What a trainer trains.
+//! `Task`, the interface between a trainer and what it trains.
 
 use std::collections::BTreeMap;
 

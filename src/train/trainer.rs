@@ -244,7 +244,7 @@ impl<T: Task> Trainer<T> {
         at.gradients(&self.adam, self.task.vars(), grads, self.config.clip)
     }
 
-    /// The step size of the step of this epoch that `step` steps come before.
+    /// The learning rate of the step of this epoch that `step` steps come before.
     fn learning_rate(&self, step: u64) -> f64 {
         let TrainerConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
         let epoch = self.position.epoch;

@@ -26,13 +26,13 @@ fn an_out_where_nobody_may_write_is_refused() {
 }
 
 #[test]
-fn a_file_that_cannot_be_put_in_place_ends_the_run_with_one_line() {
+fn a_file_that_cannot_be_replaced_ends_the_run_with_one_line() {
     let place = Place::new();
     // A folder with something in it, where the run wants its weights.
     std::fs::create_dir_all(place.path("run/model.safetensors")).unwrap();
     place.write("run/model.safetensors/inside", "precious");
     let args = format!("train {} --quiet --out run", crate::small(""));
-    place.run(&args).failed_saying(&["run: holds model.safetensors"]);
+    place.run(&args).failed_saying(&["run: the folder is not a run and holds model.safetensors"]);
     place.train("whole", "");
     place.write("run/config.json", place.text("whole/config.json"));
     place.run(&format!("{args} --overwrite")).failed_saying(&["run/model.safetensors", "cannot"]);
@@ -62,7 +62,7 @@ fn a_full_stdout_is_an_error_and_the_run_is_saved() {
 }
 
 #[test]
-fn a_training_that_diverges_stops_with_one_line_that_says_what_to_do() {
+fn a_training_that_diverges_stops_and_says_what_to_do() {
     let place = Place::new();
     let args = "train --data sample --hidden 12 --cell relu --lr 1e30 --quiet --out run";
     place.run(args).failed_saying(&["is not finite at step", "lower the learning rate"]);
@@ -83,7 +83,7 @@ fn learning_rates_beyond_f32_end_before_weights_are_saved() {
 }
 
 #[test]
-fn a_device_that_this_build_lacks_is_refused_with_the_way_to_get_it() {
+fn a_device_that_this_build_lacks_is_refused_with_a_remedy() {
     let place = Place::new();
     for (device, feature) in [("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))]
     {

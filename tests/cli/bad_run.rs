@@ -75,17 +75,17 @@ fn a_missing_or_truncated_weight_file_is_refused() {
     let whole = place.read("whole/model.safetensors");
     for cut in [0, 4, 8, 100, whole.len() / 2, whole.len() - 1] {
         let damage = || place.write(file, &whole[..cut]);
-        refused(&place, damage, &[file, "not a whole safetensors file"]);
+        refused(&place, damage, &[file, "not a valid safetensors file"]);
     }
     let long = || place.write(file, [&whole[..], b"0"].concat());
-    refused(&place, long, &[file, "not a whole safetensors file"]);
+    refused(&place, long, &[file, "not a valid safetensors file"]);
     // A header of 2^63 bytes, and one that is no JSON.
     let mut header = whole.clone();
     header[7] = 0x7f;
-    refused(&place, || place.write(file, &header), &[file, "not a whole safetensors file"]);
+    refused(&place, || place.write(file, &header), &[file, "not a valid safetensors file"]);
     let mut header = whole.clone();
     header[9] = b'!';
-    refused(&place, || place.write(file, &header), &[file, "not a whole safetensors file"]);
+    refused(&place, || place.write(file, &header), &[file, "not a valid safetensors file"]);
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn a_config_that_is_damaged_or_disagrees_is_refused() {
         ),
         (|config| config["training"]["dtype"] = "f64".into(), "is f32, the configuration says f64"),
         // It disagrees with itself.
-        (|config| config["model"]["hidden_size"] = 13.into(), "disagrees with itself"),
-        (|config| config["model"]["cell"] = "relu".into(), "disagrees with itself"),
-        (|config| config["training"]["view"] = "pixels".into(), "disagrees with itself"),
+        (|config| config["model"]["hidden_size"] = 13.into(), "contradicts itself"),
+        (|config| config["model"]["cell"] = "relu".into(), "contradicts itself"),
+        (|config| config["training"]["view"] = "pixels".into(), "contradicts itself"),
         // It is no configuration.
         (|config| config["model_type"] = "bert".into(), "model_type is bert"),
         (|config| config["training"]["epochs"] = (-1).into(), "not a run's configuration"),
@@ -206,6 +206,6 @@ fn damaged_metrics_are_refused_by_info() {
 fn a_damaged_weight_file_by_itself_is_refused_by_info() {
     let place = trained();
     place.write("file.safetensors", "no tensors");
-    place.run("info file.safetensors").failed_saying(&["not a whole safetensors file"]);
-    place.run("info whole/config.json").failed_saying(&["not a whole safetensors file"]);
+    place.run("info file.safetensors").failed_saying(&["not a valid safetensors file"]);
+    place.run("info whole/config.json").failed_saying(&["not a valid safetensors file"]);
 }

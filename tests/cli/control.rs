@@ -27,7 +27,7 @@ fn a_head_that_reads_all_outputs_is_trained_saved_and_measured() {
 }
 
 #[test]
-fn a_head_on_all_outputs_has_a_weight_for_each_unit_at_each_step() {
+fn a_head_on_all_outputs_has_a_weight_a_unit_and_step() {
     use candle_core::{DType, Device, Tensor};
     let place = Place::new();
     place.train("run", "--readout all --dtype f64 --cell gru --bidirectional");
@@ -96,7 +96,7 @@ fn what_steers_a_training_is_refused_where_it_means_nothing() {
 }
 
 #[test]
-fn batches_whose_gradients_are_added_up_train_as_one_large_batch_does() {
+fn accumulated_batches_train_as_one_large_batch() {
     let place = Place::new();
     // In f64: parts are added up in another order.
     place.train("large", "--batch-size 160 --dtype f64");
@@ -116,7 +116,7 @@ fn batches_whose_gradients_are_added_up_train_as_one_large_batch_does() {
 #[test]
 fn a_run_whose_time_is_up_is_saved_and_goes_on_to_the_same_bits() {
     let place = Place::new();
-    let args = "--epochs 30 --hidden 40 --save-every 1000 --shift 1";
+    let args = "--epochs 12 --hidden 40 --save-every 1000 --shift 1";
     place.train("whole", args);
     let mut ended = Vec::new();
     // Each time it gets on by a step at least.

@@ -40,7 +40,7 @@ fn for_each_file(check: impl Fn(&Path, &RunConfig, &str, &[u8])) {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_a_checkpoint_is_noticed_before_it_is_parsed() {
+fn a_flipped_bit_in_a_checkpoint_is_noticed_before_parsing() {
     for_each_file(|folder, config, file, whole| {
         for offset in 0..whole.len() {
             let mut damaged = whole.to_vec();
@@ -76,7 +76,7 @@ fn a_checkpoint_that_lacks_a_file_is_not_whole() {
 }
 
 #[test]
-fn weights_of_another_checkpoint_are_noticed_though_they_are_whole() {
+fn weights_of_another_checkpoint_are_noticed_though_valid() {
     let place = Place::stopped();
     let of_step_40 = place.read("whole/checkpoints/step-00000040/model.safetensors");
     place.write(&format!("{CHECKPOINT}/model.safetensors"), of_step_40);
@@ -85,7 +85,7 @@ fn weights_of_another_checkpoint_are_noticed_though_they_are_whole() {
 }
 
 #[test]
-fn the_checkpoint_before_a_damaged_one_is_taken_and_ends_with_the_same_bits() {
+fn the_checkpoint_before_a_damaged_one_gives_the_same_bits() {
     let place = Place::stopped();
     let checkpoint = "whole/checkpoints/step-00000040";
     for file in FILES {
@@ -98,7 +98,7 @@ fn the_checkpoint_before_a_damaged_one_is_taken_and_ends_with_the_same_bits() {
             damaged[offset] ^= 1;
             place.write(&format!("again/checkpoints/step-00000040/{file}"), damaged);
             let outcome = place.train("again", &format!("{STOPPED} --resume"));
-            let passed_over = "passed over: again/checkpoints/step-00000040/";
+            let passed_over = "skipped: again/checkpoints/step-00000040/";
             assert!(outcome.stderr.contains(passed_over), "{}", outcome.stderr);
             assert!(outcome.stdout.contains("resuming after step 30"), "{}", outcome.stdout);
             place.assert_ended_alike("again", "whole");

@@ -32,7 +32,7 @@ impl Place {
 }
 
 #[test]
-fn resuming_with_other_settings_or_data_is_refused_and_says_which() {
+fn resuming_with_other_settings_or_data_names_what_differs() {
     let place = Place::new();
     place.train("run", "");
     for (other, named) in [
@@ -44,14 +44,14 @@ fn resuming_with_other_settings_or_data_is_refused_and_says_which() {
         ("--lr 0.01", "training.learning_rate"),
         ("--cell relu", "training.cell"),
     ] {
-        place.cannot_resume("run", &crate::small(other), &["run: cannot be resumed", named]);
+        place.cannot_resume("run", &crate::small(other), &["run: cannot resume", named]);
     }
     // The same settings, and an image less.
     place.write_images("images", 300);
     place.write_images("fewer", 299);
     let args = |data: &str| crate::small(&format!("--data {data}"));
     place.train("of-files", &args("images"));
-    let expected = ["of-files: cannot be resumed", "data.sha256: the run has "];
+    let expected = ["of-files: cannot resume", "data.sha256: the run has "];
     place.cannot_resume("of-files", &args("fewer"), &expected);
 }
 
@@ -67,7 +67,7 @@ fn a_folder_with_files_that_a_run_would_replace_is_refused() {
         for how in ["", " --resume", " --overwrite"] {
             let expected = match (name, how) {
                 ("config.json", " --resume") => "mine/config.json: not a run's configuration",
-                _ => "mine: holds ",
+                _ => "mine: the folder is not a run and holds ",
             };
             place.run(&format!("{args}{how}")).failed_saying(&[expected, "not a run"]);
         }
@@ -78,7 +78,9 @@ fn a_folder_with_files_that_a_run_would_replace_is_refused() {
     place.train("run", "");
     let before = place.files("run");
     let inside = format!("train {} --out run/checkpoints/best --resume", crate::small(""));
-    place.run(&inside).failed_saying(&["run/checkpoints/best: holds model.safetensors"]);
+    place.run(&inside).failed_saying(&[
+        "run/checkpoints/best: the folder is not a run and holds model.safetensors",
+    ]);
     assert_eq!(place.files("run"), before);
 }
 
@@ -95,7 +97,7 @@ fn a_checkpoint_of_another_run_is_not_gone_on_from() {
     place.copy("one", "only-others");
     let outcome = place.train("one", &format!("{} --resume", seed(1)));
     let reason =
-        "passed over: one/checkpoints/step-00000040: of a run with other settings or data: \
+        "skipped: one/checkpoints/step-00000040: belongs to a run with other settings or data: \
                   training.seed: the checkpoint has 2, the run 1";
     assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
     assert!(outcome.stdout.contains("resuming after step 20"), "{}", outcome.stdout);
@@ -103,12 +105,12 @@ fn a_checkpoint_of_another_run_is_not_gone_on_from() {
     // Alone.
     std::fs::remove_dir_all(place.path("only-others/checkpoints")).unwrap();
     place.copy("two/checkpoints/best", "only-others/checkpoints/best");
-    let expected = ["only-others/checkpoints: none is whole", "training.seed"];
+    let expected = ["only-others/checkpoints: no valid checkpoint", "training.seed"];
     place.cannot_resume("only-others", &crate::small(&seed(1)), &expected);
 }
 
 #[test]
-fn a_configuration_that_was_changed_is_told_from_the_one_that_the_checkpoints_are_of() {
+fn a_changed_configuration_is_told_from_its_checkpoints() {
     let place = Place::new();
     place.train("run", "--epochs 3 --schedule cosine");
     let config = place.text("run/config.json");
@@ -121,7 +123,7 @@ fn a_configuration_that_was_changed_is_told_from_the_one_that_the_checkpoints_ar
         assert_ne!(changed, config);
         place.write("run/config.json", changed);
         let name = format!("training.{}", from.split('"').nth(1).unwrap());
-        place.cannot_resume("run", "", &["run/checkpoints: none is whole", &name]);
+        place.cannot_resume("run", "", &["run/checkpoints: no valid checkpoint", &name]);
     }
     place.write("run/config.json", &config[..100]);
     place.run("train --out run --resume").failed_saying(&["run/config.json: not a run's"]);
@@ -133,7 +135,7 @@ fn a_configuration_that_was_changed_is_told_from_the_one_that_the_checkpoints_ar
 fn a_trained_model_without_checkpoints_is_not_trained_anew() {
     let place = Place::new();
     place.train("run", "");
-    let expected = ["run: has a trained model and no checkpoint to go on from", "--overwrite"];
+    let expected = ["run: has a trained model but no checkpoint to resume from", "--overwrite"];
     place.copy("run", "emptied");
     for name in ["best", "step-00000010", "step-00000020"] {
         std::fs::remove_dir_all(place.path("emptied/checkpoints").join(name)).unwrap();
@@ -155,7 +157,7 @@ fn what_looks_like_a_checkpoint_and_is_none_is_passed_over() {
     std::fs::create_dir_all(place.path("run/checkpoints/step-00000098/SHA256SUMS")).unwrap();
     let outcome = place.train("run", &format!("{} --resume", crate::STOPPED));
     for name in ["step-00000098", "step-00000099"] {
-        let passed_over = format!("passed over: run/checkpoints/{name}");
+        let passed_over = format!("skipped: run/checkpoints/{name}");
         assert!(outcome.stderr.contains(&passed_over), "{}", outcome.stderr);
     }
     assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));

@@ -32,7 +32,7 @@ fn other() -> Option<&'static str> {
 }
 
 #[test]
-fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
+fn a_run_resumed_with_another_instruction_set_says_so() {
     let Some(other) = other() else { return };
     let place = Place::new();
     let args = format!("{STOPPED} --out run");
@@ -42,7 +42,7 @@ fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
     let outcome = place.train_with(other, &format!("{args} --resume"));
     let note = |before: &str| {
         format!(
-            "note: this run was begun with {before}, this machine computes with {other}: the last \
+            "note: this run was started with {before}, this machine computes with {other}: the last \
              bits may differ from an uninterrupted run\n"
         )
     };
@@ -61,7 +61,7 @@ fn a_run_resumed_with_another_instruction_set_says_so_and_remembers() {
 }
 
 #[test]
-fn a_run_resumed_with_its_own_instruction_set_has_nothing_to_say() {
+fn a_run_resumed_with_its_own_instruction_set_says_nothing() {
     let place = Place::new();
     let args = format!("{STOPPED} --out run");
     place.train_with("portable", &args);

@@ -71,7 +71,7 @@ fn a_run_killed_at_fifty_random_moments_ends_with_the_same_bits() {
 }
 
 #[test]
-fn a_best_checkpoint_moved_aside_by_a_process_that_was_killed_then_is_put_back() {
+fn a_best_checkpoint_moved_aside_before_a_kill_is_put_back() {
     let place = Place::new();
     place.train("run", "");
     let before = place.files("run");
@@ -168,7 +168,7 @@ fn a_run_killed_at_any_system_call_ends_with_the_same_bits() {
 
 #[test]
 #[ignore = "minutes, and needs strace"]
-fn a_run_in_which_any_system_call_fails_ends_with_one_line_and_goes_on_to_the_same_bits() {
+fn a_failed_system_call_ends_a_run_which_resumes_unharmed() {
     // Not openat: without its libraries the program does not start.
     let names = ["write", "fsync", "rename", "renameat", "mkdir", "mkdirat"];
     at_every_call(&names, "error=EIO", |name, output| {

@@ -172,7 +172,7 @@ fn best_weights_that_cannot_be_read_are_said_to_be_missing() {
 }
 
 #[test]
-fn a_finished_run_keeps_its_best_weights_without_their_checkpoint() {
+fn a_finished_run_keeps_its_best_weights_without_checkpoint() {
     let place = Place::new();
     place.train("run", &format!("{IMPATIENT} --patience 3"));
     let kept = place.read("run/model.safetensors");

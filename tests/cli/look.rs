@@ -40,7 +40,7 @@ fn info_shows_configuration_parameters_and_history() {
 }
 
 #[test]
-fn data_prints_the_shapes_of_the_splits_and_draws_digits_row_by_row() {
+fn data_prints_the_shapes_of_the_splits_and_draws_digits() {
     let place = Place::new();
     let outcome = place.run("data --data sample --show 1").succeeded();
     assert_eq!(outcome.stderr, "");
@@ -113,7 +113,7 @@ fn info_lists_tensors_of_every_type_with_their_own_types() {
     let text = place.run("info mixed.safetensors").succeeded().stdout;
     assert!(text.ends_with("  44 values in all\n"), "{text}");
     place.write("cut.safetensors", &file[..file.len() - 1]);
-    place.run("info cut.safetensors").failed_saying(&["not a whole safetensors file"]);
+    place.run("info cut.safetensors").failed_saying(&["not a valid safetensors file"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn blank_lines_and_a_last_line_cut_off_are_left_out_of_metrics() {
         assert_eq!(history(), (metrics.clone(), String::new()));
     }
     place.write("run/metrics.jsonl", &text[..text.len() - 9]);
-    let cut = "passed over: run/metrics.jsonl: line 2 is not whole: the file ends in it\n";
+    let cut = "skipped: run/metrics.jsonl: line 2 is incomplete: the file ends in it\n";
     assert_eq!(history(), (metrics[..1].to_vec(), cut.to_string()));
     // Within the file a line that is not whole is damage.
     place.write("run/metrics.jsonl", format!("{}\n{text}", &text[..40]));

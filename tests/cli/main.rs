@@ -2,14 +2,17 @@
 //!
 //! [`train`]: what a training run prints and leaves behind; [`control`]: what steers it; [`settings`]: TOML
 //! files and recipes; [`report`]: pictures and comparisons; [`resume`]: runs that were interrupted, killed, or
-//! are being written; [`kills`]: killed at any moment at all; [`faults`]: full disks and folders that refuse or
-//! vanish; [`damage`]: files whose bits have changed; [`foreign`]: what is not this run's, and is left alone; [`threads`], [`instruction_set`]: what computes;
+//! are being written; [`kills`]: killed at any moment at all; [`faults`]: folders that refuse or vanish, and files that may not grow;
+//! [`mounts`]: disks that are full or read-only; [`damage`]: files whose bits have changed; [`foreign`]: what is not this run's, and is left alone; [`threads`], [`instruction_set`]: what computes;
 //! [`longer`]: runs that are trained on; [`batching`]: how data are cut; [`links`]: links to checkpoints;
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`.
 //!
 //! Everything runs on the sample and with few units: what is tested here is not how well it learns.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
 
 mod bad_data;
 mod bad_output;
@@ -27,6 +30,8 @@ mod kills;
 mod links;
 mod longer;
 mod look;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod predict;
 mod report;
 mod resume;
@@ -108,7 +113,7 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(common::folder())
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use crate::Place;
 
 #[test]
-fn a_run_ends_with_pictures_and_a_model_card_that_say_what_its_metrics_do() {
+fn a_run_ends_with_curves_and_a_card_that_match_its_metrics() {
     let place = Place::new();
     place.train("run", "--epochs 3");
     let last = place.metrics("run").pop().unwrap();
@@ -70,7 +70,7 @@ fn event_files_are_whole_records_with_the_values_of_the_metrics() {
 }
 
 #[test]
-fn info_of_several_runs_puts_the_best_first_and_says_how_they_differ() {
+fn info_of_several_runs_sorts_them_and_says_how_they_differ() {
     let place = Place::new();
     place.train("bad", "--lr 0.0001");
     place.train("good", "--lr 0.01 --epochs 4");
@@ -99,11 +99,15 @@ fn info_of_several_runs_puts_the_best_first_and_says_how_they_differ() {
     let other = place.run("info good of-other-data").succeeded().stdout;
     assert!(other.contains("data_sha256"), "{other}");
     let outcome = place.run("info bad missing good").succeeded();
-    assert!(outcome.stderr.starts_with("passed over: missing: not a run"), "{}", outcome.stderr);
+    assert!(outcome.stderr.starts_with("skipped: missing: not a run"), "{}", outcome.stderr);
     assert_eq!(outcome.stdout, text);
     let outcome = place.run("info missing lost");
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.ends_with("error: none of these is a run\n"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with("error: none of these folders is a run\n"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn the_settings_that_a_run_leaves_train_it_again() {
 }
 
 #[test]
-fn a_file_of_settings_that_is_wrong_is_refused_with_one_line_before_anything_is_written() {
+fn a_wrong_settings_file_is_refused_before_anything_is_written() {
     let place = Place::new();
     for (file, said) in [
         ("hiden = 12", "no setting is called hiden: did you mean hidden_size?"),
@@ -108,7 +108,7 @@ fn a_recipe_is_a_set_of_settings_that_flags_win_over() {
 }
 
 #[test]
-fn a_resumed_run_keeps_what_it_is_computed_with_and_goes_on_where_that_cannot_be_read() {
+fn a_resumed_run_keeps_its_device_and_threads() {
     let place = Place::stopped();
     let toml = place.text("whole/train.toml");
     place.write("run/train.toml", format!("{toml}threads = 1\ndevice = \"cpu\"\n"));
@@ -122,7 +122,7 @@ fn a_resumed_run_keeps_what_it_is_computed_with_and_goes_on_where_that_cannot_be
     place.assert_ended_alike("run", "whole");
     place.write("unreadable/train.toml", format!("{toml}of-a-later-version = 1\n"));
     let outcome = place.train("unreadable", &format!("{} --resume", crate::STOPPED));
-    let note = "passed over: unreadable/train.toml: ";
+    let note = "skipped: unreadable/train.toml: ";
     assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
     place.assert_ended_alike("unreadable", "whole");
 }

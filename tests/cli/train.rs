@@ -41,7 +41,7 @@ fn json_on_stdout_is_the_metrics_file_and_nothing_else() {
 }
 
 #[test]
-fn eval_gives_exactly_the_validation_accuracy_that_the_last_epoch_printed() {
+fn eval_gives_the_validation_accuracy_of_the_last_epoch() {
     let place = Place::new();
     let outcome = place.train("run", "--cell relu --init orthogonal --view columns");
     let last = place.metrics("run").pop().unwrap();
@@ -87,7 +87,7 @@ fn the_same_seed_gives_the_same_files_and_another_seed_others() {
 }
 
 #[test]
-fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
+fn a_run_directory_holds_what_its_contract_names() {
     let place = Place::new();
     place.train("run", "--epochs 3 --save-every 7");
     let mut names: Vec<String> =
@@ -142,7 +142,7 @@ fn a_run_directory_holds_what_its_contract_names_and_nothing_else() {
 }
 
 #[test]
-fn every_cell_trains_in_layers_and_directions_and_is_saved_measured_and_resumed() {
+fn every_cell_trains_is_saved_measured_and_resumed() {
     let place = Place::new();
     for (cell, gates) in [("tanh", 1), ("relu", 1), ("gru", 3), ("lstm", 4)] {
         let deep = format!("--cell {cell} --layers 2 --bidirectional --dropout 0.3 --save-every 7");
@@ -214,7 +214,7 @@ fn a_run_can_be_moved_and_its_data_named_anew() {
 }
 
 #[test]
-fn a_training_in_f64_on_one_thread_is_saved_and_measured_as_such() {
+fn a_training_in_f64_is_saved_and_measured_as_such() {
     let place = Place::new();
     place.train("run", "--dtype f64 --threads 1 --device cpu");
     let found = place.run("eval run --split valid --json --threads 1").succeeded().json();
@@ -362,7 +362,7 @@ fn the_best_checkpoint_can_be_measured() {
 }
 
 #[test]
-fn an_instruction_set_that_is_not_there_is_refused_before_anything_is_written() {
+fn a_missing_instruction_set_is_refused_before_any_writing() {
     let place = Place::new();
     let mut command = place.command();
     command.env("CANDLE_RNN_ISA", "avx1024").args(["train", "--data", "sample"]);

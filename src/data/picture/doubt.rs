@@ -19,9 +19,9 @@ impl fmt::Display for Doubt {
         f.write_str(match self {
             Self::Several => "the picture shows several shapes, and the largest was read",
             Self::Clutter => {
-                "no shape stands out from its background, as in a photograph, a pattern or noise"
+                "no shape stands out from the background, as in a photograph, a pattern or noise"
             }
-            Self::Shape => "the shape in the picture is unlike a digit",
+            Self::Shape => "the shape in the picture does not look like a digit",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The digit in a picture: what is paper, what is a frame, which strokes belong together.
+//! Detection of the digit in a picture: paper, frames, and the strokes that belong together.
 
 use super::doubt::Doubt;
 use super::paper;

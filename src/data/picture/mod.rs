@@ -1,4 +1,4 @@
-//! A picture of a digit in any image file, brought into MNIST's form.
+//! Pictures of digits in PNG or JPEG files, converted to MNIST's form.
 //!
 //! MNIST's digits are light on dark, scaled with their proportions kept into a box of 20 x 20
 //! pixels, and placed so that their centre of mass is the centre of the 28 x 28 image. A picture
@@ -74,7 +74,7 @@ pub fn read_digit(path: &Path) -> Result<Digit> {
         Error::data_file(path, format!("not a PNG or JPEG image that can be read: {error}"))
     })?;
     digit_of(&picture)
-        .ok_or_else(|| Error::data_file(path, "shows nothing: all its pixels are nearly alike"))
+        .ok_or_else(|| Error::data_file(path, "shows no digit: all its pixels are nearly equal"))
 }
 
 /// The digit in a picture over white, or over black where white leaves nothing to see.

@@ -1,4 +1,4 @@
-//! The paper of a picture: its noise, its lighting, its colour, and how far each pixel is from it.
+//! The paper (background) of a picture: noise, lighting, colour, and each pixel's distance from it.
 
 use super::raster::Raster;
 

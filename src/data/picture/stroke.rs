@@ -1,4 +1,4 @@
-//! The width of strokes, and strokes drawn anew with another width.
+//! Stroke widths, and strokes redrawn with another width.
 
 /// How deep inside or far outside a shape each pixel is.
 pub(super) struct Distances {

@@ -1,4 +1,4 @@
-//! The sizes of a stack, and the names of its weights.
+//! The configuration of a stack, and the names of its weights.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -86,14 +86,15 @@ impl StackConfig {
         check_probability("recurrent_dropout", self.recurrent_dropout)?;
         if self.dropout > 0. && self.num_layers == 1 {
             return Err(Error::Config(
-                "dropout is between layers, and there is one: set num_layers, or recurrent_dropout"
+                "dropout acts between layers, and num_layers is 1: use more layers, or \
+                 recurrent_dropout"
                     .into(),
             ));
         }
         if self.cell != Cell::Lstm && (self.proj_size.is_some() || self.forget_bias.is_some()) {
             let cell = self.cell.name();
             return Err(Error::Config(format!(
-                "a projection or forget bias is for lstm, not {cell}"
+                "proj_size and forget_bias need an lstm, not {cell}"
             )));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One layer of a stack: its weights, and how it is run.
+//! One layer of a stack: its weights, and the call that runs it.
 
 use candle_core::Tensor;
 
@@ -75,15 +75,15 @@ impl Stack {
         }
         if self.config.bidirectional {
             return Err(Error::Config(
-                "gradients cannot be truncated in both directions of time: every output of a \
-                 bidirectional stack depends on all steps"
+                "truncation and bidirectional exclude each other: every output of a bidirectional \
+                 stack depends on all steps"
                     .into(),
             ));
         }
         if self.layers.len() > 1 && truncation.overlaps() {
             return Err(Error::Config(
-                "windows that overlap mix in a stack of layers: take segments, or run each window \
-                 by itself"
+                "overlapping windows of truncation need a single layer: use segments, or run each \
+                 window by itself"
                     .into(),
             ));
         }

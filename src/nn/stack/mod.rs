@@ -1,4 +1,4 @@
-//! Layers on top of each other, each in one direction or in both.
+//! Stacked recurrent layers, unidirectional or bidirectional.
 //!
 //! - `config`: the sizes of a stack, and the names of its weights
 //! - `sequences`: what a stack reads, and what it makes of it
@@ -226,7 +226,9 @@ impl Stack {
     pub fn step(&self, x_t: &Tensor, state: Option<&State>) -> Result<(Tensor, State)> {
         if self.config.bidirectional {
             return Err(Error::Config(
-                "a bidirectional stack has no single steps: it needs the whole sequence".into(),
+                "a bidirectional stack cannot run step by step: call forward on the whole \
+                 sequence"
+                    .into(),
             ));
         }
         let (mut h, mut c) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Tensors of a `VarBuilder`, and what is said where it has another or none.
+//! Tensors of a `VarBuilder`, and the errors for missing or different ones.
 
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;

@@ -1,4 +1,4 @@
-//! Layers of Keras: `SimpleRNN`, `GRU` and `LSTM`.
+//! Weights of Keras layers: `SimpleRNN`, `GRU` and `LSTM`.
 
 use candle_core::Tensor;
 

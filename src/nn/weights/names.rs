@@ -1,4 +1,4 @@
-//! Names of tensors that are not where they are asked for, and those that are near.
+//! Suggestions for a missing tensor: the nearest names.
 
 /// What stands before the names `own` in `names`, where all of them stand behind the same: at the
 /// beginning, or behind a dot. The one that is nearest to `asked` comes first.

@@ -1,4 +1,4 @@
-//! State dicts of `torch.nn.RNN`, `GRU` and `LSTM`.
+//! State dicts of `torch.nn.RNN`, `GRU` and `LSTM`, imported and exported.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -210,7 +210,7 @@ pub(super) fn build(
         });
     }
     let Some(first) = taken.get("weight_ih_l0").cloned() else {
-        return Err(Error::Config("a stack has weights".into()));
+        return Err(Error::Config("a stack of at least one layer has weights, found none".into()));
     };
     for (name, shape) in no_biases {
         taken.insert(name, Tensor::zeros(shape, first.dtype(), first.device())?);
@@ -222,7 +222,7 @@ fn check_cell(cell: Cell) -> Result<()> {
     match cell {
         Cell::Tanh | Cell::Relu | Cell::Gru | Cell::Lstm => Ok(()),
         Cell::GruResetBefore | Cell::MinimalGru => Err(Error::Config(format!(
-            "pytorch has no {}: a layer there with these weights would compute something else",
+            "pytorch has no {}: a torch.nn layer with these weights would compute something else",
             cell.name()
         ))),
     }

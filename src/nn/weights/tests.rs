@@ -1,4 +1,4 @@
-//! What does not fit, and what is said of it. That what fits is right, `tests/layers.rs` shows.
+//! Tests of weights that do not fit, and of their errors; `tests/layers.rs` tests those that do.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ fn a_tensor_that_is_missing_is_named_with_the_name_that_is_near() {
 }
 
 #[test]
-fn a_tensor_that_is_one_too_many_is_named_if_it_is_behind_the_prefix() {
+fn a_surplus_tensor_behind_the_prefix_is_named() {
     let both = StackConfig { bidirectional: true, ..two_layers(Cell::Gru) };
     let config = two_layers(Cell::Gru);
     assert_eq!(
@@ -117,7 +117,7 @@ fn another_shape_another_dtype_and_nan_are_named() {
 }
 
 #[test]
-fn the_second_bias_of_tanh_is_taken_if_it_is_there_and_that_of_a_gru_must_be() {
+fn the_second_bias_is_optional_for_tanh_and_required_for_gru() {
     let config = two_layers(Cell::Tanh);
     let mut tensors = dict(&config, "");
     from_pytorch(config, &tensors, "").unwrap();
@@ -144,7 +144,7 @@ fn cells_that_pytorch_does_not_have_are_refused_both_ways() {
     for cell in [Cell::GruResetBefore, Cell::MinimalGru] {
         let config = StackConfig::new(cell, 3, 4);
         let expected = format!(
-            "pytorch has no {}: a layer there with these weights would compute something else",
+            "pytorch has no {}: a torch.nn layer with these weights would compute something else",
             cell.name()
         );
         assert_eq!(text_of(from_pytorch(config, &dict(&config, ""), "")), expected);
@@ -156,7 +156,7 @@ fn cells_that_pytorch_does_not_have_are_refused_both_ways() {
 }
 
 #[test]
-fn exported_weights_are_copies_with_a_second_bias_of_zeros_for_tanh() {
+fn exported_weights_are_copies_tanh_with_a_zero_second_bias() {
     let config = StackConfig::new(Cell::Tanh, 3, 4);
     let mut tensors = dict(&config, "");
     let var = Var::from_tensor(&tensors["bias_ih_l0"]).unwrap();

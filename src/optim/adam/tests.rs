@@ -62,7 +62,7 @@ fn decayed_weights_are_those_of_pytorchs_adamw() {
 }
 
 #[test]
-fn the_composition_for_devices_makes_the_same_steps_as_the_fused_pass() {
+fn composed_adam_steps_equal_those_of_the_fused_pass() {
     let (fused, composed) = (var(&[1., -2., 3.], DType::F64), var(&[1., -2., 3.], DType::F64));
     let config = AdamConfig::default();
     let mut adam = Adam::new([("x".to_string(), fused.clone())], config).unwrap();

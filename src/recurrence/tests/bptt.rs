@@ -19,7 +19,7 @@ fn truncations(t: usize) -> Vec<Truncation> {
 }
 
 #[test]
-fn truncated_gradients_are_those_of_each_window_by_itself_added_up() {
+fn truncated_gradients_are_the_sum_over_single_windows() {
     for isa in Isa::available() {
         for size in [(3, 12, 4, 7), (1, 13, 2, 17), (27, 8, 3, 5)] {
             let (b, t, _, h) = size;
@@ -106,7 +106,7 @@ fn truncation_of(form: Form) -> Truncation {
 }
 
 #[test]
-fn a_loss_at_one_step_reaches_back_to_its_horizon_and_not_beyond() {
+fn a_loss_at_one_step_reaches_back_to_its_horizon_exactly() {
     const T: usize = 12;
     let (b, i, h) = (2, 3, 6);
     let sequence = sequence((b, T, i, h), Cell::Tanh, 23);
@@ -229,7 +229,7 @@ fn full_gradients_are_those_of_real_time_recurrent_learning() {
 }
 
 #[test]
-fn shared_gradients_are_the_sum_over_untied_copies_of_the_weights() {
+fn shared_gradients_are_the_sum_over_untied_copies() {
     let (t, i, h) = (5, 3, 4);
     let sequence = sequence((2, t, i, h), Cell::Tanh, 27);
     let args = Arguments::new(&sequence, DType::F64);
@@ -259,7 +259,7 @@ fn shared_gradients_are_the_sum_over_untied_copies_of_the_weights() {
 }
 
 #[test]
-fn the_scalar_case_gives_0_108_in_full_0_072_through_two_steps_and_0_036_through_one() {
+fn the_scalar_case_gives_0_108_0_072_and_0_036() {
     // x_{t+1} = w x_t with w = 0.2 and x_0 = 0.9: all is positive, where relu is the identity.
     let sequence = Sequence {
         x: vec![0.; 3],

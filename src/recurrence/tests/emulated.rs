@@ -47,7 +47,7 @@ fn check(case: Case, word: RecurrentDType, tolerance: f64) {
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
-fn emulated_layers_give_the_values_and_gradients_of_the_reference() {
+fn emulated_layers_give_the_reference_values_and_gradients() {
     cases().into_iter().for_each(|case| check(case, RecurrentDType::F32, 1e-5));
 }
 
@@ -118,7 +118,7 @@ fn an_emulated_sweep_at_once_may_be_followed_by_one_in_steps() {
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
-fn emulated_bf16_weights_give_the_reference_within_their_rounding() {
+fn emulated_bf16_weights_give_the_reference_within_rounding() {
     rounding_cases().for_each(|case| check(case, RecurrentDType::Bf16, BF16_TOLERANCE));
 }
 
@@ -137,7 +137,7 @@ fn the_emulated_reference_job_follows_the_cpus_losses() {
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
-fn an_emulated_training_step_of_the_reference_job_is_eight_launches_of_our_own() {
+fn an_emulated_training_step_is_eight_launches_of_our_own() {
     let (_, launches) =
         on_device(Language::Cuda, CARD, || reference_job(&Device::Cpu, 1, Precision::F32));
     println!("{launches:?}");

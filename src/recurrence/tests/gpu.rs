@@ -183,7 +183,7 @@ mod on_a_gpu {
 
     #[test]
     #[ignore = "needs a GPU: just test-cuda, just test-metal"]
-    fn layers_on_a_gpu_give_the_values_and_gradients_of_the_reference() {
+    fn layers_on_a_gpu_give_the_reference_values_and_gradients() {
         for case in cases() {
             let what = format!("{case:?}");
             assert_found(
@@ -205,7 +205,7 @@ mod on_a_gpu {
 
     #[test]
     #[ignore = "needs a GPU: just test-cuda, just test-metal"]
-    fn bf16_weights_on_a_gpu_give_the_reference_within_their_rounding() {
+    fn bf16_weights_on_a_gpu_give_the_reference_within_rounding() {
         for case in rounding_cases() {
             let what = format!("{case:?}");
             let found = case.found_on(&gpu(), RecurrentDType::Bf16);

@@ -420,7 +420,7 @@ fn a_projection_gives_the_values_and_gradients_of_the_reference() {
 }
 
 #[test]
-fn both_directions_lengths_and_masks_give_the_values_and_gradients_of_the_reference() {
+fn directions_lengths_and_masks_give_the_reference() {
     let sizes = [(6, 5, 3, 7), (9, 4, 2, 17), (30, 7, 3, 5)];
     for cell in Cell::ALL {
         for bits in 0..96 {
@@ -442,7 +442,7 @@ fn both_directions_lengths_and_masks_give_the_values_and_gradients_of_the_refere
 }
 
 #[test]
-fn truncated_gradients_of_every_cell_are_those_of_each_window_by_itself_added_up() {
+fn truncated_gradients_of_every_cell_sum_over_single_windows() {
     let truncations = [
         Truncation::segments(1),
         Truncation::segments(3),
@@ -475,7 +475,7 @@ fn truncated_gradients_of_every_cell_are_those_of_each_window_by_itself_added_up
 }
 
 #[test]
-fn states_of_every_cell_computed_again_give_the_bits_of_states_that_were_kept() {
+fn recomputed_states_of_every_cell_give_the_bits_of_kept_ones() {
     let isa = Isa::available()[0];
     for cell in Cell::ALL {
         for size in [(3, 9, 4, 6), (2, 1, 3, 5), (60, 51, 2, 33), (5, 300, 1, 9)] {
@@ -532,7 +532,7 @@ fn the_number_of_threads_changes_no_bit_of_any_cell() {
 }
 
 #[test]
-fn the_unrolled_form_of_every_cell_gives_the_same_values_and_gradients() {
+fn the_unrolled_form_of_every_cell_gives_the_same_gradients() {
     for cell in Cell::ALL {
         for bits in 0..16 {
             let has = |bit: usize| bits >> bit & 1 == 1;
@@ -649,7 +649,7 @@ fn what_lies_behind_the_end_of_a_row_is_never_read() {
 }
 
 #[test]
-fn weights_that_do_not_fit_the_caches_give_the_values_gradients_and_bits_of_the_reference() {
+fn weights_larger_than_the_caches_give_the_reference_bits() {
     // More than 8 MiB of weights in f64: those of the inputs are used for several steps at once, of
     // which the last block is not whole.
     let size = (7, 11, 24, 512);

@@ -35,7 +35,7 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit_of_truncated_recomputed_or_wide_ones() {
+fn the_number_of_threads_changes_no_bit_of_truncated_or_wide() {
     let window = Truncation::window(3, 7).unwrap();
     let ways = [
         ((64, 20, 28, 150), Unroll::new(Outputs::All).truncated(window), DType::F64),
@@ -61,7 +61,7 @@ fn the_number_of_threads_changes_no_bit_of_truncated_recomputed_or_wide_ones() {
 }
 
 #[test]
-fn a_change_of_the_weights_between_forward_and_backward_changes_no_gradient() {
+fn weights_changed_before_backward_change_no_gradient() {
     let sequence = sequence((3, 5, 4, 6), Cell::Tanh, 8);
     let gradient = |change: bool| {
         let args = Arguments::new(&sequence, DType::F64);
@@ -201,7 +201,7 @@ fn arguments_that_do_not_fit_are_errors_that_name_them() {
 }
 
 #[test]
-fn masks_and_directions_that_do_not_fit_are_errors_that_name_them() {
+fn masks_and_directions_that_do_not_fit_are_named_errors() {
     let of = |size| Arguments::new(&sequence(size, Cell::Gru, 1), DType::F32).weights();
     let (weights, wider) = (of((1, 1, 4, 5)), of((1, 1, 4, 6)));
     let error = LayerWeights::bidirectional(Cell::Gru, weights.clone(), wider.clone())
@@ -224,7 +224,7 @@ fn masks_and_directions_that_do_not_fit_are_errors_that_name_them() {
 }
 
 #[test]
-fn weights_packed_once_get_the_gradients_of_all_calls_and_of_each_backward_pass_alone() {
+fn weights_packed_once_get_the_gradients_of_all_calls() {
     let sequence = sequence((2, 3, 4, 5), Cell::Tanh, 12);
     let args = Arguments::new(&sequence, DType::F64);
     let packed = LayerWeights::new(Cell::Tanh, args.weights()).unwrap().pack().unwrap();
@@ -241,7 +241,7 @@ fn weights_packed_once_get_the_gradients_of_all_calls_and_of_each_backward_pass_
 }
 
 #[test]
-fn final_states_beside_outputs_get_gradients_of_their_own_backward_pass_alone() {
+fn final_states_get_gradients_of_their_backward_pass_alone() {
     let sequence = sequence((2, 3, 4, 5), Cell::Gru, 12);
     let args = Arguments::new(&sequence, DType::F64);
     let packed = LayerWeights::new(Cell::Gru, args.weights()).unwrap().pack().unwrap();

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_set_that_is_not_there_is_an_error_that_lists_the_others() {
+    fn a_missing_instruction_set_is_an_error_that_lists_the_others() {
         let error = Isa::choose(Some("avx1024".into())).unwrap_err();
         assert!(error.contains("avx1024") && error.contains("portable"), "{error}");
     }

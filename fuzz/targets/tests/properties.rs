@@ -4,11 +4,6 @@
 //! changed, cut or prolonged in every way that proptest draws.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../fuzz/seeds.rs"]
-pub mod seeds;
-#[path = "../fuzz/targets.rs"]
-pub mod targets;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,10 +17,13 @@ use candle_rnn::optim::Clip;
 use candle_rnn::run;
 use candle_rnn::run::{DataConfig, RunConfig};
 use candle_rnn::train::TrainConfig;
+use candle_rnn_fuzz_targets::{self as targets, gzip, seeds, settings, CUT};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
-use targets::{gzip, settings, CUT};
+
+/// The files that fuzzing begins with, a folder a target.
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus");
 
 /// A fuzz target: whether it accepts an input; it writes to the folder.
 type Target = fn(&Path, &[u8]) -> bool;
@@ -38,6 +36,13 @@ const TARGETS: [(&str, Target); 5] = [
     ("toml", targets::toml),
 ];
 
+/// A folder that is removed when it is dropped; in memory where there is one such, as the fuzzer's.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let in_memory = memory.is_dir().then(|| tempfile::tempdir_in(memory).ok()).flatten();
+    in_memory.unwrap_or_else(|| tempfile::tempdir().unwrap())
+}
+
 /// This many cases, the same each time.
 fn cases(cases: u32) -> ProptestConfig {
     let rng_seed = RngSeed::Fixed(42);
@@ -46,7 +51,7 @@ fn cases(cases: u32) -> ProptestConfig {
 
 /// Name and content of each file of a target's corpus.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let folder = Path::new(CORPUS).join(target);
     let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
     let file = |entry: fs::DirEntry| {
         (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
@@ -63,8 +68,8 @@ fn seed(target: &str, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_file_of_the_corpus_is_accepted_or_refused_as_its_name_says() {
-    let folder = tempfile::tempdir().unwrap();
+fn every_file_of_the_corpus_is_judged_as_its_name_says() {
+    let folder = folder();
     for (target, run) in TARGETS {
         let files = corpus(target);
         let named = |start| files.iter().filter(|(name, _)| name.starts_with(start)).count();
@@ -80,7 +85,7 @@ fn every_file_of_the_corpus_is_accepted_or_refused_as_its_name_says() {
 #[test]
 #[ignore = "writes the seeds of fuzz/corpus"]
 fn the_seeds_of_the_corpus_are_written() {
-    seeds::write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus"));
+    seeds::write(Path::new(CORPUS));
 }
 
 /// Images of at least one pixel.
@@ -100,7 +105,7 @@ fn file_of(images: &Images) -> Vec<u8> {
 
 /// What images a file holds, plain and gzipped, in memory and on disk: all the same.
 fn images_of(file: &[u8]) -> Option<Images> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     targets::idx(folder.path(), file);
     idx::parse_images(file, Path::new("images")).ok()
 }
@@ -197,7 +202,7 @@ fn bits_of(weights: &BTreeMap<String, Tensor>) -> Vec<(String, Vec<usize>, Vec<u
 /// A file with one tensor, `x`, in a folder.
 fn file_of_tensor(fields: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let header = format!("{{\"x\":{{{fields}}}}}");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("model.safetensors");
     let size = (header.len() as u64).to_le_bytes();
     fs::write(&path, [&size, header.as_bytes(), data].concat()).unwrap();
@@ -237,11 +242,11 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn tensors_are_read_bit_for_bit_as_they_were_written_nan_included(
+    fn tensors_are_read_bit_for_bit_as_written_nan_included(
         number in 0usize..3, bits in prop::collection::vec(any::<u64>(), 1..60),
     ) {
         let written = weights_of_bits(&settings()[number], &bits);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let path = folder.path().join("model.safetensors");
         fs::write(&path, tensors::serialize(&written).unwrap()).unwrap();
         prop_assert_eq!(bits_of(&tensors::read(&path).unwrap()), bits_of(&written));
@@ -261,7 +266,7 @@ proptest! {
             false => u64::from((value as f32).to_bits()),
         };
         let mut all: Vec<u64> = values.iter().map(|value| bits(f64::from(*value))).collect();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let path = folder.path().join("model.safetensors");
         let load = |weights: &BTreeMap<String, Tensor>| {
             tensors::write(&path, weights).unwrap();
@@ -281,7 +286,7 @@ proptest! {
         at: Index, more in prop::collection::vec(any::<u8>(), 1..9),
     ) {
         let file = seed("weights", "right-every-dtype-as-it-is-written");
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let cut = at.index(file.len());
         prop_assert!(!targets::weights(folder.path(), &file[..cut]), "cut at {}", cut);
         prop_assert!(!targets::weights(folder.path(), &[&file[..], &more].concat()));
@@ -297,7 +302,7 @@ proptest! {
         let mut content = file.get(&right).clone();
         let at = at.index(content.len());
         content[at] ^= bits;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         run(folder.path(), &content);
     }
 
@@ -306,12 +311,12 @@ proptest! {
         target in prop::sample::select(TARGETS.to_vec()),
         files in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..4),
     ) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         (target.1)(folder.path(), &files.join(CUT));
     }
 
     #[test]
-    fn a_configuration_is_read_as_it_was_written_and_refused_when_a_setting_is_out_of_range(
+    fn a_configuration_is_read_as_written_or_refused_out_of_range(
         hidden_size in 0usize..1000,
         num_layers in prop::sample::select(vec![0usize, 1, 2, 64, 65, usize::MAX]),
         learning_rate in prop::num::f64::POSITIVE | prop::num::f64::ZERO | prop::num::f64::NEGATIVE,
@@ -326,7 +331,7 @@ proptest! {
         };
         let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
         let config = RunConfig::new(training.clone(), data);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let path = folder.path().join("config.json");
         fs::write(path, serde_json::to_vec_pretty(&config).unwrap()).unwrap();
         let is_right = hidden_size > 0

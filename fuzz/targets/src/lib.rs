@@ -1,8 +1,10 @@
-//! What the fuzz targets do with an input. `tests/properties.rs` includes this file too.
+//! Fuzz targets: any bytes where a file is read are refused or read, and nothing else happens.
 //!
 //! Each target writes the input, as it is or cut into files, to a folder, reads it as the library's
 //! users do, and returns whether it was accepted. What is accepted is written and read again: it must
 //! be what it was.
+
+pub mod seeds;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

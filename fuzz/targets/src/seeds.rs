@@ -15,7 +15,7 @@ use candle_rnn::settings::{Recipe, Settings};
 use candle_rnn::train::LossAt;
 use candle_rnn::train::{Schedule, TrainConfig};
 
-use crate::targets::{gzip, run_of, settings, CUT};
+use crate::{gzip, run_of, settings, CUT};
 
 /// Name and content of every seed of a target. What begins with `right` is accepted, what begins with
 /// `wrong` is refused.

@@ -1,0 +1,90 @@
+# What the scripts share; `source` it. It leaves the script in the repository's root.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# NVIDIA's CUDA compiler and libraries, as `just cuda-compiler` installs them.
+cuda_venv=$PWD/.venv-cuda
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# require_command NAME PURPOSE REMEDY: fails unless the command is on the PATH.
+require_command() {
+    command -v "$1" >/dev/null || fail "no $1, which $2: $3"
+}
+
+# require_python PURPOSE VERSION
+require_python() {
+    require_command python3 "$1" "install Python $2"
+}
+
+# require_venv PYTHON MODULE RECIPE: fails unless a virtual environment has a module.
+require_venv() {
+    "$1" -c "import $2" 2>/dev/null || fail "no $2 in ${1%%/*}: \`just $3\` installs it"
+}
+
+# missing_packages NAME...: the Debian packages of these that are not installed.
+missing_packages() {
+    local name state
+    command -v dpkg-query >/dev/null || fail "needs Debian's packages $*, and this system has no dpkg"
+    for name in "$@"; do
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) || true
+        [ "$state" = installed ] || echo "$name"
+    done
+}
+
+# require_packages NAME...: fails unless all of these Debian packages are installed.
+require_packages() {
+    local missing
+    missing=$(missing_packages "$@") || exit 1
+    missing=${missing//$'\n'/ }
+    [ -z "$missing" ] || fail "Debian's packages $missing are missing: \`just debian-packages $missing\` installs them, as root"
+}
+
+# require_debian COMMAND PURPOSE PACKAGE: fails unless a command that Debian packages is on the PATH.
+require_debian() {
+    require_command "$1" "$2" "\`just debian-packages $3\` installs it on Debian, as root"
+}
+
+require_gpp() {
+    require_debian g++ "compiles the device kernels for the CPU" g++
+}
+
+require_strace() {
+    [ "$(uname -s)" = Linux ] || fail "strace is for Linux, this is $(uname -s)"
+    require_debian strace "stops a run at its system calls" strace
+    strace -qq -o /dev/null true 2>/dev/null || fail "strace may not trace here: a container needs --cap-add SYS_PTRACE"
+}
+
+# Whether this user may mount what nobody else sees.
+has_mount_namespace() {
+    local mount=(sh -c "mount -t tmpfs none /mnt")
+    unshare --mount "${mount[@]}" 2>/dev/null || unshare --user --map-root-user --mount "${mount[@]}" 2>/dev/null
+}
+
+# require_address_sanitizer ALTERNATIVE
+require_address_sanitizer() {
+    ls "$(rustc --print target-libdir)"/librustc*_rt.asan.a >/dev/null 2>&1 ||
+        fail "this Rust has no AddressSanitizer, as rustup's for x86_64-unknown-linux-gnu has: use that, or $1"
+}
+
+# The folder of nvcc and its libraries: of `just cuda-compiler`, of CUDA_HOME, or of the nvcc on the PATH.
+cuda_root() {
+    local root nvcc
+    for root in "$cuda_venv"/lib/python*/site-packages/nvidia/cu13 "${CUDA_HOME:-/usr/local/cuda}"; do
+        if [ -x "$root/bin/nvcc" ]; then
+            echo "$root"
+            return
+        fi
+    done
+    nvcc=$(command -v nvcc) || return 1
+    dirname "$(dirname "$(readlink -f "$nvcc")")"
+}
+
+# Sets what the builds of Candle and of this package read to find nvcc.
+use_cuda_compiler() {
+    local root
+    root=$(cuda_root) || fail "no CUDA compiler (nvcc): \`just cuda-compiler\` installs NVIDIA's into .venv-cuda; an installed CUDA toolkit with its bin on the PATH will do too"
+    export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root PATH=$root/bin:$PATH
+}

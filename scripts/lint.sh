@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Clippy over all targets, and over the library without its features.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+cargo clippy --version >/dev/null 2>&1 || fail "no cargo clippy: \`rustup component add clippy\` installs it"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+cargo clippy --locked --all-targets --no-default-features -- -D warnings

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs the kernels' tests under valgrind, which has no AVX-512: the AVX2 and the portable ones.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+[ "$(uname -sm)" = "Linux x86_64" ] || fail "valgrind knows AVX2 on Linux for x86-64 alone, this is $(uname -sm)"
+require_debian valgrind "checks each read and write" valgrind
+# An error, rather than a test of the portable kernels alone, where AVX2 is not found.
+export CANDLE_RNN_ISA=avx2
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1"
+# The bits for several threads: large sizes, and threads that wait at valgrind's pace.
+exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
