@@ -13,7 +13,6 @@ use crate::{Error, Result};
 /// The part of a sequence's outputs that the head reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Readout {
     /// The last output (the last layer's final state).
     #[default]
@@ -81,7 +80,7 @@ impl ClassifierConfig {
     /// weights cannot overflow.
     const MAX_SIZE: usize = 1 << 20;
     /// The most layers.
-    pub(crate) const MAX_LAYERS: usize = 64;
+    pub const MAX_LAYERS: usize = 64;
 
     /// The recurrent layers' part of this configuration.
     pub fn rnn(&self) -> StackConfig {

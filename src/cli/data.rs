@@ -2,6 +2,7 @@
 
 use candle_rnn::data::mnist::{Dataset, Split};
 
+use super::choices::{value_of, DATASETS};
 use super::screen;
 use super::source::DataSource;
 
@@ -14,7 +15,7 @@ pub(super) struct DataArgs {
     #[command(flatten)]
     source: DataSource,
     /// Data set
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "mnist", value_parser = value_of::<Dataset>(&DATASETS))]
     dataset: Dataset,
     /// Draw the first N training images, row by row
     #[arg(long, value_name = "N", default_value_t = 0)]

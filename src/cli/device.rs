@@ -14,30 +14,30 @@ pub(super) struct Compute {
     /// supports it and the machine has one, else the CPU [default: auto]
     // The last counts: recipes name one before what the user gives.
     #[arg(long, value_name = "DEVICE", value_parser = parse, overrides_with = "device")]
-    device: Option<Choice>,
+    device: Option<DeviceChoice>,
     /// Number of CPU threads [default: RAYON_NUM_THREADS, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice {
+enum DeviceChoice {
     Auto,
     Cpu,
     Cuda(usize),
     Metal,
 }
 
-fn parse(text: &str) -> Result<Choice, String> {
+fn parse(text: &str) -> Result<DeviceChoice, String> {
     match text {
-        "auto" => Ok(Choice::Auto),
-        "cpu" => Ok(Choice::Cpu),
-        "cuda" => Ok(Choice::Cuda(0)),
-        "metal" => Ok(Choice::Metal),
+        "auto" => Ok(DeviceChoice::Auto),
+        "cpu" => Ok(DeviceChoice::Cpu),
+        "cuda" => Ok(DeviceChoice::Cuda(0)),
+        "metal" => Ok(DeviceChoice::Metal),
         other => other
             .strip_prefix("cuda:")
             .and_then(|ordinal| ordinal.parse().ok())
-            .map(Choice::Cuda)
+            .map(DeviceChoice::Cuda)
             .ok_or_else(|| "one of auto, cpu, cuda, cuda:N, metal".to_string()),
     }
 }
@@ -51,10 +51,10 @@ impl Compute {
     /// The device as it was named, if it was.
     pub(super) fn device_name(&self) -> Option<String> {
         self.device.map(|choice| match choice {
-            Choice::Auto => "auto".into(),
-            Choice::Cpu => "cpu".into(),
-            Choice::Cuda(ordinal) => format!("cuda:{ordinal}"),
-            Choice::Metal => "metal".into(),
+            DeviceChoice::Auto => "auto".into(),
+            DeviceChoice::Cpu => "cpu".into(),
+            DeviceChoice::Cuda(ordinal) => format!("cuda:{ordinal}"),
+            DeviceChoice::Metal => "metal".into(),
         })
     }
 
@@ -82,13 +82,13 @@ impl Compute {
         if std::env::var_os(SPIN_LIMIT).is_none() {
             std::env::set_var(SPIN_LIMIT, "0");
         }
-        match self.device.unwrap_or(Choice::Auto) {
-            Choice::Cpu => Ok(Device::Cpu),
-            Choice::Cuda(ordinal) => cuda(ordinal),
-            Choice::Metal => metal(),
-            Choice::Auto if cfg!(feature = "cuda") => Ok(or_cpu(cuda(0))),
-            Choice::Auto if cfg!(feature = "metal") => Ok(or_cpu(metal())),
-            Choice::Auto => Ok(Device::Cpu),
+        match self.device.unwrap_or(DeviceChoice::Auto) {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(ordinal) => cuda(ordinal),
+            DeviceChoice::Metal => metal(),
+            DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(or_cpu(cuda(0))),
+            DeviceChoice::Auto if cfg!(feature = "metal") => Ok(or_cpu(metal())),
+            DeviceChoice::Auto => Ok(Device::Cpu),
         }
     }
 }
@@ -154,9 +154,9 @@ mod tests {
 
     #[test]
     fn devices_are_read_as_written() {
-        assert_eq!(parse("cuda:3"), Ok(Choice::Cuda(3)));
-        assert_eq!(parse("cuda"), Ok(Choice::Cuda(0)));
-        assert_eq!(parse("auto"), Ok(Choice::Auto));
+        assert_eq!(parse("cuda:3"), Ok(DeviceChoice::Cuda(3)));
+        assert_eq!(parse("cuda"), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(parse("auto"), Ok(DeviceChoice::Auto));
         for wrong in ["", "cuda:", "cuda:x", "gpu", "CPU"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

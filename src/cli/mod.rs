@@ -2,14 +2,18 @@
 //!
 //! One file per subcommand, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
 //! chooses device and threads, [`source`] the data, for which [`fetch`] runs a script; [`screen`] writes, and
-//! [`usage`] is what is wrong with arguments that clap takes.
+//! [`usage`] is what is wrong with arguments that clap takes. [`flags`] are the settings of a training, [`choices`]
+//! and [`numbers`] what they can be.
 
+mod choices;
 mod compare;
 mod data;
 mod device;
 mod eval;
 mod fetch;
+mod flags;
 mod info;
+mod numbers;
 mod predict;
 mod saved;
 mod screen;

@@ -12,14 +12,16 @@ use candle_rnn::report;
 use candle_rnn::run::{
     self, DataConfig, IfExists, Outcome, RunConfig, RunDir, Session, SessionConfig, Start,
 };
-use candle_rnn::settings::{Recipe, Settings};
+use candle_rnn::settings::{Recipe, RunSettings, Settings};
 use candle_rnn::train::{Event, Extensions, TrainConfig};
 use candle_rnn::Error;
 #[cfg(unix)]
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::choices::{value_of, RECIPES};
 use super::device::{self, Compute};
+use super::flags::TrainFlags;
 use super::screen;
 use super::source::DataSource;
 use super::usage::wrong_usage;
@@ -39,13 +41,15 @@ use super::usage::wrong_usage;
   candle-rnn train --out runs/relu --resume --epochs 60            train a finished run further")]
 pub(super) struct TrainArgs {
     /// Named settings that are known to work; flags and --config override them
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = value_of::<Recipe>(&RECIPES))]
     recipe: Option<Recipe>,
-    /// TOML file of settings, named as the flags are (`lr = 0.004`); flags override it
+    /// TOML file of settings, such as a run's train.toml; flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    source: DataSource,
+    #[command(flatten)]
+    flags: TrainFlags,
     #[command(flatten)]
     compute: Compute,
     /// Run directory to write [default: the next free of runs/0001, runs/0002, ...]
@@ -76,7 +80,7 @@ pub(super) struct TrainArgs {
 impl TrainArgs {
     /// All that was named: by flags, else in the file, else by the recipe.
     fn settings(&self, is_resumed: bool) -> anyhow::Result<Settings> {
-        let mut settings = self.settings.clone();
+        let mut settings = Settings::of(&self.flags).map_err(wrong_usage)?;
         if let Some(path) = &self.config {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("{}: cannot read the file", path.display()))?;
@@ -90,10 +94,10 @@ impl TrainArgs {
         if let (true, Some(run)) = (is_resumed, &self.out) {
             match run::read_settings(run) {
                 Ok(None) => {}
-                Ok(Some(Settings { save_every, keep, device, threads, .. })) => {
-                    let rest = Settings::default();
-                    let run = Settings { save_every, keep, device, threads, ..rest };
-                    settings = settings.or(run);
+                Ok(Some(run)) => {
+                    let run =
+                        RunSettings { data: None, dataset: None, max_minutes: None, ..run.run() };
+                    settings = settings.or(Settings::of(&run)?);
                 }
                 Err(error) => screen::note(&format!("skipped: {error}")),
             }
@@ -121,14 +125,14 @@ impl TrainArgs {
 
     /// A line for people: on stdout, unless that is for JSON or nothing is to be said.
     fn say(&self, text: &str) -> anyhow::Result<()> {
-        match (self.quiet, self.json) {
-            (true, _) => Ok(()),
-            (false, true) => {
-                screen::note(text);
-                Ok(())
-            }
-            (false, false) => screen::line(text),
+        if self.quiet {
+            return Ok(());
         }
+        if !self.json {
+            return screen::line(text);
+        }
+        screen::note(text);
+        Ok(())
     }
 }
 
@@ -140,19 +144,20 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         extensions: Extensions::default(),
         ..run.training.clone()
     });
-    let config = settings.config(&base);
+    let config = settings.config(&base)?;
+    let named = settings.run();
     config.check().map_err(wrong_usage)?;
     if let Some(run) = resumed.as_ref().filter(|_| !args.extend) {
         refuse_more_epochs(&args, &run.training, config.epochs)?;
     }
-    let compute = args.compute.clone().or(settings.device.as_deref(), settings.threads);
+    let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
     let compute = compute.map_err(wrong_usage)?;
     let device = compute.open()?;
     device::check_precision(&device, config.dtype)?;
     config.check_device(&device)?;
     // All files are read and checked before anything is written.
-    let mut source = DataSource { data: settings.data.clone() };
-    let mut dataset = settings.dataset;
+    let mut source = DataSource { data: args.source.data.clone().or(named.data) };
+    let mut dataset = named.dataset;
     if let Some(run) = &resumed {
         source = source.or(&run.data);
         dataset = dataset.or(run.data.dataset);
@@ -176,10 +181,10 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let run = RunConfig::new(config, data_config);
     let keeping = SessionConfig {
         if_exists: args.if_exists(),
-        save_every: settings.save_every,
-        keep: settings.keep.unwrap_or(SessionConfig::default().keep),
+        save_every: named.save_every,
+        keep: named.keep.unwrap_or(SessionConfig::default().keep),
         // So many minutes that no duration holds them are no limit.
-        time_limit: settings
+        time_limit: named
             .max_minutes
             .and_then(|minutes| Duration::try_from_secs_f64(60. * minutes).ok()),
     };
@@ -218,17 +223,17 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let effective = Settings {
-        data: source.clone(),
+    let effective = Settings::of(&RunSettings {
+        data: source,
         dataset,
         // A limit of this process, not of the training.
         max_minutes: None,
         device: compute.device_name(),
         threads: compute.threads(),
-        ..settings.clone()
-    }
-    .or(Settings::of(&session.run_dir().config().training));
-    session.run_dir().write_settings(&effective.to_toml()?)?;
+        ..named
+    })?;
+    let effective = effective.or(Settings::of(&session.run_dir().config().training)?);
+    session.run_dir().write_settings(&effective.to_toml())?;
     // On one of the threads that compute: from another, every call into them would wait for two of
     // them to wake up.
     rayon::scope(|_| train(&args, &mut session, device::name(&device)))

@@ -14,7 +14,6 @@ use crate::{Error, Result};
 /// How the examples of an epoch are cut into batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Batching {
     /// As numpy.array_split: sizes differ by one at most, and exceed the size asked for where that does not
     /// divide the number of examples.

@@ -22,7 +22,6 @@ pub const FILES: [&str; 4] = [
 /// Which data set, of those that share MNIST's format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Dataset {
     /// Hand-written digits (LeCun, Cortes & Burges).
     #[default]

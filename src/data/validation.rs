@@ -8,7 +8,6 @@ use crate::rng::{Purpose, SeededRng};
 /// How the validation images are chosen among the training files' images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Validation {
     /// The first images of the files, as the tutorial cuts MNIST.
     First,

@@ -8,7 +8,6 @@ use crate::rng::{Purpose, SeededRng};
 /// How an image is read, step by step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum View {
     /// 28 steps of 28 pixels: from the top row to the bottom row.
     #[default]

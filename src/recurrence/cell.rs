@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 /// `W_ih`, `W_hh`, `b_ih` and `b_hh`, in the order in which they are named here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[doc(alias = "BasicRNNCell")]
 pub enum Cell {
     /// `h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`: Elman's network (1990).
@@ -25,7 +24,6 @@ pub enum Cell {
     Gru,
     /// The same with the reset gate before the product, as Cho et al. (2014) wrote it:
     /// `n = tanh(W_in x_t + b_in + b_hn + W_hn (r ⊙ h_{t-1}))`.
-    #[cfg_attr(feature = "cli", value(skip))]
     GruResetBefore,
     /// Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate of Gers et al., 2000),
     /// gates `i f g o`:
@@ -37,7 +35,6 @@ pub enum Cell {
     /// Minimal gated unit (Zhou et al., 2016), gates `f n`, with the gate after the product:
     /// `f = σ(..)`, `n = tanh(W_in x_t + b_in + f ⊙ (W_hn h_{t-1} + b_hn))`,
     /// `h_t = (1 - f) ⊙ h_{t-1} + f ⊙ n`.
-    #[cfg_attr(feature = "cli", value(skip))]
     MinimalGru,
 }
 

@@ -57,7 +57,7 @@ pub fn card(
         };
         format!("`model.safetensors` holds epoch {epoch}: early stopping with patience {patience}, which {ended}.\n\n")
     });
-    let settings = super::settings_of(config);
+    let settings = super::settings_of(config).map(|settings| settings.to_toml());
     format!(
         include_str!("card.md"),
         hidden = model.hidden_size,
@@ -71,7 +71,7 @@ pub fn card(
         best_holds = holds(best_epoch),
         best_accuracy = accuracy(best),
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
-        settings = settings.to_toml().unwrap_or_default(),
+        settings = settings.unwrap_or_default(),
         sha256 = config.data.sha256,
         again = again,
         best_epoch = best_epoch,

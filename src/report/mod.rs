@@ -19,7 +19,7 @@ use crate::data::mnist::Dataset;
 use crate::files::durable;
 use crate::run::layout::{CARD, CONFUSION, CURVES, SETTINGS};
 use crate::run::{RunConfig, Session};
-use crate::settings::Settings;
+use crate::settings::{RunSettings, Settings};
 use crate::train::confusion;
 use crate::Result;
 
@@ -41,7 +41,7 @@ pub fn write(session: &Session) -> Result<()> {
     };
     // A run of the library's has none; the card speaks of it.
     if !session.path().join(SETTINGS).exists() {
-        session.run_dir().write_settings(&settings_of(config).to_toml()?)?;
+        session.run_dir().write_settings(&settings_of(config)?.to_toml())?;
     }
     put(CURVES, curves_svg(history)?)?;
     put(CONFUSION, confusion_svg(&counts, &names)?)?;
@@ -62,14 +62,12 @@ pub fn complete(session: &Session) -> Result<()> {
 }
 
 /// The settings that train a run again, as far as another machine can have its data.
-fn settings_of(config: &RunConfig) -> Settings {
+fn settings_of(config: &RunConfig) -> Result<Settings> {
     let RunConfig { training, data, .. } = config;
-    Settings {
-        dataset: data.dataset,
-        // A folder of this machine is nobody else's.
-        data: data.source.clone().filter(|source| source.as_os_str() == "sample"),
-        ..Settings::of(training)
-    }
+    // A folder of this machine is nobody else's.
+    let source = data.source.clone().filter(|source| source.as_os_str() == "sample");
+    let run = RunSettings { dataset: data.dataset, data: source, ..RunSettings::default() };
+    Ok(Settings::of(&run)?.or(Settings::of(training)?))
 }
 
 /// A picture that could not be drawn.

@@ -1,326 +1,209 @@
-//! Settings as people write them: flags, a TOML file with the same names, and named recipes.
+//! Settings as people write them: in a TOML file, in the words of `config.json`, and in named recipes.
 //!
-//! [`Settings`] holds what was named and nothing else; [`Settings::or`] puts one set on top of another, and
-//! [`Settings::config`] fills in the rest. [`Recipe`] names those that are known to work. `file` reads and
-//! writes TOML, `flags` and `text` read single values.
+//! A setting has one name and one home, a field of [`TrainConfig`] or of [`RunSettings`]. [`Settings`] holds those
+//! that were named and nothing else; [`Settings::or`] puts one set on top of another, and [`Settings::config`] fills
+//! in the rest. [`Recipe`] names those that are known to work.
 
-mod file;
-#[cfg(feature = "cli")]
-mod flags;
 mod recipe;
-mod text;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use toml::{Spanned, Table, Value};
 
 pub use recipe::Recipe;
 
-use crate::data::batches::Batching;
-use crate::data::mnist::{Dataset, Validation};
-use crate::data::view::View;
-use crate::model::Readout;
-use crate::nn::Init;
-use crate::optim::Clip;
-use crate::recurrence::Cell;
-use crate::recurrence::Truncation;
-use crate::train::LossAt;
-use crate::train::{Extensions, Precision, Schedule, TrainConfig};
+use crate::data::mnist::Dataset;
+use crate::train::{Schedule, TrainConfig};
+use crate::{Error, Result};
 
 /// More units than this are a slip of the finger: W_hh alone would take gigabytes.
-const MAX_UNITS: usize = 1 << 14;
+pub const MAX_UNITS: usize = 1 << 14;
 
-/// What `train` takes from its flags, and from a TOML file under the same names.
+/// Names that settings had in earlier versions, some of which are flags' still.
+const OTHER_NAMES: [(&str, &str); 4] = [
+    ("hidden", "hidden_size"),
+    ("layers", "num_layers"),
+    ("lr", "learning_rate"),
+    ("truncate", "truncation"),
+];
+
+/// How a training is run, as far as it was named: what makes no other model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[cfg_attr(feature = "cli", derive(clap::Args))]
-pub struct Settings {
-    /// Data: `sample` (2,500 digits inside this program), or a folder that holds the four IDX
-    /// files, gzipped or not, itself or in MNIST/raw or raw [default: the data of the run; else the
-    /// user's cache folder, downloaded on first use]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "DIR|sample"))]
+#[serde(deny_unknown_fields, default)]
+pub struct RunSettings {
+    /// `sample` or a folder with the four IDX files.
     pub data: Option<PathBuf>,
-    /// Data set [default: mnist]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    /// Which data set.
     pub dataset: Option<Dataset>,
-    /// Validation split: the `first` training images of the file, or as many of each class drawn
-    /// with the seed (`stratified`); 5,000 images, or a fifth of them if that is less [default:
-    /// first for MNIST and the sample, stratified for all other data]
-    #[cfg_attr(
-        feature = "cli",
-        arg(long, value_name = "HOW", value_enum, hide_possible_values = true)
-    )]
-    pub validation: Option<Validation>,
-    /// Sequence that an image is read as [default: rows]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
-    pub view: Option<View>,
-    /// Recurrent cell [default: tanh]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
-    pub cell: Option<Cell>,
-    /// Hidden size: the number of units of a layer in one direction [default: 150]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::units))]
-    pub hidden: Option<usize>,
-    /// Number of stacked recurrent layers [default: 1]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::layers))]
-    pub layers: Option<usize>,
-    /// Bidirectional layers: each reads the sequence in both directions [default: false]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "BOOL", num_args = 0..=1,
-        require_equals = true, default_missing_value = "true"))]
-    pub bidirectional: Option<bool>,
-    /// Dropout probability between layers and before the head [default: 0]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "P", value_parser = flags::part,
-        allow_negative_numbers = true))]
-    pub dropout: Option<f64>,
-    /// Readout: the outputs that the head (the dense layer) reads [default: last]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
-    pub readout: Option<Readout>,
-    /// Initialisation of the weights [default: glorot]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
-    pub init: Option<Init>,
-    /// Number of epochs, passes over the training images [default: 5]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
-    pub epochs: Option<usize>,
-    /// Batch size, in images [default: 150]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
-    pub batch_size: Option<usize>,
-    /// Batching of an epoch: `exact` makes batches of --batch-size, the last one smaller; `split`
-    /// makes sizes that differ by at most one and may exceed --batch-size, as in the tutorial: 366
-    /// batches of 150 and 151 images [default: split for MNIST, unless a batch would exceed
-    /// --batch-size by more than 2 %; else exact]
-    #[cfg_attr(
-        feature = "cli",
-        arg(long, value_name = "HOW", value_enum, hide_possible_values = true)
-    )]
-    pub batching: Option<Batching>,
-    /// Gradient accumulation: sum the gradients of N batches for one optimizer step, as of one
-    /// large batch in the memory of a small one [default: 1]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
-    pub accumulate: Option<usize>,
-    /// Learning rate of Adam (the peak, with a schedule) [default: 0.001]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
-        allow_negative_numbers = true))]
-    pub lr: Option<f64>,
-    /// Learning-rate schedule; its largest rate is --lr [default: constant]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
-    pub schedule: Option<Schedule>,
-    /// Warm-up fraction of the run [default: one-cycle 0.3, cosine 0.05]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
-        allow_negative_numbers = true))]
-    pub warmup: Option<f64>,
-    /// Clip gradients to this global L2 norm [default: no clipping]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
-        conflicts_with = "clip_value", allow_negative_numbers = true))]
-    pub clip_norm: Option<f64>,
-    /// Clip each element of the gradients to -F..F [default: no clipping]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
-        allow_negative_numbers = true))]
-    pub clip_value: Option<f64>,
-    /// Weight decay (AdamW, decoupled) [default: 0]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", allow_negative_numbers = true))]
-    pub weight_decay: Option<f64>,
-    /// Label smoothing factor [default: 0]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
-        allow_negative_numbers = true))]
-    pub label_smoothing: Option<f64>,
-    /// Decay of an exponential moving average (EMA) of the weights, such as 0.999, which is
-    /// evaluated and saved instead of them [default: no average]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::part,
-        allow_negative_numbers = true))]
-    pub ema: Option<f64>,
-    /// Random shift of training images, up to N pixels in each direction [default: 0]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
-    pub shift: Option<usize>,
-    /// Random rotation of training images, up to F degrees to either side [default: 0]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", allow_negative_numbers = true))]
-    pub rotate: Option<f64>,
-    /// Random zoom of training images, in or out by up to this fraction [default: 0]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "PART", value_parser = flags::part,
-        allow_negative_numbers = true))]
-    pub zoom: Option<f64>,
-    /// Random horizontal flip of training images with probability 0.5: for clothes, not for digits
-    /// [default: false]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "BOOL", num_args = 0..=1,
-        require_equals = true, default_missing_value = "true"))]
-    pub mirror: Option<bool>,
-    /// Early stopping: stop after N epochs without a lower validation loss, and keep the weights of
-    /// the epoch with the best validation accuracy [default: no early stopping]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
-    pub patience: Option<usize>,
-    /// Truncated backpropagation through time: `full` (none), segments of K steps, or windows that
-    /// move by K1 steps and reach back K2 [default: full]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "K|K1:K2"))]
-    #[serde(default, with = "text")]
-    pub truncate: Option<Truncation>,
-    /// Steps at which the loss is computed: the `last` one, or `every` one [default: last]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "last|every"))]
-    pub loss_at: Option<LossAt>,
-    /// Seed of all random numbers [default: 42]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
-    #[serde(default, with = "text")]
-    pub seed: Option<u64>,
-    /// Floating-point type of weights and inputs [default: f32]
-    #[cfg_attr(feature = "cli", arg(long, value_enum))]
-    pub dtype: Option<Precision>,
-    /// Save a checkpoint every N optimizer steps [default: every epoch]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::steps))]
+    /// Optimizer steps between checkpoints.
     pub save_every: Option<u64>,
-    /// Number of newest checkpoints to keep, besides the best one [default: 2]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", value_parser = flags::at_least_one))]
+    /// How many checkpoints are kept, besides the best.
     pub keep: Option<usize>,
-    /// Time limit in minutes: save and stop when it is reached; --resume continues [default: no
-    /// limit]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "F", value_parser = flags::positive,
-        allow_negative_numbers = true))]
+    /// After how many minutes the training is saved and ended.
     pub max_minutes: Option<f64>,
-    /// The restarts of the schedule of a run that was extended, such as `40/40`, after 40 of 40 epochs; the program
-    /// writes them into `train.toml`.
-    #[cfg_attr(feature = "cli", arg(skip))]
-    #[serde(default, with = "text")]
-    pub extensions: Option<Extensions>,
-    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; of the program a flag of all commands.
-    #[cfg_attr(feature = "cli", arg(skip))]
+    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     pub device: Option<String>,
-    /// Threads on the CPU; of the program a flag of all commands.
-    #[cfg_attr(feature = "cli", arg(skip))]
+    /// Threads on the CPU.
     pub threads: Option<u16>,
 }
 
-impl Settings {
-    /// These settings and, of those that are not named here, `others`: but not another way to clip, nor a
-    /// warm-up for a schedule that has none.
-    pub fn or(self, others: Self) -> Self {
-        // One of the two ways to clip takes the place of the other.
-        let is_clipped = self.clip_norm.is_some() || self.clip_value.is_some();
-        let others =
-            if is_clipped { Self { clip_norm: None, clip_value: None, ..others } } else { others };
-        // A learning rate that does not rise has no warm-up to take over.
-        let others = match self.schedule {
-            Some(schedule) if !schedule.rises() => Self { warmup: None, ..others },
-            _ => others,
-        };
-        Self {
-            data: self.data.or(others.data),
-            dataset: self.dataset.or(others.dataset),
-            validation: self.validation.or(others.validation),
-            view: self.view.or(others.view),
-            cell: self.cell.or(others.cell),
-            hidden: self.hidden.or(others.hidden),
-            layers: self.layers.or(others.layers),
-            bidirectional: self.bidirectional.or(others.bidirectional),
-            dropout: self.dropout.or(others.dropout),
-            readout: self.readout.or(others.readout),
-            init: self.init.or(others.init),
-            epochs: self.epochs.or(others.epochs),
-            batch_size: self.batch_size.or(others.batch_size),
-            batching: self.batching.or(others.batching),
-            accumulate: self.accumulate.or(others.accumulate),
-            lr: self.lr.or(others.lr),
-            schedule: self.schedule.or(others.schedule),
-            warmup: self.warmup.or(others.warmup),
-            clip_norm: self.clip_norm.or(others.clip_norm),
-            clip_value: self.clip_value.or(others.clip_value),
-            weight_decay: self.weight_decay.or(others.weight_decay),
-            label_smoothing: self.label_smoothing.or(others.label_smoothing),
-            ema: self.ema.or(others.ema),
-            shift: self.shift.or(others.shift),
-            rotate: self.rotate.or(others.rotate),
-            zoom: self.zoom.or(others.zoom),
-            mirror: self.mirror.or(others.mirror),
-            patience: self.patience.or(others.patience),
-            truncate: self.truncate.or(others.truncate),
-            loss_at: self.loss_at.or(others.loss_at),
-            seed: self.seed.or(others.seed),
-            dtype: self.dtype.or(others.dtype),
-            save_every: self.save_every.or(others.save_every),
-            keep: self.keep.or(others.keep),
-            max_minutes: self.max_minutes.or(others.max_minutes),
-            extensions: self.extensions.or(others.extensions),
-            device: self.device.or(others.device),
-            threads: self.threads.or(others.threads),
+impl RunSettings {
+    fn check(&self) -> Result<()> {
+        let counts = [
+            ("keep", self.keep.map(|count| count as u64)),
+            ("save_every", self.save_every),
+            ("threads", self.threads.map(u64::from)),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
+            return Err(Error::Config(format!("{name} must be at least 1, got 0")));
         }
+        if self.max_minutes.is_some_and(|minutes| minutes <= 0.) {
+            return Err(Error::Config("max_minutes must be above 0".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Settings that were named: of [`TrainConfig`] and of [`RunSettings`], each with a value that it can have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings(Table);
+
+impl Settings {
+    /// Reads TOML: `learning_rate = 0.004`, `schedule = "one-cycle"`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the line for what is not TOML, for a name that no setting has, with the one that is
+    /// most like it, and for a value that its setting cannot have.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let in_line = |start: usize, message: &str| {
+            let line = text[..start.min(text.len())].matches('\n').count() + 1;
+            Error::Config(format!("line {line}: {}", message.replace('\n', " ")))
+        };
+        let fail = |error: toml::de::Error| {
+            in_line(error.span().map_or(0, |span| span.start), error.message())
+        };
+        let table: Table = toml::from_str(text).map_err(fail)?;
+        let mut spans: std::collections::BTreeMap<String, Spanned<Value>> =
+            toml::from_str(text).map_err(fail)?;
+        let mut settings = Self::default();
+        for (name, value) in table {
+            let start = spans.remove(&name).map_or(0, |value| value.span().start);
+            settings.name(&name, value).map_err(|error| in_line(start, &error.to_string()))?;
+        }
+        Ok(settings)
     }
 
-    /// Settings that say all that `config` does.
-    pub fn of(config: &TrainConfig) -> Self {
-        let (clip_norm, clip_value) = match config.clip {
-            Clip::None => (None, None),
-            Clip::Norm(bound) => (Some(bound), None),
-            Clip::Value(bound) => (None, Some(bound)),
-        };
-        Self {
-            view: Some(config.view),
-            cell: Some(config.cell),
-            hidden: Some(config.hidden_size),
-            layers: Some(config.num_layers),
-            bidirectional: Some(config.bidirectional),
-            dropout: Some(config.dropout),
-            readout: Some(config.readout),
-            init: Some(config.init),
-            epochs: Some(config.epochs),
-            batch_size: Some(config.batch_size),
-            batching: config.batching,
-            validation: config.validation,
-            extensions: Some(config.extensions.clone()).filter(|restarts| !restarts.is_empty()),
-            accumulate: Some(config.accumulate),
-            lr: Some(config.learning_rate),
-            schedule: Some(config.schedule),
-            warmup: config.warmup,
-            clip_norm,
-            clip_value,
-            weight_decay: Some(config.weight_decay),
-            label_smoothing: Some(config.label_smoothing),
-            ema: config.ema,
-            shift: Some(config.shift),
-            rotate: Some(config.rotate),
-            zoom: Some(config.zoom),
-            mirror: Some(config.mirror),
-            patience: config.patience,
-            truncate: Some(config.truncation),
-            loss_at: Some(config.loss_at.clone()),
-            seed: Some(config.seed),
-            dtype: Some(config.dtype),
-            ..Self::default()
+    /// Those that a structure with their names has: a [`TrainConfig`], [`RunSettings`], or another.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`from_toml`](Self::from_toml), and for a value that TOML cannot hold.
+    pub fn of(values: &impl Serialize) -> Result<Self> {
+        let table = Table::try_from(values).map_err(|error| {
+            Error::Config(format!("a setting cannot be written to a file: {error}"))
+        })?;
+        let mut settings = Self::default();
+        table.into_iter().try_for_each(|(name, value)| settings.name(&name, value))?;
+        Ok(settings)
+    }
+
+    /// These settings and, of those that are not named here, `others`: but no warm-up for a schedule that has none.
+    pub fn or(mut self, mut others: Self) -> Self {
+        let schedule = self.0.get("schedule").cloned().map(Value::try_into::<Schedule>);
+        if schedule.is_some_and(|schedule| schedule.is_ok_and(|schedule| !schedule.rises())) {
+            others.0.remove("warmup");
         }
+        for (name, value) in others.0 {
+            self.0.entry(name).or_insert(value);
+        }
+        self
     }
 
     /// The settings of a training: these and, of those that are not named, `base`'s.
-    pub fn config(&self, base: &TrainConfig) -> TrainConfig {
-        let base = base.clone();
-        TrainConfig {
-            view: self.view.unwrap_or(base.view),
-            cell: self.cell.unwrap_or(base.cell),
-            hidden_size: self.hidden.unwrap_or(base.hidden_size),
-            num_layers: self.layers.unwrap_or(base.num_layers),
-            bidirectional: self.bidirectional.unwrap_or(base.bidirectional),
-            dropout: self.dropout.unwrap_or(base.dropout),
-            readout: self.readout.unwrap_or(base.readout),
-            init: self.init.unwrap_or(base.init),
-            epochs: self.epochs.unwrap_or(base.epochs),
-            batch_size: self.batch_size.unwrap_or(base.batch_size),
-            batching: self.batching.or(base.batching),
-            validation: self.validation.or(base.validation),
-            extensions: self.extensions.clone().unwrap_or(base.extensions),
-            accumulate: self.accumulate.unwrap_or(base.accumulate),
-            learning_rate: self.lr.unwrap_or(base.learning_rate),
-            seed: self.seed.unwrap_or(base.seed),
-            dtype: self.dtype.unwrap_or(base.dtype),
-            truncation: self.truncate.unwrap_or(base.truncation),
-            loss_at: self.loss_at.clone().unwrap_or(base.loss_at),
-            schedule: self.schedule.unwrap_or(base.schedule),
-            warmup: self.warmup.or(base.warmup),
-            clip: match (self.clip_norm, self.clip_value) {
-                (Some(bound), _) => Clip::Norm(bound),
-                (_, Some(bound)) => Clip::Value(bound),
-                _ => base.clip,
-            },
-            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
-            patience: self.patience.or(base.patience),
-            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
-            ema: self.ema.or(base.ema),
-            shift: self.shift.unwrap_or(base.shift),
-            rotate: self.rotate.unwrap_or(base.rotate),
-            zoom: self.zoom.unwrap_or(base.zoom),
-            mirror: self.mirror.unwrap_or(base.mirror),
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings of `base` that no file can hold.
+    pub fn config(&self, base: &TrainConfig) -> Result<TrainConfig> {
+        let fail = |error: serde_json::Error| Error::Config(error.to_string());
+        let mut config = serde_json::to_value(base).map_err(fail)?;
+        let run = names_of(&RunSettings::default());
+        for (name, value) in self.0.iter().filter(|(name, _)| !run.contains(name)) {
+            config[name] = serde_json::to_value(value).map_err(fail)?;
+        }
+        serde_json::from_value(config).map_err(fail)
+    }
+
+    /// How it is run, as far as that was named.
+    pub fn run(&self) -> RunSettings {
+        let names = names_of(&RunSettings::default());
+        let named = self.0.iter().filter(|(name, _)| names.contains(name));
+        let table: Table = named.map(|(name, value)| (name.clone(), value.clone())).collect();
+        // Each was looked at when it was named.
+        table.try_into().unwrap_or_default()
+    }
+
+    /// These settings as TOML.
+    pub fn to_toml(&self) -> String {
+        self.0.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
+    }
+
+    /// Takes a setting, under its name or one that it had.
+    fn name(&mut self, name: &str, value: Value) -> Result<()> {
+        let name = name.replace('-', "_");
+        let current = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+        let (name, value) = match name.strip_prefix("clip_") {
+            Some(how @ ("norm" | "value")) => {
+                ("clip".to_string(), Table::from_iter([(how.to_string(), value)]).into())
+            }
+            _ => (current.map_or(name, |(_, current)| current.to_string()), value),
+        };
+        let run = names_of(&RunSettings::default());
+        let mut names = names_of(&TrainConfig::default());
+        names.push("extensions".into());
+        if !names.contains(&name) && !run.contains(&name) {
+            names.extend(run);
+            let hint = most_alike(&name, names);
+            return Err(Error::Config(format!("no setting is called {name}{hint}")));
+        }
+        if value.as_float().is_some_and(|value| !value.is_finite()) {
+            return Err(Error::Config(format!("{name} must be a number, got {value}")));
+        }
+        if name == "hidden_size" && value.as_integer().is_some_and(|units| units > MAX_UNITS as i64)
+        {
+            return Err(Error::Config(format!("hidden_size must be at most {MAX_UNITS}")));
+        }
+        let named = Self(Table::from_iter([(name.clone(), value.clone())]));
+        if run.contains(&name) {
+            let run: std::result::Result<RunSettings, _> = named.0.try_into();
+            run.map_err(|error| Error::Config(format!("{name}: {}", error.message())))?.check()?;
+        } else {
+            named
+                .config(&TrainConfig::default())
+                .map_err(|error| Error::Config(format!("{name}: {error}")))?;
+        }
+        if self.0.insert(name.clone(), value).is_some() {
+            return Err(Error::Config(format!("{name} is named twice")));
+        }
+        Ok(())
+    }
+}
+
+/// The names of all fields that a structure is written with.
+fn names_of(values: &impl Serialize) -> Vec<String> {
+    let Ok(Json::Object(fields)) = serde_json::to_value(values) else { return Vec::new() };
+    fields.into_iter().map(|(name, _)| name).collect()
+}
+
+/// A hint at the name that `unknown` may stand for.
+fn most_alike(unknown: &str, mut names: Vec<String>) -> String {
+    let similarity = |name: &String| strsim::jaro_winkler(unknown, name);
+    let most = names.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match most.filter(|name| similarity(name) > 0.7) {
+        Some(name) => format!(": did you mean {name}?"),
+        None => {
+            names.sort();
+            format!(": there are {}", names.join(", "))
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::Result;
 /// A named set of settings, chosen on validation accuracy; docs/recipes.md has what each reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Recipe {
     /// The reference job: rows of digits, 150 tanh units, 5 epochs.
     Tutorial,

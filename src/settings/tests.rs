@@ -1,10 +1,18 @@
 use super::*;
+use crate::data::batches::Batching;
+use crate::data::mnist::Validation;
+use crate::optim::Clip;
+use crate::recurrence::Truncation;
+use crate::train::LossAt;
+
+fn config(text: &str) -> TrainConfig {
+    Settings::from_toml(text).unwrap().config(&TrainConfig::default()).unwrap()
+}
 
 #[test]
-fn a_file_has_the_names_of_the_flags() {
-    let text = "hidden = 40\nbatch-size = 20\nschedule = \"one-cycle\"\ntruncate = 5\n\
-                loss-at = \"every\"\nclip-norm = 1\nbidirectional = false\nseed = 7\n";
-    let config = Settings::from_toml(text).unwrap().config(&TrainConfig::default());
+fn a_file_has_the_names_of_the_configuration() {
+    let text = "hidden_size = 40\nbatch_size = 20\nschedule = \"one-cycle\"\ntruncation = 5\n\
+                loss_at = \"every\"\nclip = { norm = 1 }\nbidirectional = false\nseed = 7\n";
     let expected = TrainConfig {
         hidden_size: 40,
         batch_size: 20,
@@ -15,18 +23,24 @@ fn a_file_has_the_names_of_the_flags() {
         seed: 7,
         ..TrainConfig::default()
     };
-    assert_eq!(config, expected);
-    let windows = Settings::from_toml("truncate = \"5:10\"").unwrap();
-    assert_eq!(windows.truncate, Some(Truncation::window(5, 10).unwrap()));
+    assert_eq!(config(text), expected);
+    let as_before = "hidden = 40\nbatch-size = 20\nschedule = \"one-cycle\"\ntruncate = 5\n\
+                     loss-at = \"every\"\nclip-norm = 1\nbidirectional = false\nseed = 7\n";
+    assert_eq!(config(as_before), expected);
+    let windows = Truncation::window(5, 10).unwrap();
+    assert_eq!(config("truncation = \"5:10\"").truncation, windows);
+    assert_eq!(config("truncation = { window = { k1 = 5, k2 = 10 } }").truncation, windows);
 }
 
 #[test]
 fn what_is_no_setting_is_refused_with_the_most_like_it() {
     for (text, expected) in [
-        ("hiden = 3", "no setting is called hiden: did you mean hidden?"),
-        ("batch_size = 3", "no setting is called batch_size: did you mean batch-size?"),
-        ("learning-rate = 3", "no setting is called learning-rate: "),
-        ("zzz = 3", "no setting is called zzz: there are accumulate, batch-size, "),
+        ("hiden = 3", "line 1: no setting is called hiden: did you mean hidden_size?"),
+        (
+            "lr = 1\nbatchsize = 3",
+            "line 2: no setting is called batchsize: did you mean batch_size?",
+        ),
+        ("zzz = 3", "line 1: no setting is called zzz: there are accumulate, batch_size, "),
     ] {
         let error = Settings::from_toml(text).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
@@ -36,14 +50,17 @@ fn what_is_no_setting_is_refused_with_the_most_like_it() {
 #[test]
 fn what_is_no_value_is_refused_with_its_line() {
     for (text, line, said) in [
-        ("lr = 1\nhidden = \"many\"", "line 2: ", "many"),
-        ("cell = \"tahn\"", "line 1: ", "tahn"),
+        ("lr = 1\nhidden = \"many\"", "line 2: hidden_size: ", "many"),
+        ("cell = \"tahn\"", "line 1: cell: ", "tahn"),
         ("lr = = 1", "line 1: ", ""),
-        ("seed = 1\n\ntruncate = \"5:1\"", "line 3: ", "k2 = 1"),
-        ("keep = 0", "keep must be at least 1", ""),
-        ("hidden = 1000000", "hidden must be at most 16384", ""),
-        ("max-minutes = nan", "max-minutes must be", ""),
-        ("clip-norm = 1\nclip-value = 1", "clip-norm and clip-value", ""),
+        ("seed = 1\n\ntruncate = \"5:1\"", "line 3: truncation: ", "k2 = 1"),
+        ("seed = true", "line 1: seed: ", "a whole number or a text"),
+        ("keep = 0", "line 1: keep must be at least 1", ""),
+        ("hidden_size = 1000000", "line 1: hidden_size must be at most 16384", ""),
+        ("max-minutes = nan", "line 1: max_minutes must be", ""),
+        ("max_minutes = -1", "line 1: max_minutes must be", ""),
+        ("clip-norm = 1\nclip-value = 1", "line 2: clip is named twice", ""),
+        ("lr = 1\nlearning_rate = 1", "line 2: learning_rate is named twice", ""),
     ] {
         let error = Settings::from_toml(text).unwrap_err().to_string();
         assert!(error.starts_with(line) && error.contains(said), "{text}: {error}");
@@ -53,7 +70,7 @@ fn what_is_no_value_is_refused_with_its_line() {
 
 #[test]
 fn settings_come_back_from_their_file_as_they_were() {
-    let config = TrainConfig {
+    let training = TrainConfig {
         seed: u64::MAX,
         warmup: Some(0.1),
         schedule: Schedule::Cosine,
@@ -61,64 +78,50 @@ fn settings_come_back_from_their_file_as_they_were() {
         ema: Some(0.99),
         patience: Some(3),
         truncation: Truncation::window(5, 10).unwrap(),
+        loss_at: LossAt::weighted([(3, 1.), (28, 2.5)]).unwrap(),
         learning_rate: 0.1 + 0.2,
         batching: Some(Batching::Split),
         validation: Some(Validation::First),
         extensions: "2/2,4/4".parse().unwrap(),
         ..TrainConfig::default()
     };
-    let settings = Settings { keep: Some(3), data: Some("a b".into()), ..Settings::of(&config) };
-    let again = Settings::from_toml(&settings.to_toml().unwrap()).unwrap();
-    assert_eq!(again, settings);
-    assert_eq!(again.config(&TrainConfig::default()), config);
-}
-
-#[test]
-fn what_is_named_first_wins_and_one_way_to_clip_is_left() {
-    let flags = Settings { lr: Some(1.), clip_value: Some(2.), ..Settings::default() };
-    let file =
-        Settings { lr: Some(3.), hidden: Some(4), clip_norm: Some(5.), ..Settings::default() };
-    let both = flags.or(file);
-    assert_eq!(
-        (both.lr, both.hidden, both.clip_norm, both.clip_value),
-        (Some(1.), Some(4), None, Some(2.))
-    );
-}
-
-#[test]
-fn every_setting_is_kept_by_putting_nothing_on_top() {
-    let config = TrainConfig {
-        schedule: Schedule::Cosine,
-        warmup: Some(0.1),
-        clip: Clip::Norm(1.),
-        ema: Some(0.9),
-        patience: Some(3),
-        batching: Some(Batching::Exact),
-        validation: Some(Validation::Stratified),
-        extensions: "2/2".parse().unwrap(),
-        ..TrainConfig::default()
-    };
-    let all = Settings {
-        data: Some("sample".into()),
+    let run = RunSettings {
+        data: Some("a b".into()),
         dataset: Some(Dataset::Mnist),
         save_every: Some(1),
         keep: Some(2),
         max_minutes: Some(3.),
         device: Some("cpu".into()),
         threads: Some(4),
-        ..Settings::of(&config)
     };
-    let named = serde_json::to_value(&all).unwrap();
-    let missing = named.as_object().unwrap().iter().filter(|(_, value)| value.is_null());
-    assert!(missing.map(|(name, _)| name).eq(["clip-value"]), "{named}");
-    assert_eq!(Settings::default().or(all.clone()), all);
-    assert_eq!(all.clone().or(Settings::default()), all);
+    let settings = Settings::of(&run).unwrap().or(Settings::of(&training).unwrap());
+    let again = Settings::from_toml(&settings.to_toml()).unwrap();
+    assert_eq!(again, settings);
+    assert_eq!(again.config(&TrainConfig::default()).unwrap(), training);
+    assert_eq!(again.run(), run);
+    assert_eq!(Settings::default().or(settings.clone()), settings);
+    assert_eq!(settings.clone().or(Settings::default()), settings);
+}
+
+#[test]
+fn what_is_named_first_wins_and_the_base_fills_in() {
+    let named = |text| Settings::from_toml(text).unwrap();
+    let both = named("lr = 1\nclip = { value = 2 }").or(named("lr = 3\nhidden = 4\nclip-norm = 5"));
+    let found = both.config(&TrainConfig { epochs: 9, ..TrainConfig::default() }).unwrap();
+    assert_eq!((found.learning_rate, found.hidden_size, found.epochs), (1., 4, 9));
+    assert_eq!(found.clip, Clip::Value(2.));
+    // What no file says, neither does its training.
+    assert_eq!((found.batching, found.validation), (None, None));
+    let cosine = named("schedule = \"cosine\"\nwarmup = 0.1");
+    let step = named("schedule = \"step\"").or(cosine.clone());
+    assert_eq!(step, named("schedule = \"step\""));
+    assert_eq!(named("warmup = 0.2").or(cosine), named("warmup = 0.2\nschedule = \"cosine\""));
 }
 
 #[test]
 fn every_recipe_is_a_training_that_can_be_done() {
     for recipe in Recipe::ALL {
-        let config = recipe.settings().unwrap().config(&TrainConfig::default());
+        let config = recipe.settings().unwrap().config(&TrainConfig::default()).unwrap();
         config.check().unwrap();
         let is_reference = config == TrainConfig::default();
         assert_eq!(is_reference, recipe == Recipe::Tutorial, "{recipe:?}");

@@ -3,7 +3,7 @@
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Extensions, Schedule};
+use super::{text, Extensions, Schedule};
 use crate::data::augment::AugmentConfig;
 use crate::data::batches::Batching;
 use crate::data::mnist::{Mnist, Validation, CLASSES, COLUMNS};
@@ -99,7 +99,6 @@ fn check_part(name: &str, value: f64) -> Result<()> {
 /// The float type of weights and activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Precision {
     /// Single precision.
     #[default]
@@ -155,11 +154,12 @@ pub struct TrainConfig {
     /// Adam's learning rate.
     pub learning_rate: f64,
     /// Seed of all random numbers.
+    #[serde(with = "text")]
     pub seed: u64,
     /// The float type.
     pub dtype: Precision,
     /// How far gradients flow back.
-    #[serde(default)]
+    #[serde(default, with = "text")]
     pub truncation: Truncation,
     /// At which steps the model is to tell the label.
     #[serde(default)]
@@ -203,7 +203,7 @@ pub struct TrainConfig {
     #[serde(default = "first")]
     pub validation: Option<Validation>,
     /// Where the schedule was restarted for epochs that were added.
-    #[serde(default, skip_serializing_if = "Extensions::is_empty")]
+    #[serde(default, with = "text", skip_serializing_if = "Extensions::is_empty")]
     pub extensions: Extensions,
 }
 

@@ -20,6 +20,7 @@ mod schedule;
 mod state;
 mod stream;
 mod task;
+mod text;
 mod trainer;
 
 pub use carried_state::CarriedState;

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 /// (2017), "SGDR", with one cycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Schedule {
     /// Constant learning rate.
     #[default]

@@ -24,7 +24,7 @@ fn a_run_ends_with_curves_and_a_card_that_match_its_metrics() {
         "28 steps of 28 pixels",
         "622 numbers were trained",
         &format!("| last of 3 epochs (`model.safetensors`) | {accuracy:.4} |"),
-        "hidden = 12",
+        "hidden_size = 12",
     ] {
         assert!(card.contains(expected), "{expected}: {card}");
     }

@@ -38,7 +38,7 @@ fn the_settings_that_a_run_leaves_train_it_again() {
         "--cell gru --view columns --ema 0.9 --truncate 5 --patience 9 --max-minutes 60",
     );
     let toml = place.text("first/train.toml");
-    for line in ["cell = \"gru\"", "data = \"sample\"", "truncate = 5", "patience = 9"] {
+    for line in ["cell = \"gru\"", "data = \"sample\"", "truncation = 5", "patience = 9"] {
         assert!(toml.lines().any(|found| found == line), "{line}: {toml}");
     }
     place.run("train --config first/train.toml --out again").succeeded();
@@ -50,7 +50,7 @@ fn the_settings_that_a_run_leaves_train_it_again() {
     place.train("cpu", "--config mine.toml --device cpu --threads 2");
     let toml = place.text("cpu/train.toml");
     assert!(toml.contains("threads = 2\n") && toml.contains("device = \"cpu\"\n"), "{toml}");
-    assert!(!toml.contains("max-minutes"), "{toml}");
+    assert!(!toml.contains("max_minutes"), "{toml}");
     // Larger than what TOML holds.
     let huge = "train --data sample --out no --patience 18446744073709551615";
     place.run(huge).misused();
@@ -62,7 +62,7 @@ fn the_settings_that_a_run_leaves_train_it_again() {
 fn a_wrong_settings_file_is_refused_before_anything_is_written() {
     let place = Place::new();
     for (file, said) in [
-        ("hiden = 12", "no setting is called hiden: did you mean hidden?"),
+        ("hiden = 12", "no setting is called hiden: did you mean hidden_size?"),
         ("epochs = 2\nlr = \"fast\"", "line 2"),
         ("epochs 2", "line 1"),
         ("recipe = \"best\"", "no setting is called recipe"),
@@ -92,8 +92,9 @@ fn a_recipe_is_a_set_of_settings_that_flags_win_over() {
     place.run(args).succeeded();
     let found = training(&place, "run");
     let recipe = candle_rnn::settings::Recipe::Fast.settings().unwrap();
-    assert_eq!(found["readout"], serde_json::json!(recipe.readout.unwrap()));
-    assert_eq!(found["learning_rate"], recipe.lr.unwrap());
+    let recipe = recipe.config(&candle_rnn::train::TrainConfig::default()).unwrap();
+    assert_eq!(found["readout"], serde_json::json!(recipe.readout));
+    assert_eq!(found["learning_rate"], recipe.learning_rate);
     assert_eq!(found["hidden_size"], 12);
     place.train("default", "");
     let args = small("--recipe tutorial");
@@ -115,7 +116,7 @@ fn a_resumed_run_keeps_its_device_and_threads() {
     place.copy("run", "unreadable");
     place.train("run", &resume);
     let kept = place.text("run/train.toml");
-    for line in ["threads = 1\n", "device = \"cpu\"\n", "save-every = 10\n"] {
+    for line in ["threads = 1\n", "device = \"cpu\"\n", "save_every = 10\n"] {
         assert!(kept.contains(line), "{kept}");
     }
     place.assert_ended_alike("run", "whole");
@@ -124,4 +125,28 @@ fn a_resumed_run_keeps_its_device_and_threads() {
     let note = "skipped: unreadable/train.toml: ";
     assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
     place.assert_ended_alike("unreadable", "whole");
+}
+
+/// Runs that the version before this one left; their settings had the names of flags, with hyphens, and their
+/// configurations truncation as it is built up.
+#[test]
+fn files_of_the_previous_version_still_load() {
+    let previous = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/previous");
+    let place = Place::new();
+    for run in ["wide", "deep"] {
+        let folder = std::path::Path::new(previous).join(run);
+        let config = candle_rnn::run::read_config(&folder).unwrap();
+        let settings = candle_rnn::run::read_settings(&folder).unwrap().unwrap();
+        let base = candle_rnn::train::TrainConfig::default();
+        assert_eq!(settings.config(&base).unwrap(), config.training, "{run}");
+        assert_eq!((settings.run().keep, settings.run().dataset), (Some(1), config.data.dataset));
+        let toml = folder.join("train.toml");
+        place.run(&format!("train --config {} --out {run}", toml.display())).succeeded();
+        let again = candle_rnn::run::read_config(&place.path(run)).unwrap();
+        assert_eq!(again.training, config.training);
+    }
+    place.copy(&format!("{previous}/deep"), "old");
+    let outcome = place.run("train --out old --resume --epochs 2").succeeded();
+    assert!(outcome.stdout.contains("resuming after step 1"), "{}", outcome.stdout);
+    place.run("eval old").succeeded();
 }

@@ -321,7 +321,7 @@ fn a_loss_at_every_step_reports_the_accuracy_after_each_row() {
         assert_eq!(by_step[27], line["valid_accuracy"]);
     }
     let config: Value = serde_json::from_str(&place.text("run/config.json")).unwrap();
-    assert_eq!(config["training"]["truncation"]["window"]["k2"], 7);
+    assert_eq!(config["training"]["truncation"], "3:7");
     assert_eq!(config["training"]["loss_at"], "every");
     let shown = place.train("again", "--loss-at every").stdout;
     assert!(shown.contains("step  28  0."), "{shown}");

@@ -166,14 +166,13 @@ pub fn config(folder: &Path, input: &[u8]) -> bool {
 pub fn toml(_folder: &Path, input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else { return false };
     let Ok(settings) = Settings::from_toml(text) else { return false };
-    // As text: a weight decay may be NaN, which no training accepts.
-    let written = settings.to_toml().unwrap();
-    assert_eq!(Settings::from_toml(&written).unwrap().to_toml().unwrap(), written);
-    let training = settings.config(&TrainConfig::default());
+    let written = settings.to_toml();
+    assert_eq!(Settings::from_toml(&written).unwrap(), settings);
+    let training = settings.config(&TrainConfig::default()).unwrap();
     if training.check().is_ok() {
-        let again = Settings::of(&training).to_toml().unwrap();
+        let again = Settings::of(&training).unwrap().to_toml();
         let again = Settings::from_toml(&again).unwrap().config(&TrainConfig::default());
-        assert_eq!(again, training);
+        assert_eq!(again.unwrap(), training);
     }
     true
 }

@@ -241,7 +241,7 @@ fn of_toml() -> Seeds {
         seeds.insert(name, recipe.toml().as_bytes().to_vec());
     }
     for (number, training) in settings().iter().enumerate() {
-        let text = Settings::of(training).to_toml().unwrap();
+        let text = Settings::of(training).unwrap().to_toml();
         seeds.insert(format!("right-all-{number}"), text.into_bytes());
     }
     for (name, text) in [

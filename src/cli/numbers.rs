@@ -1,7 +1,7 @@
 //! Parsers of flag values: each checks the range of a number.
 
-use super::MAX_UNITS;
-use crate::model::ClassifierConfig;
+use candle_rnn::model::ClassifierConfig;
+use candle_rnn::settings::MAX_UNITS;
 
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -1,0 +1,136 @@
+//! The flags of `train` that are settings.
+//!
+//! They have no values of their own: what is not named comes from `--config`, `--recipe`, the run or
+//! [`TrainConfig`](candle_rnn::train::TrainConfig). Each is a setting under its name or one that it had.
+
+use std::str::FromStr;
+
+use candle_rnn::recurrence::Truncation;
+use candle_rnn::train::LossAt;
+use serde::Serialize;
+
+use super::choices::{self, name_of};
+use super::numbers;
+
+#[derive(clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct TrainFlags {
+    /// Data set [default: mnist]
+    #[arg(long, value_parser = name_of(&choices::DATASETS))]
+    dataset: Option<String>,
+    /// Validation split: the `first` training images of the file, or as many of each class drawn
+    /// with the seed (`stratified`); 5,000 images, or a fifth of them if that is less [default:
+    /// first for MNIST and the sample, stratified for all other data]
+    #[arg(long, value_name = "HOW", hide_possible_values = true, value_parser = name_of(&choices::VALIDATIONS))]
+    validation: Option<String>,
+    /// Sequence that an image is read as [default: rows]
+    #[arg(long, value_parser = name_of(&choices::VIEWS))]
+    view: Option<String>,
+    /// Recurrent cell [default: tanh]
+    #[arg(long, value_parser = name_of(&choices::CELLS))]
+    cell: Option<String>,
+    /// Hidden size: the number of units of a layer in one direction [default: 150]
+    #[arg(long, value_name = "N", value_parser = numbers::units)]
+    hidden: Option<usize>,
+    /// Number of stacked recurrent layers [default: 1]
+    #[arg(long, value_name = "N", value_parser = numbers::layers)]
+    layers: Option<usize>,
+    /// Bidirectional layers: each reads the sequence in both directions [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    bidirectional: Option<bool>,
+    /// Dropout probability between layers and before the head [default: 0]
+    #[arg(long, value_name = "P", value_parser = numbers::part, allow_negative_numbers = true)]
+    dropout: Option<f64>,
+    /// Readout: the outputs that the head (the dense layer) reads [default: last]
+    #[arg(long, value_parser = name_of(&choices::READOUTS))]
+    readout: Option<String>,
+    /// Initialisation of the weights [default: glorot]
+    #[arg(long, value_parser = name_of(&choices::INITS))]
+    init: Option<String>,
+    /// Number of epochs, passes over the training images [default: 5]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
+    epochs: Option<usize>,
+    /// Batch size, in images [default: 150]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
+    batch_size: Option<usize>,
+    /// Batching of an epoch: `exact` makes batches of --batch-size, the last one smaller; `split`
+    /// makes sizes that differ by at most one and may exceed --batch-size, as in the tutorial: 366
+    /// batches of 150 and 151 images [default: split for MNIST, unless a batch would exceed
+    /// --batch-size by more than 2 %; else exact]
+    #[arg(long, value_name = "HOW", hide_possible_values = true, value_parser = name_of(&choices::BATCHINGS))]
+    batching: Option<String>,
+    /// Gradient accumulation: sum the gradients of N batches for one optimizer step, as of one
+    /// large batch in the memory of a small one [default: 1]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
+    accumulate: Option<usize>,
+    /// Learning rate of Adam (the peak, with a schedule) [default: 0.001]
+    #[arg(long, value_name = "F", value_parser = numbers::positive, allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// Learning-rate schedule; its largest rate is --lr [default: constant]
+    #[arg(long, value_parser = name_of(&choices::SCHEDULES))]
+    schedule: Option<String>,
+    /// Warm-up fraction of the run [default: one-cycle 0.3, cosine 0.05]
+    #[arg(long, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
+    warmup: Option<f64>,
+    /// Clip gradients to this global L2 norm [default: no clipping]
+    #[arg(long, value_name = "F", value_parser = numbers::positive, conflicts_with = "clip_value", allow_negative_numbers = true)]
+    clip_norm: Option<f64>,
+    /// Clip each element of the gradients to -F..F [default: no clipping]
+    #[arg(long, value_name = "F", value_parser = numbers::positive, allow_negative_numbers = true)]
+    clip_value: Option<f64>,
+    /// Weight decay (AdamW, decoupled) [default: 0]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    weight_decay: Option<f64>,
+    /// Label smoothing factor [default: 0]
+    #[arg(long, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
+    label_smoothing: Option<f64>,
+    /// Decay of an exponential moving average (EMA) of the weights, such as 0.999, which is
+    /// evaluated and saved instead of them [default: no average]
+    #[arg(long, value_name = "F", value_parser = numbers::part, allow_negative_numbers = true)]
+    ema: Option<f64>,
+    /// Random shift of training images, up to N pixels in each direction [default: 0]
+    #[arg(long, value_name = "N")]
+    shift: Option<usize>,
+    /// Random rotation of training images, up to F degrees to either side [default: 0]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    rotate: Option<f64>,
+    /// Random zoom of training images, in or out by up to this fraction [default: 0]
+    #[arg(long, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
+    zoom: Option<f64>,
+    /// Random horizontal flip of training images with probability 0.5: for clothes, not for digits
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    mirror: Option<bool>,
+    /// Early stopping: stop after N epochs without a lower validation loss, and keep the weights of
+    /// the epoch with the best validation accuracy [default: no early stopping]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
+    patience: Option<usize>,
+    /// Truncated backpropagation through time: `full` (none), segments of K steps, or windows that
+    /// move by K1 steps and reach back K2 [default: full]
+    #[arg(long, value_name = "K|K1:K2", value_parser = as_written::<Truncation>)]
+    truncate: Option<String>,
+    /// Steps at which the loss is computed: the `last` one, or `every` one [default: last]
+    #[arg(long, value_name = "last|every", value_parser = as_written::<LossAt>)]
+    loss_at: Option<String>,
+    /// Seed of all random numbers [default: 42]
+    #[arg(long, value_name = "N", value_parser = as_written::<u64>)]
+    seed: Option<String>,
+    /// Floating-point type of weights and inputs [default: f32]
+    #[arg(long, value_parser = name_of(&choices::DTYPES))]
+    dtype: Option<String>,
+    /// Save a checkpoint every N optimizer steps [default: every epoch]
+    #[arg(long, value_name = "N", value_parser = numbers::steps)]
+    save_every: Option<u64>,
+    /// Number of newest checkpoints to keep, besides the best one [default: 2]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
+    keep: Option<usize>,
+    /// Time limit in minutes: save and stop when it is reached; --resume continues [default: no
+    /// limit]
+    #[arg(long, value_name = "F", value_parser = numbers::positive, allow_negative_numbers = true)]
+    max_minutes: Option<f64>,
+}
+
+/// A value as it was written, if it is a `T`.
+fn as_written<T: FromStr>(text: &str) -> Result<String, T::Err> {
+    text.parse::<T>().map(|_| text.to_string())
+}
