@@ -49,10 +49,10 @@ pub(super) const VIEWS: [Choice; 4] = [
 ];
 
 pub(super) const CELLS: [Choice; 4] = [
-    ("tanh", "`h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`: Elman's network (1990)"),
-    ("relu", "`h_t = max(W_ih x_t + b + W_hh h_{t-1}, 0)`"),
-    ("gru", "Gated recurrent unit, gates `r z n`; the reset gate acts after the product, as in cuDNN and PyTorch: `r, z = σ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)`, `n = tanh(W_in x_t + b_in + r ⊙ (W_hn h_{t-1} + b_hn))`, `h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}`"),
-    ("lstm", "Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate of Gers et al., 2000), gates `i f g o`: `i, f, o = σ(..)`, `g = tanh(..)`, `c_t = f ⊙ c_{t-1} + i ⊙ g`, `h_t = o ⊙ tanh(c_t)`; with a projection (Sak et al., 2014), `h_t = W_hr (o ⊙ tanh(c_t))`"),
+    ("tanh", "Elman RNN with tanh"),
+    ("relu", "Elman RNN with ReLU"),
+    ("gru", "Gated recurrent unit, reset gate after the product as in PyTorch and cuDNN"),
+    ("lstm", "Long short-term memory"),
 ];
 
 pub(super) const READOUTS: [Choice; 3] = [
@@ -62,10 +62,13 @@ pub(super) const READOUTS: [Choice; 3] = [
 ];
 
 pub(super) const INITS: [Choice; 4] = [
-    ("glorot", "Glorot uniform over the joined kernel `[W_ih | W_hh]` with fan-in I + P and fan-out G·H, as TensorFlow 1's `BasicRNNCell` and `BasicLSTMCell` draw it; zero bias, of an LSTM's forget gate 1. Head: Glorot uniform, zero bias"),
-    ("orthogonal", "Glorot uniform `W_ih`, `W_hh` random orthogonal gate by gate (Saxe et al., 2014), zero bias, of an LSTM's forget gate 1, much as Keras's layers. Head: Glorot uniform, zero bias"),
-    ("identity", "`W_ih` normal with standard deviation 0.001, `W_hh` the identity gate by gate, zero bias (Le, Jaitly & Hinton, 2015). Head: Glorot uniform, zero bias"),
-    ("pytorch", "All weights and biases uniform in ±1/√H, as `torch.nn.RNN`, `GRU`, `LSTM` and `Linear`"),
+    ("glorot", "Glorot uniform, zero biases (1 for an LSTM's forget gate), as TensorFlow 1"),
+    ("orthogonal", "Glorot uniform input weights, orthogonal recurrent weights, as Keras"),
+    (
+        "identity",
+        "Small normal input weights, identity recurrent weights (Le, Jaitly & Hinton, 2015)",
+    ),
+    ("pytorch", "Uniform in ±1/√H, as PyTorch"),
 ];
 
 pub(super) const SCHEDULES: [Choice; 5] = [

@@ -1,4 +1,4 @@
-//! Parsers of the values of flags: each checks the range of a number.
+//! Parsers of flag values: each checks the range of a number.
 
 use candle_rnn::model::ClassifierConfig;
 use candle_rnn::settings::MAX_UNITS;

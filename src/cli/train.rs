@@ -43,7 +43,7 @@ pub(super) struct TrainArgs {
     /// Named settings that are known to work; flags and --config override them
     #[arg(long, value_parser = value_of::<Recipe>(&RECIPES))]
     recipe: Option<Recipe>,
-    /// TOML file of settings, such as a run's train.toml (`learning_rate = 0.004`); flags override it
+    /// TOML file of settings, such as a run's train.toml; flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
