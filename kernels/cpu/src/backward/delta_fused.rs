@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::backward::group::{ReductionGroup, StepBlock};
+use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::Cell;
 use crate::forward::copy_or_zero;
 use crate::gemm::layout::{split, Panels};

@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::backward::group::{ReductionGroup, StepBlock};
+use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::{Cell, WeightLayout};
 use crate::cells::pointwise::{BackwardRow, BeforeRow, GradRow, InnerDelta};
 use crate::forward::multiply;

@@ -3,7 +3,7 @@
 //! - `delta_fused`: of simple cells, made in the registers of the product
 //! - `delta_gated`: of all others, row by row
 
-use crate::backward::ReductionGroup;
+use crate::backward::group::ReductionGroup;
 use crate::simd::vector::Element;
 use crate::view::{View, ViewMut};
 use crate::Window;

@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::backward::{GroupMemory, ReductionGroup};
+use crate::backward::group::ReductionGroup;
+use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::{Cell, Operand};
 use crate::gemm::layout::{split, Panels};
 use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct};

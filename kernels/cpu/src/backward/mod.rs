@@ -32,6 +32,7 @@
 //! The sums of a group are added to those of the other groups afterwards, in a fixed order: how
 //! many threads there are changes no bit.
 //!
+//! - `args`: the arguments; `group`: rows that are summed together
 //! - `scratch`: what a group computes in
 //! - `recompute`: states of a block
 //! - `deltas`: δ of a step; `delta_fused`: in the registers of the product; `delta_gated`: row by row
@@ -41,96 +42,23 @@
 // One contract holds for a whole pass, that of `backward_rows`; a block in every line would say no more.
 #![allow(unsafe_op_in_unsafe_fn)]
 
+mod args;
 mod deltas;
 mod delta_fused;
 mod delta_gated;
+mod group;
 mod input_grads;
 mod recompute;
 mod scratch;
 mod weight_grads;
 
-use crate::cells::cell::{Cell, WeightLayout};
-use crate::forward::{is_carried, Checkpoints, Initial, Spans};
+use crate::cells::cell::Cell;
 use crate::simd::vector::Vector;
-use crate::view::{View, ViewMut};
 use crate::SequenceDims;
-use crate::Window;
-pub(crate) use recompute::BlockStates;
+pub(crate) use args::{Backward, BlockStates, Kept, Scratch};
+use group::{ReductionGroup, StepBlock};
 pub(crate) use scratch::scratch_len;
 use scratch::{overlap, row_of_deltas, GroupMemory};
-
-/// The arguments of a backward pass, lengths checked by whoever made them.
-#[derive(Clone, Copy)]
-pub(crate) struct Backward<'a, E> {
-    pub(crate) dims: SequenceDims,
-    pub(crate) layout: WeightLayout,
-    /// Through which steps gradients flow together; their losses follow each other up to step T.
-    pub(crate) windows: &'a [Window],
-    /// `(I,)` by row and step, in.
-    pub(crate) x: View<E, 2>,
-    pub(crate) initial: Initial<E>,
-    pub(crate) kept: Kept<E>,
-    /// `(P,)` by row, in: the recurrent dropout's mask.
-    pub(crate) mask: Option<View<E, 1>>,
-    pub(crate) spans: Spans<'a>,
-    /// Weights that the state, the inner value and the input feed, rows packed, in; those of the inner
-    /// value of no size if there is none.
-    pub(crate) w_state: View<E, 0>,
-    pub(crate) w_inner: View<E, 0>,
-    pub(crate) w_input: View<E, 0>,
-    /// `(P,)` by row and step, in: gradients of all outputs.
-    pub(crate) grad_outputs: Option<View<E, 2>>,
-    /// `(P,)` and `(H,)` by row, in: gradients of the final states.
-    pub(crate) grad_last_h: Option<View<E, 1>>,
-    pub(crate) grad_last_c: Option<View<E, 1>>,
-    /// `(I,)` by row and step, out, if wanted. Steps that no window reaches are left as they are.
-    pub(crate) grad_x: Option<ViewMut<E, 2>>,
-    /// `(P,)` and `(H,)` by row, out, if wanted. Left as they are if no window reaches step 1.
-    pub(crate) grad_h_0: Option<ViewMut<E, 1>>,
-    pub(crate) grad_c_0: Option<ViewMut<E, 1>>,
-}
-
-/// What is left of the states of the forward pass.
-#[derive(Clone, Copy)]
-pub(crate) enum Kept<E> {
-    /// All.
-    All(BlockStates<E>),
-    /// Some, and the packed weights to compute the others with.
-    Checkpoints(Checkpoints<View<E, 2>>, View<E, 0>),
-}
-
-impl<E> Backward<'_, E> {
-    /// Whether rows differ in length, or have masks.
-    fn is_carried(&self) -> bool {
-        is_carried(&self.spans, self.mask)
-    }
-
-    /// The state before a step of a row; zeros if absent.
-    ///
-    /// # Safety
-    /// The row must take part in the step, and `states` hold the one before.
-    unsafe fn h_before(
-        &self,
-        states: &BlockStates<E>,
-        row: usize,
-        step: usize,
-    ) -> Option<View<E, 0>> {
-        if step == self.spans.of(row).0 {
-            self.initial.h(row)
-        } else {
-            Some(states.h_from(row, step as isize - 1).reshape([]))
-        }
-    }
-}
-
-/// What a group of rows computes in.
-#[derive(Clone, Copy)]
-pub(crate) struct Scratch<E> {
-    /// Packed, out: the group's part of the weights' gradients, if wanted.
-    pub(crate) sums: Option<ViewMut<E, 0>>,
-    /// [`scratch_len`] elements.
-    pub(crate) memory: ViewMut<E, 0>,
-}
 
 /// Bytes of δ that stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -207,37 +135,4 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
         }
         end = begin;
     }
-}
-
-/// Rows that go through all steps together, and whose samples are summed in their order.
-///
-/// Only [`backward_rows`] makes one, from its arguments. Its methods count rows within the group as `local`.
-struct ReductionGroup<'a, E> {
-    args: &'a Backward<'a, E>,
-    first: usize,
-    rows: usize,
-    /// Elements of a row of δ.
-    row: usize,
-    /// How many windows share a step, at most.
-    slots: usize,
-    /// Which packed_deltas of a block count, by row.
-    spans: Vec<(usize, usize)>,
-}
-
-impl<E> ReductionGroup<'_, E> {
-    /// The rows of δ of a window, of memory that has a slot for each that shares a step.
-    ///
-    /// # Safety
-    /// The memory must have `(slots, rows, row of δ)` elements.
-    unsafe fn in_slot(&self, memory: ViewMut<E, 0>, window: usize) -> ViewMut<E, 1> {
-        let size = self.rows * self.row;
-        memory.add(window % self.slots * size).reshape([self.row as isize])
-    }
-}
-
-/// Steps that are worked on together.
-struct StepBlock<E> {
-    begin: usize,
-    end: usize,
-    states: BlockStates<E>,
 }

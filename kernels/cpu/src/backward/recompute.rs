@@ -1,6 +1,7 @@
 //! States of a block of steps: kept from the forward pass, or computed again from a checkpoint.
 
-use crate::backward::{Backward, Kept, ReductionGroup};
+use crate::backward::args::{Backward, BlockStates, Kept};
+use crate::backward::group::ReductionGroup;
 use crate::cells::cell::{Cell, WeightLayout};
 use crate::forward::{
     copy_or_zero, forward_rows, scratch_len, Checkpoints, Forward, Initial, Ring,
@@ -8,67 +9,6 @@ use crate::forward::{
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
-
-/// States by their row in the batch and their step in the sequence, from a row and a step on.
-#[derive(Clone, Copy)]
-pub(crate) struct BlockStates<E> {
-    /// `(P,)`.
-    pub(crate) h: View<E, 2>,
-    /// `(H,)`, if the cell has it; else of no size.
-    pub(crate) c: View<E, 2>,
-    /// `(A, H)`, unless the cell is simple; then of no size.
-    pub(crate) gates: View<E, 2>,
-    /// The row and the step of the first element of each.
-    pub(crate) first: [usize; 2],
-}
-
-impl<E> BlockStates<E> {
-    /// The state h of rows after a step, from a row of the batch on.
-    ///
-    /// # Safety
-    /// Row and step must be among those that are there.
-    #[inline(always)]
-    pub(crate) unsafe fn h(&self, row: usize, step: usize) -> View<E, 1> {
-        self.h_from(row, step as isize).reshape([self.h.strides()[0]])
-    }
-
-    /// The states h from a row of the batch and a step on.
-    ///
-    /// # Safety
-    /// Row and step must be among those that are there, as is the one before the first that is computed again.
-    #[inline(always)]
-    pub(crate) unsafe fn h_from(&self, row: usize, step: isize) -> View<E, 2> {
-        self.view_from(self.h, row, step)
-    }
-
-    /// One of the views from a row of the batch and a step on.
-    ///
-    /// # Safety
-    /// Row and step must be among those that are there.
-    #[inline(always)]
-    unsafe fn view_from(&self, view: View<E, 2>, row: usize, step: isize) -> View<E, 2> {
-        let ([first_row, first_step], [of_row, of_step]) = (self.first, view.strides());
-        view.offset((row - first_row) as isize * of_row + (step - first_step as isize) * of_step)
-    }
-
-    /// The state c of a row after a step.
-    ///
-    /// # Safety
-    /// Row and step must be among those that are there, and the cell must have such a state.
-    #[inline(always)]
-    pub(crate) unsafe fn c(&self, row: usize, step: usize) -> View<E, 0> {
-        self.view_from(self.c, row, step as isize).reshape([])
-    }
-
-    /// The gates of a row at a step.
-    ///
-    /// # Safety
-    /// Row and step must be among those that are there, and the cell must not be a simple one.
-    #[inline(always)]
-    pub(crate) unsafe fn gates(&self, row: usize, step: usize) -> View<E, 0> {
-        self.view_from(self.gates, row, step as isize).reshape([])
-    }
-}
 
 /// The number of elements of a row of h, c and gates that is computed again.
 fn sizes(dims: &SequenceDims, layout: &WeightLayout, every: usize) -> [usize; 3] {

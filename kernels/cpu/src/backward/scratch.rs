@@ -1,6 +1,7 @@
 //! The memory that a group of rows computes in.
 
-use crate::backward::{recompute, Backward};
+use crate::backward::args::Backward;
+use crate::backward::recompute;
 use crate::cells::cell::WeightLayout;
 use crate::simd::vector::Element;
 use crate::view::ViewMut;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::backward::group::{ReductionGroup, StepBlock};
+use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::{ColumnRange, Source};
 use crate::forward::{copy_or_zero, multiply};
 use crate::gemm::layout::{split, Panel, Panels};

@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cells::cell::{Cell, ColumnRange, Source};
+use crate::forward::args::Forward;
 use crate::forward::row_block::RowBlock;
-use crate::forward::Forward;
 use crate::gemm::layout::{split, Panels};
 use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct};
 use crate::simd::vector::{Element, Vector};

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 use crate::cells::cell::Cell;
 use crate::cells::pointwise::{BeforeRow, ForwardRow, InnerRow};
-use crate::forward::{copy_or_zero, multiply, Forward};
+use crate::forward::args::Forward;
+use crate::forward::steps::{copy_or_zero, multiply};
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 

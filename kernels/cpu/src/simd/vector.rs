@@ -5,45 +5,7 @@
 //! [`Vector::mul_add`] and [`Vector::neg_mul_add`] round once where the instruction set can, twice
 //! where it cannot.
 
-use std::fmt::Debug;
-use std::ops::{Add, Mul};
-
-use crate::simd::math::ExpConstants;
-
-/// A float that kernels compute with.
-pub trait Element:
-    ExpConstants
-    + Copy
-    + Send
-    + Sync
-    + PartialEq
-    + PartialOrd
-    + Debug
-    + Add<Output = Self>
-    + Mul<Output = Self>
-{
-    /// Zero.
-    const ZERO: Self;
-    /// One.
-    const ONE: Self;
-    /// What fresh memory holds in tests.
-    #[cfg(debug_assertions)]
-    const NAN: Self;
-}
-
-impl Element for f32 {
-    const ZERO: Self = 0.;
-    const ONE: Self = 1.;
-    #[cfg(debug_assertions)]
-    const NAN: Self = Self::NAN;
-}
-
-impl Element for f64 {
-    const ZERO: Self = 0.;
-    const ONE: Self = 1.;
-    #[cfg(debug_assertions)]
-    const NAN: Self = Self::NAN;
-}
+pub(crate) use crate::simd::element::Element;
 
 /// A vector register of [`Self::LANES`] elements.
 ///
