@@ -4,8 +4,12 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 # An error, rather than a test of the portable kernels alone, where NEON is not found.
 export CANDLE_RNN_ISA=neon
-tests=(cargo test --locked --lib --no-default-features)
-case $(uname -m) in aarch64 | arm64) exec "${tests[@]}" recurrence "$@" ;; esac
+tests=(cargo test --locked --lib)
+case $(uname -m) in aarch64 | arm64)
+    "${tests[@]}" --package candle-rnn-kernels
+    exec "${tests[@]}" --no-default-features recurrence "$@"
+    ;;
+esac
 # Debian's compiler, since Debian also has its standard library for Arm.
 require_packages rustc-web libstd-rust-web-dev:arm64 libc6:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 # A folder of its own: another compiler would build everything in target anew.
@@ -16,4 +20,6 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max"
 # What gemm-f16, which Candle needs, is compiled with.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+fp16,+fhm"
-exec "${tests[@]}" --target aarch64-unknown-linux-gnu recurrence "$@"
+tests+=(--target aarch64-unknown-linux-gnu)
+"${tests[@]}" --package candle-rnn-kernels
+exec "${tests[@]}" --no-default-features recurrence "$@"

@@ -35,7 +35,7 @@ const OTHER_NAMES: [(&str, &str); 4] = [
 pub struct RunSettings {
     /// `sample` or a folder with the four IDX files.
     pub data: Option<PathBuf>,
-    /// Which data set.
+    /// Data set.
     pub dataset: Option<Dataset>,
     /// Optimizer steps between checkpoints.
     pub save_every: Option<u64>,
