@@ -159,12 +159,12 @@ impl<G> WeightGrads<G> {
     ///
     /// - `edge_grad`: `(1, 2)`, `f64`
     pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<Option<G>> {
-        let told = edge_grad.flatten_all()?.to_vec1::<f64>()?;
+        let found = edge_grad.flatten_all()?.to_vec1::<f64>()?;
         let pass = BackwardPass::current();
         let mut passes = lock(&self.passes)?;
         let Some(index) = passes.iter().position(|sum| sum.pass == pass) else { return Ok(None) };
         let Sum { calls, sum_of_numbers, grad, .. } = passes.swap_remove(index);
-        let is_whole = told == [calls.len() as f64, sum_of_numbers as f64];
+        let is_whole = found == [calls.len() as f64, sum_of_numbers as f64];
         Ok(is_whole.then_some(grad))
     }
 }

@@ -128,7 +128,7 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
                 format!(", from the folder `{}`", name.chars().filter(is_plain).collect::<String>())
             });
             format!(
-                "Tells images of {ROWS} x {COLUMNS} pixels apart, in {count} classes that are told by their \
+                "Classifies images of {ROWS} x {COLUMNS} pixels into {count} classes, which are named by their \
                  numbers: {}.\nThe data are {} images to train on, {} to validate and {} to test{folder}; \
                  by their SHA-256 they\nare no data set that candle-rnn knows.",
                 numbers.join(", "),

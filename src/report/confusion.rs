@@ -13,7 +13,7 @@ const TOP: i32 = 60;
 const CORRECT: RGBColor = RGBColor(0x2a, 0x8c, 0x55);
 const WRONG: RGBColor = RGBColor(0xb3, 0x2d, 0x2d);
 
-/// An SVG picture of a confusion matrix: a row for each label, a column for each class that was told.
+/// An SVG picture of a confusion matrix: a row for each label, a column for each predicted class.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) when it cannot be drawn.
