@@ -120,7 +120,7 @@ fn data_that_are_not_known_are_claimed_to_be_no_data_set() {
     for expected in [
         "metrics: [accuracy]",
         "on images of 28 x 28 pixels",
-        "in 10 classes that are told by their numbers: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        "into 10 classes, which are named by their numbers: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "240 images to train on, 60 to validate and 50 to test, from the folder `shapes`",
         "no data set that candle-rnn knows",
         "--config RUN/train.toml --data FOLDER",
