@@ -47,12 +47,15 @@ fn run_on<E: Element>(
     let computed = with_raw_call(&x, weights, initial.as_ref(), &call, |raw| {
         Ok(kernels::forward(&weights.kernels(), raw, wants_outputs, save))
     })?;
+    // What is not read is not kept.
+    let reads_last = !matches!(shapes, ResultShapes::Only(LayerResult::Outputs, _));
+    let last = reads_last.then_some(computed.last);
     let pass = Arc::new(CpuPass {
         call,
         weights: weights.clone(),
         id: CallId::default(),
         saved: computed.saved,
-        results: Mutex::new([computed.outputs, Some(computed.last)]),
+        results: Mutex::new([computed.outputs, last]),
         exchange: Exchange::default(),
     });
     Ok(add_layer(&x, &weights.edge, initial.as_ref(), &pass, shapes)?)
