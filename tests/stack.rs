@@ -401,7 +401,7 @@ fn what_has_no_meaning_is_refused_in_words() {
         text(cell.step(&random(&[2, 3], 1), Some(&state)))
     };
     assert!(step(&[2, 4], Some(&[1, 2, 4])).contains("h_0 must have shape (1, 2, 4)"));
-    assert!(step(&[1, 2, 4], None).contains("lstm needs state c"));
+    assert!(step(&[1, 2, 4], None).contains("lstm needs c_0"));
     for (config, named) in [
         (StackConfig { dropout: 0.5, ..StackConfig::new(Cell::Tanh, 3, 4) }, "num_layers"),
         (StackConfig { dropout: 1.5, ..deep }, "dropout"),
