@@ -175,9 +175,10 @@ fn a_failed_pass_leaves_no_gradient_of_the_final_states() {
             let (a, b) = (of_outputs(&outputs), of_state(&state));
             for failing in [failing.sum_all().unwrap(), failing_h.sum_all().unwrap()] {
                 let both = (&a + &b).unwrap();
-                let loss = match first_is_state {
-                    true => (both + failing).unwrap(),
-                    false => (failing + both).unwrap(),
+                let loss = if first_is_state {
+                    (both + failing).unwrap()
+                } else {
+                    (failing + both).unwrap()
                 };
                 assert!(loss.backward().is_err());
                 assert_eq!(grads(&a), expected[0], "{} outputs", cell.name());

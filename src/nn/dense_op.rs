@@ -24,8 +24,8 @@ pub(super) fn is_for(weight: &Tensor) -> bool {
 /// A dense layer's weights as the kernels read them: a copy.
 #[derive(Clone)]
 pub(super) enum PackedDense {
-    F32(Arc<Packed<f32>>),
-    F64(Arc<Packed<f64>>),
+    F32(Arc<PackedElements<f32>>),
+    F64(Arc<PackedElements<f64>>),
 }
 
 impl std::fmt::Debug for PackedDense {
@@ -38,8 +38,8 @@ impl PackedDense {
     /// Packs `weight` `(O, I)` and `bias` `(O,)`, as [`is_for`] allows.
     pub(super) fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         Ok(match weight.dtype() {
-            DType::F64 => Self::F64(Arc::new(Packed::new(weight, bias)?)),
-            _ => Self::F32(Arc::new(Packed::new(weight, bias)?)),
+            DType::F64 => Self::F64(Arc::new(PackedElements::new(weight, bias)?)),
+            _ => Self::F32(Arc::new(PackedElements::new(weight, bias)?)),
         })
     }
 
@@ -56,7 +56,7 @@ impl PackedDense {
     }
 }
 
-pub(super) struct Packed<E> {
+pub(super) struct PackedElements<E> {
     kernels: Kernels<E>,
     forward: kernels::Buffer<E>,
     transposed: TransposedWeights<E>,
@@ -64,7 +64,7 @@ pub(super) struct Packed<E> {
     sizes: [usize; 2],
 }
 
-impl<E: Element> Packed<E> {
+impl<E: Element> PackedElements<E> {
     fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let kernels = E::kernels(instruction_set_of_cpu()?, CellKind::Dense);
@@ -90,7 +90,7 @@ fn dims([inputs, outputs]: [usize; 2], rows: usize) -> SequenceDims {
 }
 
 fn forward<E: Element>(
-    packed: &Arc<Packed<E>>,
+    packed: &Arc<PackedElements<E>>,
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
@@ -137,7 +137,7 @@ fn raw_call<'a, E>(dims: SequenceDims, x: &'a [E], weights: &'a [&'a [E]]) -> Ra
 
 /// `(x, weight, bias)` to `y`, which was computed before.
 struct DenseOp<E> {
-    packed: Arc<Packed<E>>,
+    packed: Arc<PackedElements<E>>,
     dims: SequenceDims,
     /// The shape of y.
     shape: Shape,
@@ -175,7 +175,7 @@ impl<E: Element> CustomOp3 for DenseOp<E> {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let Packed { kernels, forward, transposed, sizes: [_, outputs] } = &*self.packed;
+        let PackedElements { kernels, forward, transposed, sizes: [_, outputs] } = &*self.packed;
         let wanted = Wanted {
             weights: weight.track_op() || bias.track_op(),
             x: x.track_op(),

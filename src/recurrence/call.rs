@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 use candle_rnn_kernels::SequenceDims;
 
+use super::checks::{check_dtype, wrong_shape, OP};
 use super::gpu::plan::RecurrentDType;
 use super::{Cell, LayerWeights, State, Unroll, WeightSizes};
 use crate::{Error, Result};
@@ -213,27 +214,3 @@ fn check_lengths(dims: &SequenceDims, lengths: &[usize]) -> Result<()> {
         ))),
     }
 }
-
-pub(super) fn wrong_shape(tensor: &'static str, expected: String, actual: &Tensor) -> Error {
-    Error::Shape { op: OP, tensor, expected, actual: actual.dims().to_vec() }
-}
-
-pub(super) fn check_dtype(tensor: &str, actual: &Tensor, wanted: DType) -> Result<()> {
-    let dtype = actual.dtype();
-    if dtype == wanted && matches!(dtype, DType::F32 | DType::F64) {
-        return Ok(());
-    }
-    Err(Error::DType {
-        op: OP,
-        tensor: tensor.into(),
-        expected: match wanted {
-            DType::F32 => "f32, as the weights",
-            DType::F64 => "f64, as the weights",
-            _ => "f32 or f64",
-        },
-        actual: dtype.as_str().into(),
-    })
-}
-
-/// The name of the operation in errors.
-const OP: &str = "recurrence";

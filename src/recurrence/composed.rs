@@ -82,7 +82,7 @@ fn zero_behind_the_ends(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
     Ok(exists.broadcast_as(x.shape())?.where_cond(x, &x.zeros_like()?)?)
 }
 
-type Outcome = (Vec<Tensor>, Tensor, Option<Tensor>);
+type DirectionResults = (Vec<Tensor>, Tensor, Option<Tensor>);
 
 /// Runs one direction over `x` `(T, B, I)`; the outputs stand in the order of time.
 fn run_direction(
@@ -93,7 +93,7 @@ fn run_direction(
     mask: Option<Tensor>,
     lengths: Option<&[usize]>,
     is_reversed: bool,
-) -> Result<Outcome> {
+) -> Result<DirectionResults> {
     let (seq_len, batch_size, _) = x.dims3()?;
     let hidden_size = weights.w_ih.dim(0)? / cell.gates();
     let output_size = weights.w_hh.dim(1)?;

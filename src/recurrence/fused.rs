@@ -161,7 +161,7 @@ impl<E: Element> CpuPass<E> {
         let visit = WeightGrads::<Vec<E>>::visit_number();
         for (direction, grad) in self.weights.directions.iter().zip(grads) {
             direction.grads.add(&self.id, visit, grad, |sum, grad| {
-                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum = *sum + *grad);
+                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += *grad);
                 Ok(())
             })?;
         }

@@ -1,13 +1,14 @@
 //! The way into the recurrence: arguments are checked once, and a backend runs the layer.
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Shape, Tensor};
 use candle_rnn_kernels::SequenceDims;
 
 use super::call::{Call, CheckedCall};
-use super::gpu::launch::Gpu;
+use super::gpu::device::Gpu;
 use super::gpu::plan::{kernel_family, RecurrentDType};
 use super::graph::{ResultShapes, Results};
 use super::mailbox::LayerResult;
+use super::storage::runs_on_cpu;
 use super::{composed, fused, gpu, Cell, LayerWeights, Outputs, State};
 use crate::{Error, Result};
 
@@ -36,15 +37,6 @@ impl Backend {
         }
         Ok(if runs_on_cpu(weights.device()) { Self::Fused } else { Self::Composed })
     }
-}
-
-/// Whether the CPU's kernels run layers whose weights are there.
-pub(crate) fn runs_on_cpu(device: &Device) -> bool {
-    #[cfg(test)]
-    if super::tests::emulator::is_on() {
-        return false;
-    }
-    device.is_cpu()
 }
 
 /// Whether GPUs have kernels for a cell, with a projection or without one.

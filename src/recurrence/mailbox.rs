@@ -23,7 +23,7 @@ use candle_core::{DType, Tensor};
 /// A backward pass runs on one thread. While that thread waits for others within one of our nodes it may
 /// run a whole pass of somebody else's: that one is deeper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Pass {
+struct BackwardPass {
     thread: ThreadId,
     depth: u32,
 }
@@ -32,7 +32,7 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-impl Pass {
+impl BackwardPass {
     /// The pass whose node this thread runs.
     fn current() -> Self {
         Self { thread: std::thread::current().id(), depth: DEPTH.get() }
@@ -86,7 +86,7 @@ pub(super) struct WeightGrads<G> {
 
 /// What a pass has summed so far.
 struct Sum<G> {
-    pass: Pass,
+    pass: BackwardPass,
     /// By address.
     calls: HashMap<usize, Weak<()>>,
     sum_of_numbers: u64,
@@ -120,7 +120,7 @@ impl<G> WeightGrads<G> {
         grad: G,
         add: impl FnOnce(&mut G, &G) -> candle_core::Result<()>,
     ) -> candle_core::Result<()> {
-        let (pass, address) = (Pass::current(), call.address());
+        let (pass, address) = (BackwardPass::current(), call.address());
         let mut passes = lock(&self.passes)?;
         // A pass comes to a call once: where it was here, a pass that failed was.
         passes.retain(|sum| {
@@ -149,7 +149,7 @@ impl<G> WeightGrads<G> {
 
     /// The gradient of the only call over these weights, which this pass has been at.
     pub(super) fn take_of_one_call(&self) -> candle_core::Result<Option<G>> {
-        let pass = Pass::current();
+        let pass = BackwardPass::current();
         let mut passes = lock(&self.passes)?;
         let index = passes.iter().position(|sum| sum.pass == pass);
         Ok(index.map(|index| passes.swap_remove(index).grad))
@@ -160,7 +160,7 @@ impl<G> WeightGrads<G> {
     /// - `edge_grad`: `(1, 2)`, `f64`
     pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<Option<G>> {
         let told = edge_grad.flatten_all()?.to_vec1::<f64>()?;
-        let pass = Pass::current();
+        let pass = BackwardPass::current();
         let mut passes = lock(&self.passes)?;
         let Some(index) = passes.iter().position(|sum| sum.pass == pass) else { return Ok(None) };
         let Sum { calls, sum_of_numbers, grad, .. } = passes.swap_remove(index);
@@ -183,7 +183,7 @@ pub(super) struct ResultGrads {
 }
 
 struct Delivery {
-    pass: Pass,
+    pass: BackwardPass,
     of: LayerResult,
     number: f32,
     grad: Tensor,
@@ -218,7 +218,7 @@ impl ResultGrads {
         if waiting.len() >= Self::MAX_WAITING {
             waiting.remove(0);
         }
-        waiting.push(Delivery { pass: Pass::current(), of, number, grad });
+        waiting.push(Delivery { pass: BackwardPass::current(), of, number, grad });
         let numbers = match of {
             LayerResult::Outputs => [number, 0.],
             LayerResult::FinalStates => [0., number],
@@ -233,7 +233,7 @@ impl ResultGrads {
     ///
     /// - `edge_grad`: `(2,)`, `f32`
     pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<ReachedResults> {
-        let pass = Pass::current();
+        let pass = BackwardPass::current();
         let mut waiting = lock(&self.waiting)?;
         let newest = |waiting: &[Delivery], of| {
             waiting.iter().rev().find(|one| one.pass == pass && one.of == of).map(|one| one.number)

@@ -29,11 +29,13 @@
 
 mod call;
 mod cell;
+mod checks;
 mod composed;
 mod fused;
 pub(crate) mod gpu;
 mod graph;
 mod layer;
+mod layer_weights;
 mod mailbox;
 mod pack_cache;
 mod packed;
@@ -53,13 +55,14 @@ pub use cell::Cell;
 pub use composed::run_composed;
 pub use gpu::plan::RecurrentDType;
 pub use layer::run_layer;
-pub(crate) use layer::{has_gpu_kernels, last, runs_on_cpu, step};
+pub(crate) use layer::{has_gpu_kernels, last, step};
+pub use layer_weights::LayerWeights;
 pub(crate) use packed::Element;
 pub use state::State;
-pub(crate) use storage::elements;
+pub(crate) use storage::{elements, runs_on_cpu};
 pub use truncation::{Truncation, Window};
 pub use unroll::{Outputs, Unroll};
-pub use weights::{LayerWeights, WeightSizes, Weights};
+pub use weights::{WeightSizes, Weights};
 
 use candle_core::Device;
 use candle_rnn_kernels::Isa;

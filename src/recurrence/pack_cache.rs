@@ -7,7 +7,8 @@ use twox_hash::XxHash3_128;
 
 use super::packed::PackedWeights;
 use super::storage::elements;
-use super::{LayerWeights, Weights};
+use super::weights::Weights;
+use super::Cell;
 use crate::{Error, Result};
 
 /// The packed weights of a layer that were made last, and what they were made of.
@@ -23,16 +24,16 @@ impl PackCache {
     ///
     /// # Errors
     /// As [`PackedWeights::new`].
-    pub(crate) fn packed(&self, weights: &LayerWeights) -> Result<PackedWeights> {
-        let found = fingerprint(weights.directions())?;
+    pub(crate) fn packed(&self, cell: Cell, directions: &[Weights]) -> Result<PackedWeights> {
+        let found = fingerprint(directions)?;
         if let Some(packed) = self.cached(found)? {
             return Ok(packed);
         }
         // Not under the lock: while this thread waits for others to pack, it may be given another task that
         // comes here.
-        let packed = PackedWeights::new(weights)?;
+        let packed = PackedWeights::new(cell, directions)?;
         // Another thread may have changed the weights meanwhile.
-        if fingerprint(weights.directions())? == found {
+        if fingerprint(directions)? == found {
             *self.lock()? = Some((found, packed.clone()));
         }
         Ok(packed)

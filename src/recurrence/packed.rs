@@ -14,7 +14,8 @@ use candle_rnn_kernels::{
 use super::graph::{add_weights, HeldWeights};
 use super::mailbox::{within_node, WeightGrads};
 use super::storage::elements;
-use super::{Cell, LayerWeights, WeightSizes, Weights};
+use super::weights::{WeightSizes, Weights};
+use super::Cell;
 use crate::{Error, Result};
 
 /// The weights of a layer as the kernels of this CPU read them: a copy.
@@ -74,25 +75,25 @@ impl PackedWeights {
     /// # Errors
     /// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that this CPU lacks; [`Error::Candle`]
     /// when the weights cannot be read.
-    pub(super) fn new(weights: &LayerWeights) -> Result<Self> {
-        Self::for_isa(weights, super::instruction_set_of_cpu()?)
+    pub(super) fn new(cell: Cell, directions: &[Weights]) -> Result<Self> {
+        Self::for_isa(cell, directions, super::instruction_set_of_cpu()?)
     }
 
-    pub(super) fn for_isa(weights: &LayerWeights, isa: Isa) -> Result<Self> {
-        Ok(match weights.dtype() {
-            DType::F64 => Self::F64(pack(weights, isa)?),
-            _ => Self::F32(pack(weights, isa)?),
+    pub(super) fn for_isa(cell: Cell, directions: &[Weights], isa: Isa) -> Result<Self> {
+        Ok(match directions[0].w_ih.dtype() {
+            DType::F64 => Self::F64(pack(cell, directions, isa)?),
+            _ => Self::F32(pack(cell, directions, isa)?),
         })
     }
 }
 
-fn pack<E: Element>(weights: &LayerWeights, isa: Isa) -> Result<Packed<E>> {
-    if !weights.device().is_cpu() {
+fn pack<E: Element>(cell: Cell, weights: &[Weights], isa: Isa) -> Result<Packed<E>> {
+    if !weights[0].w_ih.device().is_cpu() {
         return Err(Error::Config(
             "the fused recurrence runs on the CPU: here is a tensor on another device".into(),
         ));
     }
-    let kind = match (weights.cell(), weights.directions()[0].w_hr.is_some()) {
+    let kind = match (cell, weights[0].w_hr.is_some()) {
         (Cell::Tanh, _) => CellKind::Tanh,
         (Cell::Relu, _) => CellKind::Relu,
         (Cell::Gru, _) => CellKind::Gru,
@@ -102,11 +103,11 @@ fn pack<E: Element>(weights: &LayerWeights, isa: Isa) -> Result<Packed<E>> {
         (Cell::Lstm, true) => CellKind::ProjectedLstm,
     };
     let kernels = E::kernels(isa, kind);
-    let WeightSizes { input_size, hidden_size, output_size } = weights.sizes();
+    let WeightSizes { input_size, hidden_size, output_size } = weights[0].check(cell)?;
     let dims = SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size };
-    let gates = weights.cell().gates() * hidden_size;
+    let gates = cell.gates() * hidden_size;
     let (mut tensors, mut directions) = (Vec::new(), Vec::new());
-    for weights in weights.directions() {
+    for weights in weights {
         let of_direction = weights.as_arguments()?;
         let [w_ih, w_hh, others] = of_direction.each_ref().map(elements);
         let slices = WeightSlices::new(w_ih.slice()?, w_hh.slice()?, others.slice()?, gates);
@@ -124,23 +125,6 @@ fn pack<E: Element>(weights: &LayerWeights, isa: Isa) -> Result<Packed<E>> {
     }
     let edge = add_weights(tensors.into_iter().zip(&directions))?;
     Ok(Packed { edge, directions, kind, isa })
-}
-
-impl Weights {
-    /// W_ih, W_hh and `[b_ih | b_hh | W_hr]`, contiguous: an op has three arguments at most.
-    pub(super) fn as_arguments(&self) -> candle_core::Result<[Tensor; 3]> {
-        let Self { w_ih, w_hh, b_ih, b_hh, w_hr } = self;
-        let others = match (b_hh, w_hr) {
-            (None, None) => b_ih.contiguous()?,
-            (b_hh, w_hr) => {
-                let b_hh = b_hh.as_ref().map_or_else(|| b_ih.zeros_like(), |b| Ok(b.clone()))?;
-                let w_hr = w_hr.as_ref().map(Tensor::flatten_all).transpose()?;
-                let parts: Vec<&Tensor> = [b_ih, &b_hh].into_iter().chain(&w_hr).collect();
-                Tensor::cat(&parts, 0)?
-            }
-        };
-        Ok([w_ih.contiguous()?, w_hh.contiguous()?, others])
-    }
 }
 
 impl<E: Element> HeldWeights for PackedDirection<E> {

@@ -1,8 +1,8 @@
-//! The elements of Candle's tensors on the CPU, as slices.
+//! Tensors on the CPU: their elements as slices.
 
 use std::ops::Deref;
 
-use candle_core::{Layout, Storage, Tensor, WithDType};
+use candle_core::{Device, Layout, Storage, Tensor, WithDType};
 
 /// A tensor's elements, which nobody writes to meanwhile.
 pub(crate) struct Elements<'a, S>(S, &'a Layout);
@@ -27,4 +27,13 @@ impl<S: Deref<Target = Storage>> Elements<'_, S> {
             None => candle_core::bail!("the fused recurrence needs contiguous tensors"),
         }
     }
+}
+
+/// Whether the CPU's kernels run layers whose weights are there.
+pub(crate) fn runs_on_cpu(device: &Device) -> bool {
+    #[cfg(test)]
+    if super::tests::emulator::is_on() {
+        return false;
+    }
+    device.is_cpu()
 }

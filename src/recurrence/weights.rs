@@ -1,10 +1,8 @@
-//! The weights of a layer, and their sizes.
+//! The weights of a layer in one direction, and their sizes.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
-use super::call::{check_dtype, wrong_shape};
-use super::pack_cache::PackCache;
-use super::packed::PackedWeights;
+use super::checks::{check_dtype, wrong_shape};
 use super::Cell;
 use crate::{Error, Result};
 
@@ -108,6 +106,21 @@ impl Weights {
         self.map(copy)
     }
 
+    /// W_ih, W_hh and `[b_ih | b_hh | W_hr]`, contiguous: an op has three arguments at most.
+    pub(super) fn as_arguments(&self) -> candle_core::Result<[Tensor; 3]> {
+        let Self { w_ih, w_hh, b_ih, b_hh, w_hr } = self;
+        let others = match (b_hh, w_hr) {
+            (None, None) => b_ih.contiguous()?,
+            (b_hh, w_hr) => {
+                let b_hh = b_hh.as_ref().map_or_else(|| b_ih.zeros_like(), |b| Ok(b.clone()))?;
+                let w_hr = w_hr.as_ref().map(Tensor::flatten_all).transpose()?;
+                let parts: Vec<&Tensor> = [b_ih, &b_hh].into_iter().chain(&w_hr).collect();
+                Tensor::cat(&parts, 0)?
+            }
+        };
+        Ok([w_ih.contiguous()?, w_hh.contiguous()?, others])
+    }
+
     fn map(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self {
             w_ih: change(&self.w_ih)?,
@@ -128,146 +141,4 @@ pub struct WeightSizes {
     pub hidden_size: usize,
     /// P: numbers of an output and of the state h; H unless there is a projection.
     pub output_size: usize,
-}
-
-/// The weights of a layer, in one direction or in both, and the cell that they are for.
-///
-/// On the CPU kernels read the weights in an order of their own. [`run_layer`](super::run_layer) packs them at
-/// every call, unless they were packed before: [`pack`](Self::pack) where several calls have the same weights,
-/// [`freeze`](Self::freeze) for inference.
-#[derive(Clone, Debug)]
-pub struct LayerWeights {
-    cell: Cell,
-    directions: Vec<Weights>,
-    sizes: WeightSizes,
-    /// The packed weights, where they do not change any more.
-    packed: Option<PackedWeights>,
-    /// The packed weights of the last step.
-    cache: PackCache,
-}
-
-impl LayerWeights {
-    /// The weights of a layer that runs forward in time.
-    ///
-    /// # Errors
-    /// As [`Weights::check`]; and [`Error::Config`] when tensors are on different devices.
-    pub fn new(cell: Cell, weights: Weights) -> Result<Self> {
-        Self::of_directions(cell, vec![weights])
-    }
-
-    /// The weights of a layer that runs in both directions.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new); and [`Error::Config`] when the directions differ in size or dtype.
-    pub fn bidirectional(cell: Cell, forward: Weights, backward: Weights) -> Result<Self> {
-        Self::of_directions(cell, vec![forward, backward])
-    }
-
-    /// The weights of a layer of one direction, or of two.
-    pub(crate) fn of_directions(cell: Cell, directions: Vec<Weights>) -> Result<Self> {
-        let (1 | 2, Some(first)) = (directions.len(), directions.first()) else {
-            let number = directions.len();
-            return Err(Error::Config(format!("a layer has 1 or 2 directions, got {number}")));
-        };
-        let (sizes, w_ih) = (first.check(cell)?, &first.w_ih);
-        for weights in &directions {
-            let found = weights.check(cell)?;
-            if found != sizes || weights.w_ih.dtype() != w_ih.dtype() {
-                return Err(Error::Config(format!(
-                    "the directions of a layer differ: {sizes:?} in {} and {found:?} in {}",
-                    w_ih.dtype().as_str(),
-                    weights.w_ih.dtype().as_str()
-                )));
-            }
-            for (name, tensor) in weights.tensors() {
-                if !tensor.device().same_device(w_ih.device()) {
-                    return Err(Error::Config(format!("{name} is on another device than w_ih")));
-                }
-            }
-        }
-        Ok(Self { cell, directions, sizes, packed: None, cache: PackCache::default() })
-    }
-
-    /// The same weights, packed once for the kernels of this CPU; on a device, the same weights.
-    ///
-    /// The packed weights are a copy: pack them again after a change. Gradients flow through to the weights.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the environment variable `CANDLE_RNN_ISA` names an instruction set that this CPU
-    /// lacks.
-    pub fn pack(&self) -> Result<Self> {
-        let packed =
-            if super::runs_on_cpu(self.device()) { Some(PackedWeights::new(self)?) } else { None };
-        Ok(Self { packed, ..self.clone() })
-    }
-
-    /// The weights as they are now, for inference: in memory of their own, without the graph that made them, and
-    /// packed.
-    ///
-    /// # Errors
-    /// As [`pack`](Self::pack); [`Error::Candle`] when the weights cannot be copied.
-    pub fn freeze(&self) -> Result<Self> {
-        let copies = self.directions.iter().map(Weights::copy).collect::<Result<_>>()?;
-        Self::of_directions(self.cell, copies)?.pack()
-    }
-
-    /// The same weights without the graph that made them.
-    pub fn detach(&self) -> Self {
-        let directions = self.directions.iter().map(Weights::detach).collect();
-        Self { directions, packed: None, cache: PackCache::default(), ..*self }
-    }
-
-    /// The weights of the forward direction alone.
-    pub(crate) fn forward_direction(&self) -> Self {
-        match &self.directions[..] {
-            [_] => self.clone(),
-            directions => Self {
-                directions: directions[..1].to_vec(),
-                packed: None,
-                cache: self.cache.clone(),
-                ..*self
-            },
-        }
-    }
-
-    /// The weights as the kernels read them: for a step those of the step before, if the weights still hold the
-    /// same elements.
-    pub(super) fn packed(&self, is_step: bool) -> Result<PackedWeights> {
-        match &self.packed {
-            Some(packed) => Ok(packed.clone()),
-            None if is_step => self.cache.packed(self),
-            None => PackedWeights::new(self),
-        }
-    }
-
-    /// The same weights, packed for an instruction set.
-    #[cfg(test)]
-    pub(super) fn packed_for(&self, isa: candle_rnn_kernels::Isa) -> Self {
-        Self { packed: Some(PackedWeights::for_isa(self, isa).unwrap()), ..self.clone() }
-    }
-
-    /// The cell.
-    pub fn cell(&self) -> Cell {
-        self.cell
-    }
-
-    /// The weights of each direction: forward, and backward if there is one.
-    pub fn directions(&self) -> &[Weights] {
-        &self.directions
-    }
-
-    /// The sizes I, H and P.
-    pub fn sizes(&self) -> WeightSizes {
-        self.sizes
-    }
-
-    /// The float type.
-    pub fn dtype(&self) -> DType {
-        self.directions[0].w_ih.dtype()
-    }
-
-    /// The device that holds the weights, and runs the layer.
-    pub fn device(&self) -> &Device {
-        self.directions[0].w_ih.device()
-    }
 }

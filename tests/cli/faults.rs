@@ -144,9 +144,10 @@ fn a_run_moved_while_it_trains_ends_and_resumes_where_it_is() {
     std::fs::rename(place.path("run"), place.path("elsewhere")).unwrap();
     let outcome = Outcome::from(running.wait_with_output().unwrap());
     // Between two files of a save, or between two saves.
-    let reason = match outcome.stderr.contains("No such file or directory") {
-        true => "error: run/",
-        false => "error: run: the folder was moved, removed or replaced",
+    let reason = if outcome.stderr.contains("No such file or directory") {
+        "error: run/"
+    } else {
+        "error: run: the folder was moved, removed or replaced"
     };
     outcome.failed_saying(&[reason]);
     assert!(!place.exists("run"));

@@ -13,6 +13,7 @@ use crate::simd::portable;
 use crate::simd::vector::{Element, Vector};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{avx2, avx512};
+use crate::view::ViewMut;
 use crate::Isa;
 use crate::SequenceDims;
 
@@ -73,7 +74,7 @@ pub struct Kernels<E> {
     pub(crate) pack_columns: fn(&[E], usize, usize, usize, &mut [E]),
     pub(crate) unpack_columns: fn(&[E], usize, usize, usize, &mut [E]),
     pub(crate) pack_rows: fn(&[E], usize, usize, usize, &mut [E]),
-    pub(crate) forward_rows: unsafe fn(&Forward<E>, usize, usize, *mut E),
+    pub(crate) forward_rows: unsafe fn(&Forward<E>, usize, usize, ViewMut<E, 0>),
     pub(crate) backward_rows: unsafe fn(&Backward<E>, usize, usize, usize, Scratch<E>),
     /// Whether the state is a function of one gate.
     pub(crate) is_simple: bool,

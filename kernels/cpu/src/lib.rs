@@ -1,7 +1,7 @@
 //! Recurrent layers forward and backward on the CPU: slices in, slices out.
 //!
 //! Entry points are [`pack_weights`] and [`pack_transposed`], [`forward()`], [`backward()`] and
-//! [`unpack_gradients`]. README.md states the contract.
+//! [`unpack_gradients`]. README.md states the contract, and its example is tested here.
 //!
 //! - `dims`: sizes and windows
 //! - `simd`: the instruction set, chosen once; vector registers; tanh and the logistic function over them
@@ -14,6 +14,8 @@
 //! - `threads`: which thread takes which block
 //! - `workspace`: buffers that are used again
 //!
+//! - `view`: pointers with strides and, in debug builds, bounds
+//!
 //! Sums over steps and rows run in the order of their index, in the precision of the elements.
 
 mod backward;
@@ -25,6 +27,7 @@ mod kernels;
 mod schedule;
 mod simd;
 mod threads;
+mod view;
 mod weights;
 mod workspace;
 
@@ -38,3 +41,8 @@ pub use weights::{
     pack_transposed, pack_weights, unpack_gradients, TransposedWeights, WeightSlices,
 };
 pub use workspace::{release as release_memory, Buffer};
+
+/// The example of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::gemm::layout::split;
 use crate::simd::vector::Element;
+use crate::view::SharedSlice;
 use crate::SequenceDims;
 
 /// Below so many floating-point operations threads cost more than they bring.
@@ -65,29 +66,15 @@ pub(crate) fn is_large(dims: &SequenceDims, packed_len: usize) -> bool {
     2 * dims.batch_size * dims.seq_len * packed_len > MIN_PARALLEL_FLOPS
 }
 
-/// A pointer that threads share, for disjoint parts.
-pub(crate) struct Shared<E>(pub(crate) *mut E);
-
-// SAFETY: whoever uses it keeps to a part of its own.
-unsafe impl<E: Send> Sync for Shared<E> {}
-
-impl<E> Shared<E> {
-    /// # Safety
-    /// `offset` must be within the memory behind the pointer.
-    pub(crate) unsafe fn at(&self, offset: usize) -> *mut E {
-        self.0.add(offset)
-    }
-}
-
 /// `total[i] = Σ terms[group][i]`, the groups in order.
 pub(crate) fn add_up<E: Element>(terms: &[E], total: &mut [E], parallel: bool) {
     const PIECE: usize = 4096;
     let len = total.len();
-    let shared = Shared(total.as_mut_ptr());
+    let shared = SharedSlice::new(total);
     let parts = if terms.len() > len { len.div_ceil(PIECE) } else { 1 };
     for_each_part(len, parts, parallel, |first, size| {
         // SAFETY: the parts are disjoint ranges of `total`.
-        let total = unsafe { std::slice::from_raw_parts_mut(shared.at(first), size) };
+        let total = unsafe { shared.part(first, size).slice(size) };
         for group in terms.chunks_exact(len) {
             for (sum, term) in total.iter_mut().zip(&group[first..]) {
                 *sum = *sum + *term;

@@ -32,9 +32,12 @@ fn difference(a: &[u8], b: &[u8]) -> f64 {
 /// to half a pixel off, and one that is at the limit may be rounded the other way.
 fn difference_where_it_lies(a: &[u8], b: &[u8]) -> f64 {
     let moved = |right: i32, down: i32| -> Vec<u8> {
-        let at = |x: i32, y: i32| match (0..28).contains(&x) && (0..28).contains(&y) {
-            true => a[(y * 28 + x) as usize],
-            false => 0,
+        let at = |x: i32, y: i32| {
+            if (0..28).contains(&x) && (0..28).contains(&y) {
+                a[(y * 28 + x) as usize]
+            } else {
+                0
+            }
         };
         (0..28).flat_map(|y| (0..28).map(move |x| at(x - right, y - down))).collect()
     };

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{in_order, Checks};
+use super::checks::{in_order, Checks};
 use crate::recurrence::{Cell, Weights};
 use crate::{Error, Result};
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
-use super::names::nearest;
-use super::{prefixes, Checks, StateDict};
+use super::checks::Checks;
+use super::names::{nearest, prefixes};
+use super::state_dict::StateDict;
 use crate::nn::stack::{named_weights, weight_name, Stack, StackConfig};
 use crate::recurrence::Cell;
 use crate::{Error, Result};

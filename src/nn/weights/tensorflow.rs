@@ -6,7 +6,7 @@
 
 use candle_core::Tensor;
 
-use super::{gates, in_order, Checks};
+use super::checks::{gates, in_order, Checks};
 use crate::recurrence::Weights;
 use crate::{Error, Result};
 

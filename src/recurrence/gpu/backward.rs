@@ -75,9 +75,10 @@ impl Pass {
             None => None,
             Some(rows) => {
                 let batch_first = rows.reshape((batch_size, seq_len, input_size))?;
-                Some(match self.call.time_major {
-                    true => batch_first.transpose(0, 1)?.contiguous()?,
-                    false => batch_first,
+                Some(if self.call.time_major {
+                    batch_first.transpose(0, 1)?.contiguous()?
+                } else {
+                    batch_first
                 })
             }
         };

@@ -51,20 +51,23 @@ impl Pass {
         if let (false, Some(b_hh)) = (has_gates, &direction.b_hh) {
             gx = self.gpu.add_to_rows(&gx, b_hh)?;
         }
-        let kept = match self.keeps {
-            false => None,
-            true => Some(Kept {
+        let kept = if self.keeps {
+            Some(Kept {
                 h_in: self.alloc_uninit(steps)?,
-                outputs: match outputs.is_none() && self.reads_outputs() {
-                    true => Some(self.alloc_uninit(steps)?),
-                    false => None,
+                outputs: if outputs.is_none() && self.reads_outputs() {
+                    Some(self.alloc_uninit(steps)?)
+                } else {
+                    None
                 },
-                gates: match has_gates {
-                    true => Some(self.alloc_uninit((batch_size, seq_len, 4 * hidden_size))?),
-                    false => None,
+                gates: if has_gates {
+                    Some(self.alloc_uninit((batch_size, seq_len, 4 * hidden_size))?)
+                } else {
+                    None
                 },
                 c: if has_c { Some(self.alloc_uninit(steps)?) } else { None },
-            }),
+            })
+        } else {
+            None
         };
         let kept_ref = kept.as_ref();
         let sweep = ForwardSweep {

@@ -69,9 +69,10 @@ fn bind(
         candle_core::bail!("a tensor of the launch is not on the GPU")
     };
     let offset = layout.start_offset() * storage.dtype().size_in_bytes();
-    match is_written {
-        true => encoder.set_output_buffer(index, Some(storage.buffer()), offset),
-        false => encoder.set_input_buffer(index, Some(storage.buffer()), offset),
+    if is_written {
+        encoder.set_output_buffer(index, Some(storage.buffer()), offset)
+    } else {
+        encoder.set_input_buffer(index, Some(storage.buffer()), offset)
     }
     Ok(())
 }

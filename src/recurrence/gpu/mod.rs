@@ -5,7 +5,7 @@
 //! - [`run`] puts a layer into Candle's graph;
 //! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order;
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory;
-//! - `launch` is what launches have in common, `cuda` and `metal` hand them to the driver.
+//! - `device` is a GPU, `launch` what launches have in common, `cuda` and `metal` hand them to the driver.
 //!
 //! In tests there is one device more, `tests::emulator`: the same launches, executed on the CPU.
 #![allow(unsafe_code)]
@@ -15,6 +15,7 @@ mod cuda;
 #[cfg(feature = "metal")]
 mod metal;
 mod backward;
+pub(super) mod device;
 mod forward;
 mod pass;
 pub(crate) mod plan;
@@ -31,7 +32,8 @@ use super::call::CheckedCall;
 use super::graph::{add_layer, add_weights, ResultShapes, Results};
 use super::{LayerWeights, SequenceDims};
 use crate::{Error, Result};
-pub(crate) use launch::{Arg, Gpu, KernelLaunch};
+pub(crate) use device::Gpu;
+pub(crate) use launch::{Arg, KernelLaunch};
 use pass::{Direction, Pass};
 use plan::Sweep;
 

@@ -17,7 +17,8 @@ use super::super::call::CheckedCall;
 use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reached};
 use super::super::mailbox::{CallId, LayerResult, WeightGrads};
 use super::super::{Cell, SequenceDims, Weights};
-use super::launch::{Arg, Args, Gpu, KernelLaunch};
+use super::device::Gpu;
+use super::launch::{Arg, Args, KernelLaunch};
 use super::plan::{LaunchPlan, LaunchSize, RecurrentDType};
 
 /// A layer's pass over a batch of sequences.

@@ -64,9 +64,10 @@ pub(super) fn cases() -> Vec<Case> {
                 with_initial: bits % 3 != 0,
                 read: if has(4) { Outputs::Last } else { Outputs::All },
                 outputs_alone: !has(4) && bits % 5 == 1,
-                truncation: match has(3) {
-                    true => Truncation::segments(3).unwrap(),
-                    false => Truncation::FULL,
+                truncation: if has(3) {
+                    Truncation::segments(3).unwrap()
+                } else {
+                    Truncation::FULL
                 },
                 ..Way::plain(cell)
             };
@@ -170,9 +171,10 @@ pub(super) fn after_adam(device: &Device, skipped: &[usize]) -> Vec<f64> {
 /// The GPU that this build is for.
 #[cfg(any(feature = "cuda", feature = "metal"))]
 fn gpu() -> Device {
-    match cfg!(feature = "cuda") {
-        true => Device::new_cuda_with_stream(0).expect("an NVIDIA GPU"),
-        false => Device::new_metal(0).expect("an Apple GPU"),
+    if cfg!(feature = "cuda") {
+        Device::new_cuda_with_stream(0).expect("an NVIDIA GPU")
+    } else {
+        Device::new_metal(0).expect("an Apple GPU")
     }
 }
 

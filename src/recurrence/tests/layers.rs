@@ -58,16 +58,17 @@ pub(super) fn directions(
     seed: u64,
 ) -> Vec<Sequence> {
     let mut rng = SeededRng::new(seed ^ 77, Purpose::Init);
-    let lengths: Vec<usize> = match way.ragged {
+    let lengths: Vec<usize> = if way.ragged {
         // The longest, none at all, and what lies between.
-        true => (0..b)
+        (0..b)
             .map(|row| match row % 4 {
                 0 => t,
                 3 => 0,
                 _ => (rng.unit() * (t + 1) as f64) as usize,
             })
-            .collect(),
-        false => Vec::new(),
+            .collect()
+    } else {
+        Vec::new()
     };
     let number = if way.bidirectional { 2 } else { 1 };
     let mut directions: Vec<Sequence> = (0..number)
@@ -140,9 +141,10 @@ impl Layer {
             hidden_size: h,
             output_size: p,
         } = directions[0].dims;
-        let x = match way.time_major {
-            true => var(&swap_axes(&directions[0].x, b, t, i), &[t, b, i]),
-            false => var(&directions[0].x, &[b, t, i]),
+        let x = if way.time_major {
+            var(&swap_axes(&directions[0].x, b, t, i), &[t, b, i])
+        } else {
+            var(&directions[0].x, &[b, t, i])
         };
         let rows = way.cell.gates() * h;
         let weights = directions.iter().map(|of| {
@@ -243,22 +245,18 @@ pub(super) fn found(
         }
     }
     let outputs = outputs.map(|outputs| {
-        let grad = match way.time_major {
-            true => swap_axes(&grads[0], b, t, width),
-            false => grads[0].clone(),
-        };
+        let grad =
+            if way.time_major { swap_axes(&grads[0], b, t, width) } else { grads[0].clone() };
         loss = (&loss + weighted(&outputs, &grad)).unwrap();
-        match way.time_major {
-            true => swap_axes(&values(&outputs), t, b, width),
-            false => values(&outputs),
+        if way.time_major {
+            swap_axes(&values(&outputs), t, b, width)
+        } else {
+            values(&outputs)
         }
     });
     let store = loss.backward().unwrap();
     let of = |var: &Var| values(store.get(var).expect("a gradient is missing"));
-    let x = match way.time_major {
-        true => swap_axes(&of(&layer.x), t, b, i),
-        false => of(&layer.x),
-    };
+    let x = if way.time_major { swap_axes(&of(&layer.x), t, b, i) } else { of(&layer.x) };
     let gradients = layer.weights.iter().enumerate().map(|(direction, vars)| {
         let own = |index: usize| vars.get(index).map_or(Vec::new(), of);
         let initial = |index: usize| match layer.initial_vars.get(index) {
@@ -322,9 +320,12 @@ pub(super) fn expected(directions: &[Sequence], way: Way, grads: &[Vec<f64>; 3])
         }
         h_n.extend(states.h_n);
         c_n.extend(states.c_n);
-        let part = |all: &[f64], len: usize| match all.is_empty() {
-            true => Vec::new(),
-            false => all[direction * len..][..len].to_vec(),
+        let part = |all: &[f64], len: usize| {
+            if all.is_empty() {
+                Vec::new()
+            } else {
+                all[direction * len..][..len].to_vec()
+            }
         };
         let mut grad = StateGradients {
             outputs: grad_outputs,
@@ -487,9 +488,10 @@ fn recomputed_states_of_every_cell_give_the_bits_of_kept_ones() {
                     masked: has(2),
                     with_initial: !has(0),
                     read: Outputs::Last,
-                    truncation: match has(1) {
-                        true => Truncation::window(3, 40).unwrap(),
-                        false => Truncation::FULL,
+                    truncation: if has(1) {
+                        Truncation::window(3, 40).unwrap()
+                    } else {
+                        Truncation::FULL
                     },
                     projection: (cell == Cell::Lstm && has(2)).then_some(4),
                     ..Way::plain(cell)

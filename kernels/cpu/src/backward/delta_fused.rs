@@ -2,18 +2,22 @@
 
 use std::marker::PhantomData;
 
-use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::backward::group::{ReductionGroup, StepBlock};
+use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::Cell;
 use crate::forward::copy_or_zero;
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Accumulate, GemmActGrad, Strided};
+use crate::gemm::microkernel::{dispatch, Accumulate, GemmActGrad};
 use crate::simd::vector::{Element, Vector};
+use crate::view::View;
 use crate::Window;
 
-/// # Safety
-/// As the other methods of [`ReductionGroup`].
 impl<E: Element> ReductionGroup<'_, E> {
-    /// `δ_t` of a simple cell; `adds` it to the packed_deltas if it is not the first window's.
+    /// Computes `δ_t` of a simple cell; `adds` it to the packed ones if it is not the first window's.
+    ///
+    /// # Safety
+    /// The contract of `backward_rows` must hold; `t` must be a step of the block and of the window, and the
+    /// steps after it done.
     pub(crate) unsafe fn simple_delta<V: Vector<Elem = E>, C: Cell>(
         &self,
         t: usize,
@@ -24,14 +28,14 @@ impl<E: Element> ReductionGroup<'_, E> {
     ) {
         let args = self.args;
         let hidden_size = args.dims.hidden_size;
-        let slot = window % self.slots * self.rows * self.row;
-        let (next, delta) = (memory.next.add(slot), memory.delta.add(slot));
+        let (next, delta) = (self.in_slot(memory.next, window), self.in_slot(memory.delta, window));
         let window = args.windows[window];
         let outside = self.outside_rows(t, window, memory);
-        let none = Strided { at: std::ptr::null(), stride: 0 };
         let (steps, step) = (block.end - block.begin, t - block.begin);
         for panel in Panels::<V>::new(hidden_size).iter() {
             let nr = panel.nr::<V>();
+            let packed = memory.packed_deltas.add(panel.at * self.rows * steps);
+            let weights = args.w_state.add(panel.at * hidden_size).narrow(hidden_size * nr);
             let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for tile in 0..tiles {
                 let (local, height) = split(self.rows, tiles, tile);
@@ -41,35 +45,20 @@ impl<E: Element> ReductionGroup<'_, E> {
                 }
                 let follows = t + 1 < window.end && args.spans.any(row, height, t + 1);
                 let product = Accumulate {
-                    a: next.add(local * self.row).cast_const(),
-                    row_stride: self.row,
-                    k_stride: 1,
+                    a: next.row(local).as_view().reshape([self.row as isize, 1]),
                     count: if follows { hidden_size } else { 0 },
-                    panel: args.w_state.add(panel.at * hidden_size),
+                    panel: weights,
                 };
-                let of_tile = |rows: Strided<*const E>, first: usize| {
-                    if rows.at.is_null() {
-                        none
-                    } else {
-                        Strided { at: rows.at.wrapping_add(first * rows.stride + panel.at), ..rows }
-                    }
-                };
-                let sample = (local * steps + step) * nr;
-                let states = block.states.h;
                 dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
                     GemmActGrad::<V, C::InTile, ROWS, WIDTH> {
                         product,
-                        grad_h: of_tile(outside, local),
-                        mask: of_tile(Strided { at: args.mask, stride: hidden_size }, row),
-                        h: Strided { at: states.get(row, t).add(panel.at), stride: states.row },
-                        delta: Strided {
-                            at: delta.add(local * self.row + panel.at),
-                            stride: self.row,
-                        },
-                        packed_deltas: Strided {
-                            at: memory.packed_deltas.add(panel.at * self.rows * steps + sample),
-                            stride: steps * nr,
-                        },
+                        grad_h: outside.map(|rows| rows.tile(local, panel.at)),
+                        mask: args.mask.map(|mask| mask.tile(row, panel.at)),
+                        h: block.states.h(row, t).tile(0, panel.at),
+                        delta: delta.tile(local, panel.at),
+                        packed_deltas: packed
+                            .add((local * steps + step) * nr)
+                            .reshape([(steps * nr) as isize]),
                         adds,
                         last: panel.last,
                         activation: PhantomData,
@@ -80,33 +69,37 @@ impl<E: Element> ReductionGroup<'_, E> {
         self.clear_others(t, delta);
     }
 
-    /// A row of gradients from outside for each row of the group, or null: there are none.
+    /// The gradients from outside, a row for each row of the group, if there are any.
+    ///
+    /// # Safety
+    /// The contract of `backward_rows` must hold, and `t` be a step.
     unsafe fn outside_rows(
         &self,
         t: usize,
         window: Window,
         memory: &GroupMemory<E>,
-    ) -> Strided<*const E> {
-        let (output, last) = self.outside(t, window, self.first);
+    ) -> Option<View<E, 1>> {
         let args = self.args;
-        let size = args.dims.output_size;
-        if args.spans.lengths.is_null() {
-            match (output.is_null(), last.is_null()) {
-                (_, true) => return Strided { at: output, stride: args.grad_outputs.row },
-                (true, false) => return Strided { at: last, stride: size },
-                (false, false) => {}
+        let [output, last] = self.outside(t, window, self.first);
+        if args.spans.lengths.is_none() {
+            let stride = |grad: Option<View<E, 2>>| grad.map_or(0, |grad| grad.strides()[0]);
+            match (output, last) {
+                (_, None) => return output.map(|row| row.reshape([stride(args.grad_outputs)])),
+                (None, Some(last)) => return Some(last.reshape([args.dims.output_size as isize])),
+                (Some(_), Some(_)) => {}
             }
         }
+        let size = args.dims.output_size;
         for local in 0..self.rows {
-            let (output, last) = self.outside(t, window, self.first + local);
-            let to = memory.outside.add(local * size);
+            let [output, last] = self.outside(t, window, self.first + local);
+            let to = memory.outside.row(local);
             copy_or_zero(output, to, size);
-            if !last.is_null() {
-                for unit in 0..size {
-                    *to.add(unit) = *to.add(unit) + *last.add(unit);
+            if let Some(last) = last {
+                for (sum, term) in to.slice(size).iter_mut().zip(last.slice(size)) {
+                    *sum = *sum + *term;
                 }
             }
         }
-        Strided { at: memory.outside, stride: size }
+        Some(memory.outside.as_view())
     }
 }

@@ -32,102 +32,33 @@
 //! The sums of a group are added to those of the other groups afterwards, in a fixed order: how
 //! many threads there are changes no bit.
 //!
+//! - `args`: the arguments; `group`: rows that are summed together
 //! - `scratch`: what a group computes in
 //! - `recompute`: states of a block
 //! - `deltas`: δ of a step; `delta_fused`: in the registers of the product; `delta_gated`: row by row
 //! - `input_grads`: what goes from δ to inputs and initial states
 //! - `weight_grads`: the weights' gradients
 
+// One contract holds for a whole pass, that of `backward_rows`; a block in every line would say no more.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+mod args;
 mod deltas;
 mod delta_fused;
 mod delta_gated;
+mod group;
 mod input_grads;
 mod recompute;
 mod scratch;
 mod weight_grads;
 
-use crate::cells::cell::{Cell, WeightLayout};
-use crate::forward::{Checkpoints, Initial, Spans, Steps};
+use crate::cells::cell::Cell;
 use crate::simd::vector::Vector;
 use crate::SequenceDims;
-use crate::Window;
-use recompute::BlockStates;
+pub(crate) use args::{Backward, BlockStates, Kept, Scratch};
+use group::{ReductionGroup, StepBlock};
 pub(crate) use scratch::scratch_len;
 use scratch::{overlap, row_of_deltas, GroupMemory};
-
-/// The arguments of a backward pass, lengths checked by whoever made them.
-#[derive(Clone, Copy)]
-pub(crate) struct Backward<'a, E> {
-    pub(crate) dims: SequenceDims,
-    pub(crate) layout: WeightLayout,
-    /// Through which steps gradients flow together; their losses follow each other up to step T.
-    pub(crate) windows: &'a [Window],
-    /// `(I,)` in.
-    pub(crate) x: Steps<*const E>,
-    pub(crate) initial: Initial<E>,
-    pub(crate) kept: Kept<E>,
-    /// `(B, P)` in: the recurrent dropout's mask; or null.
-    pub(crate) mask: *const E,
-    pub(crate) spans: Spans,
-    /// Weights that the state, the inner value and the input feed, rows packed, in; those of the
-    /// input null if `grad_x` is.
-    pub(crate) w_state: *const E,
-    pub(crate) w_inner: *const E,
-    pub(crate) w_input: *const E,
-    /// `(P,)` in: gradients of all outputs; or null.
-    pub(crate) grad_outputs: Steps<*const E>,
-    /// `(B, P)` and `(B, H)` in: gradients of the final states; or null.
-    pub(crate) grad_last_h: *const E,
-    pub(crate) grad_last_c: *const E,
-    /// `(I,)` out, or null: not wanted. Steps that no window reaches are left as they are.
-    pub(crate) grad_x: Steps<*mut E>,
-    /// `(B, P)` and `(B, H)` out, or null: not wanted. Left as they are if no window reaches step 1.
-    pub(crate) grad_h_0: *mut E,
-    pub(crate) grad_c_0: *mut E,
-}
-
-/// What is left of the states of the forward pass.
-#[derive(Clone, Copy)]
-pub(crate) enum Kept<E> {
-    /// All.
-    All(BlockStates<E>),
-    /// Some, and the packed weights to compute the others with.
-    Checkpoints(Checkpoints<E>, *const E),
-}
-
-impl<E> Kept<E> {
-    pub(crate) fn all(h: Steps<*const E>, c: Steps<*const E>, gates: Steps<*const E>) -> Self {
-        Self::All(BlockStates { h, c, gates })
-    }
-}
-
-// SAFETY: the pointers of one pass are shared by threads that write disjoint rows.
-unsafe impl<E: Send + Sync> Sync for Backward<'_, E> {}
-
-impl<E> Backward<'_, E> {
-    /// Whether rows differ in length, or have masks.
-    fn is_carried(&self) -> bool {
-        !(self.spans.lengths.is_null() && self.mask.is_null())
-    }
-
-    /// The state before a step of a row.
-    unsafe fn h_before(&self, states: &BlockStates<E>, row: usize, step: usize) -> *const E {
-        if step == self.spans.of(row).0 {
-            self.initial.h(row)
-        } else {
-            states.h.get(row, step.wrapping_sub(1))
-        }
-    }
-}
-
-/// What a group of rows computes in.
-#[derive(Clone, Copy)]
-pub(crate) struct Scratch<E> {
-    /// Packed, out: the group's part of the weights' gradients; or null: not wanted.
-    pub(crate) sums: *mut E,
-    /// [`scratch_len`] elements.
-    pub(crate) memory: *mut E,
-}
 
 /// Bytes of δ that stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -149,8 +80,11 @@ pub(crate) fn block_steps(dims: &SequenceDims, sample: usize, sums: usize, rows:
 /// Runs the group of rows `first..first + rows`, `block_steps` steps at a time.
 ///
 /// # Safety
-/// The CPU must have V's features; all pointers must be valid for the sizes in `dims`, those of
-/// `scratch` as they say, and no other thread may touch the scratch or these rows.
+/// - The CPU must have V's features.
+/// - The memory behind the views of `args` must be alive and as large as the sizes in `args` and the
+///   shapes of its fields say; what is read must be initialised, and what is written lie apart from it.
+/// - `scratch` must have the sizes that its fields name.
+/// - No other thread may use the scratch, or these rows of what is written.
 pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     args: &Backward<V::Elem>,
     first: usize,
@@ -196,33 +130,9 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
             }
             group.gradients_before::<V, C>(t, from..to, &memory);
         }
-        if !scratch.sums.is_null() {
-            group.sums::<V>(&block, &memory, scratch.sums);
+        if let Some(sums) = scratch.sums {
+            group.sums::<V>(&block, &memory, sums);
         }
         end = begin;
     }
-}
-
-/// Rows that go through all steps together.
-///
-/// # Safety
-/// Every method needs what [`backward_rows`] asks for: it made the group, with pointers that are
-/// valid for the sizes in `dims`, and hands out parts of its scratch.
-struct ReductionGroup<'a, E> {
-    args: &'a Backward<'a, E>,
-    first: usize,
-    rows: usize,
-    /// Elements of a row of δ.
-    row: usize,
-    /// How many windows share a step, at most.
-    slots: usize,
-    /// Which packed_deltas of a block count, by row.
-    spans: Vec<(usize, usize)>,
-}
-
-/// Steps that are worked on together.
-struct StepBlock<E> {
-    begin: usize,
-    end: usize,
-    states: BlockStates<E>,
 }

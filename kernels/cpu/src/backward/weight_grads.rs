@@ -1,56 +1,68 @@
-//! The gradients of the weights: sums of products over the packed_deltas of a block.
+//! The gradients of the weights: sums of products over the samples of a block.
 
 use std::ops::Range;
 
-use crate::backward::{GroupMemory, ReductionGroup, StepBlock};
+use crate::backward::group::{ReductionGroup, StepBlock};
+use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::{ColumnRange, Source};
 use crate::forward::{copy_or_zero, multiply};
 use crate::gemm::layout::{split, Panel, Panels};
-use crate::gemm::microkernel::{dispatch, Accumulate, RankUpdate};
+use crate::gemm::microkernel::{dispatch, RankUpdate};
 use crate::simd::vector::{Element, Vector};
+use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 
 /// Bytes of a panel's δ that stay in the first-level cache.
 const SUB_BYTES: usize = 24 << 10;
 
-/// # Safety
-/// As the other methods of [`ReductionGroup`].
 impl<E: Element> ReductionGroup<'_, E> {
-    /// Adds the packed_deltas of a block to the gradients of the weights.
+    /// Adds the samples of a block to the gradients of the weights.
+    ///
+    /// # Safety
+    /// The contract of `backward_rows` must hold, all δ of the block be packed, and `sums` have the size of
+    /// packed weights.
     pub(crate) unsafe fn sums<V: Vector<Elem = E>>(
         &mut self,
         block: &StepBlock<E>,
         memory: &GroupMemory<E>,
-        sums: *mut E,
+        sums: ViewMut<E, 0>,
     ) {
         self.inputs_of_block(block, memory);
         let steps = block.end - block.begin;
         for columns in self.args.layout.columns() {
             for panel in Panels::<V>::new(columns.len).iter() {
                 let nr = panel.nr::<V>();
-                let packed_deltas = (columns.packed_delta + panel.at) * self.rows * steps;
-                let sums = sums.add(columns.packed + panel.at * columns.depth());
+                let deltas = memory
+                    .packed_deltas
+                    .add((columns.packed_delta + panel.at) * self.rows * steps)
+                    .narrow(self.rows * steps * nr)
+                    .as_view()
+                    .reshape([(steps * nr) as isize]);
+                let depth = columns.depth();
+                let sums = sums.add(columns.packed + panel.at * depth).narrow(depth * nr);
                 let rows_together = (SUB_BYTES / (steps * nr * size_of::<E>())).max(1);
                 for local in (0..self.rows).step_by(rows_together) {
-                    let outer = PanelUpdate {
+                    let update = PanelUpdate {
                         panel,
-                        delta: memory.packed_deltas.add(packed_deltas + local * steps * nr),
-                        row: steps * nr,
+                        deltas: deltas.tile(local, 0),
                         rows: rows_together.min(self.rows - local),
                         spans: if self.spans.is_empty() {
-                            std::ptr::null()
+                            None
                         } else {
-                            self.spans.as_ptr().add(local)
+                            Some(&self.spans[local..])
                         },
                         is_first: block.end == self.args.dims.seq_len && local == 0,
                     };
-                    self.add_rows::<V>(outer, columns, local, block, memory, sums);
+                    self.add_rows::<V>(update, columns, local, block, memory, sums);
                 }
             }
         }
     }
 
-    /// What fed the products of step `t`, where no memory holds it in a row of steps.
+    /// Gathers what fed the products of a block's steps, where no memory holds it in a row of steps.
+    ///
+    /// # Safety
+    /// The contract of `backward_rows` must hold.
     unsafe fn inputs_of_block(&mut self, block: &StepBlock<E>, memory: &GroupMemory<E>) {
         let args = self.args;
         if !args.is_carried() {
@@ -63,138 +75,132 @@ impl<E: Element> ReductionGroup<'_, E> {
             let row = self.first + local;
             let (from, to) = args.spans.of(row);
             let (from, to) = (from.max(block.begin), to.min(block.end));
-            self.spans.push((from - block.begin.min(from), to.saturating_sub(from)));
+            self.spans.push(if from < to { (from - block.begin, to - from) } else { (0, 0) });
             for t in from..to {
                 let input = memory.inputs.add((local * steps + t - block.begin) * size);
-                let h = args.h_before(&block.states, row, t);
-                if h.is_null() || args.mask.is_null() {
-                    copy_or_zero(h, input, size);
-                } else {
-                    multiply(h, args.mask.add(row * size), input, size);
+                match (args.h_before(&block.states, row, t), args.mask) {
+                    (Some(h), Some(mask)) => multiply(h, mask.row(row), input, size),
+                    (h, _) => copy_or_zero(h, input, size),
                 }
             }
         }
     }
 
-    /// Adds the packed_deltas of some rows, from row `local` of the group on, to a panel's sums.
+    /// Adds the samples of some rows, from row `local` of the group on, to a panel's sums.
+    ///
+    /// # Safety
+    /// The contract of `backward_rows` must hold, the block's inputs be gathered, and `sums` have
+    /// `(depth, width)` registers.
     unsafe fn add_rows<V: Vector<Elem = E>>(
         &self,
-        outer: PanelUpdate<E>,
+        update: PanelUpdate<E>,
         columns: &ColumnRange,
         local: usize,
         block: &StepBlock<E>,
         memory: &GroupMemory<E>,
-        sums: *mut E,
+        sums: ViewMut<E, 0>,
     ) {
         let args = self.args;
         let SequenceDims { hidden_size, output_size, .. } = args.dims;
         let (row, steps) = (self.first + local, block.end - block.begin);
-        let nr = outer.panel.nr::<V>();
-        let one = Factors { at: &V::Elem::ONE, count: 1, step: 0, row: 0 };
-        outer.add_to::<V>(one, 0..steps, sums);
-        let x = args.x;
-        let inputs = Factors {
-            at: x.get(row, block.begin),
-            count: columns.inputs,
-            step: x.step,
-            row: x.row,
-        };
-        outer.add_to::<V>(inputs, 0..steps, sums.add(nr));
-        let sums = sums.add((1 + columns.inputs) * nr);
-        let of_block = |memory: *mut E, size: usize| Factors {
-            at: memory.wrapping_add(local * steps * size).cast_const(),
-            count: size,
-            step: size,
-            row: steps * size,
-        };
+        let nr = update.panel.nr::<V>();
+        let one = [E::ONE];
+        let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };
+        update.add_to::<V>(one, 0..steps, sums);
+        let sums = sums.add(nr);
+        if columns.inputs > 0 {
+            let x = args.x.at(row, block.begin).reshape(args.x.strides());
+            update.add_to::<V>(Factors { at: x, count: columns.inputs }, 0..steps, sums);
+        }
+        let sums = sums.add(columns.inputs * nr);
         match columns.source {
             Source::Nothing => {}
             Source::Inner => {
-                outer.add_to::<V>(of_block(memory.inner, hidden_size), 0..steps, sums);
+                let inner = of_block(memory.inner, local, steps, hidden_size);
+                update.add_to::<V>(inner, 0..steps, sums);
             }
             Source::State if args.is_carried() => {
-                outer.add_to::<V>(of_block(memory.inputs, output_size), 0..steps, sums);
+                let inputs = of_block(memory.inputs, local, steps, output_size);
+                update.add_to::<V>(inputs, 0..steps, sums);
             }
             Source::State => {
                 // The state before step `begin` is that of the step before, or the initial one.
                 let own = usize::from(block.begin == 0);
-                let h = block.states.h;
-                let at = h.get(row, (block.begin + own).wrapping_sub(1));
-                let states = Factors { at, count: output_size, step: h.step, row: h.row };
-                outer.add_to::<V>(states, own..steps, sums);
-                if block.begin == 0 && !args.initial.h.is_null() {
-                    let row_stride = args.initial.h_row;
-                    let states = Factors {
-                        at: args.initial.h(row),
-                        count: output_size,
-                        step: 0,
-                        row: row_stride,
-                    };
-                    PanelUpdate { is_first: false, ..outer }.add_to::<V>(states, 0..1, sums);
+                let at = block.states.h_from(row, block.begin as isize + own as isize - 1);
+                update.add_to::<V>(Factors { at, count: output_size }, own..steps, sums);
+                if let (0, Some(h_0)) = (block.begin, args.initial.h) {
+                    let at = h_0.tile(row, 0).reshape([h_0.strides()[0], 0]);
+                    let update = PanelUpdate { is_first: false, ..update };
+                    update.add_to::<V>(Factors { at, count: output_size }, 0..1, sums);
                 }
             }
         }
     }
 }
 
-/// Columns of z, one value a sample.
-struct Factors<E> {
-    /// Column 0 of the first sample.
-    at: *const E,
-    count: usize,
-    /// From a step to the next.
-    step: usize,
-    /// From a row to the next.
-    row: usize,
+/// Columns of z that a block's memory holds, `(rows, steps, size)`, from a row on.
+///
+/// # Safety
+/// The memory must have that size, and `local` be a row.
+unsafe fn of_block<E>(
+    memory: ViewMut<E, 0>,
+    local: usize,
+    steps: usize,
+    size: usize,
+) -> Factors<E> {
+    let strides = [(steps * size) as isize, size as isize];
+    Factors { at: memory.add(local * steps * size).as_view().reshape(strides), count: size }
 }
 
-/// The packed_deltas of some rows in one panel.
+/// Columns of z, one value a sample.
+struct Factors<E> {
+    /// Column 0 by row and step.
+    at: View<E, 2>,
+    /// The number of columns.
+    count: usize,
+}
+
+/// An update of the sums of one panel by the samples of some rows.
 #[derive(Clone, Copy)]
-struct PanelUpdate<E> {
+struct PanelUpdate<'a, E> {
     panel: Panel,
-    delta: *const E,
-    /// From a row's δ to the next row's.
-    row: usize,
+    /// Packed δ: `(steps, width)` registers by row.
+    deltas: View<E, 1>,
     rows: usize,
-    /// Which packed_deltas of each row count, or null: all.
-    spans: *const (usize, usize),
+    /// Which samples of each row count; all if absent.
+    spans: Option<&'a [(usize, usize)]>,
     /// Whether the sums hold nothing yet.
     is_first: bool,
 }
 
-/// # Safety
-/// As the methods of [`ReductionGroup`], whose packed_deltas these are.
-impl<E: Element> PanelUpdate<E> {
+impl<E: Element> PanelUpdate<'_, E> {
     /// Adds `z δ` over the given steps to `sums`, or puts it there if it is the first.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set of `V`. `factors`, whose step 0 is the first of `steps`, and
+    /// the δ must be readable for these rows and steps; `sums` must have `(count, width)` registers that
+    /// nobody else uses.
     unsafe fn add_to<V: Vector<Elem = E>>(
         &self,
         factors: Factors<E>,
         steps: Range<usize>,
-        sums: *mut E,
+        sums: ViewMut<E, 0>,
     ) {
         let nr = self.panel.nr::<V>();
         let tiles = factors.count.div_ceil(V::mr(self.panel.registers));
         for tile in 0..tiles {
             let (column, height) = split(factors.count, tiles, tile);
-            let run = Accumulate {
-                a: factors.at.wrapping_add(column),
-                row_stride: 1,
-                k_stride: factors.step,
-                count: steps.len(),
-                panel: self.delta.add(steps.start * nr),
-            };
-            let sums = sums.add(column * nr);
             dispatch!(
                 V,
                 height,
                 self.panel.registers,
                 |ROWS, WIDTH| RankUpdate::<V, ROWS, WIDTH> {
-                    run,
+                    z: factors.at.offset(column as isize),
+                    deltas: self.deltas.tile(0, steps.start * nr),
                     runs: self.rows,
-                    a_stride: factors.row,
-                    panel_stride: self.row,
+                    samples: steps.len(),
                     spans: self.spans,
-                    sums,
+                    sums: sums.add(column * nr),
                     is_first: self.is_first,
                 }
             );

@@ -89,9 +89,6 @@ pub(crate) struct GradBefore<V> {
 /// A *simple* cell has one gate, and its state is a function of that: `h_t = f(z)`. Its activation
 /// is applied in the registers of the product. Any other cell gets the gates of a row after the
 /// products, a register of units at a time, and leaves in their place what the backward pass needs.
-///
-/// # Safety
-/// All methods need what [`Vector`]'s need.
 pub(crate) trait Cell: 'static {
     /// Of a simple cell; else [`Identity`](crate::simd::math::Identity).
     type InTile: Activation;
@@ -107,13 +104,13 @@ pub(crate) trait Cell: 'static {
     const GATES: usize = count_gates(Self::GATE_BLOCKS);
 
     /// A step: `gates` holds pre-activations, and then what is kept.
-    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+    fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
         let _ = gates;
         After { h: before.h, c: before.c }
     }
 
     /// Its gradients, from what `forward` kept and returned; `mask` is the recurrent dropout's.
-    unsafe fn backward<V: Vector>(
+    fn backward<V: Vector>(
         gates: &[V; MAX_GATES],
         before: Before<V>,
         c: V,
@@ -125,13 +122,13 @@ pub(crate) trait Cell: 'static {
     }
 
     /// `h_t`, after the gates that the inner value feeds have got their product.
-    unsafe fn forward_inner<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
+    fn forward_inner<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
         let _ = gates;
         h
     }
 
     /// δ of the gate that the inner value feeds.
-    unsafe fn inner_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
+    fn inner_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
         let _ = gates;
         grad_h
     }

@@ -36,7 +36,7 @@ impl Cell for Gru {
     ];
 
     #[inline(always)]
-    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+    fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
         let [n, r, z, q] = *gates;
         let (r, z) = (sigmoid(r), sigmoid(z));
         let n = tanh(r.mul_add(q, n));
@@ -45,7 +45,7 @@ impl Cell for Gru {
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(
+    fn backward<V: Vector>(
         gates: &[V; MAX_GATES],
         before: Before<V>,
         _c: V,
@@ -75,7 +75,7 @@ impl Cell for GruResetBefore {
         &[GateBlock { rows: N, input: true, source: Source::Inner }, R_Z];
 
     #[inline(always)]
-    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+    fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
         let [n, r, z, unused] = *gates;
         let (r, z) = (sigmoid(r), sigmoid(z));
         *gates = [n, r, z, unused];
@@ -83,7 +83,7 @@ impl Cell for GruResetBefore {
     }
 
     #[inline(always)]
-    unsafe fn forward_inner<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
+    fn forward_inner<V: Vector>(gates: &mut [V; MAX_GATES], h: V) -> V {
         let [n, _, z, _] = *gates;
         let n = tanh(n);
         gates[0] = n;
@@ -91,13 +91,13 @@ impl Cell for GruResetBefore {
     }
 
     #[inline(always)]
-    unsafe fn inner_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
+    fn inner_delta<V: Vector>(gates: &[V; MAX_GATES], grad_h: V) -> V {
         let [n, _, z, _] = *gates;
         tanh_backward(n, z.neg_mul_add(grad_h, grad_h))
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(
+    fn backward<V: Vector>(
         gates: &[V; MAX_GATES],
         before: Before<V>,
         _c: V,
@@ -109,7 +109,7 @@ impl Cell for GruResetBefore {
         let delta_r = sigmoid_backward(r, grad.inner.mul(before.h_in));
         let through_reset = grad.inner.mul(r).mul(mask);
         GradBefore {
-            delta: [Self::inner_delta(gates, grad.h), delta_r, delta_z, V::splat(V::Elem::ZERO)],
+            delta: [Self::inner_delta(gates, grad.h), delta_r, delta_z, grad.h.fill(V::Elem::ZERO)],
             h: grad.h.mul_add(z, through_reset),
             c: grad.c,
             inner: r.mul(before.h_in),

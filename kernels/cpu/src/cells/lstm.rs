@@ -28,7 +28,7 @@ impl Cell for Lstm {
     const GATE_BLOCKS: &'static [GateBlock] = &[GATES];
 
     #[inline(always)]
-    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+    fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
         let [i, f, g, o] = *gates;
         let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
         *gates = [i, f, g, o];
@@ -37,7 +37,7 @@ impl Cell for Lstm {
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(
+    fn backward<V: Vector>(
         gates: &[V; MAX_GATES],
         before: Before<V>,
         c: V,
@@ -55,7 +55,7 @@ impl Cell for Lstm {
                 tanh_backward(g, grad_c.mul(i)),
                 sigmoid_backward(o, grad_o),
             ],
-            h: V::splat(V::Elem::ZERO),
+            h: grad.h.fill(V::Elem::ZERO),
             c: grad_c.mul(f),
             inner: o.mul(tanh_c),
         }
@@ -72,12 +72,12 @@ impl Cell for ProjectedLstm {
         &[GATES, GateBlock { rows: WeightRows::Projection, input: false, source: Source::Inner }];
 
     #[inline(always)]
-    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+    fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
         Lstm::forward(gates, before)
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(
+    fn backward<V: Vector>(
         gates: &[V; MAX_GATES],
         before: Before<V>,
         c: V,

@@ -37,7 +37,7 @@ impl Cell for MinimalGru {
     ];
 
     #[inline(always)]
-    unsafe fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
+    fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
         let [n, f, q, unused] = *gates;
         let f = sigmoid(f);
         let n = tanh(f.mul_add(q, n));
@@ -46,7 +46,7 @@ impl Cell for MinimalGru {
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(
+    fn backward<V: Vector>(
         gates: &[V; MAX_GATES],
         before: Before<V>,
         _c: V,
@@ -57,7 +57,12 @@ impl Cell for MinimalGru {
         let delta_n = tanh_backward(n, grad.h.mul(f));
         let grad_f = delta_n.mul_add(q, grad.h.mul(n.sub(before.h)));
         GradBefore {
-            delta: [delta_n, sigmoid_backward(f, grad_f), delta_n.mul(f), V::splat(V::Elem::ZERO)],
+            delta: [
+                delta_n,
+                sigmoid_backward(f, grad_f),
+                delta_n.mul(f),
+                grad.h.fill(V::Elem::ZERO),
+            ],
             h: f.neg_mul_add(grad.h, grad.h),
             c: grad.c,
             inner: before.h,

@@ -1,11 +1,15 @@
 //! The pointwise part of a step, row by row, for cells that are not simple: [`Cell`]'s methods over
 //! the registers of a row.
 
+// One contract holds for a whole kernel, that of `Kernel::run`; a block in every line would say no more.
+#![allow(unsafe_op_in_unsafe_fn)]
+
 use std::marker::PhantomData;
 
 use crate::cells::cell::{Before, Cell, GradAfter, MAX_GATES};
 use crate::gemm::microkernel::{load_some, store_some};
 use crate::simd::vector::{Element, Kernel, Vector};
+use crate::view::{View, ViewMut};
 
 /// Runs `unit(at, count)` for a row of `units` elements, a register at a time: the elements
 /// `at..at + count`, of which there are fewer than lanes only at the end.
@@ -25,19 +29,25 @@ macro_rules! for_each_register {
     }};
 }
 
-/// Elements of a row, or zeros if null.
+/// `count` elements of a row from `at` on, or zeros if there is no row.
+///
+/// # Safety
+/// The CPU must have the instruction set of `V`, and these elements must be readable.
 #[inline(always)]
-unsafe fn load_or_zero<V: Vector>(row: *const V::Elem, at: usize, count: usize) -> V {
-    if row.is_null() {
-        V::splat(V::Elem::ZERO)
-    } else {
-        load_some(row.add(at), count)
+unsafe fn load_or_zero<V: Vector>(row: Option<View<V::Elem, 0>>, at: usize, count: usize) -> V {
+    match row {
+        Some(row) => load_some(row.add(at), count),
+        None => V::splat(V::Elem::ZERO),
     }
 }
 
+/// `count` units of all gates of a row `(A, units)`, from unit `at` on.
+///
+/// # Safety
+/// The CPU must have the instruction set of `V`, and these elements must be readable.
 #[inline(always)]
 unsafe fn load_gates<V: Vector, C: Cell>(
-    gates: *const V::Elem,
+    gates: View<V::Elem, 0>,
     units: usize,
     at: usize,
     count: usize,
@@ -49,10 +59,14 @@ unsafe fn load_gates<V: Vector, C: Cell>(
     values
 }
 
+/// The same to memory.
+///
+/// # Safety
+/// These elements must be writable, and nobody else may use them.
 #[inline(always)]
 unsafe fn store_gates<V: Vector, C: Cell>(
     values: [V; MAX_GATES],
-    gates: *mut V::Elem,
+    gates: ViewMut<V::Elem, 0>,
     units: usize,
     at: usize,
     count: usize,
@@ -62,28 +76,30 @@ unsafe fn store_gates<V: Vector, C: Cell>(
     }
 }
 
-/// States before a step, of one row; zeros where null.
+/// The states of one row before a step; zeros where absent.
 #[derive(Clone, Copy)]
 pub(crate) struct BeforeRow<E> {
-    pub(crate) h: *const E,
-    pub(crate) h_in: *const E,
-    pub(crate) c: *const E,
+    pub(crate) h: Option<View<E, 0>>,
+    pub(crate) h_in: Option<View<E, 0>>,
+    pub(crate) c: Option<View<E, 0>>,
 }
 
 impl<E: Element> BeforeRow<E> {
+    /// A register of each state, `count` units from unit `at` on.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set of `V`, and these elements must be readable.
     #[inline(always)]
     unsafe fn load<V: Vector<Elem = E>, C: Cell>(&self, at: usize, count: usize) -> Before<V> {
-        let c = if C::HAS_C { load_or_zero(self.c, at, count) } else { V::splat(E::ZERO) };
+        let zero = V::splat(E::ZERO);
+        let c = if C::HAS_C { load_or_zero(self.c, at, count) } else { zero };
         // A projected state has another size, and takes no part.
-        // SAFETY: as this function's caller says, rows are null or valid for `count` elements at `at`.
-        let of = |row| unsafe {
-            if C::HAS_DIRECT {
-                load_or_zero(row, at, count)
-            } else {
-                V::splat(E::ZERO)
-            }
-        };
-        Before { h: of(self.h), h_in: of(self.h_in), c }
+        if C::HAS_DIRECT {
+            let [h, h_in] = [self.h, self.h_in];
+            Before { h: load_or_zero(h, at, count), h_in: load_or_zero(h_in, at, count), c }
+        } else {
+            Before { h: zero, h_in: zero, c }
+        }
     }
 }
 
@@ -92,12 +108,12 @@ pub(crate) struct ForwardRow<V: Vector, C> {
     /// H.
     pub(crate) units: usize,
     /// `(A, H)` in|out.
-    pub(crate) gates: *mut V::Elem,
+    pub(crate) gates: ViewMut<V::Elem, 0>,
     pub(crate) before: BeforeRow<V::Elem>,
     /// `(H,)` out: the state, or the inner value.
-    pub(crate) h: *mut V::Elem,
+    pub(crate) h: ViewMut<V::Elem, 0>,
     /// `(H,)` out, if the cell has it; may be the one before.
-    pub(crate) c: *mut V::Elem,
+    pub(crate) c: Option<ViewMut<V::Elem, 0>>,
     pub(crate) cell: PhantomData<C>,
 }
 
@@ -106,11 +122,11 @@ impl<V: Vector, C: Cell> Kernel<V> for ForwardRow<V, C> {
     unsafe fn run(self) {
         let Self { units, gates, before, h, c, .. } = self;
         for_each_register!(V, units, |at, count| {
-            let mut values = load_gates::<V, C>(gates, units, at, count);
+            let mut values = load_gates::<V, C>(gates.as_view(), units, at, count);
             let after = C::forward(&mut values, before.load::<V, C>(at, count));
             store_gates::<V, C>(values, gates, units, at, count);
             store_some(after.h, h.add(at), count);
-            if C::HAS_C {
+            if let (true, Some(c)) = (C::HAS_C, c) {
                 store_some(after.c, c.add(at), count);
             }
         });
@@ -121,11 +137,11 @@ impl<V: Vector, C: Cell> Kernel<V> for ForwardRow<V, C> {
 pub(crate) struct InnerRow<V: Vector, C> {
     pub(crate) units: usize,
     /// `(A, H)` in|out.
-    pub(crate) gates: *mut V::Elem,
-    /// `(H,)` in, before the step; zeros if null.
-    pub(crate) before: *const V::Elem,
+    pub(crate) gates: ViewMut<V::Elem, 0>,
+    /// `(H,)` in: the state before the step; zeros if absent.
+    pub(crate) before: Option<View<V::Elem, 0>>,
     /// `(H,)` out.
-    pub(crate) h: *mut V::Elem,
+    pub(crate) h: ViewMut<V::Elem, 0>,
     pub(crate) cell: PhantomData<C>,
 }
 
@@ -134,7 +150,7 @@ impl<V: Vector, C: Cell> Kernel<V> for InnerRow<V, C> {
     unsafe fn run(self) {
         let Self { units, gates, before, h, .. } = self;
         for_each_register!(V, units, |at, count| {
-            let mut values = load_gates::<V, C>(gates, units, at, count);
+            let mut values = load_gates::<V, C>(gates.as_view(), units, at, count);
             let state = C::forward_inner(&mut values, load_or_zero(before, at, count));
             store_gates::<V, C>(values, gates, units, at, count);
             store_some(state, h.add(at), count);
@@ -143,31 +159,37 @@ impl<V: Vector, C: Cell> Kernel<V> for InnerRow<V, C> {
 }
 
 /// The gradient of one row's state: `outside + last + mask · product + direct`, where each of them
-/// may be null for zeros.
+/// may be absent for zeros.
 #[derive(Clone, Copy)]
 pub(crate) struct GradRow<E> {
     /// Of the output.
-    pub(crate) outside: *const E,
+    pub(crate) outside: Option<View<E, 0>>,
     /// Of the final state.
-    pub(crate) last: *const E,
+    pub(crate) last: Option<View<E, 0>>,
     /// By way of the next step's products.
-    pub(crate) product: *const E,
-    pub(crate) mask: *const E,
+    pub(crate) product: Option<View<E, 0>>,
+    pub(crate) mask: Option<View<E, 0>>,
     /// By the next step's other ways.
-    pub(crate) direct: *const E,
+    pub(crate) direct: Option<View<E, 0>>,
 }
 
 impl<E: Element> GradRow<E> {
+    /// No gradient.
+    pub(crate) const NONE: Self =
+        Self { outside: None, last: None, product: None, mask: None, direct: None };
+
+    /// A register of the sum, `count` elements from `at` on.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set of `V`, and these elements must be readable.
     #[inline(always)]
     unsafe fn load<V: Vector<Elem = E>>(&self, at: usize, count: usize) -> V {
         let mut sum = load_or_zero::<V>(self.product, at, count);
-        if !self.mask.is_null() {
-            sum = sum.mul(load_some(self.mask.add(at), count));
+        if let Some(mask) = self.mask {
+            sum = sum.mul(load_some(mask.add(at), count));
         }
-        for term in [self.direct, self.outside, self.last] {
-            if !term.is_null() {
-                sum = sum.add(load_some(term.add(at), count));
-            }
+        for term in [self.direct, self.outside, self.last].into_iter().flatten() {
+            sum = sum.add(load_some(term.add(at), count));
         }
         sum
     }
@@ -178,15 +200,15 @@ impl<E: Element> GradRow<E> {
 pub(crate) struct InnerDelta<V: Vector, C> {
     /// P.
     pub(crate) units: usize,
-    /// `(A, H)` in, or null: a projection has none.
-    pub(crate) gates: *const V::Elem,
+    /// `(A, H)` in; a projection has none.
+    pub(crate) gates: Option<View<V::Elem, 0>>,
     /// H.
     pub(crate) stride: usize,
     pub(crate) grad: GradRow<V::Elem>,
     /// `(P,)` out: the gradient of the state.
-    pub(crate) grad_h: *mut V::Elem,
+    pub(crate) grad_h: ViewMut<V::Elem, 0>,
     /// `(P,)` out: δ of the columns that the inner value feeds.
-    pub(crate) delta: *mut V::Elem,
+    pub(crate) delta: ViewMut<V::Elem, 0>,
     pub(crate) cell: PhantomData<C>,
 }
 
@@ -197,10 +219,9 @@ impl<V: Vector, C: Cell> Kernel<V> for InnerDelta<V, C> {
         for_each_register!(V, units, |at, count| {
             let sum = grad.load::<V>(at, count);
             store_some(sum, grad_h.add(at), count);
-            let of_gate = if gates.is_null() {
-                sum
-            } else {
-                C::inner_delta(&load_gates::<V, C>(gates, stride, at, count), sum)
+            let of_gate = match gates {
+                Some(gates) => C::inner_delta(&load_gates::<V, C>(gates, stride, at, count), sum),
+                None => sum,
             };
             store_some(of_gate, delta.add(at), count);
         });
@@ -212,27 +233,27 @@ pub(crate) struct BackwardRow<V: Vector, C> {
     /// H.
     pub(crate) units: usize,
     /// `(A, H)` in.
-    pub(crate) gates: *const V::Elem,
+    pub(crate) gates: View<V::Elem, 0>,
     pub(crate) before: BeforeRow<V::Elem>,
     /// `(H,)` in: the state after the step, if the cell has it.
-    pub(crate) c: *const V::Elem,
+    pub(crate) c: Option<View<V::Elem, 0>>,
     pub(crate) grad_h: GradRow<V::Elem>,
-    /// `(H,)` in: the recurrent dropout's mask, or null.
-    pub(crate) mask: *const V::Elem,
-    /// `(H,)` in: gradients of the state c, by way of the next step and of the final state; or null.
-    pub(crate) grad_c: [*const V::Elem; 2],
-    /// `(H,)` in: of the inner value; or null.
-    pub(crate) grad_inner: *const V::Elem,
+    /// `(H,)` in: the recurrent dropout's mask.
+    pub(crate) mask: Option<View<V::Elem, 0>>,
+    /// `(H,)` in: gradients of the state c, by way of the next step and of the final state.
+    pub(crate) grad_c: [Option<View<V::Elem, 0>>; 2],
+    /// `(H,)` in: the gradient of the inner value, if there is one.
+    pub(crate) grad_inner: Option<View<V::Elem, 0>>,
     /// `(A, H)` out.
-    pub(crate) delta: *mut V::Elem,
+    pub(crate) delta: ViewMut<V::Elem, 0>,
     /// `(H,)` out: what goes to the step before by other ways than products; may be `grad_h`'s
     /// direct, and `grad_c`'s first.
-    pub(crate) direct: *mut V::Elem,
-    pub(crate) carry_c: *mut V::Elem,
-    /// `(H,)` out: the inner value, or null.
-    pub(crate) inner: *mut V::Elem,
+    pub(crate) direct: Option<ViewMut<V::Elem, 0>>,
+    pub(crate) carry_c: Option<ViewMut<V::Elem, 0>>,
+    /// `(H,)` out: the inner value, if there is one.
+    pub(crate) inner: Option<ViewMut<V::Elem, 0>>,
     /// The row of gates that is read next, so that it is there by then.
-    pub(crate) next_gates: *const V::Elem,
+    pub(crate) next_gates: Option<View<V::Elem, 0>>,
     pub(crate) cell: PhantomData<C>,
 }
 
@@ -246,31 +267,36 @@ impl<V: Vector, C: Cell> Kernel<V> for BackwardRow<V, C> {
             grad.h = grad_h.load::<V>(at, count);
             let mut c = zero;
             if C::HAS_C {
-                c = load_some(self.c.add(at), count);
+                c = load_or_zero(self.c, at, count);
                 let [carried, last] = self.grad_c;
                 grad.c = load_or_zero::<V>(carried, at, count);
-                if !last.is_null() {
+                if let Some(last) = last {
                     grad.c = grad.c.add(load_some(last.add(at), count));
                 }
             }
-            let mask = if self.mask.is_null() { one } else { load_some(self.mask.add(at), count) };
-            if !self.grad_inner.is_null() {
-                grad.inner = load_some(self.grad_inner.add(at), count);
+            let mask = match self.mask {
+                Some(mask) => load_some(mask.add(at), count),
+                None => one,
+            };
+            if let Some(grad_inner) = self.grad_inner {
+                grad.inner = load_some(grad_inner.add(at), count);
             }
             let values = load_gates::<V, C>(gates, units, at, count);
-            for gate in 0..C::GATES {
-                V::prefetch(self.next_gates.wrapping_add(gate * units + at));
+            if let Some(next) = self.next_gates {
+                for gate in 0..C::GATES {
+                    V::prefetch(next.add(gate * units + at).ptr(0));
+                }
             }
             let back = C::backward(&values, before.load::<V, C>(at, count), c, mask, grad);
             store_gates::<V, C>(back.delta, self.delta, units, at, count);
-            if C::HAS_DIRECT {
-                store_some(back.h, self.direct.add(at), count);
+            if let (true, Some(direct)) = (C::HAS_DIRECT, self.direct) {
+                store_some(back.h, direct.add(at), count);
             }
-            if C::HAS_C {
-                store_some(back.c, self.carry_c.add(at), count);
+            if let (true, Some(carry_c)) = (C::HAS_C, self.carry_c) {
+                store_some(back.c, carry_c.add(at), count);
             }
-            if !self.inner.is_null() {
-                store_some(back.inner, self.inner.add(at), count);
+            if let Some(inner) = self.inner {
+                store_some(back.inner, inner.add(at), count);
             }
         });
     }

@@ -23,90 +23,56 @@
 //! behind it its final one, and its outputs there are zero. A tile takes part as long as any of its
 //! rows does.
 //!
+//! - `args`: the arguments
 //! - `steps`: rows of elements by step
 //! - `row_block`: rows that go through all steps together
 //! - `products`: what they multiply at a step
 
+// One contract holds for a whole pass, that of `forward_rows`; a block in every line would say no more.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+mod args;
 mod row_block;
 mod products;
 mod steps;
 
-use crate::cells::cell::{Cell, Source, WeightLayout};
+use crate::cells::cell::{Cell, Source};
 use crate::simd::vector::Vector;
+use crate::view::ViewMut;
 use crate::SequenceDims;
+pub(crate) use args::{is_carried, scratch_len, Forward};
 use products::Operands;
 use row_block::{Carried, RowBlock};
-pub(crate) use steps::{copy_or_zero, multiply, Checkpoints, Initial, Spans, Steps};
-
-/// The arguments of a forward pass, lengths checked by whoever made them.
-#[derive(Clone, Copy)]
-pub(crate) struct Forward<E> {
-    pub(crate) dims: SequenceDims,
-    pub(crate) layout: WeightLayout,
-    /// Steps to run; the first of them is step `offset` of the sequence.
-    pub(crate) steps: usize,
-    pub(crate) offset: usize,
-    /// Steps whose inputs are multiplied with their weights ahead of the recurrence, or 0: gates have
-    /// slots for them.
-    pub(crate) ahead: usize,
-    /// `(I,)` in.
-    pub(crate) x: Steps<*const E>,
-    pub(crate) initial: Initial<E>,
-    /// Packed, in.
-    pub(crate) weights: *const E,
-    /// `(P,)` out; all steps have slots, or at least 2.
-    pub(crate) h: Steps<*mut E>,
-    /// `(H,)` out, if the cell has it.
-    pub(crate) c: Steps<*mut E>,
-    /// `(A, H)` out, unless the cell is simple.
-    pub(crate) gates: Steps<*mut E>,
-    /// `(B, P)` in: the recurrent dropout's mask; or null.
-    pub(crate) mask: *const E,
-    pub(crate) spans: Spans,
-    pub(crate) checkpoints: Checkpoints<E>,
-    /// `(B, P)` and `(B, H)` out, final states; or null.
-    pub(crate) last_h: *mut E,
-    pub(crate) last_c: *mut E,
-}
-
-// SAFETY: the pointers of one pass are shared by threads that write disjoint rows.
-unsafe impl<E: Send + Sync> Sync for Forward<E> {}
-
-impl<E> Forward<E> {
-    /// Whether states are carried in memory of the pass's own: where outputs do not hold what the
-    /// next step's products read.
-    pub(crate) fn is_carried(&self) -> bool {
-        !(self.spans.lengths.is_null() && self.mask.is_null())
-    }
-}
-
-/// Elements of scratch that [`forward_rows`] needs.
-pub(crate) fn scratch_len<E>(args: &Forward<E>, rows: usize) -> usize {
-    let SequenceDims { hidden_size, output_size, .. } = args.dims;
-    let carried = if args.is_carried() { 2 * output_size + hidden_size } else { 0 };
-    let inner = if args.layout.has_inner() { hidden_size } else { 0 };
-    rows * (carried + inner)
-}
+pub(crate) use steps::{
+    checkpoint_count, copy_or_zero, multiply, Checkpoints, Initial, Ring, Spans,
+};
 
 /// Runs rows `first..first + rows`.
 ///
 /// # Safety
-/// The CPU must have V's features; all pointers must be valid for the sizes in `args`, `scratch` for
-/// [`scratch_len`] elements, and no other thread may touch the scratch, or these rows of what is
-/// written.
+/// - The CPU must have V's features.
+/// - The memory behind the views of `args` must be alive and as large as the sizes in `args` and the
+///   shapes of its fields say; what is read must be initialised, and what is written lie apart from it.
+/// - `scratch` must have [`scratch_len`] elements.
+/// - No other thread may use the scratch, or these rows of what is written.
 pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
     args: &Forward<V::Elem>,
     first: usize,
     rows: usize,
-    scratch: *mut V::Elem,
+    scratch: ViewMut<V::Elem, 0>,
 ) {
     let SequenceDims { hidden_size, output_size, .. } = args.dims;
-    let size = if args.is_carried() { rows * output_size } else { 0 };
-    let masked = scratch.add(size);
-    let c = masked.add(size);
-    let inner = if args.is_carried() { c.add(rows * hidden_size) } else { scratch };
-    let row_block =
-        RowBlock { args, first, rows, carried: Carried { h: scratch, masked, c }, inner };
+    debug_assert!(first + rows <= args.dims.batch_size);
+    let carried_rows = if args.is_carried() { rows } else { 0 };
+    let masked = scratch.add(carried_rows * output_size);
+    let c = masked.add(carried_rows * output_size);
+    let inner = c.add(carried_rows * hidden_size).reshape([hidden_size as isize]);
+    let carried = Carried {
+        h: scratch.reshape([output_size as isize]),
+        masked: masked.reshape([output_size as isize]),
+        c: c.reshape([hidden_size as isize]),
+    };
+    let row_block = RowBlock { args, first, rows, carried, inner };
     row_block.begin::<C>();
     for step in 0..args.steps {
         if args.ahead > 0 && step % args.ahead == 0 {
@@ -115,10 +81,10 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
                 row_block.products::<V, C>(steps.clone(), columns, Operands::InputOnly);
             }
         }
-        let of = if args.ahead > 0 { Operands::RecurrentOnly } else { Operands::All };
+        let operands = if args.ahead > 0 { Operands::RecurrentOnly } else { Operands::All };
         for columns in args.layout.columns() {
             if columns.source != Source::Inner {
-                row_block.products::<V, C>(step..step + 1, columns, of);
+                row_block.products::<V, C>(step..step + 1, columns, operands);
             }
         }
         if !C::IS_SIMPLE {
@@ -127,7 +93,7 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
         if args.layout.has_inner() {
             for columns in args.layout.columns() {
                 if columns.source == Source::Inner {
-                    row_block.products::<V, C>(step..step + 1, columns, of);
+                    row_block.products::<V, C>(step..step + 1, columns, operands);
                 }
             }
             if args.layout.projection == 0 {

@@ -1,27 +1,33 @@
-//! The products of a step, for a row_block of rows: pre-activations of gates, or a simple cell's states.
+//! The products of a step, for a block of rows: pre-activations of gates, or a simple cell's states.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cells::cell::{Cell, ColumnRange, Source};
+use crate::forward::args::Forward;
 use crate::forward::row_block::RowBlock;
-use crate::forward::Forward;
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct, Strided};
+use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct};
 use crate::simd::vector::{Element, Vector};
+use crate::view::{View, ViewMut};
 
-/// Which products of a gate block.
+/// The products of a gate block that are computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operands {
+    /// That with the input, and that with the state or the inner value.
     All,
+    /// That with the input, ahead of the recurrence.
     InputOnly,
+    /// The other one, added to what `InputOnly` left.
     RecurrentOnly,
 }
 
-/// # Safety
-/// As the other methods of [`RowBlock`].
 impl<E: Element> RowBlock<'_, E> {
-    /// A gate block's pre-activations, or a simple cell's states.
+    /// Computes the pre-activations of a gate block, or a simple cell's states.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold; the steps must be ones of the pass, and the states before
+    /// them known, unless only the input's product is asked for.
     pub(crate) unsafe fn products<V: Vector<Elem = E>, C: Cell>(
         &self,
         steps: Range<usize>,
@@ -35,7 +41,9 @@ impl<E: Element> RowBlock<'_, E> {
             return;
         }
         for panel in Panels::<V>::new(columns.len).iter() {
-            let bias = self.args.weights.add(columns.packed + panel.at * depth);
+            let nr = panel.nr::<V>();
+            let weights = self.args.weights.add(columns.packed + panel.at * depth);
+            let bias = weights.narrow(depth * nr);
             let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for step in steps.clone() {
                 for tile in 0..tiles {
@@ -44,23 +52,26 @@ impl<E: Element> RowBlock<'_, E> {
                     if !self.args.spans.any(row, height, self.args.offset + step) {
                         continue;
                     }
-                    let (at, stride) = self.out::<C>(columns, row, step);
-                    let out = Strided { at: at.add(panel.at), stride };
-                    let w_ih = bias.add(panel.nr::<V>());
-                    let w_source = w_ih.add(columns.inputs * panel.nr::<V>());
-                    let none = Accumulate::none();
+                    let out = self.out::<C>(columns, row, step).tile(0, panel.at);
+                    let w_ih = bias.add(nr);
+                    let w_source = w_ih.add(columns.inputs * nr);
                     let products = [
-                        if goes_on { none } else { self.of_inputs(columns, row, step, w_ih) },
-                        match operands {
-                            Operands::InputOnly => none,
-                            _ => self.of_source(columns, local, step, w_source),
+                        if goes_on {
+                            Accumulate::none()
+                        } else {
+                            self.of_inputs(columns, row, step, w_ih)
+                        },
+                        if operands == Operands::InputOnly {
+                            Accumulate::none()
+                        } else {
+                            self.of_source(columns, local, step, w_source)
                         },
                     ];
                     macro_rules! gemm {
                         ($adds:literal) => {
                             dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
                                 GemmBiasAct::<V, C::InTile, $adds, ROWS, WIDTH> {
-                                    bias,
+                                    bias: Some(bias),
                                     products,
                                     out,
                                     last: panel.last,
@@ -79,44 +90,58 @@ impl<E: Element> RowBlock<'_, E> {
         }
     }
 
-    /// Where a gate block's products go: of a row, and the distance to the next.
-    fn out<C: Cell>(&self, columns: &ColumnRange, row: usize, step: usize) -> (*mut E, usize) {
+    /// Where a gate block's products go, from a row of the batch on.
+    ///
+    /// # Safety
+    /// Row and step must be ones of the pass.
+    unsafe fn out<C: Cell>(&self, columns: &ColumnRange, row: usize, step: usize) -> ViewMut<E, 1> {
         let Forward { h, gates, layout, .. } = self.args;
         if C::IS_SIMPLE || layout.projection > 0 && columns.source == Source::Inner {
-            (h.get(row, step), h.row)
+            h.rows_at(row, step)
         } else {
-            (gates.get(row, step).wrapping_add(columns.at), gates.row)
+            gates.rows_at(row, step).tile(0, columns.at)
         }
     }
 
-    fn of_inputs(
+    /// The product of a step's inputs, from a row of the batch on.
+    ///
+    /// # Safety
+    /// Row and step must be ones of the pass.
+    unsafe fn of_inputs(
         &self,
         columns: &ColumnRange,
         row: usize,
         step: usize,
-        panel: *const E,
+        panel: View<E, 0>,
     ) -> Accumulate<E> {
-        let x = self.args.x;
-        let count = columns.inputs;
-        Accumulate { a: x.get(row, step), row_stride: x.row, k_stride: 1, count, panel }
+        let rows = self.args.x.rows_at(row, step);
+        let a = rows.reshape([rows.strides()[0], 1]);
+        Accumulate { a, count: columns.inputs, panel }
     }
 
-    fn of_source(
+    /// The product of the states before a step, or of its inner values, from a row of the block on.
+    ///
+    /// # Safety
+    /// `local` must be a row of the block, and the step one of the pass.
+    unsafe fn of_source(
         &self,
         columns: &ColumnRange,
         local: usize,
         step: usize,
-        panel: *const E,
+        panel: View<E, 0>,
     ) -> Accumulate<E> {
-        let (a, row_stride) = match columns.source {
-            Source::Nothing => (std::ptr::null(), 0),
-            Source::State => self.state(local, step),
-            Source::Inner => {
-                let size = self.hidden_size();
-                (self.inner.wrapping_add(local * size).cast_const(), size)
-            }
+        let rows = match columns.source {
+            Source::Nothing => None,
+            Source::State => self.states(local, step),
+            Source::Inner => Some(self.inner.tile(local, 0).as_view()),
         };
-        let count = if a.is_null() { 0 } else { columns.sources };
-        Accumulate { a, row_stride, k_stride: 1, count, panel }
+        match rows {
+            Some(rows) => Accumulate {
+                a: rows.reshape([rows.strides()[0], 1]),
+                count: columns.sources,
+                panel,
+            },
+            None => Accumulate::none(),
+        }
     }
 }

@@ -4,32 +4,35 @@ use std::marker::PhantomData;
 
 use crate::cells::cell::Cell;
 use crate::cells::pointwise::{BeforeRow, ForwardRow, InnerRow};
-use crate::forward::{copy_or_zero, multiply, Checkpoints, Forward};
+use crate::forward::args::Forward;
+use crate::forward::steps::{copy_or_zero, multiply};
 use crate::simd::vector::{Element, Vector};
+use crate::view::{View, ViewMut};
 
-/// States of a row_block's rows, row by row, where outputs do not hold them.
+/// States of the rows of a block, where outputs do not hold them; else of no size.
 #[derive(Clone, Copy)]
 pub(crate) struct Carried<E> {
     /// `(rows, P)`.
-    pub(crate) h: *mut E,
+    pub(crate) h: ViewMut<E, 1>,
     /// `(rows, P)`: h with the mask.
-    pub(crate) masked: *mut E,
+    pub(crate) masked: ViewMut<E, 1>,
     /// `(rows, H)`.
-    pub(crate) c: *mut E,
+    pub(crate) c: ViewMut<E, 1>,
 }
 
 /// Rows that go through all steps together.
+///
+/// Only [`forward_rows`](crate::forward::forward_rows) makes one. Its methods count rows within the block as
+/// `local`, from 0 to `rows`, and steps from 0 to `args.steps`.
 pub(crate) struct RowBlock<'a, E> {
-    pub(crate) args: &'a Forward<E>,
+    pub(crate) args: &'a Forward<'a, E>,
     pub(crate) first: usize,
     pub(crate) rows: usize,
     pub(crate) carried: Carried<E>,
-    /// `(rows, H)`: inner values.
-    pub(crate) inner: *mut E,
+    /// `(rows, H)`: inner values; of no size if the cell has none.
+    pub(crate) inner: ViewMut<E, 1>,
 }
 
-/// # Safety
-/// Every method needs what [`forward_rows`](crate::forward::forward_rows) asks for: it made the row_block.
 impl<E: Element> RowBlock<'_, E> {
     fn output_size(&self) -> usize {
         self.args.dims.output_size
@@ -40,6 +43,9 @@ impl<E: Element> RowBlock<'_, E> {
     }
 
     /// Puts initial states where they are carried.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold.
     pub(crate) unsafe fn begin<C: Cell>(&self) {
         if !self.args.is_carried() {
             return;
@@ -47,63 +53,70 @@ impl<E: Element> RowBlock<'_, E> {
         let initial = &self.args.initial;
         for local in 0..self.rows {
             let row = self.first + local;
-            let h = self.carried.h.add(local * self.output_size());
-            copy_or_zero(initial.h(row), h, self.output_size());
+            copy_or_zero(initial.h(row), self.carried.h.row(local), self.output_size());
             self.mask(local);
             if C::HAS_C {
-                let c = self.carried.c.add(local * self.hidden_size());
-                copy_or_zero(initial.c(row), c, self.hidden_size());
+                copy_or_zero(initial.c(row), self.carried.c.row(local), self.hidden_size());
             }
         }
     }
 
-    /// What the products of a row read of the carried state.
+    /// Computes what the products of a row read of the carried state.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold, states must be carried, and `local` must be a row of the
+    /// block.
     unsafe fn mask(&self, local: usize) {
-        if self.args.mask.is_null() {
-            return;
+        if let Some(mask) = self.args.mask {
+            let (h, masked) = (self.carried.h.row(local), self.carried.masked.row(local));
+            multiply(h.as_view(), mask.row(self.first + local), masked, self.output_size());
         }
-        let size = self.output_size();
-        let mask = self.args.mask.add((self.first + local) * size);
-        let h = self.carried.h.add(local * size);
-        multiply(h, mask, self.carried.masked.add(local * size), size);
     }
 
-    /// The states before a step that the products read: of a row_block's row, and the distance to the
-    /// next row's; null for zeros.
-    pub(crate) fn state(&self, local: usize, step: usize) -> (*const E, usize) {
+    /// The states before a step that the products read, from row `local` of the block on; zeros if
+    /// absent.
+    ///
+    /// # Safety
+    /// `local` must be a row of the block, and `step` at most `args.steps`.
+    pub(crate) unsafe fn states(&self, local: usize, step: usize) -> Option<View<E, 1>> {
         let args = self.args;
         if args.is_carried() {
-            let carried = if args.mask.is_null() { self.carried.h } else { self.carried.masked };
-            return (carried.wrapping_add(local * self.output_size()), self.output_size());
+            let Carried { h, masked, .. } = self.carried;
+            let carried = if args.mask.is_some() { masked } else { h };
+            return Some(carried.tile(local, 0).as_view());
         }
         let row = self.first + local;
         match step.checked_sub(1) {
-            Some(before) => (args.h.get(row, before), args.h.row),
-            None => (args.initial.h(row), args.initial.h_row),
+            Some(before) => Some(args.h.rows_at(row, before).as_view()),
+            None => args.initial.h.map(|h| h.tile(row, 0)),
         }
     }
 
-    /// States before a step.
-    fn before(&self, local: usize, step: usize) -> BeforeRow<E> {
+    /// The states of a row before a step.
+    ///
+    /// # Safety
+    /// `local` must be a row of the block, and `step` at most `args.steps`.
+    unsafe fn before<C: Cell>(&self, local: usize, step: usize) -> BeforeRow<E> {
         let args = self.args;
-        let h_in = self.state(local, step).0;
+        let h_in = self.states(local, step).map(|states| states.reshape([]));
         if args.is_carried() {
-            let h = self.carried.h.wrapping_add(local * self.output_size());
-            return BeforeRow {
-                h,
-                h_in,
-                c: self.carried.c.wrapping_add(local * self.hidden_size()),
-            };
+            let c = if C::HAS_C { Some(self.carried.c.row(local).as_view()) } else { None };
+            return BeforeRow { h: Some(self.carried.h.row(local).as_view()), h_in, c };
         }
         let row = self.first + local;
         let c = match step.checked_sub(1) {
-            Some(before) => args.c.get(row, before).cast_const(),
-            None => args.initial.c(row),
+            Some(before) if C::HAS_C => Some(args.c.at(row, before).as_view()),
+            None if C::HAS_C => args.initial.c(row),
+            _ => None,
         };
         BeforeRow { h: h_in, h_in, c }
     }
 
-    /// [`Cell::forward`] for every row.
+    /// Runs [`Cell::forward`] for every row.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold, the step's products must be done, and the cell must not be
+    /// a simple one.
     pub(crate) unsafe fn pointwise<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
         let Forward { h, c, gates, spans, offset, layout, .. } = self.args;
         for local in 0..self.rows {
@@ -111,23 +124,22 @@ impl<E: Element> RowBlock<'_, E> {
             if !spans.has(row, offset + step) {
                 continue;
             }
-            let h = if layout.has_inner() {
-                self.inner.add(local * self.hidden_size())
-            } else {
-                h.get(row, step)
-            };
+            let h = if layout.has_inner() { self.inner.row(local) } else { h.at(row, step) };
             V::vectorize(ForwardRow::<V, C> {
                 units: self.hidden_size(),
-                gates: gates.get(row, step),
-                before: self.before(local, step),
+                gates: gates.at(row, step),
+                before: self.before::<C>(local, step),
                 h,
-                c: c.get(row, step),
+                c: if C::HAS_C { Some(c.at(row, step)) } else { None },
                 cell: PhantomData,
             });
         }
     }
 
-    /// [`Cell::forward_inner`] for every row.
+    /// Runs [`Cell::forward_inner`] for every row.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold, and the products of the step's inner values must be done.
     pub(crate) unsafe fn pointwise_inner<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
         let Forward { h, gates, spans, offset, .. } = self.args;
         for local in 0..self.rows {
@@ -135,9 +147,9 @@ impl<E: Element> RowBlock<'_, E> {
             if spans.has(row, offset + step) {
                 V::vectorize(InnerRow::<V, C> {
                     units: self.hidden_size(),
-                    gates: gates.get(row, step),
-                    before: self.before(local, step).h,
-                    h: h.get(row, step),
+                    gates: gates.at(row, step),
+                    before: self.before::<C>(local, step).h,
+                    h: h.at(row, step),
                     cell: PhantomData,
                 });
             }
@@ -145,62 +157,61 @@ impl<E: Element> RowBlock<'_, E> {
     }
 
     /// Takes the states after a step along, of rows that take part; the outputs of others are zero.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold, states must be carried, and the step must be done.
     pub(crate) unsafe fn carry<C: Cell>(&self, step: usize) {
         let Forward { h, c, spans, offset, .. } = self.args;
         for local in 0..self.rows {
             let row = self.first + local;
-            let output = h.get(row, step);
+            let output = h.at(row, step);
             if !spans.has(row, offset + step) {
-                std::slice::from_raw_parts_mut(output, self.output_size()).fill(E::ZERO);
+                output.fill(E::ZERO, self.output_size());
                 continue;
             }
-            let size = self.output_size();
-            std::ptr::copy_nonoverlapping(output, self.carried.h.add(local * size), size);
+            self.carried.h.row(local).copy_from(output.as_view(), self.output_size());
             self.mask(local);
             if C::HAS_C {
-                let size = self.hidden_size();
-                let to = self.carried.c.add(local * size);
-                std::ptr::copy_nonoverlapping(c.get(row, step), to, size);
+                let c = c.at(row, step).as_view();
+                self.carried.c.row(local).copy_from(c, self.hidden_size());
             }
         }
     }
 
-    /// The states after `done` steps.
-    fn after(&self, local: usize, done: usize) -> BeforeRow<E> {
-        self.before(local, done)
-    }
-
+    /// Keeps the states after `done` steps, if there is to be a checkpoint.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold, and so many steps must be done.
     pub(crate) unsafe fn checkpoint<C: Cell>(&self, done: usize) {
-        let Checkpoints { h, c, every, count } = self.args.checkpoints;
-        let is_due = done.is_multiple_of(every) && done < self.args.steps;
-        if h.is_null() || !is_due {
+        let Some(checkpoints) = self.args.checkpoints else { return };
+        let every = checkpoints.every;
+        if !done.is_multiple_of(every) || done >= self.args.steps {
             return;
         }
         for local in 0..self.rows {
-            let slot = (self.first + local) * count + done / every - 1;
-            let after = self.after(local, done);
-            let size = self.output_size();
-            std::ptr::copy_nonoverlapping(after.h, h.add(slot * size), size);
+            let (row, slot) = (self.first + local, done / every - 1);
+            let after = self.before::<C>(local, done);
+            copy_or_zero(after.h, checkpoints.h.at(row, slot), self.output_size());
             if C::HAS_C {
-                let size = self.hidden_size();
-                std::ptr::copy_nonoverlapping(after.c, c.add(slot * size), size);
+                copy_or_zero(after.c, checkpoints.c.at(row, slot), self.hidden_size());
             }
         }
     }
 
     /// Hands out final states.
+    ///
+    /// # Safety
+    /// The contract of `forward_rows` must hold, and all steps must be done.
     pub(crate) unsafe fn end<C: Cell>(&self) {
         let Forward { last_h, last_c, steps, .. } = *self.args;
         for local in 0..self.rows {
             let row = self.first + local;
-            let after = self.after(local, steps);
-            if !last_h.is_null() {
-                let size = self.output_size();
-                std::ptr::copy_nonoverlapping(after.h, last_h.add(row * size), size);
+            let after = self.before::<C>(local, steps);
+            if let Some(last_h) = last_h {
+                copy_or_zero(after.h, last_h.row(row), self.output_size());
             }
-            if C::HAS_C && !last_c.is_null() {
-                let size = self.hidden_size();
-                std::ptr::copy_nonoverlapping(after.c, last_c.add(row * size), size);
+            if let (true, Some(last_c)) = (C::HAS_C, last_c) {
+                copy_or_zero(after.c, last_c.row(row), self.hidden_size());
             }
         }
     }

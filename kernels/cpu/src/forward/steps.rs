@@ -1,150 +1,155 @@
-//! Rows of elements by step: where they lie, which steps a row takes part in, and the states it begins
-//! with.
+//! Where the steps of rows lie, which steps a row takes part in, and the states it begins with.
 
 use crate::simd::vector::Element;
+use crate::view::{View, ViewMut};
 
-/// Elements of every row at every step.
-#[derive(Clone, Copy)]
-pub(crate) struct Steps<P> {
-    /// Those of row 0 at step 0.
-    pub(crate) at: P,
-    /// From a row to the next.
-    pub(crate) row: usize,
-    /// From a step to the next; a negative number, wrapped, where steps lie backwards.
-    pub(crate) step: usize,
-    /// Step t is in slot `t % slots`.
-    pub(crate) slots: usize,
+/// Rows by step, of which memory holds the last `slots` steps: step t is in slot `t % slots`.
+pub(crate) struct Ring<E> {
+    view: ViewMut<E, 2>,
+    slots: usize,
 }
 
-impl<E> Steps<*mut E> {
-    /// Nothing.
-    pub(crate) const NONE: Self = Self { at: std::ptr::null_mut(), row: 0, step: 0, slots: 1 };
+impl<E> Clone for Ring<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
+impl<E> Copy for Ring<E> {}
+
+impl<E> Ring<E> {
+    pub(crate) fn new(view: ViewMut<E, 2>, slots: usize) -> Self {
+        Self { view, slots }
+    }
+
+    /// A row at a step.
+    ///
+    /// # Safety
+    /// Row and step must be ones that the view behind this has memory for, modulo `slots`.
     #[inline(always)]
-    pub(crate) fn get(&self, row: usize, step: usize) -> *mut E {
-        let step = if self.slots == 1 { 0 } else { step % self.slots };
-        self.at.wrapping_add(row.wrapping_mul(self.row)).wrapping_add(step.wrapping_mul(self.step))
+    pub(crate) unsafe fn at(&self, row: usize, step: usize) -> ViewMut<E, 0> {
+        let slot = if self.slots == 1 { 0 } else { step % self.slots };
+        self.view.at(row, slot)
     }
 
-    pub(crate) fn cast_const(self) -> Steps<*const E> {
-        let Self { at, row, step, slots } = self;
-        Steps { at: at.cast_const(), row, step, slots }
-    }
-}
-
-impl<E> Steps<*const E> {
+    /// All rows at a step, from a row on.
+    ///
+    /// # Safety
+    /// Row and step must be ones that the view behind this has memory for, modulo `slots`.
     #[inline(always)]
-    pub(crate) fn get(&self, row: usize, step: usize) -> *const E {
-        self.at.wrapping_add(row.wrapping_mul(self.row)).wrapping_add(step.wrapping_mul(self.step))
+    pub(crate) unsafe fn rows_at(&self, row: usize, step: usize) -> ViewMut<E, 1> {
+        self.at(row, step).reshape([self.view.strides()[0]])
     }
 }
 
-/// In which steps a row takes part.
+/// The steps that rows take part in.
 #[derive(Clone, Copy)]
-pub(crate) struct Spans {
-    /// Of every row; or null: all steps.
-    pub(crate) lengths: *const usize,
+pub(crate) struct Spans<'a> {
+    /// The number of steps of every row; all steps if absent.
+    pub(crate) lengths: Option<&'a [usize]>,
     /// T.
     pub(crate) seq_len: usize,
     /// Whether steps run backwards in time: then a row begins late rather than that it ends early.
     pub(crate) reverse: bool,
 }
 
-impl Spans {
-    /// The first step, and the one behind the last.
+impl<'a> Spans<'a> {
+    /// The spans of the rows from `first` on.
+    pub(crate) fn skip(self, first: usize) -> Self {
+        Self { lengths: self.lengths.map(|lengths| &lengths[first..]), ..self }
+    }
+
+    /// The first step of a row, and the one behind the last.
     #[inline(always)]
-    pub(crate) unsafe fn of(&self, row: usize) -> (usize, usize) {
-        if self.lengths.is_null() {
-            return (0, self.seq_len);
-        }
-        let len = *self.lengths.add(row);
-        if self.reverse {
-            (self.seq_len - len, self.seq_len)
-        } else {
-            (0, len)
+    pub(crate) fn of(&self, row: usize) -> (usize, usize) {
+        match self.lengths {
+            None => (0, self.seq_len),
+            Some(lengths) if self.reverse => (self.seq_len - lengths[row], self.seq_len),
+            Some(lengths) => (0, lengths[row]),
         }
     }
 
+    /// Whether a row takes part in a step.
     #[inline(always)]
-    pub(crate) unsafe fn has(&self, row: usize, step: usize) -> bool {
+    pub(crate) fn has(&self, row: usize, step: usize) -> bool {
         let (from, to) = self.of(row);
         (from..to).contains(&step)
     }
 
-    /// Whether any of the rows takes part.
+    /// Whether any of the rows `first..first + rows` takes part in a step.
     #[inline(always)]
-    pub(crate) unsafe fn any(&self, first: usize, rows: usize, step: usize) -> bool {
-        self.lengths.is_null() || (first..first + rows).any(|row| self.has(row, step))
+    pub(crate) fn any(&self, first: usize, rows: usize, step: usize) -> bool {
+        self.lengths.is_none() || (first..first + rows).any(|row| self.has(row, step))
     }
 }
 
-/// The states that a pass begins with: rows of h `(P,)` and c `(H,)`, or null: zeros.
+/// The states that a pass begins with, by row: h `(P,)` and c `(H,)`; zeros if absent.
 #[derive(Clone, Copy)]
 pub(crate) struct Initial<E> {
-    pub(crate) h: *const E,
-    pub(crate) h_row: usize,
-    pub(crate) c: *const E,
-    pub(crate) c_row: usize,
+    pub(crate) h: Option<View<E, 1>>,
+    pub(crate) c: Option<View<E, 1>>,
 }
 
 impl<E> Initial<E> {
-    fn row(pointer: *const E, row: usize, stride: usize) -> *const E {
-        if pointer.is_null() {
-            pointer
-        } else {
-            pointer.wrapping_add(row * stride)
-        }
+    /// The state h of a row.
+    ///
+    /// # Safety
+    /// The row must be one of the batch.
+    pub(crate) unsafe fn h(&self, row: usize) -> Option<View<E, 0>> {
+        self.h.map(|h| h.row(row))
     }
 
-    pub(crate) fn h(&self, row: usize) -> *const E {
-        Self::row(self.h, row, self.h_row)
-    }
-
-    pub(crate) fn c(&self, row: usize) -> *const E {
-        Self::row(self.c, row, self.c_row)
+    /// The state c of a row.
+    ///
+    /// # Safety
+    /// The row must be one of the batch.
+    pub(crate) unsafe fn c(&self, row: usize) -> Option<View<E, 0>> {
+        self.c.map(|c| c.row(row))
     }
 }
 
-/// States that are kept for the backward pass to compute the others from.
+/// Views of states that are kept for the backward pass to compute the others from.
 #[derive(Clone, Copy)]
-pub(crate) struct Checkpoints<E> {
-    /// `(B, count, P)`: the states after `every`, `2 · every`, ... steps; or null: none are kept.
-    pub(crate) h: *mut E,
-    /// `(B, count, H)`, if the cell has it.
-    pub(crate) c: *mut E,
+pub(crate) struct Checkpoints<P> {
+    /// `(B, count, P)`: the states after `every`, `2 · every`, ... steps.
+    pub(crate) h: P,
+    /// `(B, count, H)`; of no size unless the cell has it.
+    pub(crate) c: P,
+    /// From a checkpoint to the next, in steps.
     pub(crate) every: usize,
-    pub(crate) count: usize,
 }
 
-impl<E> Checkpoints<E> {
-    /// None.
-    pub(crate) const NONE: Self =
-        Self { h: std::ptr::null_mut(), c: std::ptr::null_mut(), every: usize::MAX, count: 0 };
-
-    /// How many there are in a sequence.
-    pub(crate) fn count(every: usize, seq_len: usize) -> usize {
-        (seq_len - 1) / every
-    }
+/// The number of checkpoints in a sequence, one `every` so many steps.
+pub(crate) fn checkpoint_count(every: usize, seq_len: usize) -> usize {
+    (seq_len - 1) / every
 }
 
+/// Copies a row of `len` elements, or writes zeros if there is none.
+///
 /// # Safety
-/// Both must be valid for `len` elements, `from` unless it is null.
-pub(crate) unsafe fn copy_or_zero<E: Element>(from: *const E, to: *mut E, len: usize) {
-    if from.is_null() {
-        std::slice::from_raw_parts_mut(to, len).fill(E::ZERO);
-    } else {
-        std::ptr::copy_nonoverlapping(from, to, len);
+/// Both rows must have `len` elements, apart from each other, and nobody else may use those that are written.
+pub(crate) unsafe fn copy_or_zero<E: Element>(
+    from: Option<View<E, 0>>,
+    to: ViewMut<E, 0>,
+    len: usize,
+) {
+    match from {
+        Some(from) => to.copy_from(from, len),
+        None => to.fill(E::ZERO, len),
     }
 }
 
 /// `to = a ⊙ b`.
 ///
 /// # Safety
-/// All must be valid for `len` elements, and `to` apart from the others.
-pub(crate) unsafe fn multiply<E: Element>(a: *const E, b: *const E, to: *mut E, len: usize) {
-    let (a, b) = (std::slice::from_raw_parts(a, len), std::slice::from_raw_parts(b, len));
-    let to = std::slice::from_raw_parts_mut(to, len);
-    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+/// All rows must have `len` elements, `to` apart from the others, and nobody else may use those of `to`.
+pub(crate) unsafe fn multiply<E: Element>(
+    a: View<E, 0>,
+    b: View<E, 0>,
+    to: ViewMut<E, 0>,
+    len: usize,
+) {
+    for ((to, a), b) in to.slice(len).iter_mut().zip(a.slice(len)).zip(b.slice(len)) {
         *to = *a * *b;
     }
 }

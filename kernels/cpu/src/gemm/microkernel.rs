@@ -3,7 +3,7 @@
 //! A tile is `ROWS` rows of `WIDTH` vector registers. All three kernels add products to it,
 //!
 //! ```text
-//! acc[r][v] += a[r * row_stride + k * k_stride] * panel[k * WIDTH + v]      for k in 0..count
+//! acc[r][v] += a[r, k] * panel[k * WIDTH + v]      for k in 0..count
 //! ```
 //!
 //! and differ in what they begin and end with:
@@ -11,83 +11,83 @@
 //! - [`GemmBiasAct`]: `out = f(bias + products)`: a step of the recurrence; without `f`, the gradients
 //!   of the inputs and of the initial state
 //! - [`GemmActGrad`]: `δ = f'(h) · (grad_h + mask · product)`: a step of a simple cell's reverse sweep
-//! - [`RankUpdate`]: sums of `z δ` over packed_deltas: the gradients of the weights
+//! - [`RankUpdate`]: sums of `z δ` over samples: the gradients of the weights
 //!
 //! Each sum runs over `k` in order, in one accumulator, whatever the tile's height: a row's result
 //! does not depend on the rows beside it.
 
-// Strided and registers of a tile have elements, and are counted in every array at once.
+// Rows and registers of a tile have numbers, and are counted in every array at once.
 #![allow(clippy::needless_range_loop)]
+// One contract holds for a whole kernel, that of `Kernel::run`; a block in every line would say no more.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use std::marker::PhantomData;
 
 use crate::simd::math::Activation;
 use crate::simd::vector::{Element, Kernel, Vector};
-use std::marker::PhantomData;
+use crate::view::{View, ViewMut};
 
-/// A factor of products: rows of elements to be broadcast, and a panel of packed weights.
+/// A product to be added to a tile: a matrix whose elements are broadcast, and a panel of packed
+/// weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Accumulate<E> {
-    /// The number for row 0 and `k = 0`.
-    pub(crate) a: *const E,
-    /// From a row to the next.
-    pub(crate) row_stride: usize,
-    /// From `k` to `k + 1`; backwards if it is a negative number, wrapped.
-    pub(crate) k_stride: usize,
+    /// `(ROWS, count)` in, at the strides of a row and of `k`.
+    pub(crate) a: View<E, 2>,
     /// How many `k`.
     pub(crate) count: usize,
-    /// `(count, WIDTH)` registers.
-    pub(crate) panel: *const E,
+    /// `(count, WIDTH)` registers in.
+    pub(crate) panel: View<E, 0>,
 }
 
 type Tile<V, const ROWS: usize, const WIDTH: usize> = [[V; WIDTH]; ROWS];
 
-impl<E: crate::simd::vector::Element> Accumulate<E> {
+impl<E: Element> Accumulate<E> {
     /// Adds the product to a tile.
     ///
     /// # Safety
-    /// `a` and `panel` must be valid for all elements that the formula names.
+    /// The CPU must have the instruction set of `V`; `a` and `panel` must be readable for all elements that
+    /// their shapes name.
     #[inline(always)]
     unsafe fn add_to<V: Vector<Elem = E>, const ROWS: usize, const WIDTH: usize>(
         &self,
         acc: &mut Tile<V, ROWS, WIDTH>,
     ) {
-        let (mut a, mut panel) = (self.a, self.panel);
+        self.a.check_corners(ROWS, self.count);
+        let [row_stride, k_stride] = self.a.strides();
+        let mut panel = self.panel.ptr(self.count * WIDTH * V::LANES);
+        let mut a = self.a.ptr(0);
         for _ in 0..self.count {
             let mut weights = [V::splat(V::Elem::ZERO); WIDTH];
             for v in 0..WIDTH {
                 weights[v] = V::load(panel.add(v * V::LANES));
             }
             for r in 0..ROWS {
-                let factor = V::splat(*a.add(r * self.row_stride));
+                let factor = V::splat(*a.offset(r as isize * row_stride));
                 for v in 0..WIDTH {
                     acc[r][v] = factor.mul_add(weights[v], acc[r][v]);
                 }
             }
             // Both may end up just behind the last element, or, with a stride, further: only
             // computed then, never read.
-            a = a.wrapping_add(self.k_stride);
+            a = a.wrapping_offset(k_stride);
             panel = panel.wrapping_add(WIDTH * V::LANES);
         }
     }
 
     /// A product of nothing.
     pub(crate) fn none() -> Self {
-        let null = std::ptr::null();
-        Self { a: null, row_stride: 0, k_stride: 0, count: 0, panel: null }
+        let nothing = View::new(&[]);
+        Self { a: nothing.reshape([0, 0]), count: 0, panel: nothing }
     }
 }
 
-/// A tile in memory: rows of `valid` elements, of which only the last register may be partial.
-#[derive(Clone, Copy)]
-pub(crate) struct Strided<P> {
-    /// The first element of row 0.
-    pub(crate) at: P,
-    /// From a row to the next.
-    pub(crate) stride: usize,
-}
-
-/// The first `count` lanes from memory, the others zero.
+/// A register at `from`, of which `count` lanes exist; the others are zero.
+///
+/// # Safety
+/// The CPU must have the instruction set of `V`, and `count` elements, at most `LANES`, must be readable.
 #[inline(always)]
-pub(crate) unsafe fn load_some<V: Vector>(from: *const V::Elem, count: usize) -> V {
+pub(crate) unsafe fn load_some<V: Vector>(from: View<V::Elem, 0>, count: usize) -> V {
+    let from = from.ptr(count);
     if count == V::LANES {
         V::load(from)
     } else {
@@ -96,8 +96,12 @@ pub(crate) unsafe fn load_some<V: Vector>(from: *const V::Elem, count: usize) ->
 }
 
 /// The first `count` lanes to memory.
+///
+/// # Safety
+/// `count` elements, at most `LANES`, must be writable at `to`, and nobody else may use them.
 #[inline(always)]
-pub(crate) unsafe fn store_some<V: Vector>(value: V, to: *mut V::Elem, count: usize) {
+pub(crate) unsafe fn store_some<V: Vector>(value: V, to: ViewMut<V::Elem, 0>, count: usize) {
+    let to = to.ptr(count);
     if count == V::LANES {
         value.store(to);
     } else {
@@ -105,29 +109,24 @@ pub(crate) unsafe fn store_some<V: Vector>(value: V, to: *mut V::Elem, count: us
     }
 }
 
+/// The number of lanes that exist of register `v` of `width`, whose last has `last`.
 #[inline(always)]
-unsafe fn load_register<V: Vector>(from: *const V::Elem, v: usize, width: usize, last: usize) -> V {
-    load_some(from.add(v * V::LANES), if v + 1 < width { V::LANES } else { last })
-}
-
-#[inline(always)]
-unsafe fn store_register<V: Vector>(
-    value: V,
-    to: *mut V::Elem,
-    v: usize,
-    width: usize,
-    last: usize,
-) {
-    store_some(value, to.add(v * V::LANES), if v + 1 < width { V::LANES } else { last });
+fn lanes<V: Vector>(v: usize, width: usize, last: usize) -> usize {
+    if v + 1 < width {
+        V::LANES
+    } else {
+        last
+    }
 }
 
 /// `out = f(bias + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
 pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool, const ROWS: usize, const WIDTH: usize>
 {
-    /// `WIDTH` registers; zero if null. Not read with `ADDS`.
-    pub(crate) bias: *const V::Elem,
+    /// `WIDTH` registers in; zero if absent. Not read with `ADDS`.
+    pub(crate) bias: Option<View<V::Elem, 0>>,
     pub(crate) products: [Accumulate<V::Elem>; 2],
-    pub(crate) out: Strided<*mut V::Elem>,
+    /// `ROWS` rows out, `WIDTH` registers less what `last` lacks.
+    pub(crate) out: ViewMut<V::Elem, 1>,
     /// Elements of the last register that exist in `out`.
     pub(crate) last: usize,
     pub(crate) activation: PhantomData<A>,
@@ -142,14 +141,14 @@ impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH:
         let mut acc = [[zero; WIDTH]; ROWS];
         if ADDS {
             for r in 0..ROWS {
-                let out = self.out.at.add(r * self.out.stride);
+                let out = self.out.row(r).as_view();
                 for v in 0..WIDTH {
-                    acc[r][v] = load_register(out.cast_const(), v, WIDTH, self.last);
+                    acc[r][v] = load_some(out.add(v * V::LANES), lanes::<V>(v, WIDTH, self.last));
                 }
             }
-        } else if !self.bias.is_null() {
+        } else if let Some(bias) = self.bias {
             for v in 0..WIDTH {
-                let bias = V::load(self.bias.add(v * V::LANES));
+                let bias = V::load(bias.add(v * V::LANES).ptr(V::LANES));
                 for r in 0..ROWS {
                     acc[r][v] = bias;
                 }
@@ -158,9 +157,10 @@ impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH:
         self.products[0].add_to(&mut acc);
         self.products[1].add_to(&mut acc);
         for r in 0..ROWS {
-            let out = self.out.at.add(r * self.out.stride);
+            let out = self.out.row(r);
             for v in 0..WIDTH {
-                store_register(A::apply(acc[r][v]), out, v, WIDTH, self.last);
+                let count = lanes::<V>(v, WIDTH, self.last);
+                store_some(A::apply(acc[r][v]), out.add(v * V::LANES), count);
             }
         }
     }
@@ -170,15 +170,15 @@ impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH:
 pub(crate) struct GemmActGrad<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
     /// δ of the step after this one, times the recurrent weights.
     pub(crate) product: Accumulate<V::Elem>,
-    /// The gradient that reaches this step's output from outside; none if null.
-    pub(crate) grad_h: Strided<*const V::Elem>,
-    /// The recurrent dropout's mask; none if null.
-    pub(crate) mask: Strided<*const V::Elem>,
-    pub(crate) h: Strided<*const V::Elem>,
+    /// The gradient that reaches this step's output from outside.
+    pub(crate) grad_h: Option<View<V::Elem, 1>>,
+    /// The recurrent dropout's mask.
+    pub(crate) mask: Option<View<V::Elem, 1>>,
+    pub(crate) h: View<V::Elem, 1>,
     /// Where δ goes, row after row, whole registers.
-    pub(crate) delta: Strided<*mut V::Elem>,
+    pub(crate) delta: ViewMut<V::Elem, 1>,
     /// Where δ goes a second time, as panels for [`RankUpdate`].
-    pub(crate) packed_deltas: Strided<*mut V::Elem>,
+    pub(crate) packed_deltas: ViewMut<V::Elem, 1>,
     /// Whether it is added to what is there: the δ of another window.
     pub(crate) adds: bool,
     /// Elements of the last register that exist in `h`, `grad_h` and `mask`.
@@ -195,71 +195,70 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Kernel<V>
         self.product.add_to(&mut acc);
         for r in 0..ROWS {
             for v in 0..WIDTH {
+                let (at, count) = (v * V::LANES, lanes::<V>(v, WIDTH, self.last));
                 let mut grad = acc[r][v];
-                if !self.mask.at.is_null() {
-                    let mask = self.mask.at.add(r * self.mask.stride);
-                    grad = grad.mul(load_register(mask, v, WIDTH, self.last));
+                if let Some(mask) = self.mask {
+                    grad = grad.mul(load_some(mask.row(r).add(at), count));
                 }
-                if !self.grad_h.at.is_null() {
-                    let grad_h = self.grad_h.at.add(r * self.grad_h.stride);
-                    grad = grad.add(load_register(grad_h, v, WIDTH, self.last));
+                if let Some(grad_h) = self.grad_h {
+                    grad = grad.add(load_some(grad_h.row(r).add(at), count));
                 }
-                let h = load_register::<V>(self.h.at.add(r * self.h.stride), v, WIDTH, self.last);
+                let h = load_some::<V>(self.h.row(r).add(at), count);
                 let delta = A::backward(h, grad);
-                delta.store(self.delta.at.add(r * self.delta.stride + v * V::LANES));
-                let sample =
-                    self.packed_deltas.at.add(r * self.packed_deltas.stride + v * V::LANES);
-                let sum = if self.adds { V::load(sample).add(delta) } else { delta };
-                sum.store(sample);
+                delta.store(self.delta.row(r).add(at).ptr(V::LANES));
+                let packed = self.packed_deltas.row(r).add(at).ptr(V::LANES);
+                let sum = if self.adds { V::load(packed).add(delta) } else { delta };
+                sum.store(packed);
             }
         }
     }
 }
 
-/// `sums += Σ z δ` over runs of packed_deltas, one run a batch row.
-pub(crate) struct RankUpdate<V: Vector, const ROWS: usize, const WIDTH: usize> {
-    /// The first run: `a` is the first of `ROWS` neighbouring columns of z, `panel` the first δ.
-    pub(crate) run: Accumulate<V::Elem>,
+/// `sums += Σ z δ` over runs of samples, one run a batch row.
+pub(crate) struct RankUpdate<'a, V: Vector, const ROWS: usize, const WIDTH: usize> {
+    /// Columns of z in: `ROWS` that are neighbours, at the strides of a run and of a sample.
+    pub(crate) z: View<V::Elem, 2>,
+    /// δ in: `(samples, WIDTH)` registers, at the stride of a run.
+    pub(crate) deltas: View<V::Elem, 1>,
+    /// How many runs.
     pub(crate) runs: usize,
-    /// From a run's z to the next run's.
-    pub(crate) a_stride: usize,
-    /// From a run's δ to the next run's.
-    pub(crate) panel_stride: usize,
-    /// Which packed_deltas of each run count, `(first, count)`, where not all do; or null.
-    pub(crate) spans: *const (usize, usize),
-    /// `(ROWS, WIDTH)` registers.
-    pub(crate) sums: *mut V::Elem,
+    /// The samples of a run.
+    pub(crate) samples: usize,
+    /// Which samples of each run count, `(first, count)`, where not all do.
+    pub(crate) spans: Option<&'a [(usize, usize)]>,
+    /// `(ROWS, WIDTH)` registers in|out.
+    pub(crate) sums: ViewMut<V::Elem, 0>,
     /// Whether `sums` holds nothing yet.
     pub(crate) is_first: bool,
 }
 
-impl<V: Vector, const ROWS: usize, const WIDTH: usize> Kernel<V> for RankUpdate<V, ROWS, WIDTH> {
+impl<V: Vector, const ROWS: usize, const WIDTH: usize> Kernel<V>
+    for RankUpdate<'_, V, ROWS, WIDTH>
+{
     #[inline(always)]
     unsafe fn run(self) {
+        let sums = self.sums.ptr(ROWS * WIDTH * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); WIDTH]; ROWS];
         if !self.is_first {
             for r in 0..ROWS {
                 for v in 0..WIDTH {
-                    acc[r][v] = V::load(self.sums.add((r * WIDTH + v) * V::LANES));
+                    acc[r][v] = V::load(sums.add((r * WIDTH + v) * V::LANES));
                 }
             }
         }
-        let mut run = self.run;
-        for index in 0..self.runs {
-            if self.spans.is_null() {
-                run.add_to(&mut acc);
-            } else {
-                let (first, count) = *self.spans.add(index);
-                let a = run.a.wrapping_add(first.wrapping_mul(run.k_stride));
-                let panel = run.panel.wrapping_add(first * WIDTH * V::LANES);
-                Accumulate { a, panel, count, ..run }.add_to(&mut acc);
-            }
-            run.a = run.a.wrapping_add(self.a_stride);
-            run.panel = run.panel.wrapping_add(self.panel_stride);
+        let [_, sample_stride] = self.z.strides();
+        for run in 0..self.runs {
+            let (first, count) = match self.spans {
+                Some(spans) => spans[run],
+                None => (0, self.samples),
+            };
+            let a = self.z.at(run, first).reshape([1, sample_stride]);
+            let panel = self.deltas.row(run).add(first * WIDTH * V::LANES);
+            Accumulate { a, count, panel }.add_to(&mut acc);
         }
         for r in 0..ROWS {
             for v in 0..WIDTH {
-                acc[r][v].store(self.sums.add((r * WIDTH + v) * V::LANES));
+                acc[r][v].store(sums.add((r * WIDTH + v) * V::LANES));
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::gemm::layout::Panels;
 use crate::simd::vector::{Element, Vector};
-use crate::threads::{for_each, Shared};
+use crate::threads::for_each;
+use crate::view::SharedSlice;
 
 /// Packs the transpose of `matrix` `(len, columns)`: the elements of a column lie together.
 ///
@@ -17,15 +18,13 @@ pub(crate) fn pack_columns<V: Vector>(
 ) {
     let panels = Panels::<V>::new(matrix.len() / columns);
     assert!(out.len() == panels.padded() * depth && first + columns <= depth);
-    let out = Shared(out.as_mut_ptr());
+    let out = SharedSlice::new(out);
     for_each(panels.count(), is_large(matrix), |index| {
         let panel = panels.get(index);
         let nr = panel.nr::<V>();
         // SAFETY: the length was checked above; panels do not overlap.
-        let out = unsafe {
-            let at = out.at(panel.at * depth + first * nr);
-            std::slice::from_raw_parts_mut(at, columns * nr)
-        };
+        let out =
+            unsafe { out.part(panel.at * depth + first * nr, columns * nr).slice(columns * nr) };
         let len = panel.len::<V>();
         let rows = &matrix[panel.at * columns..][..len * columns];
         for (lane, rows) in (0..len).step_by(BLOCK).zip(rows.chunks(BLOCK * columns)) {
@@ -91,7 +90,7 @@ pub(crate) fn unpack_columns<V: Vector>(
     let panels = Panels::<V>::new(matrix.len() / columns);
     assert!(packed.len() == panels.padded() * depth && first + columns <= depth);
     let parallel = is_large(matrix);
-    let matrix = Shared(matrix.as_mut_ptr());
+    let matrix = SharedSlice::new(matrix);
     for_each(panels.count(), parallel, |index| {
         let panel = panels.get(index);
         let nr = panel.nr::<V>();
@@ -99,8 +98,7 @@ pub(crate) fn unpack_columns<V: Vector>(
         let len = panel.len::<V>();
         // SAFETY: a panel's columns are rows of the matrix, which has as many as the panels together
         // have columns; panels do not overlap.
-        let rows =
-            unsafe { std::slice::from_raw_parts_mut(matrix.at(panel.at * columns), len * columns) };
+        let rows = unsafe { matrix.part(panel.at * columns, len * columns).slice(len * columns) };
         for (lane, rows) in (0..len).step_by(BLOCK).zip(rows.chunks_mut(BLOCK * columns)) {
             let is_whole = rows.len() == BLOCK * columns;
             let done = if is_whole { columns / BLOCK * BLOCK } else { 0 };
@@ -135,15 +133,12 @@ pub(crate) fn pack_rows<V: Vector>(
     let panels = Panels::<V>::new(len);
     let rows = matrix.len() / len;
     assert!(out.len() == panels.padded() * depth && first + rows <= depth);
-    let out = Shared(out.as_mut_ptr());
+    let out = SharedSlice::new(out);
     for_each(panels.count(), is_large(matrix), |index| {
         let panel = panels.get(index);
         let (nr, real) = (panel.nr::<V>(), panel.len::<V>());
         // SAFETY: the length was checked above; panels do not overlap.
-        let out = unsafe {
-            let at = out.at(panel.at * depth + first * nr);
-            std::slice::from_raw_parts_mut(at, rows * nr)
-        };
+        let out = unsafe { out.part(panel.at * depth + first * nr, rows * nr).slice(rows * nr) };
         for (row, out) in matrix.chunks_exact(len).zip(out.chunks_exact_mut(nr)) {
             out[..real].copy_from_slice(&row[panel.at..][..real]);
             out[real..].fill(V::Elem::ZERO);

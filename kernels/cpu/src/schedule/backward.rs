@@ -1,14 +1,15 @@
 //! A backward pass over all rows, in both directions.
 
-use crate::backward::{self, Backward, Kept, Scratch};
+use crate::backward::{self, Backward, BlockStates, Kept, Scratch};
 use crate::cells::cell::WeightLayout;
-use crate::forward::{Checkpoints, Steps};
+use crate::forward::{checkpoint_count, Checkpoints};
 use crate::gemm::layout::split;
 use crate::kernels::Kernels;
 use crate::schedule::groups::ReductionGroups;
 use crate::schedule::{saved_layout, RawCall, Save, Saved};
 use crate::simd::vector::Element;
-use crate::threads::{add_up, for_each, is_large, Shared};
+use crate::threads::{add_up, for_each, is_large};
+use crate::view::{SharedSlice, View, ViewMut};
 use crate::weights::TransposedWeights;
 use crate::workspace::Buffer;
 use crate::SequenceDims;
@@ -55,13 +56,12 @@ pub struct Gradients<E> {
     pub initial: Option<Vec<E>>,
 }
 
-/// Where the passes of both directions write; null where it is not wanted.
-#[derive(Clone, Copy)]
+/// Where the passes of both directions write, if it is wanted.
 struct GradientPlaces<E> {
     /// Gradients of the inputs, by direction.
-    x: [*mut E; 2],
+    x: Option<[SharedSlice<E>; 2]>,
     /// Of the initial states.
-    initial: *mut E,
+    initial: Option<SharedSlice<E>>,
 }
 
 impl<E: Element> BackwardCall<'_, E> {
@@ -83,7 +83,7 @@ impl<E: Element> BackwardCall<'_, E> {
                 assert_eq!(gates.len(), states * seq_len * gates_len);
             }
             Save::Checkpoints => {
-                let count = Checkpoints::<E>::count(checkpoint_steps, seq_len);
+                let count = checkpoint_count(checkpoint_steps, seq_len);
                 assert_eq!(h.len(), states * count * output_size);
                 assert_eq!(c.len(), if_c(states * count * hidden_size));
             }
@@ -115,44 +115,50 @@ impl<E: Element> BackwardCall<'_, E> {
         }
     }
 
+    /// What is left of a direction's states.
     fn kept(
         &self,
+        kernels: &Kernels<E>,
         layout: &WeightLayout,
         direction: usize,
         every: usize,
-        c_count: usize,
     ) -> Kept<E> {
         let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = self.input.dims;
         let Saved { save, h, c, gates } = self.saved;
-        let (h_at, c_at) = (h.as_ptr().cast_mut(), c.as_ptr().cast_mut());
-        let first = direction * batch_size;
+        // Where a direction begins among rows that may not be there.
+        let first = |is_there: bool, first: usize| if is_there { first } else { 0 };
         if *save == Save::Checkpoints {
-            let count = Checkpoints::<E>::count(every, seq_len);
-            let checkpoints = Checkpoints {
-                h: h_at.wrapping_add(first * count * output_size),
-                c: c_at.wrapping_add(first * c_count * hidden_size),
-                every,
-                count,
+            let count = checkpoint_count(every, seq_len);
+            let by_row = |all: &[E], is_there: bool, len: usize| {
+                let first = first(is_there, direction * batch_size * count * len);
+                View::with_strides(all, first, [(count * len) as isize, len as isize])
             };
-            let weights = self.input.weights[direction].as_ptr();
-            return Kept::Checkpoints(checkpoints, weights);
+            let (h, c) = (by_row(h, true, output_size), by_row(c, kernels.has_c, hidden_size));
+            let weights = View::new(self.input.weights[direction]);
+            return Kept::Checkpoints(Checkpoints { h, c, every }, weights);
         }
         let h = match self.outputs {
             Some(outputs) => {
                 let directions = self.input.directions;
-                let (at, row, step) = self.input.public_layout(direction, directions, output_size);
-                Steps { at: outputs.as_ptr().wrapping_add(at), row, step, slots: seq_len }
+                let (first, strides) = self.input.public_layout(direction, directions, output_size);
+                View::with_strides(outputs, first, strides)
             }
-            None => Steps {
-                at: h_at.cast_const().wrapping_add(first * seq_len * output_size),
-                row: seq_len * output_size,
-                step: output_size,
-                slots: seq_len,
-            },
+            None => {
+                let row = seq_len * output_size;
+                let strides = [row as isize, output_size as isize];
+                View::with_strides(h, direction * batch_size * row, strides)
+            }
         };
-        let of_rows =
-            |at: *mut E, len| saved_layout(at, direction, seq_len, batch_size, len).cast_const();
-        Kept::all(h, of_rows(c_at, hidden_size), of_rows(gates.as_ptr().cast_mut(), layout.gates))
+        let by_step = |all: &[E], is_there: bool, len: usize| {
+            let (at, strides) = saved_layout(direction, seq_len, batch_size, len);
+            View::with_strides(all, first(is_there, at), strides)
+        };
+        Kept::All(BlockStates {
+            h,
+            c: by_step(c, kernels.has_c, hidden_size),
+            gates: by_step(gates, !kernels.is_simple, layout.gates),
+            first: [0, 0],
+        })
     }
 
     /// The pass of a direction.
@@ -162,54 +168,43 @@ impl<E: Element> BackwardCall<'_, E> {
         layout: &WeightLayout,
         checkpoint_steps: usize,
         direction: usize,
-        places: GradientPlaces<E>,
+        places: &GradientPlaces<E>,
     ) -> Backward<'_, E> {
         let Self { input, fed, .. } = self;
-        let SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size } = input.dims;
-        let (null, null_mut) = (std::ptr::null(), std::ptr::null_mut());
-        let c_count =
-            if kernels.has_c { Checkpoints::<E>::count(checkpoint_steps, seq_len) } else { 0 };
+        let SequenceDims { batch_size, input_size, hidden_size, output_size, .. } = input.dims;
         let [grad_last_h, grad_last_c] = input.states(kernels, self.grad_last, direction);
-        let (at, row, step) = input.public_layout(direction, 1, input_size);
-        let first = direction * batch_size;
-        let grad_x = places.x[direction];
+        let by_row = |all: &SharedSlice<E>, at: usize, len: usize| {
+            all.view(at + direction * batch_size * len, [len as isize])
+        };
         Backward {
             dims: input.dims,
             layout: *layout,
             windows: self.windows(),
             x: input.x(direction),
             initial: input.initial(kernels, direction),
-            kept: self.kept(layout, direction, checkpoint_steps, c_count),
+            kept: self.kept(kernels, layout, direction, checkpoint_steps),
             mask: input.mask(direction),
             spans: input.spans(direction),
-            w_state: fed[direction].state.as_ptr(),
-            w_inner: fed[direction].inner.as_ptr(),
-            w_input: fed[direction].input.as_ptr(),
-            grad_outputs: match self.grad_outputs {
-                None => Steps { at: null, row: 0, step: 0, slots: 1 },
-                Some(grad) => {
-                    let (at, row, step) =
-                        input.public_layout(direction, input.directions, output_size);
-                    Steps { at: grad.as_ptr().wrapping_add(at), row, step, slots: seq_len }
-                }
-            },
+            w_state: View::new(&fed[direction].state),
+            w_inner: View::new(&fed[direction].inner),
+            w_input: View::new(&fed[direction].input),
+            grad_outputs: self.grad_outputs.map(|grad| {
+                let (first, strides) =
+                    input.public_layout(direction, input.directions, output_size);
+                View::with_strides(grad, first, strides)
+            }),
             grad_last_h,
             grad_last_c,
-            grad_x: if grad_x.is_null() {
-                Steps::NONE
-            } else {
-                Steps { at: grad_x.wrapping_add(at), row, step, slots: usize::MAX }
-            },
-            grad_h_0: if places.initial.is_null() {
-                null_mut
-            } else {
-                places.initial.wrapping_add(first * output_size)
-            },
-            grad_c_0: if places.initial.is_null() || !kernels.has_c {
-                null_mut
-            } else {
-                places.initial.wrapping_add(input.h_len() + first * hidden_size)
-            },
+            grad_x: places.x.as_ref().map(|x| {
+                let (first, strides) = input.public_layout(direction, 1, input_size);
+                x[direction].view(first, strides)
+            }),
+            grad_h_0: places.initial.as_ref().map(|initial| by_row(initial, 0, output_size)),
+            grad_c_0: places
+                .initial
+                .as_ref()
+                .filter(|_| kernels.has_c)
+                .map(|initial| by_row(initial, input.h_len(), hidden_size)),
         }
     }
 }
@@ -243,16 +238,12 @@ pub fn backward<E: Element>(
     // The second direction's gradients of the inputs are added when both are done.
     let mut second_x = Buffer::<E>::new(if wanted.x { (directions - 1) * x_len } else { 0 });
     second_x.fill(E::ZERO);
-    let null = std::ptr::null_mut();
     let places = GradientPlaces {
-        x: match &mut gradients.x {
-            Some(x) => [x.as_mut_ptr(), second_x.as_mut_ptr()],
-            None => [null, null],
-        },
-        initial: gradients.initial.as_mut().map_or(null, Vec::as_mut_ptr),
+        x: gradients.x.as_mut().map(|x| [SharedSlice::new(x), SharedSlice::new(&mut second_x)]),
+        initial: gradients.initial.as_mut().map(|initial| SharedSlice::new(initial)),
     };
     let passes: Vec<Backward<E>> = (0..directions)
-        .map(|direction| args.pass(kernels, &layout, checkpoint_steps, direction, places))
+        .map(|direction| args.pass(kernels, &layout, checkpoint_steps, direction, &places))
         .collect();
     let parallel = is_large(&dims, packed_len);
     let sums = run_groups(kernels, &passes, groups, parallel, wanted.weights);
@@ -284,22 +275,17 @@ fn run_groups<E: Element>(
     let batch_size = passes[0].dims.batch_size;
     let mut sums =
         Buffer::<E>::new(if wants_weights { passes.len() * count * packed_len } else { 0 });
-    let sums_of_groups = Shared(sums.as_mut_ptr());
+    let sums_of_groups = SharedSlice::new(&mut sums);
     for_each(passes.len() * count, parallel, |index| {
         let pass = &passes[index / count];
         let (first, rows) = split(batch_size, count, index % count);
         let mut memory = Buffer::new(backward::scratch_len(pass, rows, block_steps));
+        let sums = wants_weights.then(|| sums_of_groups.part(index * packed_len, packed_len));
+        let scratch = Scratch { sums, memory: ViewMut::new(&mut memory) };
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; `check` saw to all
-        // lengths; the parts are disjoint rows of a direction, each with sums and memory of its own.
-        unsafe {
-            let sums = if wants_weights {
-                sums_of_groups.at(index * packed_len)
-            } else {
-                std::ptr::null_mut()
-            };
-            let scratch = Scratch { sums, memory: memory.as_mut_ptr() };
-            (kernels.backward_rows)(pass, first, rows, block_steps, scratch);
-        }
+        // lengths, from which the views were made; each call has disjoint rows of a direction, and sums
+        // and memory of its own.
+        unsafe { (kernels.backward_rows)(pass, first, rows, block_steps, scratch) };
     });
     sums
 }

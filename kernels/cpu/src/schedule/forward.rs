@@ -1,13 +1,14 @@
 //! A forward pass over all rows, in both directions.
 
 use crate::cells::cell::WeightLayout;
-use crate::forward::{self, Checkpoints, Forward, Steps};
+use crate::forward::{checkpoint_count, Checkpoints, Forward, Ring};
 use crate::gemm::layout::split;
 use crate::kernels::Kernels;
 use crate::schedule::groups::ReductionGroups;
 use crate::schedule::{saved_layout, RawCall, Save, Saved, MIN_ROWS};
 use crate::simd::vector::Element;
 use crate::threads::{self, for_each, is_large};
+use crate::view::{SharedSlice, View, ViewMut};
 use crate::workspace::Buffer;
 use crate::SequenceDims;
 
@@ -43,43 +44,58 @@ pub fn forward<E: Element>(
     input.check(kernels, &layout);
     let SequenceDims { batch_size, seq_len, output_size, .. } = input.dims;
     let outputs_len = input.directions * batch_size * seq_len * output_size;
+    let last_len = input.states_len(kernels);
     let mut outputs = wants_outputs.then(|| Vec::<E>::with_capacity(outputs_len));
-    let mut last = Vec::<E>::with_capacity(input.states_len(kernels));
+    let mut last = Vec::<E>::with_capacity(last_len);
     let slots = Slots::new(kernels, &input.dims, &layout, save);
     let mut memory = ForwardBuffers::new(kernels, &input, &layout, slots, wants_outputs);
-    let places = ForwardPlaces {
-        slots,
-        outputs: outputs.as_mut().map(Vec::as_mut_ptr),
-        h: memory.h.as_mut_ptr(),
-        c: memory.c.as_mut_ptr(),
-        gates: memory.gates.as_mut_ptr(),
-        h_checkpoints: memory.h_checkpoints.as_mut_ptr(),
-        c_checkpoints: memory.c_checkpoints.as_mut_ptr(),
-        last: last.as_mut_ptr(),
-    };
-    let passes: Vec<Forward<E>> = (0..input.directions)
-        .map(|direction| places.pass(kernels, &input, &layout, direction))
-        .collect();
-    // Rows do not depend on each other, so how they are cut changes no bit.
-    let per_thread = if layout.packed_len * size_of::<E>() > MAX_SHARED_WEIGHTS { 1 } else { 4 };
-    let wanted = (per_thread * threads::count()).div_ceil(input.directions);
-    let row_blocks = wanted.min(batch_size.div_ceil(MIN_ROWS));
-    for_each(row_blocks * input.directions, is_large(&input.dims, layout.packed_len), |index| {
-        let args = &passes[index / row_blocks];
-        let (first, rows) = split(batch_size, row_blocks, index % row_blocks);
-        let mut scratch = Buffer::new(forward::scratch_len(args, rows));
-        // SAFETY: `kernels` exist only for instruction sets that the CPU has; lengths were checked
-        // above; the parts are disjoint rows of a direction.
-        unsafe { (kernels.forward_rows)(args, first, rows, scratch.as_mut_ptr()) }
-    });
-    // SAFETY: the capacities are these lengths, and the pass wrote every output and final state.
+    if batch_size > 0 {
+        let places = ForwardPlaces {
+            slots,
+            outputs: outputs.as_mut().map(|outputs| {
+                SharedSlice::uninit(&mut outputs.spare_capacity_mut()[..outputs_len])
+            }),
+            h: SharedSlice::new(&mut memory.h),
+            c: SharedSlice::new(&mut memory.c),
+            gates: SharedSlice::new(&mut memory.gates),
+            h_checkpoints: SharedSlice::new(&mut memory.h_checkpoints),
+            c_checkpoints: SharedSlice::new(&mut memory.c_checkpoints),
+            last: SharedSlice::uninit(&mut last.spare_capacity_mut()[..last_len]),
+        };
+        let passes: Vec<Forward<E>> = (0..input.directions)
+            .map(|direction| places.pass(kernels, &input, &layout, direction))
+            .collect();
+        run_row_blocks(kernels, &passes);
+    }
+    // SAFETY: the capacities are these lengths, and the pass wrote every output and final state; with
+    // an empty batch there are none.
     unsafe {
         if let Some(outputs) = &mut outputs {
             outputs.set_len(outputs_len);
         }
-        last.set_len(input.states_len(kernels));
+        last.set_len(last_len);
     }
     Output { outputs, last, saved: memory.save(save) }
+}
+
+/// Runs the passes of both directions, a block of rows at a time. Rows do not depend on each other, so how
+/// they are cut changes no bit.
+fn run_row_blocks<E: Element>(kernels: &Kernels<E>, passes: &[Forward<E>]) {
+    let Forward { dims, layout, .. } = &passes[0];
+    let batch_size = dims.batch_size;
+    let has_shared_weights = layout.packed_len * size_of::<E>() <= MAX_SHARED_WEIGHTS;
+    let per_thread = if has_shared_weights { 4 } else { 1 };
+    let wanted = (per_thread * threads::count()).div_ceil(passes.len());
+    let row_blocks = wanted.min(batch_size.div_ceil(MIN_ROWS));
+    for_each(row_blocks * passes.len(), is_large(dims, layout.packed_len), |index| {
+        let args = &passes[index / row_blocks];
+        let (first, rows) = split(batch_size, row_blocks, index % row_blocks);
+        let mut scratch = Buffer::new(args.scratch_len(rows));
+        // SAFETY: `kernels` exist only for instruction sets that the CPU has; `check` saw to all lengths,
+        // from which the views were made; each call has a scratch of its own and disjoint rows of a
+        // direction.
+        unsafe { (kernels.forward_rows)(args, first, rows, ViewMut::new(&mut scratch)) }
+    });
 }
 
 /// How many steps there is memory for: what one step leaves for the next, or all steps for the
@@ -108,7 +124,7 @@ impl Slots {
             Save::Checkpoints => {
                 let every =
                     ReductionGroups::new(layout, dims, size_of::<E>()).checkpoint_steps(seq_len);
-                (every, Checkpoints::<E>::count(every, seq_len))
+                (every, checkpoint_count(every, seq_len))
             }
             _ => (usize::MAX, 0),
         };
@@ -170,61 +186,82 @@ impl<E: Element> ForwardBuffers<E> {
 /// Where the passes of both directions write.
 struct ForwardPlaces<E> {
     slots: Slots,
-    outputs: Option<*mut E>,
-    h: *mut E,
-    c: *mut E,
-    gates: *mut E,
-    h_checkpoints: *mut E,
-    c_checkpoints: *mut E,
-    last: *mut E,
+    outputs: Option<SharedSlice<E>>,
+    h: SharedSlice<E>,
+    c: SharedSlice<E>,
+    gates: SharedSlice<E>,
+    h_checkpoints: SharedSlice<E>,
+    c_checkpoints: SharedSlice<E>,
+    last: SharedSlice<E>,
 }
 
 impl<E: Element> ForwardPlaces<E> {
     /// The pass of a direction.
-    fn pass(
+    fn pass<'a>(
         &self,
         kernels: &Kernels<E>,
-        input: &RawCall<E>,
+        input: &RawCall<'a, E>,
         layout: &WeightLayout,
         direction: usize,
-    ) -> Forward<E> {
-        let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = input.dims;
+    ) -> Forward<'a, E> {
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = input.dims;
         let first = direction * batch_size;
+        let Slots { c, gates, ahead, .. } = self.slots;
+        let by_row = |at: usize, len: usize| self.last.view(at + first * len, [len as isize]);
         Forward {
             dims: input.dims,
             layout: *layout,
-            steps: seq_len,
+            steps: input.dims.seq_len,
             offset: 0,
-            ahead: self.slots.ahead,
+            ahead,
             x: input.x(direction),
             initial: input.initial(kernels, direction),
-            weights: input.weights[direction].as_ptr(),
+            weights: View::new(input.weights[direction]),
             h: self.h(input, direction),
-            c: saved_layout(self.c, direction, self.slots.c, batch_size, hidden_size),
-            gates: saved_layout(self.gates, direction, self.slots.gates, batch_size, layout.gates),
+            c: self.saved(&self.c, kernels.has_c, direction, c, [batch_size, hidden_size]),
+            gates: self.saved(
+                &self.gates,
+                !kernels.is_simple,
+                direction,
+                gates,
+                [batch_size, layout.gates],
+            ),
             mask: input.mask(direction),
             spans: input.spans(direction),
             checkpoints: self.checkpoints(kernels, &input.dims, first),
-            last_h: self.last.wrapping_add(first * output_size),
-            last_c: self.last.wrapping_add(input.h_len() + first * hidden_size),
+            last_h: Some(by_row(0, output_size)),
+            last_c: kernels.has_c.then(|| by_row(input.h_len(), hidden_size)),
         }
     }
 
+    /// Where a direction's rows `(slots, B, len)` lie; of no size if they are not there.
+    fn saved(
+        &self,
+        all: &SharedSlice<E>,
+        is_there: bool,
+        direction: usize,
+        slots: usize,
+        [batch_size, len]: [usize; 2],
+    ) -> Ring<E> {
+        let (first, strides) = saved_layout(direction, slots, batch_size, len);
+        Ring::new(all.view(if is_there { first } else { 0 }, strides), slots)
+    }
+
     /// Where a direction's states lie: among the outputs, or by themselves.
-    fn h(&self, input: &RawCall<E>, direction: usize) -> Steps<*mut E> {
+    fn h(&self, input: &RawCall<E>, direction: usize) -> Ring<E> {
         let SequenceDims { batch_size, seq_len, output_size, .. } = input.dims;
-        let slots = self.slots.h;
-        match self.outputs {
+        match &self.outputs {
             Some(outputs) => {
-                let (at, row, step) = input.public_layout(direction, input.directions, output_size);
-                Steps { at: outputs.wrapping_add(at), row, step, slots: seq_len }
+                let (first, strides) =
+                    input.public_layout(direction, input.directions, output_size);
+                Ring::new(outputs.view(first, strides), seq_len)
             }
-            None => Steps {
-                at: self.h.wrapping_add(direction * batch_size * slots * output_size),
-                row: slots * output_size,
-                step: output_size,
-                slots,
-            },
+            None => {
+                let slots = self.slots.h;
+                let row = slots * output_size;
+                let strides = [row as isize, output_size as isize];
+                Ring::new(self.h.view(direction * batch_size * row, strides), slots)
+            }
         }
     }
 
@@ -234,17 +271,15 @@ impl<E: Element> ForwardPlaces<E> {
         kernels: &Kernels<E>,
         dims: &SequenceDims,
         first: usize,
-    ) -> Checkpoints<E> {
+    ) -> Option<Checkpoints<ViewMut<E, 2>>> {
         let Slots { every, checkpoints: count, .. } = self.slots;
-        if count == 0 {
-            return Checkpoints::NONE;
-        }
-        let c_count = if kernels.has_c { count } else { 0 };
-        Checkpoints {
-            h: self.h_checkpoints.wrapping_add(first * count * dims.output_size),
-            c: self.c_checkpoints.wrapping_add(first * c_count * dims.hidden_size),
+        let by_row = |all: &SharedSlice<E>, first: usize, len: usize| {
+            all.view(first * count * len, [(count * len) as isize, len as isize])
+        };
+        (count > 0).then(|| Checkpoints {
+            h: by_row(&self.h_checkpoints, first, dims.output_size),
+            c: by_row(&self.c_checkpoints, if kernels.has_c { first } else { 0 }, dims.hidden_size),
             every,
-            count,
-        }
+        })
     }
 }

@@ -8,9 +8,10 @@ mod forward;
 mod groups;
 
 use crate::cells::cell::WeightLayout;
-use crate::forward::{Initial, Spans, Steps};
+use crate::forward::{Initial, Spans};
 use crate::kernels::Kernels;
 use crate::simd::vector::Element;
+use crate::view::View;
 use crate::workspace::Buffer;
 use crate::SequenceDims;
 pub use backward::{backward, BackwardCall, Gradients, Wanted};
@@ -63,7 +64,7 @@ pub struct Saved<E> {
     gates: Buffer<E>,
 }
 
-impl<E: Element> RawCall<'_, E> {
+impl<'a, E: Element> RawCall<'a, E> {
     fn check(&self, kernels: &Kernels<E>, layout: &WeightLayout) {
         let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
         assert!(matches!(self.directions, 1 | 2) && seq_len > 0);
@@ -89,13 +90,14 @@ impl<E: Element> RawCall<'_, E> {
         self.h_len() + if kernels.has_c { c } else { 0 }
     }
 
-    /// `(B, T, D, len)` or `(T, B, D, len)` as a direction goes through it.
+    /// Where a direction begins in `(B, T, D, len)` or `(T, B, D, len)`, and the strides of rows and
+    /// steps as it goes through it.
     fn public_layout(
         &self,
         direction: usize,
         directions: usize,
         len: usize,
-    ) -> (usize, usize, usize) {
+    ) -> (usize, [isize; 2]) {
         let SequenceDims { batch_size, seq_len, .. } = self.dims;
         let len_of_step = directions * len;
         let (row, step) = if self.time_major {
@@ -104,30 +106,39 @@ impl<E: Element> RawCall<'_, E> {
             (seq_len * len_of_step, len_of_step)
         };
         let at = if directions == 1 { 0 } else { direction * len };
-        match direction {
-            0 => (at, row, step),
-            _ => (at + (seq_len - 1) * step, row, step.wrapping_neg()),
+        let [row, step_on] = [row as isize, step as isize];
+        if direction == 0 {
+            (at, [row, step_on])
+        } else {
+            (at + (seq_len - 1) * step, [row, -step_on])
         }
     }
 
-    fn x(&self, direction: usize) -> Steps<*const E> {
-        let (at, row, step) = self.public_layout(direction, 1, self.dims.input_size);
-        Steps { at: self.x.as_ptr().wrapping_add(at), row, step, slots: usize::MAX }
+    fn x(&self, direction: usize) -> View<E, 2> {
+        let (first, strides) = self.public_layout(direction, 1, self.dims.input_size);
+        View::with_strides(self.x, first, strides)
     }
 
-    /// `[h | c]` for a direction.
-    fn states(&self, kernels: &Kernels<E>, all: Option<&[E]>, direction: usize) -> [*const E; 2] {
-        let null = std::ptr::null();
+    /// `[h | c]` for a direction, by row.
+    fn states(
+        &self,
+        kernels: &Kernels<E>,
+        all: Option<&[E]>,
+        direction: usize,
+    ) -> [Option<View<E, 1>>; 2] {
         let SequenceDims { batch_size, hidden_size, output_size, .. } = self.dims;
-        let Some(all) = all else { return [null, null] };
-        let h = all.as_ptr().wrapping_add(direction * batch_size * output_size);
-        let c = all.as_ptr().wrapping_add(self.h_len() + direction * batch_size * hidden_size);
-        [h, if kernels.has_c { c } else { null }]
+        let rows = |all: &[E], first: usize, len: usize| {
+            View::with_strides(all, first + direction * batch_size * len, [len as isize])
+        };
+        [
+            all.map(|all| rows(all, 0, output_size)),
+            all.filter(|_| kernels.has_c).map(|all| rows(all, self.h_len(), hidden_size)),
+        ]
     }
 
     fn initial(&self, kernels: &Kernels<E>, direction: usize) -> Initial<E> {
         let [h, c] = self.states(kernels, self.initial, direction);
-        Initial { h, h_row: self.dims.output_size, c, c_row: self.dims.hidden_size }
+        Initial { h, c }
     }
 
     /// The final states of rows without steps are their initial ones, and so are the gradients.
@@ -145,27 +156,19 @@ impl<E: Element> RawCall<'_, E> {
         }
     }
 
-    fn mask(&self, direction: usize) -> *const E {
-        let len = self.dims.batch_size * self.dims.output_size;
-        self.mask.map_or(std::ptr::null(), |mask| mask[direction * len..].as_ptr())
+    fn mask(&self, direction: usize) -> Option<View<E, 1>> {
+        let SequenceDims { batch_size, output_size, .. } = self.dims;
+        let first = direction * batch_size * output_size;
+        self.mask.map(|mask| View::with_strides(mask, first, [output_size as isize]))
     }
 
-    fn spans(&self, direction: usize) -> Spans {
-        Spans {
-            lengths: self.lengths.map_or(std::ptr::null(), <[usize]>::as_ptr),
-            seq_len: self.dims.seq_len,
-            reverse: direction == 1,
-        }
+    fn spans(&self, direction: usize) -> Spans<'a> {
+        Spans { lengths: self.lengths, seq_len: self.dims.seq_len, reverse: direction == 1 }
     }
 }
 
-/// `(D, T, B, len)` or `(D, 1, B, len)` in the recurrence's order.
-fn saved_layout<E>(
-    at: *mut E,
-    direction: usize,
-    slots: usize,
-    rows: usize,
-    len: usize,
-) -> Steps<*mut E> {
-    Steps { at: at.wrapping_add(direction * slots * rows * len), row: len, step: rows * len, slots }
+/// Where a direction begins in `(D, slots, B, len)`, which is in the order of the recurrence, and the strides
+/// of rows and steps.
+fn saved_layout(direction: usize, slots: usize, rows: usize, len: usize) -> (usize, [isize; 2]) {
+    (direction * slots * rows * len, [len as isize, (rows * len) as isize])
 }

@@ -33,68 +33,88 @@ macro_rules! vector {
 
             #[target_feature(enable = "avx512f,avx512dq")]
             unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                kernel.run();
+                // SAFETY: as the caller says.
+                unsafe { kernel.run() };
             }
 
             #[inline(always)]
             unsafe fn prefetch(from: *const $elem) {
-                _mm_prefetch::<_MM_HINT_T0>(from.cast());
+                // SAFETY: as the caller says.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()); }
             }
             #[inline(always)]
             unsafe fn splat(value: $elem) -> Self {
-                Self($set1(value))
+                // SAFETY: as the caller says.
+                unsafe { Self($set1(value)) }
+            }
+            #[inline(always)]
+            fn fill(self, value: $elem) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($set1(value)) }
             }
             #[inline(always)]
             unsafe fn load(from: *const $elem) -> Self {
-                Self($loadu(from))
+                // SAFETY: as the caller says.
+                unsafe { Self($loadu(from)) }
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $elem) {
-                $storeu(to, self.0);
+                // SAFETY: as the caller says.
+                unsafe { $storeu(to, self.0); }
             }
             #[inline(always)]
             unsafe fn load_partial(from: *const $elem, count: usize) -> Self {
-                Self($maskz_loadu(((1u32 << count) - 1) as $mask, from))
+                // SAFETY: as the caller says.
+                unsafe { Self($maskz_loadu(((1u32 << count) - 1) as $mask, from)) }
             }
             #[inline(always)]
             unsafe fn store_partial(self, to: *mut $elem, count: usize) {
-                $mask_storeu(to, ((1u32 << count) - 1) as $mask, self.0);
+                // SAFETY: as the caller says.
+                unsafe { $mask_storeu(to, ((1u32 << count) - 1) as $mask, self.0); }
             }
 
             binary_ops!(add: $add, sub: $sub, mul: $mul, div: $div);
 
             #[inline(always)]
-            unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-                Self($fmadd(self.0, a.0, b.0))
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($fmadd(self.0, a.0, b.0)) }
             }
             #[inline(always)]
-            unsafe fn neg_mul_add(self, a: Self, b: Self) -> Self {
-                Self($fnmadd(self.0, a.0, b.0))
+            fn neg_mul_add(self, a: Self, b: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($fnmadd(self.0, a.0, b.0)) }
             }
             #[inline(always)]
-            unsafe fn min_or_self(self, other: Self) -> Self {
+            fn min_or_self(self, other: Self) -> Self {
                 // The instruction gives its second operand where either is NaN.
-                Self($min(other.0, self.0))
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($min(other.0, self.0)) }
             }
             #[inline(always)]
-            unsafe fn max_or_self(self, other: Self) -> Self {
-                Self($max(other.0, self.0))
+            fn max_or_self(self, other: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($max(other.0, self.0)) }
             }
             #[inline(always)]
-            unsafe fn abs(self) -> Self {
-                Self($abs(self.0))
+            fn abs(self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($abs(self.0)) }
             }
             #[inline(always)]
-            unsafe fn with_sign_of(self, sign: Self) -> Self {
-                Self($or(self.0, $and(sign.0, $set1(-0.))))
+            fn with_sign_of(self, sign: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($or(self.0, $and(sign.0, $set1(-0.)))) }
             }
             #[inline(always)]
-            unsafe fn unless_at_most_zero(self, of: Self) -> Self {
-                Self($maskz_mov($cmp_mask::<_CMP_NLE_UQ>(of.0, $set1(0.)), self.0))
+            fn unless_at_most_zero(self, of: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($maskz_mov($cmp_mask::<_CMP_NLE_UQ>(of.0, $set1(0.)), self.0)) }
             }
             #[inline(always)]
-            unsafe fn pow2_of_biased(self) -> Self {
-                Self($from_bits($shift_left::<$exponent>($to_bits(self.0))))
+            fn pow2_of_biased(self) -> Self {
+                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
+                unsafe { Self($from_bits($shift_left::<$exponent>($to_bits(self.0)))) }
             }
         }
     };

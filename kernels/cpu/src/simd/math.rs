@@ -21,21 +21,16 @@
 //! `σ(x) = 1 / (1 + exp(-x))`, with the same `exp`: small values keep their precision, which they
 //! would lose in `(1 + tanh(x / 2)) / 2`. Beyond ±87 (`f32`; ±708 in `f64`) it stays what it is there.
 
+use crate::simd::element::ExpConstants;
 use crate::simd::vector::{Element, Vector};
 
 /// A recurrent activation and its derivative.
 pub(crate) trait Activation {
     /// `f(z)`.
-    ///
-    /// # Safety
-    /// As [`Vector`].
-    unsafe fn apply<V: Vector>(z: V) -> V;
+    fn apply<V: Vector>(z: V) -> V;
 
     /// `grad · f'(z)`, by way of `h = f(z)`.
-    ///
-    /// # Safety
-    /// As [`Vector`].
-    unsafe fn backward<V: Vector>(h: V, grad: V) -> V;
+    fn backward<V: Vector>(h: V, grad: V) -> V;
 }
 
 /// `tanh(z)`; `f' = 1 - h²`.
@@ -43,12 +38,12 @@ pub(crate) struct Tanh;
 
 impl Activation for Tanh {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(z: V) -> V {
+    fn apply<V: Vector>(z: V) -> V {
         tanh(z)
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(h: V, grad: V) -> V {
+    fn backward<V: Vector>(h: V, grad: V) -> V {
         tanh_backward(h, grad)
     }
 }
@@ -61,138 +56,73 @@ pub(crate) struct Identity;
 
 impl Activation for Relu {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(z: V) -> V {
-        z.max_or_self(V::splat(V::Elem::ZERO))
+    fn apply<V: Vector>(z: V) -> V {
+        z.max_or_self(z.fill(V::Elem::ZERO))
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(h: V, grad: V) -> V {
+    fn backward<V: Vector>(h: V, grad: V) -> V {
         grad.unless_at_most_zero(h)
     }
 }
 
 impl Activation for Identity {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(z: V) -> V {
+    fn apply<V: Vector>(z: V) -> V {
         z
     }
 
     #[inline(always)]
-    unsafe fn backward<V: Vector>(_h: V, grad: V) -> V {
+    fn backward<V: Vector>(_h: V, grad: V) -> V {
         grad
     }
 }
 
-/// What `tanh` and `sigmoid` need to know of an element.
-pub trait ExpConstants: Sized + 'static {
-    /// From here on `tanh` is 1.
-    const SATURATION: Self;
-    /// Beyond this magnitude, `exp` has no exponent left.
-    const EXP_LIMIT: Self;
-    /// `log2(e)`.
-    const LOG2_E: Self;
-    /// ln 2 in two parts, the first of so few bits that `k` times it is exact.
-    const LN_2: [Self; 2];
-    /// Adding it rounds to an integer, which together with the exponent's bias is then in the
-    /// lowest bits of the mantissa.
-    const ROUND: Self;
-    /// 2.
-    const TWO: Self;
-    /// Coefficients of `q`, the constant first.
-    const Q: &'static [Self];
-}
-
-impl ExpConstants for f32 {
-    const SATURATION: Self = 9.02;
-    const EXP_LIMIT: Self = 87.;
-    const LOG2_E: Self = std::f32::consts::LOG2_E;
-    const LN_2: [Self; 2] = [0.693_145_75, 1.428_606_8e-6];
-    const ROUND: Self = (1 << 23) as f32 + 127.;
-    const TWO: Self = 2.;
-    const Q: &'static [Self] =
-        &[0.499_999_97, 0.166_665_43, 0.041_667_2, 0.008_366_547_5, 0.001_388_251_7];
-}
-
-impl ExpConstants for f64 {
-    const SATURATION: Self = 20.;
-    const EXP_LIMIT: Self = 708.;
-    const LOG2_E: Self = std::f64::consts::LOG2_E;
-    const LN_2: [Self; 2] = [0.693_146_705_627_441_4, 4.749_325_039_031_673e-7];
-    const ROUND: Self = (1u64 << 52) as f64 + 1023.;
-    const TWO: Self = 2.;
-    /// `1 / n!` from n = 2 on.
-    const Q: &'static [Self] = &{
-        let mut inverse = [0.; 13];
-        let (mut n, mut factorial) = (0, 1.);
-        while n < 13 {
-            factorial *= (n + 2) as f64;
-            inverse[n] = 1. / factorial;
-            n += 1;
-        }
-        inverse
-    };
-}
-
 /// `2^k` and `exp(r) - 1`, of which `exp(x) = 2^k + 2^k (exp(r) - 1)`.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-unsafe fn exp_parts<V: Vector>(x: V) -> (V, V) {
-    let round = V::splat(V::Elem::ROUND);
-    let biased = x.mul_add(V::splat(V::Elem::LOG2_E), round);
+fn exp_parts<V: Vector>(x: V) -> (V, V) {
+    let round = x.fill(V::Elem::ROUND);
+    let biased = x.mul_add(x.fill(V::Elem::LOG2_E), round);
     let k = biased.sub(round);
     let [high, low] = V::Elem::LN_2;
-    let r = k.neg_mul_add(V::splat(high), x);
-    let r = k.neg_mul_add(V::splat(low), r);
-    let mut q = V::splat(V::Elem::ZERO);
+    let r = k.neg_mul_add(x.fill(high), x);
+    let r = k.neg_mul_add(x.fill(low), r);
+    let mut q = x.fill(V::Elem::ZERO);
     for (index, coefficient) in V::Elem::Q.iter().rev().enumerate() {
-        let coefficient = V::splat(*coefficient);
+        let coefficient = x.fill(*coefficient);
         q = if index == 0 { coefficient } else { q.mul_add(r, coefficient) };
     }
     (biased.pow2_of_biased(), q.mul(r).mul_add(r, r))
 }
 
 /// `tanh` of each lane.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn tanh<V: Vector>(x: V) -> V {
-    let magnitude = x.abs().min_or_self(V::splat(V::Elem::SATURATION));
+pub(crate) fn tanh<V: Vector>(x: V) -> V {
+    let magnitude = x.abs().min_or_self(x.fill(V::Elem::SATURATION));
     let (power, p) = exp_parts(magnitude.add(magnitude));
-    let e = power.mul_add(p, power.sub(V::splat(V::Elem::ONE)));
-    e.div(e.add(V::splat(V::Elem::TWO))).with_sign_of(x)
+    let e = power.mul_add(p, power.sub(x.fill(V::Elem::ONE)));
+    e.div(e.add(x.fill(V::Elem::TWO))).with_sign_of(x)
 }
 
 /// `grad · tanh'`, where `tanh` gave `h`.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn tanh_backward<V: Vector>(h: V, grad: V) -> V {
+pub(crate) fn tanh_backward<V: Vector>(h: V, grad: V) -> V {
     h.mul(grad).neg_mul_add(h, grad)
 }
 
 /// `σ`, the logistic function, of each lane.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn sigmoid<V: Vector>(x: V) -> V {
-    let (zero, one) = (V::splat(V::Elem::ZERO), V::splat(V::Elem::ONE));
-    let limit = V::splat(V::Elem::EXP_LIMIT);
+pub(crate) fn sigmoid<V: Vector>(x: V) -> V {
+    let (zero, one) = (x.fill(V::Elem::ZERO), x.fill(V::Elem::ONE));
+    let limit = x.fill(V::Elem::EXP_LIMIT);
     let negative = zero.sub(x).min_or_self(limit).max_or_self(zero.sub(limit));
     let (power, p) = exp_parts(negative);
     one.div(power.mul_add(p, power).add(one))
 }
 
 /// `grad · σ'`, where `σ` gave `s`.
-///
-/// # Safety
-/// As [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn sigmoid_backward<V: Vector>(s: V, grad: V) -> V {
+pub(crate) fn sigmoid_backward<V: Vector>(s: V, grad: V) -> V {
     let grad = s.mul(grad);
     s.neg_mul_add(grad, grad)
 }

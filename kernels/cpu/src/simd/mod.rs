@@ -4,6 +4,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod element;
 pub(crate) mod isa;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]

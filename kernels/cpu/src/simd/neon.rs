@@ -33,56 +33,85 @@ macro_rules! vector {
 
             #[target_feature(enable = "neon")]
             unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                kernel.run();
+                // SAFETY: as the caller says.
+                unsafe { kernel.run() };
             }
 
             #[inline(always)]
+            #[allow(unused_unsafe)]
             unsafe fn splat(value: $elem) -> Self {
-                Self($dup(value))
+                // SAFETY: as the caller says.
+                unsafe { Self($dup(value)) }
             }
             #[inline(always)]
+            #[allow(unused_unsafe)]
+            fn fill(self, value: $elem) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($dup(value)) }
+            }
+            #[inline(always)]
+            #[allow(unused_unsafe)]
             unsafe fn load(from: *const $elem) -> Self {
-                Self($ld1(from))
+                // SAFETY: as the caller says.
+                unsafe { Self($ld1(from)) }
             }
             #[inline(always)]
+            #[allow(unused_unsafe)]
             unsafe fn store(self, to: *mut $elem) {
-                $st1(to, self.0);
+                // SAFETY: as the caller says.
+                unsafe { $st1(to, self.0); }
             }
 
             partial_by_copy!($elem);
             binary_ops!(add: $add, sub: $sub, mul: $mul, div: $div);
 
             #[inline(always)]
-            unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-                Self($fma(b.0, self.0, a.0))
+            #[allow(unused_unsafe)]
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($fma(b.0, self.0, a.0)) }
             }
             #[inline(always)]
-            unsafe fn neg_mul_add(self, a: Self, b: Self) -> Self {
-                Self($fms(b.0, self.0, a.0))
+            #[allow(unused_unsafe)]
+            fn neg_mul_add(self, a: Self, b: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($fms(b.0, self.0, a.0)) }
             }
             #[inline(always)]
-            unsafe fn min_or_self(self, other: Self) -> Self {
-                Self($bsl($clt(other.0, self.0), other.0, self.0))
+            #[allow(unused_unsafe)]
+            fn min_or_self(self, other: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($bsl($clt(other.0, self.0), other.0, self.0)) }
             }
             #[inline(always)]
-            unsafe fn max_or_self(self, other: Self) -> Self {
-                Self($bsl($cgt(other.0, self.0), other.0, self.0))
+            #[allow(unused_unsafe)]
+            fn max_or_self(self, other: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($bsl($cgt(other.0, self.0), other.0, self.0)) }
             }
             #[inline(always)]
-            unsafe fn abs(self) -> Self {
-                Self($abs(self.0))
+            #[allow(unused_unsafe)]
+            fn abs(self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($abs(self.0)) }
             }
             #[inline(always)]
-            unsafe fn with_sign_of(self, sign: Self) -> Self {
-                Self($bsl($sign_bit, sign.0, self.0))
+            #[allow(unused_unsafe)]
+            fn with_sign_of(self, sign: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($bsl($sign_bit, sign.0, self.0)) }
             }
             #[inline(always)]
-            unsafe fn unless_at_most_zero(self, of: Self) -> Self {
-                Self($bsl($cle(of.0, $dup(0.)), $dup(0.), self.0))
+            #[allow(unused_unsafe)]
+            fn unless_at_most_zero(self, of: Self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($bsl($cle(of.0, $dup(0.)), $dup(0.), self.0)) }
             }
             #[inline(always)]
-            unsafe fn pow2_of_biased(self) -> Self {
-                Self($from_bits($shift_left::<$exponent>($to_bits(self.0))))
+            #[allow(unused_unsafe)]
+            fn pow2_of_biased(self) -> Self {
+                // SAFETY: a value exists only where the CPU has NEON.
+                unsafe { Self($from_bits($shift_left::<$exponent>($to_bits(self.0)))) }
             }
         }
     };

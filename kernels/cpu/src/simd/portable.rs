@@ -35,7 +35,8 @@ macro_rules! vector {
             }
 
             unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                kernel.run();
+                // SAFETY: as the caller says.
+                unsafe { kernel.run() };
             }
 
             #[inline(always)]
@@ -43,60 +44,66 @@ macro_rules! vector {
                 Self([value; $lanes])
             }
             #[inline(always)]
+            fn fill(self, value: $elem) -> Self {
+                Self([value; $lanes])
+            }
+            #[inline(always)]
             unsafe fn load(from: *const $elem) -> Self {
-                Self(from.cast::<[$elem; $lanes]>().read_unaligned())
+                // SAFETY: as the caller says.
+                unsafe { Self(from.cast::<[$elem; $lanes]>().read_unaligned()) }
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $elem) {
-                to.cast::<[$elem; $lanes]>().write_unaligned(self.0);
+                // SAFETY: as the caller says.
+                unsafe { to.cast::<[$elem; $lanes]>().write_unaligned(self.0) };
             }
             crate::simd::vector::partial_by_copy!($elem);
             #[inline(always)]
-            unsafe fn add(self, other: Self) -> Self {
+            fn add(self, other: Self) -> Self {
                 self.zip(other, |a, b| a + b)
             }
             #[inline(always)]
-            unsafe fn sub(self, other: Self) -> Self {
+            fn sub(self, other: Self) -> Self {
                 self.zip(other, |a, b| a - b)
             }
             #[inline(always)]
-            unsafe fn mul(self, other: Self) -> Self {
+            fn mul(self, other: Self) -> Self {
                 self.zip(other, |a, b| a * b)
             }
             #[inline(always)]
-            unsafe fn div(self, other: Self) -> Self {
+            fn div(self, other: Self) -> Self {
                 self.zip(other, |a, b| a / b)
             }
             #[inline(always)]
-            unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            fn mul_add(self, a: Self, b: Self) -> Self {
                 self.mul(a).add(b)
             }
             #[inline(always)]
-            unsafe fn neg_mul_add(self, a: Self, b: Self) -> Self {
+            fn neg_mul_add(self, a: Self, b: Self) -> Self {
                 b.sub(self.mul(a))
             }
             #[inline(always)]
-            unsafe fn min_or_self(self, other: Self) -> Self {
+            fn min_or_self(self, other: Self) -> Self {
                 self.zip(other, |a, b| if b < a { b } else { a })
             }
             #[inline(always)]
-            unsafe fn max_or_self(self, other: Self) -> Self {
+            fn max_or_self(self, other: Self) -> Self {
                 self.zip(other, |a, b| if b > a { b } else { a })
             }
             #[inline(always)]
-            unsafe fn abs(self) -> Self {
+            fn abs(self) -> Self {
                 Self(self.0.map($elem::abs))
             }
             #[inline(always)]
-            unsafe fn with_sign_of(self, sign: Self) -> Self {
+            fn with_sign_of(self, sign: Self) -> Self {
                 self.zip(sign, $elem::copysign)
             }
             #[inline(always)]
-            unsafe fn unless_at_most_zero(self, of: Self) -> Self {
+            fn unless_at_most_zero(self, of: Self) -> Self {
                 self.zip(of, |value, of| if of <= 0. { 0. } else { value })
             }
             #[inline(always)]
-            unsafe fn pow2_of_biased(self) -> Self {
+            fn pow2_of_biased(self) -> Self {
                 Self(self.0.map(|value| $elem::from_bits(value.to_bits() << $exponent)))
             }
         }

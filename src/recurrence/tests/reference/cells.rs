@@ -97,9 +97,10 @@ impl Sequence {
                 c_t = (0..units).map(|unit| f[unit] * c[unit] + i[unit] * g[unit]).collect();
                 middle =
                     (0..units).map(|unit| gates[3 * units + unit] * c_t[unit].tanh()).collect();
-                match self.w_hr.is_empty() {
-                    true => middle.clone(),
-                    false => product(&self.w_hr, &middle),
+                if self.w_hr.is_empty() {
+                    middle.clone()
+                } else {
+                    product(&self.w_hr, &middle)
                 }
             }
             Cell::MinimalGru => {

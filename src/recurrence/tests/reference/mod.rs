@@ -145,9 +145,10 @@ impl Sequence {
     fn initial(&self, row: usize) -> (Vec<f64>, Vec<f64>) {
         let SequenceDims { hidden_size, output_size, .. } = self.dims;
         let h = self.h_0[row * output_size..][..output_size].to_vec();
-        match self.cell.has_c() {
-            true => (h, self.c_0[row * hidden_size..][..hidden_size].to_vec()),
-            false => (h, Vec::new()),
+        if self.cell.has_c() {
+            (h, self.c_0[row * hidden_size..][..hidden_size].to_vec())
+        } else {
+            (h, Vec::new())
         }
     }
 

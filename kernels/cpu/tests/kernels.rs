@@ -1,0 +1,399 @@
+//! The crate by its public functions: gradients against finite differences, instruction sets against each
+//! other, bits by threads, rows of different lengths, truncation, and lengths that do not fit.
+
+// A test may unwrap, and these count through several lists at once.
+#![allow(clippy::needless_range_loop, clippy::unwrap_used)]
+
+use candle_rnn_kernels::{
+    backward, forward, pack_transposed, pack_weights, unpack_gradients, BackwardCall, CellKind,
+    Float, Isa, RawCall, Save, SequenceDims, Wanted, WeightSlices, Window,
+};
+
+const CELLS: [CellKind; 7] = [
+    CellKind::Tanh,
+    CellKind::Relu,
+    CellKind::Gru,
+    CellKind::GruResetBefore,
+    CellKind::Lstm,
+    CellKind::ProjectedLstm,
+    CellKind::MinimalGru,
+];
+
+/// Gates, whether there is a second bias, and whether there is c.
+fn shape(cell: CellKind) -> (usize, bool, bool) {
+    match cell {
+        CellKind::Tanh | CellKind::Relu | CellKind::Dense => (1, false, false),
+        CellKind::Gru | CellKind::GruResetBefore => (3, true, false),
+        CellKind::Lstm | CellKind::ProjectedLstm => (4, true, true),
+        CellKind::MinimalGru => (2, true, false),
+    }
+}
+
+/// A float of these tests.
+trait Value: Float {
+    fn of(value: f64) -> Self;
+    fn wide(self) -> f64;
+}
+
+impl Value for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    fn wide(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Value for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// Seeded values between -1 and 1.
+struct Values(u64);
+
+impl Values {
+    fn next(&mut self) -> f64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.
+    }
+
+    fn take<E: Value>(&mut self, len: usize, scale: f64) -> Vec<E> {
+        (0..len).map(|_| E::of(self.next() * scale)).collect()
+    }
+}
+
+/// A layer, its arguments, and the gradients that reach it: one vector each.
+#[derive(Clone)]
+struct Case<E> {
+    cell: CellKind,
+    dims: SequenceDims,
+    directions: usize,
+    time_major: bool,
+    lengths: Option<Vec<usize>>,
+    mask: Option<Vec<E>>,
+    windows: Vec<Window>,
+    /// `[x, initial, (w_ih, w_hh, biases and projection) of every direction]`.
+    arguments: Vec<Vec<E>>,
+    grad_outputs: Vec<E>,
+    grad_last: Vec<E>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Outcome<E> {
+    outputs: Vec<E>,
+    last: Vec<E>,
+    /// By argument.
+    grads: Vec<Vec<E>>,
+}
+
+impl<E: Value> Case<E> {
+    fn new(cell: CellKind, [b, t, i, h]: [usize; 4], directions: usize) -> Self {
+        let (gates, has_b_hh, has_c) = shape(cell);
+        let p = if cell == CellKind::ProjectedLstm { h.div_ceil(2) } else { h };
+        let values = &mut Values(7);
+        let states = directions * b * (p + if has_c { h } else { 0 });
+        let scale = 1. / (h as f64).sqrt();
+        let mut arguments = vec![values.take(b * t * i, 1.), values.take(states, 0.5)];
+        for _ in 0..directions {
+            let biases = gates * h * if has_b_hh { 2 } else { 1 };
+            let w_hr = if cell == CellKind::ProjectedLstm { p * h } else { 0 };
+            for len in [gates * h * i, gates * h * p, biases + w_hr] {
+                arguments.push(values.take(len, scale));
+            }
+        }
+        Self {
+            cell,
+            dims: SequenceDims {
+                batch_size: b,
+                seq_len: t,
+                input_size: i,
+                hidden_size: h,
+                output_size: p,
+            },
+            directions,
+            time_major: false,
+            lengths: None,
+            mask: None,
+            windows: vec![Window { start: 0, losses_from: 0, end: t }],
+            grad_outputs: values.take(b * t * directions * p, 1.),
+            grad_last: values.take(states, 1.),
+            arguments,
+        }
+    }
+
+    fn gates(&self) -> usize {
+        shape(self.cell).0 * self.dims.hidden_size
+    }
+
+    fn weights(&self, direction: usize) -> WeightSlices<'_, E> {
+        let [w_ih, w_hh, more] = &self.arguments[2 + 3 * direction..][..3] else { unreachable!() };
+        WeightSlices::new(w_ih, w_hh, more, self.gates())
+    }
+
+    fn run(&self, isa: Isa, save: Save) -> Outcome<E> {
+        let kernels = E::kernels(isa, self.cell);
+        let directions = 0..self.directions;
+        let packed: Vec<_> = directions
+            .clone()
+            .map(|direction| pack_weights(&kernels, &self.dims, self.weights(direction)))
+            .collect();
+        let packed: Vec<&[E]> = packed.iter().map(|packed| &packed[..]).collect();
+        let input = RawCall {
+            dims: self.dims,
+            directions: self.directions,
+            x: &self.arguments[0],
+            time_major: self.time_major,
+            initial: Some(&self.arguments[1]),
+            lengths: self.lengths.as_deref(),
+            mask: self.mask.as_deref(),
+            weights: &packed,
+        };
+        let output = forward(&kernels, input, true, save);
+        let outputs = output.outputs.unwrap();
+        let transposed: Vec<_> = directions
+            .map(|direction| pack_transposed(&kernels, &self.dims, self.weights(direction)))
+            .collect();
+        let fed: Vec<_> = transposed.iter().collect();
+        let call = BackwardCall {
+            input,
+            outputs: (save == Save::All).then_some(&outputs[..]),
+            saved: &output.saved,
+            windows: &self.windows,
+            fed: &fed,
+            grad_outputs: Some(&self.grad_outputs),
+            grad_last: Some(&self.grad_last),
+        };
+        let wanted = Wanted { weights: true, x: true, initial: true };
+        let gradients = backward(&kernels, call, wanted);
+        let mut grads = vec![gradients.x.unwrap(), gradients.initial.unwrap()];
+        for (direction, packed) in gradients.weights.unwrap().iter().enumerate() {
+            let more = self.arguments[4 + 3 * direction].len();
+            grads.extend(unpack_gradients(&kernels, &self.dims, self.gates(), more, packed));
+        }
+        Outcome { outputs, last: output.last, grads }
+    }
+
+    /// `Σ grad_outputs · outputs + Σ grad_last · last`.
+    fn loss(&self, isa: Isa) -> f64 {
+        let outcome = self.run(isa, Save::All);
+        let dot =
+            |a: &[E], b: &[E]| -> f64 { a.iter().zip(b).map(|(a, b)| a.wide() * b.wide()).sum() };
+        dot(&self.grad_outputs, &outcome.outputs) + dot(&self.grad_last, &outcome.last)
+    }
+}
+
+/// The largest difference by the largest magnitude; NaN fails a comparison with it.
+fn distance<A: Value, B: Value>(a: &[A], b: &[B]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(1e-30, |largest: f64, b| largest.max(b.wide().abs()));
+    a.iter().zip(b).fold(0., |sum: f64, (a, b)| {
+        let difference = (a.wide() - b.wide()).abs() / largest;
+        if difference > sum || difference.is_nan() {
+            difference
+        } else {
+            sum
+        }
+    })
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    let isa = Isa::available()[0];
+    for cell in CELLS {
+        let mut case = Case::<f64>::new(cell, [3, 4, 2, 3], 2);
+        case.lengths = Some(vec![4, 2, 0]);
+        case.mask = Some(Values(3).take(case.directions * 3 * case.dims.output_size, 1.));
+        let grads = case.run(isa, Save::All).grads;
+        for argument in 0..case.arguments.len() {
+            for index in 0..case.arguments[argument].len() {
+                let mut sides = [1e-5, -1e-5].map(|step| {
+                    let mut moved = case.clone();
+                    moved.arguments[argument][index] += step;
+                    moved.loss(isa)
+                });
+                sides[0] = (sides[0] - sides[1]) / 2e-5;
+                let difference = (grads[argument][index] - sides[0]).abs();
+                // The second derivative's share, and rounding: 1e-10 and 1e-11.
+                assert!(difference <= 1e-7, "{cell:?} {argument} {index}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_values() {
+    for cell in CELLS {
+        for sizes in [[1, 3, 1, 1], [7, 5, 3, 33], [2, 4, 17, 50]] {
+            let (narrow, wide) =
+                (Case::<f32>::new(cell, sizes, 2), Case::<f64>::new(cell, sizes, 2));
+            let expected = wide.run(Isa::Portable, Save::All);
+            for isa in Isa::available() {
+                let (single, double) = (narrow.run(isa, Save::All), wide.run(isa, Save::All));
+                let pairs = [(&single.outputs, &double.outputs, &expected.outputs)];
+                let grads = single.grads.iter().zip(&double.grads).zip(&expected.grads);
+                let grads = grads.map(|((single, double), expected)| (single, double, expected));
+                for (single, double, expected) in pairs.into_iter().chain(grads) {
+                    let (of_single, of_double) =
+                        (distance(single, expected), distance(double, expected));
+                    // Some dozens of roundings of 6e-8 and 1e-16.
+                    assert!(of_single <= 3e-5, "{cell:?} {sizes:?} {}: {of_single}", isa.name());
+                    assert!(of_double <= 1e-12, "{cell:?} {sizes:?} {}: {of_double}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn checkpoints_give_the_bits_of_states_that_were_kept() {
+    for cell in CELLS {
+        let mut case = Case::<f32>::new(cell, [6, 40, 3, 9], 2);
+        case.time_major = true;
+        case.lengths = Some(vec![40, 0, 39, 1, 17, 16]);
+        for isa in Isa::available() {
+            assert_eq!(case.run(isa, Save::All), case.run(isa, Save::Checkpoints), "{cell:?}");
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "rayon")]
+fn any_number_of_threads_gives_the_same_bits() {
+    let isa = Isa::available()[0];
+    for cell in [CellKind::Tanh, CellKind::Gru, CellKind::Lstm] {
+        // Work for several threads, and rows that no number of them divides.
+        let case = Case::<f32>::new(cell, [53, 20, 16, 64], 2);
+        let outcomes = [1, 2, 3, 7].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| case.run(isa, Save::All))
+        });
+        assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{cell:?}");
+    }
+}
+
+/// FNV-1a over the bits of an outcome, the same with and without rayon.
+#[test]
+fn bits_do_not_depend_on_the_feature_rayon() {
+    let case = Case::<f64>::new(CellKind::Relu, [53, 20, 16, 64], 2);
+    let outcome = case.run(Isa::Portable, Save::All);
+    let all = outcome.grads.iter().flatten().chain(&outcome.outputs).chain(&outcome.last);
+    let hash = all.fold(0xcbf2_9ce4_8422_2325, |hash: u64, value| {
+        (hash ^ value.to_bits()).wrapping_mul(0x0100_0000_01b3)
+    });
+    // Only sums and products, in an order of their own: the same on every CPU.
+    assert_eq!(hash, EXPECTED_HASH);
+}
+
+const EXPECTED_HASH: u64 = 719_876_191_736_265_736;
+
+#[test]
+fn rows_of_different_lengths_are_rows_alone() {
+    let isa = Isa::available()[0];
+    for cell in CELLS {
+        let lengths = [5, 0, 3];
+        let mut case = Case::<f64>::new(cell, [3, 5, 2, 4], 1);
+        case.lengths = Some(lengths.into());
+        let outcome = case.run(isa, Save::All);
+        let p = case.dims.output_size;
+        for (row, len) in lengths.into_iter().enumerate().filter(|(_, len)| *len > 0) {
+            let mut alone = case.clone();
+            alone.dims = SequenceDims { batch_size: 1, seq_len: len, ..case.dims };
+            alone.lengths = None;
+            alone.windows = vec![Window { start: 0, losses_from: 0, end: len }];
+            alone.arguments[0] = case.arguments[0][row * 5 * 2..][..len * 2].to_vec();
+            let rows = |all: &[f64]| -> Vec<f64> {
+                let (h, c) = all.split_at(3 * p);
+                let c = if c.is_empty() { c } else { &c[row * 4..][..4] };
+                [&h[row * p..][..p], c].concat()
+            };
+            alone.arguments[1] = rows(&case.arguments[1]);
+            alone.grad_outputs = case.grad_outputs[row * 5 * p..][..len * p].to_vec();
+            alone.grad_last = rows(&case.grad_last);
+            let expected = alone.run(isa, Save::All);
+            let outputs = &outcome.outputs[row * 5 * p..][..5 * p];
+            assert_eq!(outputs[..len * p], expected.outputs, "{cell:?}");
+            assert!(outputs[len * p..].iter().all(|value| *value == 0.), "{cell:?}");
+            assert_eq!(rows(&outcome.last), expected.last, "{cell:?}");
+            let grad_x = &outcome.grads[0][row * 5 * 2..][..5 * 2];
+            assert_eq!(grad_x[..len * 2], expected.grads[0], "{cell:?}");
+            assert!(grad_x[len * 2..].iter().all(|grad| *grad == 0.), "{cell:?}");
+            assert_eq!(rows(&outcome.grads[1]), expected.grads[1], "{cell:?}");
+        }
+    }
+}
+
+#[test]
+fn gradients_outside_a_window_are_zero() {
+    let (isa, steps) = (Isa::available()[0], 9);
+    for cell in CELLS {
+        let mut case = Case::<f64>::new(cell, [2, steps, 2, 3], 1);
+        let p = case.dims.output_size;
+        case.grad_last.fill(0.);
+        // A loss at one step, 6, of the window of the steps 4 to 6.
+        for (index, grad) in case.grad_outputs.iter_mut().enumerate() {
+            if index / p % steps != 6 {
+                *grad = 0.;
+            }
+        }
+        case.windows = vec![
+            Window { start: 0, losses_from: 0, end: 4 },
+            Window { start: 4, losses_from: 4, end: 7 },
+            Window { start: 7, losses_from: 7, end: steps },
+        ];
+        let grad_x = &case.run(isa, Save::All).grads[0];
+        for (index, grad) in grad_x.iter().enumerate() {
+            let step = index / 2 % steps;
+            if !(4..7).contains(&step) {
+                assert_eq!(*grad, 0., "{cell:?} step {step}");
+            } else if cell != CellKind::Relu {
+                assert!(grad.is_finite() && *grad != 0., "{cell:?} step {step}");
+            }
+        }
+        // A window as long as the sequence is none, and two that overlap give a sum.
+        case.windows = vec![Window { start: 0, losses_from: 0, end: steps }];
+        let full = case.run(isa, Save::All);
+        case.windows = vec![
+            Window { start: 0, losses_from: 0, end: 6 },
+            Window { start: 0, losses_from: 6, end: steps },
+        ];
+        let sum = case.run(isa, Save::All);
+        for (sum, full) in sum.grads.iter().zip(&full.grads) {
+            assert!(distance(sum, full) <= 1e-13, "{cell:?}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_batch_has_no_outputs_and_zero_gradients() {
+    for cell in CELLS {
+        let outcome = Case::<f32>::new(cell, [0, 3, 2, 4], 2).run(Isa::Portable, Save::All);
+        assert!(outcome.outputs.is_empty() && outcome.last.is_empty());
+        assert!(outcome.grads.iter().flatten().all(|grad| *grad == 0.), "{cell:?}");
+    }
+}
+
+#[test]
+fn lengths_that_do_not_fit_panic() {
+    let panics = |change: fn(&mut Case<f32>)| {
+        let mut case = Case::<f32>::new(CellKind::Lstm, [2, 3, 2, 4], 1);
+        change(&mut case);
+        std::panic::catch_unwind(|| case.run(Isa::Portable, Save::All)).is_err()
+    };
+    assert!(!panics(|_| {}));
+    assert!(panics(|case| case.arguments[0].push(0.)));
+    assert!(panics(|case| case.arguments[1].truncate(5)));
+    assert!(panics(|case| case.arguments[2].truncate(5)));
+    assert!(panics(|case| case.lengths = Some(vec![3])));
+    assert!(panics(|case| case.lengths = Some(vec![3, 4])));
+    assert!(panics(|case| case.mask = Some(vec![1.])));
+    assert!(panics(|case| case.grad_outputs.truncate(3)));
+    assert!(panics(|case| case.grad_last.truncate(3)));
+    assert!(panics(|case| case.windows[0].end = 2));
+    assert!(panics(|case| case.dims.seq_len = 0));
+}
