@@ -378,7 +378,7 @@ fn what_has_no_meaning_is_refused_in_words() {
     let window = Truncation::window(1, 3).unwrap();
     let truncated =
         |stack: &Stack, truncation| text(stack.forward(Sequences::new(&x).truncated(truncation)));
-    assert!(truncated(&stack(both), segments).contains("both directions"));
+    assert!(truncated(&stack(both), segments).contains("truncation and bidirectional exclude"));
     assert!(truncated(&stack(deep), window).contains("overlap"));
     assert!(stack(deep).forward(Sequences::new(&x).truncated(segments)).is_ok());
     assert!(text(stack(both).step(&random(&[2, 3], 1), None)).contains("cannot run step by step"));
