@@ -9,7 +9,8 @@ use candle_rnn_kernels::{
     Float, Isa, RawCall, Save, SequenceDims, Wanted, WeightSlices, Window,
 };
 
-const CELLS: [CellKind; 7] = [
+const CELLS: [CellKind; 8] = [
+    CellKind::Dense,
     CellKind::Tanh,
     CellKind::Relu,
     CellKind::Gru,
@@ -103,7 +104,8 @@ impl<E: Value> Case<E> {
         for _ in 0..directions {
             let biases = gates * h * if has_b_hh { 2 } else { 1 };
             let w_hr = if cell == CellKind::ProjectedLstm { p * h } else { 0 };
-            for len in [gates * h * i, gates * h * p, biases + w_hr] {
+            let w_hh = if cell == CellKind::Dense { 0 } else { gates * h * p };
+            for len in [gates * h * i, w_hh, biases + w_hr] {
                 arguments.push(values.take(len, scale));
             }
         }
@@ -351,7 +353,7 @@ fn gradients_outside_a_window_are_zero() {
             let step = index / 2 % steps;
             if !(4..7).contains(&step) {
                 assert_eq!(*grad, 0., "{cell:?} step {step}");
-            } else if cell != CellKind::Relu {
+            } else if !matches!(cell, CellKind::Relu | CellKind::Dense) {
                 assert!(grad.is_finite() && *grad != 0., "{cell:?} step {step}");
             }
         }

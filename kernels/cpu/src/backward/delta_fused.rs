@@ -27,15 +27,16 @@ impl<E: Element> ReductionGroup<'_, E> {
         memory: &GroupMemory<E>,
     ) {
         let args = self.args;
-        let hidden_size = args.dims.hidden_size;
+        // A dense layer has no weights of the state.
+        let depth = args.layout.state_operand.len;
         let (next, delta) = (self.in_slot(memory.next, window), self.in_slot(memory.delta, window));
         let window = args.windows[window];
         let outside = self.outside_rows(t, window, memory);
         let (steps, step) = (block.end - block.begin, t - block.begin);
-        for panel in Panels::<V>::new(hidden_size).iter() {
+        for panel in Panels::<V>::new(args.dims.hidden_size).iter() {
             let nr = panel.nr::<V>();
             let packed = memory.packed_deltas.add(panel.at * self.rows * steps);
-            let weights = args.w_state.add(panel.at * hidden_size).narrow(hidden_size * nr);
+            let weights = args.w_state.add(panel.at * depth).narrow(depth * nr);
             let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for tile in 0..tiles {
                 let (local, height) = split(self.rows, tiles, tile);
@@ -46,7 +47,7 @@ impl<E: Element> ReductionGroup<'_, E> {
                 let follows = t + 1 < window.end && args.spans.any(row, height, t + 1);
                 let product = Accumulate {
                     a: next.row(local).as_view().reshape([self.row as isize, 1]),
-                    count: if follows { hidden_size } else { 0 },
+                    count: if follows { depth } else { 0 },
                     panel: weights,
                 };
                 dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
