@@ -49,6 +49,11 @@ info RUN *ARGS:
 test *ARGS:
     @scripts/test.sh "$@"
 
+# Test the kernels with the bounds of every pointer checked (compiles for some minutes)
+[group('work')]
+check-bounds *ARGS:
+    cargo test --locked -p candle-rnn-kernels --config profile.dev.package.candle-rnn-kernels.debug-assertions=true "$@"
+
 # Run the tests that mount disks of their own: full ones, read-only ones
 [group('work')]
 [no-exit-message]

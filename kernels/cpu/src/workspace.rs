@@ -38,8 +38,8 @@ impl<E: Element> Buffer<E> {
         let lines = (len * size_of::<E>()).div_ceil(size_of::<Line>());
         let block = take(lines).unwrap_or_else(|| vec![Line([0; 64]); lines]);
         let buffer = Self { block, len, element: PhantomData };
-        // In debug builds, what is read before it was written shows.
-        #[cfg(debug_assertions)]
+        // In debug builds and with the feature, what is read before it was written shows.
+        #[cfg(any(debug_assertions, feature = "poison"))]
         let buffer = {
             let mut buffer = buffer;
             buffer.fill(E::NAN);

@@ -20,21 +20,21 @@ pub trait Element:
     /// One.
     const ONE: Self;
     /// What fresh memory holds in tests.
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "poison"))]
     const NAN: Self;
 }
 
 impl Element for f32 {
     const ZERO: Self = 0.;
     const ONE: Self = 1.;
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "poison"))]
     const NAN: Self = Self::NAN;
 }
 
 impl Element for f64 {
     const ZERO: Self = 0.;
     const ONE: Self = 1.;
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "poison"))]
     const NAN: Self = Self::NAN;
 }
 
