@@ -34,10 +34,10 @@ struct Deltas {
 }
 
 impl Pass {
-    /// The gradients of x, of the weights_edge and of the initial states, as far as they are asked for; those
-    /// of the weights go where the weights_edge's node looks for them.
+    /// The gradients of x, of the weights edge and of the initial states, as far as they are asked for; those
+    /// of the weights go into the mailbox of their node.
     ///
-    /// `grad` is the gradient of the layer's result.
+    /// `reached` holds the gradients of the results.
     pub(super) fn argument_grads(
         &self,
         x: &Tensor,

@@ -117,7 +117,7 @@ impl Launch for Metal {
                 }
             }
         }
-        // The optimizer's has no alloc_uninit for it, and counts of 0 instead.
+        // The optimizer's has no binding left for it, and takes counts of 0 instead.
         if source::family(&call.kernel) != Some("adam") {
             encoder.set_bytes(call.args.len(), &given);
         }

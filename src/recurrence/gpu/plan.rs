@@ -1,4 +1,4 @@
-//! LaunchSize plans for the device kernels of `kernels/gpu/`: pure functions of sizes and limits, compiled and
+//! Launch plans for the device kernels of `kernels/gpu/`: pure functions of sizes and limits, compiled and
 //! tested everywhere.
 //!
 //! kernels/gpu/README.md has the formulas on the kernels' side. Launches on a device take these plans, and so
