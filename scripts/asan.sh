@@ -8,6 +8,8 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/asan
 # More than a panel of registers between two tensors: a read past one must not fall into the next.
 export ASAN_OPTIONS="redzone=512${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
-tests=(cargo test --locked --lib --target "$host" --config 'profile.dev.package."*".opt-level=1')
-"${tests[@]}" --package candle-rnn-kernels
-exec "${tests[@]}" --no-default-features recurrence "$@"
+tests=(cargo test --locked --target "$host" --config 'profile.dev.package."*".opt-level=1')
+# With the bounds of every pointer checked too.
+bounds=profile.dev.package.candle-rnn-kernels.debug-assertions=true
+"${tests[@]}" --lib --tests --package candle-rnn-kernels --config "$bounds"
+exec "${tests[@]}" --lib --no-default-features recurrence "$@"

@@ -11,4 +11,4 @@ fi
 require_packages rustc-web libstd-rust-web-dev rust-web-src
 export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/metal
 exec cargo check --locked -Zbuild-std=std,panic_abort --target aarch64-apple-darwin \
-    --no-default-features --features metal --lib --tests --benches
+    --no-default-features --features metal,sample --lib --tests --benches

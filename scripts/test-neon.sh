@@ -4,10 +4,10 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 # An error, rather than a test of the portable kernels alone, where NEON is not found.
 export CANDLE_RNN_ISA=neon
-tests=(cargo test --locked --lib)
+tests=(cargo test --locked)
 case $(uname -m) in aarch64 | arm64)
-    "${tests[@]}" --package candle-rnn-kernels
-    exec "${tests[@]}" --no-default-features recurrence "$@"
+    "${tests[@]}" --lib --tests --package candle-rnn-kernels
+    exec "${tests[@]}" --lib --no-default-features recurrence "$@"
     ;;
 esac
 # Debian's compiler, since Debian also has its standard library for Arm.
@@ -21,5 +21,5 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max"
 # What gemm-f16, which Candle needs, is compiled with.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+fp16,+fhm"
 tests+=(--target aarch64-unknown-linux-gnu)
-"${tests[@]}" --package candle-rnn-kernels
-exec "${tests[@]}" --no-default-features recurrence "$@"
+"${tests[@]}" --lib --tests --package candle-rnn-kernels
+exec "${tests[@]}" --lib --no-default-features recurrence "$@"

@@ -82,7 +82,7 @@ impl RunDir {
 
     /// Opens the folder for a run with this configuration; it is created if it does not exist.
     /// Returns the checkpoint to continue from, if there is one and it was asked for, and why newer
-    /// ones were passed over. The newest `keep` checkpoints are kept, besides the best. How many epochs the run has
+    /// ones were skipped. The newest `keep` checkpoints are kept, besides the best. How many epochs the run has
     /// then, and with which patience, is in [`config`](Self::config).
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub struct Position {
     /// Epochs since it was found.
     #[serde(default)]
     pub waited: usize,
-    /// How often it was waited for in vain: what `Schedule::Plateau` counts.
+    /// How often it has not improved for the epochs of patience: what `Schedule::Plateau` counts.
     #[serde(default)]
     pub plateaus: u32,
 }

@@ -39,7 +39,7 @@ pub enum Event {
     },
     /// The end of an epoch, with validation.
     Epoch(EpochMetrics),
-    /// All epochs are done, or the validation loss was waited for in vain.
+    /// All epochs are done, or the validation loss has stopped improving (early stopping).
     Done,
 }
 
@@ -277,7 +277,7 @@ impl<T: Task> Trainer<T> {
         self.adam.step_count()
     }
 
-    /// Whether all epochs are done, or the validation loss was waited for in vain.
+    /// Whether all epochs are done, or the validation loss has stopped improving (early stopping).
     pub fn is_done(&self) -> bool {
         let is_tired = |patience| self.position.waited >= patience;
         self.position.epoch >= self.config.epochs || self.config.patience.is_some_and(is_tired)

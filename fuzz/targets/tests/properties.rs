@@ -261,9 +261,12 @@ proptest! {
     ) {
         let training = &settings()[number];
         let is_double = training.dtype.dtype() == DType::F64;
-        let bits = |value: f64| match is_double {
-            true => value.to_bits(),
-            false => u64::from((value as f32).to_bits()),
+        let bits = |value: f64| {
+            if is_double {
+                value.to_bits()
+            } else {
+                u64::from((value as f32).to_bits())
+            }
         };
         let mut all: Vec<u64> = values.iter().map(|value| bits(f64::from(*value))).collect();
         let folder = folder();

@@ -1,5 +1,5 @@
 // The recurrence in plain loops over f64: what the kernels are measured by. It shares no code with
-// them; src/recurrence/reference is the same definition in Rust, with the input projection.
+// them; src/recurrence/tests/reference is the same definition in Rust, with the input projection.
 
 #pragma once
 

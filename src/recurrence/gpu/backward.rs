@@ -82,9 +82,9 @@ impl Pass {
                 })
             }
         };
-        let grad_token =
+        let grad_edge =
             if weights_edge.track_op() { Some(weights_edge.ones_like()?) } else { None };
-        Ok([grad_x, grad_token, grad_initial])
+        Ok([grad_x, grad_edge, grad_initial])
     }
 
     /// Products over all rows and steps: the gradients of a direction's weights.

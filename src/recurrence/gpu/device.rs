@@ -13,7 +13,7 @@ use crate::Result;
 pub(crate) struct Gpu(Arc<dyn Launch>);
 
 impl Gpu {
-    /// The gpu of a device that has kernels of ours; `None` on others, the CPU first of all.
+    /// The GPU behind a device that has kernels of ours; `None` on others, the CPU first of all.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device does not answer.

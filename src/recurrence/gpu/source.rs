@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(
             rnn.matches("KERNEL(rnn_backward)(").count(),
             2,
-            "once for each recurrent_dtype"
+            "once for each dtype of the recurrent weights"
         );
         assert!(of_kernel("fft_f32").is_none());
     }
