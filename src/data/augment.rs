@@ -12,7 +12,7 @@ pub struct AugmentConfig {
     pub rotate: f64,
     /// The part by which an image may be larger or smaller.
     pub zoom: f64,
-    /// Whether every second one, by chance, has left and right exchanged.
+    /// Whether images are flipped horizontally, each with probability 0.5.
     pub mirror: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct TrainerConfig {
     pub schedule: Schedule,
     /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
     pub warmup: Option<f64>,
-    /// How gradients are cut before a step.
+    /// Gradient clipping before each optimizer step.
     pub clip: Clip,
     /// AdamW's λ, of all parameters.
     pub weight_decay: f64,
@@ -125,7 +125,7 @@ pub struct TrainConfig {
     pub view: View,
     /// The recurrent cell.
     pub cell: Cell,
-    /// H, recurrent units of a layer in one direction.
+    /// The number of units of a layer in one direction, H.
     pub hidden_size: usize,
     /// L, recurrent layers.
     #[serde(default = "one")]
@@ -133,7 +133,7 @@ pub struct TrainConfig {
     /// Whether each layer runs in both directions.
     #[serde(default)]
     pub bidirectional: bool,
-    /// Probability that a number between two layers, or before the head, is left out in training.
+    /// The dropout probability between layers and before the head, in training.
     #[serde(default)]
     pub dropout: f64,
     /// What the head reads of the outputs.
@@ -170,7 +170,7 @@ pub struct TrainConfig {
     /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
     #[serde(default)]
     pub warmup: Option<f64>,
-    /// How gradients are cut before a step.
+    /// Gradient clipping before each optimizer step.
     #[serde(default)]
     pub clip: Clip,
     /// AdamW's λ, of all parameters.
@@ -196,7 +196,7 @@ pub struct TrainConfig {
     /// By which part, at most, each is made larger or smaller.
     #[serde(default)]
     pub zoom: f64,
-    /// Whether every second one, by chance, has left and right exchanged.
+    /// Whether images are flipped horizontally, each with probability 0.5.
     #[serde(default)]
     pub mirror: bool,
     /// Which training images validate; [`Mnist::default_validation`] if `None`.
