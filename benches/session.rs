@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use candle_rnn::data::idx::{images_header, labels_header};
-use candle_rnn::data::mnist::{Dataset, Mnist};
+use candle_rnn::data::mnist::{ImageSet, Mnist};
 use candle_rnn::report::EventFile;
 use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
 use candle_rnn::train::{Event, TrainConfig, Trainer};
@@ -48,7 +48,7 @@ fn compare() {
     let data = data(folder.path());
     let config = TrainConfig { epochs: ROUNDS + 1, ..TrainConfig::default() };
     let data_config =
-        DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: data.fingerprint() };
+        DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: data.fingerprint() };
     let run = RunConfig::new(config.clone(), data_config);
     let mut trainer = Trainer::classifier(&config, data.clone(), &Device::Cpu).unwrap();
     let session = SessionConfig::default();

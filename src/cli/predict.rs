@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_rnn::data::known::Known;
-use candle_rnn::data::mnist::{Dataset, Mnist, Split};
+use candle_rnn::data::mnist::{ImageSet, Mnist, Split};
 use candle_rnn::data::picture::{self, Doubt};
 use candle_rnn::predict::{Prediction, Predictor};
 use serde_json::json;
@@ -83,7 +83,7 @@ fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<
     let config = &predictor.config().data;
     // Of clothes a picture shows no digit.
     let is_of_digits =
-        Known::of(&config.sha256).is_none_or(|known| known.dataset() == Dataset::Mnist);
+        Known::of(&config.sha256).is_none_or(|known| known.dataset() == ImageSet::Mnist);
     let mut data: Option<Mnist> = None;
     let mut read = |image: &Path| -> anyhow::Result<Input> {
         let name = image.display().to_string();

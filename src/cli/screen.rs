@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use candle_rnn::data::fetch::FetchEvent;
-use candle_rnn::data::mnist::{Dataset, COLUMNS, ROWS};
+use candle_rnn::data::mnist::{ImageSet, COLUMNS, ROWS};
 use candle_rnn::train::EpochMetrics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -168,7 +168,7 @@ pub(super) struct FetchProgress {
 
 impl FetchProgress {
     /// Shows nothing if `quiet`, nor as long as there is nothing to fetch.
-    pub(super) fn new(dataset: Dataset, quiet: bool) -> Self {
+    pub(super) fn new(dataset: ImageSet, quiet: bool) -> Self {
         Self { bar: ProgressBar::hidden(), dataset: dataset.name(), quiet }
     }
 

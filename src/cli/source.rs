@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use candle_rnn::data::mnist::{Dataset, Mnist, Source};
+use candle_rnn::data::mnist::{ImageSet, Mnist, Source};
 use candle_rnn::run::DataConfig;
 use clap::Args;
 
@@ -19,7 +19,7 @@ pub(super) struct DataSource {
 }
 
 impl DataSource {
-    pub(super) fn load(&self, dataset: Dataset, quiet: bool) -> anyhow::Result<Mnist> {
+    pub(super) fn load(&self, dataset: ImageSet, quiet: bool) -> anyhow::Result<Mnist> {
         let mut progress = screen::FetchProgress::new(dataset, quiet);
         let mut show = |event| progress.show(event);
         let source = match &self.data {

@@ -1,6 +1,6 @@
 //! Image augmentation: random shift, rotation, zoom and horizontal flip.
 
-use super::dataset::{COLUMNS, PIXELS, ROWS};
+use super::image_set::{COLUMNS, PIXELS, ROWS};
 use crate::rng::SeededRng;
 
 /// How far images may be moved, turned and zoomed.

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::augment::{add_changed, Transform};
-use super::dataset::PIXELS;
+use super::image_set::PIXELS;
 use super::split::Split;
 use super::view::View;
 use crate::{Error, Result};

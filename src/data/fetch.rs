@@ -14,9 +14,9 @@ use etcetera::BaseStrategy;
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::dataset::{Dataset, COLUMNS, FILES, PIXELS, ROWS};
 use super::files::find_files;
 use super::idx;
+use super::image_set::{ImageSet, COLUMNS, FILES, PIXELS, ROWS};
 use crate::files::checksums::hex;
 use crate::files::durable;
 use crate::{Error, Result};
@@ -73,7 +73,7 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`Error::Fetch`] when the user has no home folder.
-pub fn cache_folder(dataset: Dataset) -> Result<PathBuf> {
+pub fn cache_folder(dataset: ImageSet) -> Result<PathBuf> {
     let base = etcetera::choose_base_strategy()
         .map_err(|error| Error::Fetch(format!("no cache folder: {error}")))?;
     Ok(base.cache_dir().join("candle-rnn").join(dataset.name()))
@@ -96,7 +96,7 @@ pub type Fetch<'a> = &'a dyn Fn(&Path, &mut dyn FnMut()) -> std::result::Result<
 /// # Errors
 /// [`Error::Fetch`] when no source has the files, [`Error::Io`] when the cache folder cannot be
 /// written.
-pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(FetchEvent)) -> Result<PathBuf> {
+pub fn ensure_cached(dataset: ImageSet, on_event: &mut dyn FnMut(FetchEvent)) -> Result<PathBuf> {
     ensure_cached_or(dataset, None, on_event)
 }
 
@@ -105,7 +105,7 @@ pub fn ensure_cached(dataset: Dataset, on_event: &mut dyn FnMut(FetchEvent)) -> 
 /// # Errors
 /// As [`ensure_cached`].
 pub fn ensure_cached_or(
-    dataset: Dataset,
+    dataset: ImageSet,
     other: Option<Fetcher>,
     on_event: &mut dyn FnMut(FetchEvent),
 ) -> Result<PathBuf> {
@@ -140,7 +140,7 @@ pub fn ensure_cached_or(
 }
 
 fn fetch(
-    dataset: Dataset,
+    dataset: ImageSet,
     other: Option<Fetcher>,
     on_event: &mut dyn FnMut(FetchEvent),
 ) -> Result<Contents> {
@@ -167,7 +167,7 @@ fn fetch(
 }
 
 /// The files that a fetcher puts into a folder of its own.
-fn from_fetcher(dataset: Dataset, fetch: Fetch, progress: OnBytes) -> Got {
+fn from_fetcher(dataset: ImageSet, fetch: Fetch, progress: OnBytes) -> Got {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     fetch(folder.path(), &mut || progress(folder_size(folder.path())))?;
     let paths = find_files(folder.path(), dataset).map_err(|error| error.to_string())?;
@@ -179,15 +179,15 @@ fn from_fetcher(dataset: Dataset, fetch: Fetch, progress: OnBytes) -> Got {
     Ok(contents)
 }
 
-fn system_folder(dataset: Dataset) -> Option<PathBuf> {
+fn system_folder(dataset: ImageSet) -> Option<PathBuf> {
     match dataset {
-        Dataset::Mnist => None,
-        Dataset::FashionMnist => Some(PathBuf::from("/usr/share/datasets/fashion-mnist")),
+        ImageSet::Mnist => None,
+        ImageSet::FashionMnist => Some(PathBuf::from("/usr/share/datasets/fashion-mnist")),
     }
 }
 
 /// Whether `folder` holds the four files of `dataset`, gzipped or not, with the right checksums.
-fn check(folder: &Path, dataset: Dataset) -> std::result::Result<(), String> {
+fn check(folder: &Path, dataset: ImageSet) -> std::result::Result<(), String> {
     let paths = find_files(folder, dataset).map_err(|error| error.to_string())?;
     for (path, expected) in paths.iter().zip(dataset.checksums()) {
         let found = open(path).and_then(checksum);
@@ -222,7 +222,7 @@ fn checksum(mut stream: impl Read) -> std::io::Result<String> {
     }
 }
 
-fn verify(contents: Contents, dataset: Dataset) -> Got {
+fn verify(contents: Contents, dataset: ImageSet) -> Got {
     for ((content, expected), name) in contents.iter().zip(dataset.checksums()).zip(FILES) {
         let found = hex(&Sha256::digest(content));
         if found != expected {
@@ -234,15 +234,15 @@ fn verify(contents: Contents, dataset: Dataset) -> Got {
 
 /// candle-datasets downloads, decodes and scales the pixels to `[0, 1]`; the bytes come back by
 /// rounding, and the checksums prove them right.
-fn from_hub(dataset: Dataset, progress: OnBytes) -> Got {
+fn from_hub(dataset: ImageSet, progress: OnBytes) -> Got {
     use candle_datasets::vision::{fashion_mnist, mnist};
     let (sender, receiver) = mpsc::channel();
     // A thread that hangs in a connect cannot be stopped: it is left behind and ends with the
     // process. One that panics (candle-datasets unwraps) just drops its sender.
     std::thread::spawn(move || {
         let loaded = match dataset {
-            Dataset::Mnist => mnist::load(),
-            Dataset::FashionMnist => fashion_mnist::load(),
+            ImageSet::Mnist => mnist::load(),
+            ImageSet::FashionMnist => fashion_mnist::load(),
         };
         let _ =
             sender.send(loaded.map_err(|error| without_address(&first_line(&error.to_string()))));
@@ -296,11 +296,11 @@ fn from_hub(dataset: Dataset, progress: OnBytes) -> Got {
 }
 
 /// Where the hub's client keeps what it downloads for `dataset`; watched for growth only.
-fn hub_folder(dataset: Dataset) -> PathBuf {
+fn hub_folder(dataset: ImageSet) -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let name = match dataset {
-        Dataset::Mnist => "datasets--ylecun--mnist",
-        Dataset::FashionMnist => "datasets--zalando-datasets--fashion_mnist",
+        ImageSet::Mnist => "datasets--ylecun--mnist",
+        ImageSet::FashionMnist => "datasets--zalando-datasets--fashion_mnist",
     };
     variable("HF_HUB_CACHE")
         .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
@@ -338,18 +338,18 @@ mod tests {
 
     #[test]
     fn contents_with_another_checksum_are_refused() {
-        let error = verify(Contents::default(), Dataset::Mnist).unwrap_err();
+        let error = verify(Contents::default(), ImageSet::Mnist).unwrap_err();
         assert!(error.contains("train-images-idx3-ubyte has SHA-256 e3b0c44"), "{error}");
     }
 
     #[test]
     fn a_folder_without_the_right_files_is_not_a_cache() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(check(folder.path(), Dataset::Mnist).unwrap_err().contains("no such file"));
+        assert!(check(folder.path(), ImageSet::Mnist).unwrap_err().contains("no such file"));
         for name in FILES {
             fs::write(folder.path().join(name), b"something else").unwrap();
         }
-        assert!(check(folder.path(), Dataset::Mnist).unwrap_err().contains("another checksum"));
+        assert!(check(folder.path(), ImageSet::Mnist).unwrap_err().contains("another checksum"));
     }
 
     #[test]
@@ -364,10 +364,10 @@ mod tests {
             gzipped.finish().unwrap();
             Ok(())
         };
-        let contents = from_fetcher(Dataset::Mnist, &fetch, &mut |_| {}).unwrap();
+        let contents = from_fetcher(ImageSet::Mnist, &fetch, &mut |_| {}).unwrap();
         assert_eq!(contents, FILES.map(|name| name.as_bytes().to_vec()));
         let nothing = |_: &Path, _: &mut dyn FnMut()| Ok(());
-        let error = from_fetcher(Dataset::Mnist, &nothing, &mut |_| {}).unwrap_err();
+        let error = from_fetcher(ImageSet::Mnist, &nothing, &mut |_| {}).unwrap_err();
         assert!(error.contains("no such file"), "{error}");
     }
 }

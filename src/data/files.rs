@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Dataset, FILES};
+use super::image_set::{ImageSet, FILES};
 use crate::{Error, Result};
 
 /// How many names of a folder an error lists.
@@ -13,13 +13,13 @@ const LISTED: usize = 12;
 ///
 /// # Errors
 /// [`Error::DataFile`] when a file is missing: what was looked for, and what is there.
-pub(crate) fn find_files(folder: &Path, dataset: Dataset) -> Result<[PathBuf; 4]> {
+pub(crate) fn find_files(folder: &Path, dataset: ImageSet) -> Result<[PathBuf; 4]> {
     if !folder.is_dir() {
         return Err(Error::data_file(folder, "no such folder of data files"));
     }
     let torchvision = match dataset {
-        Dataset::Mnist => "MNIST/raw",
-        Dataset::FashionMnist => "FashionMNIST/raw",
+        ImageSet::Mnist => "MNIST/raw",
+        ImageSet::FashionMnist => "FashionMNIST/raw",
     };
     let below = [torchvision, "raw"].map(|name| folder.join(name));
     let count = |place: &Path| FILES.iter().filter(|name| find(place, name).is_some()).count();
@@ -89,11 +89,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         make(folder.path(), &["train-images-idx3-ubyte"]);
         make(&folder.path().join("MNIST/raw"), &FILES);
-        let paths = find_files(folder.path(), Dataset::Mnist).unwrap();
+        let paths = find_files(folder.path(), ImageSet::Mnist).unwrap();
         assert!(paths.iter().all(|path| path.starts_with(folder.path().join("MNIST/raw"))));
         // As many here as there: these.
         make(folder.path(), &FILES);
-        let paths = find_files(folder.path(), Dataset::Mnist).unwrap();
+        let paths = find_files(folder.path(), ImageSet::Mnist).unwrap();
         assert_eq!(paths, FILES.map(|name| folder.path().join(name)));
     }
 
@@ -130,7 +130,7 @@ mod tests {
         for names in archives {
             let folder = tempfile::tempdir().unwrap();
             make(folder.path(), &names);
-            let found = find_files(folder.path(), Dataset::Mnist).unwrap();
+            let found = find_files(folder.path(), ImageSet::Mnist).unwrap();
             assert_eq!(found, names.map(|name| folder.path().join(name)));
         }
         let folder = tempfile::tempdir().unwrap();
@@ -138,21 +138,21 @@ mod tests {
             folder.path(),
             &FILES.map(|name| format!("FashionMNIST/raw/{name}")).each_ref().map(|n| n.as_str()),
         );
-        assert!(find_files(folder.path(), Dataset::FashionMnist).is_ok());
-        assert!(find_files(folder.path(), Dataset::Mnist).is_err());
+        assert!(find_files(folder.path(), ImageSet::FashionMnist).is_ok());
+        assert!(find_files(folder.path(), ImageSet::Mnist).is_err());
     }
 
     #[test]
     fn a_missing_file_is_told_with_what_is_looked_for_and_there() {
         let folder = tempfile::tempdir().unwrap();
-        let error = find_files(folder.path(), Dataset::Mnist).unwrap_err().to_string();
+        let error = find_files(folder.path(), ImageSet::Mnist).unwrap_err().to_string();
         assert!(
             error.contains("train-images.idx3-ubyte") && error.ends_with("holds nothing"),
             "{error}"
         );
         let names: Vec<String> = (10..30).map(|number| format!("{number}.png")).collect();
         make(folder.path(), &names.iter().map(String::as_str).collect::<Vec<_>>());
-        let error = find_files(folder.path(), Dataset::Mnist).unwrap_err().to_string();
+        let error = find_files(folder.path(), ImageSet::Mnist).unwrap_err().to_string();
         for said in
             ["train-images-idx3-ubyte", ".gz", "MNIST/raw", "10.png, 11.png", "21.png and 8 more"]
         {
@@ -160,7 +160,7 @@ mod tests {
         }
         assert!(!error.contains("22.png"), "{error}");
         make(folder.path(), &["raw/train-images-idx3-ubyte"]);
-        let error = find_files(folder.path(), Dataset::Mnist).unwrap_err().to_string();
+        let error = find_files(folder.path(), ImageSet::Mnist).unwrap_err().to_string();
         assert!(
             error.contains("train-labels-idx1-ubyte") && error.contains("raw holds train-images"),
             "{error}"

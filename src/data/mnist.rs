@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-pub use super::dataset::{Dataset, CLASSES, COLUMNS, FILES, PIXELS, ROWS};
+pub use super::image_set::{ImageSet, CLASSES, COLUMNS, FILES, PIXELS, ROWS};
 pub use super::split::{LabelledImages, Split};
 pub use super::validation::Validation;
 
@@ -76,7 +76,7 @@ pub struct Mnist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// Those of a data set, by their SHA-256.
-    Known(Dataset),
+    Known(ImageSet),
     /// The sample's.
     #[cfg_attr(not(any(test, feature = "sample")), allow(dead_code))]
     Sample,
@@ -92,7 +92,7 @@ impl Origin {
         };
         let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let labels = digest(&idx::labels_header(size(labels.len())), labels);
-        let by_labels = [Dataset::Mnist, Dataset::FashionMnist]
+        let by_labels = [ImageSet::Mnist, ImageSet::FashionMnist]
             .into_iter()
             .find(|dataset| dataset.checksums()[1] == labels);
         // The images are many: they are looked at only where the labels are a data set's.
@@ -118,7 +118,7 @@ impl Mnist {
     /// set that has none.
     #[cfg(feature = "download")]
     pub fn load(
-        dataset: Dataset,
+        dataset: ImageSet,
         source: &Source,
         on_event: &mut dyn FnMut(super::fetch::FetchEvent),
     ) -> Result<Self> {
@@ -128,9 +128,9 @@ impl Mnist {
                 Self::from_files(find_files(&folder, dataset)?)
             }
             #[cfg(any(test, feature = "sample"))]
-            Source::Sample if dataset == Dataset::Mnist => Self::sample(),
+            Source::Sample if dataset == ImageSet::Mnist => Self::sample(),
             #[cfg(not(any(test, feature = "sample")))]
-            Source::Sample if dataset == Dataset::Mnist => Err(Error::Config(
+            Source::Sample if dataset == ImageSet::Mnist => Err(Error::Config(
                 "the sample was left out of this build: turn on the feature `sample`".into(),
             )),
             Source::Sample => Err(Error::Config(format!(
@@ -164,7 +164,7 @@ impl Mnist {
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, [`Error::DataFile`] for one that is missing or wrong.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        Self::from_files(find_files(folder, Dataset::Mnist)?)
+        Self::from_files(find_files(folder, ImageSet::Mnist)?)
     }
 
     fn from_files(paths: [PathBuf; 4]) -> Result<Self> {
@@ -215,11 +215,11 @@ impl Mnist {
 
     /// Whether the training files are MNIST's, by their SHA-256; the sample's are not.
     pub fn is_mnist(&self) -> bool {
-        self.origin == Origin::Known(Dataset::Mnist)
+        self.origin == Origin::Known(ImageSet::Mnist)
     }
 
     /// Which data set's the training files are, by their SHA-256; `None` for the sample and all other files.
-    pub fn identity(&self) -> Option<Dataset> {
+    pub fn identity(&self) -> Option<ImageSet> {
         match self.origin {
             Origin::Known(dataset) => Some(dataset),
             Origin::Sample | Origin::Other => None,
@@ -230,8 +230,8 @@ impl Mnist {
     /// them; of all other files images that are drawn, since files may be sorted by class.
     pub fn default_validation(&self) -> Validation {
         match self.origin {
-            Origin::Known(Dataset::Mnist) | Origin::Sample => Validation::First,
-            Origin::Known(Dataset::FashionMnist) | Origin::Other => Validation::Stratified,
+            Origin::Known(ImageSet::Mnist) | Origin::Sample => Validation::First,
+            Origin::Known(ImageSet::FashionMnist) | Origin::Other => Validation::Stratified,
         }
     }
 

@@ -1,18 +1,18 @@
 //! Pixels on disk to batches of sequences.
 //!
 //! The data's way: an IDX file ([`idx`]), found by `files`, becomes one of the splits of a data set
-//! ([`mnist`], `dataset`, `split`, `validation`), which may have to be fetched first (`fetch`, feature `download`); an image is looked at as a
+//! ([`mnist`], `image_set`, `split`, `validation`), which may have to be fetched first (`fetch`, feature `download`); an image is looked at as a
 //! sequence ([`view`]); shuffled images, moved a little if that is asked
 //! for ([`augment`]), are gathered into tensors ([`batches`]). `picture`
 //! (feature `pictures`) turns any PNG or JPEG file into a digit as MNIST holds it.
 
 pub mod augment;
 pub mod batches;
-mod dataset;
 #[cfg(feature = "download")]
 pub mod fetch;
 mod files;
 pub mod idx;
+mod image_set;
 pub mod known;
 pub mod mnist;
 #[cfg(feature = "pictures")]

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::dataset::{CLASSES, COLUMNS, PIXELS, ROWS};
 use super::idx::Images;
+use super::image_set::{CLASSES, COLUMNS, PIXELS, ROWS};
 use crate::{Error, Result};
 
 /// Images with their labels.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::CLASSES;
+use super::image_set::CLASSES;
 use crate::rng::{Purpose, SeededRng};
 
 /// How the validation images are chosen among the training files' images.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{COLUMNS, PIXELS, ROWS};
+use super::image_set::{COLUMNS, PIXELS, ROWS};
 use crate::rng::{Purpose, SeededRng};
 
 /// How an image is read, step by step.

@@ -1,7 +1,7 @@
 //! The model card, the run directory's `README.md`.
 
 use crate::data::known::Known;
-use crate::data::mnist::{Dataset, Mnist, Validation, COLUMNS, ROWS};
+use crate::data::mnist::{ImageSet, Mnist, Validation, COLUMNS, ROWS};
 use crate::run::{best_of, RunConfig};
 use crate::train::EpochMetrics;
 
@@ -102,8 +102,8 @@ fn title(known: Option<Known>) -> String {
 /// What the model does, and the data that it learned it from.
 fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
     match known {
-        Some(Known::Whole(Dataset::Mnist)) => "Tells hand-written digits apart (MNIST).".into(),
-        Some(Known::Whole(Dataset::FashionMnist)) => {
+        Some(Known::Whole(ImageSet::Mnist)) => "Tells hand-written digits apart (MNIST).".into(),
+        Some(Known::Whole(ImageSet::FashionMnist)) => {
             "Tells photographs of clothes apart (Fashion-MNIST).".into()
         }
         Some(Known::Sample) => format!(

@@ -15,7 +15,7 @@ pub use curves::curves_svg;
 pub use events::EventFile;
 
 use crate::data::known::Known;
-use crate::data::mnist::Dataset;
+use crate::data::mnist::ImageSet;
 use crate::files::durable;
 use crate::run::layout::{CARD, CONFUSION, CURVES, SETTINGS};
 use crate::run::{RunConfig, Session};
@@ -35,7 +35,7 @@ pub fn write(session: &Session) -> Result<()> {
     let parameters = trainer.weights()?.values().map(|weight| weight.elem_count()).sum();
     // The classes of data that are not known have no other names than their numbers.
     let known = Known::of(&config.data.sha256).map(Known::dataset);
-    let names = known.unwrap_or(Dataset::Mnist).class_names();
+    let names = known.unwrap_or(ImageSet::Mnist).class_names();
     let put = |name: &str, content: String| {
         durable::write(&session.path().join(name), content.as_bytes())
     };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::known::Known;
-use crate::data::mnist::{Dataset, Mnist};
+use crate::data::mnist::{ImageSet, Mnist};
 use crate::model::ClassifierConfig;
 use crate::train::TrainConfig;
 use crate::{Error, Result};
@@ -35,7 +35,7 @@ pub struct RunConfig {
 pub struct DataConfig {
     /// The data set, where `sha256` is that of one that is known, or of the sample; `None` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dataset: Option<Dataset>,
+    pub dataset: Option<ImageSet>,
     /// `sample` or a folder, as given with `--data`; the user's cache folder if `None`.
     pub source: Option<PathBuf>,
     /// SHA-256 over all pixels and labels.

@@ -14,7 +14,7 @@ use toml::{Spanned, Table, Value};
 
 pub use recipe::Recipe;
 
-use crate::data::mnist::Dataset;
+use crate::data::mnist::ImageSet;
 use crate::train::{Schedule, TrainConfig};
 use crate::{Error, Result};
 
@@ -36,7 +36,7 @@ pub struct RunSettings {
     /// `sample` or a folder with the four IDX files.
     pub data: Option<PathBuf>,
     /// Data set.
-    pub dataset: Option<Dataset>,
+    pub dataset: Option<ImageSet>,
     /// Optimizer steps between checkpoints.
     pub save_every: Option<u64>,
     /// How many checkpoints are kept, besides the best.

@@ -87,7 +87,7 @@ fn settings_come_back_from_their_file_as_they_were() {
     };
     let run = RunSettings {
         data: Some("a b".into()),
-        dataset: Some(Dataset::Mnist),
+        dataset: Some(ImageSet::Mnist),
         save_every: Some(1),
         keep: Some(2),
         max_minutes: Some(3.),

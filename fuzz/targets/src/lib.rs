@@ -15,7 +15,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use candle_rnn::data::batches::Batching;
 use candle_rnn::data::idx;
-use candle_rnn::data::mnist::{Dataset, Validation};
+use candle_rnn::data::mnist::{ImageSet, Validation};
 use candle_rnn::files::tensors;
 use candle_rnn::model::{ClassifierConfig, Readout};
 use candle_rnn::predict::Predictor;
@@ -204,7 +204,7 @@ pub fn settings() -> [TrainConfig; 3] {
 /// A run with these settings.
 pub fn run_of(training: &TrainConfig) -> RunConfig {
     let data = DataConfig {
-        dataset: Some(Dataset::FashionMnist),
+        dataset: Some(ImageSet::FashionMnist),
         source: Some("a/folder".into()),
         sha256: "00".repeat(32),
     };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use candle_rnn::data::idx::{self, Images};
-use candle_rnn::data::mnist::Dataset;
+use candle_rnn::data::mnist::ImageSet;
 use candle_rnn::files::tensors;
 use candle_rnn::files::tensors::WeightFile;
 use candle_rnn::optim::Clip;
@@ -332,7 +332,7 @@ proptest! {
             hidden_size, num_layers, learning_rate, seed, dropout, ema, clip: Clip::Norm(norm),
             ..TrainConfig::default()
         };
-        let data = DataConfig { dataset: Some(Dataset::Mnist), source: None, sha256: String::new() };
+        let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
         let config = RunConfig::new(training.clone(), data);
         let folder = folder();
         let path = folder.path().join("config.json");

@@ -11,7 +11,7 @@ pub const PIXELS: usize = ROWS * COLUMNS;
 /// Classes; labels are `0..CLASSES`.
 pub const CLASSES: usize = 10;
 
-/// Names of the four files, in the order of [`Dataset::checksums`].
+/// Names of the four files, in the order of [`ImageSet::checksums`].
 pub const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -22,7 +22,7 @@ pub const FILES: [&str; 4] = [
 /// Which data set, of those that share MNIST's format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Dataset {
+pub enum ImageSet {
     /// Hand-written digits (LeCun, Cortes & Burges).
     #[default]
     Mnist,
@@ -30,7 +30,7 @@ pub enum Dataset {
     FashionMnist,
 }
 
-impl Dataset {
+impl ImageSet {
     /// The name used on the command line and in configurations.
     pub fn name(self) -> &'static str {
         match self {
