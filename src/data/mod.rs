@@ -8,6 +8,8 @@
 
 pub mod augment;
 pub mod batches;
+mod dataset;
+mod dataset_builder;
 #[cfg(feature = "download")]
 pub mod fetch;
 mod files;
@@ -18,5 +20,12 @@ pub mod mnist;
 #[cfg(feature = "pictures")]
 pub mod picture;
 mod split;
+mod target;
 mod validation;
+mod values;
 pub mod view;
+
+pub use dataset::{Dataset, Missing, SequenceValues};
+pub use dataset_builder::{dataset_of_bytes, DatasetBuilder};
+pub use target::{Labels, LabelsBuilder, Numbers, Target, TargetKind};
+pub use values::Values;

@@ -1,0 +1,251 @@
+//! `Dataset`: sequences of different lengths, with a target of one kind.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::target::{Labels, Numbers, Target};
+use super::values::Values;
+
+/// N sequences of T_n steps of I features, with a target.
+///
+/// The numbers are kept once, however many parts of the data set there are: a clone and a
+/// [`select`](Self::select)ion share them.
+///
+/// ```
+/// use candle_rnn::data::{Dataset, DatasetBuilder, LabelsBuilder, Target};
+/// # fn main() -> candle_rnn::Result<()> {
+/// let mut sequences = DatasetBuilder::new(["x", "y"]);
+/// let mut labels = LabelsBuilder::new();
+/// for (label, steps) in [("left", 3), ("right", 5)] {
+///     for t in 0..steps {
+///         sequences.push_step(&[t as f32, 1.])?;
+///     }
+///     sequences.end_sequence()?;
+///     labels.push(label);
+/// }
+/// let data: Dataset = sequences.build(Target::Class(labels.build()))?;
+/// assert_eq!((data.len(), data.seq_len(1), data.features().len()), (2, 5, 2));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub(super) store: Arc<Store>,
+    /// Which sequences of the store there are, in this order.
+    rows: Arc<[u32]>,
+}
+
+/// What the parts of a data set share.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    pub(super) features: Vec<String>,
+    pub(super) values: Values,
+    /// Where each sequence begins, in steps, and where the last ends: N + 1 numbers.
+    pub(super) starts: Vec<u64>,
+    pub(super) target: Target,
+    pub(super) ids: Option<Vec<String>>,
+    pub(super) groups: Option<Labels>,
+    pub(super) missing: Missing,
+}
+
+/// How many values are missing, and where the first is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Missing {
+    /// The number of missing values.
+    pub count: u64,
+    /// The place of the first in its file, such as `line 3, column speed`; empty if there is none.
+    pub first: String,
+}
+
+/// The values of one sequence, step by step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SequenceValues<'a> {
+    /// Floats; NaN is a missing value.
+    F32(&'a [f32]),
+    /// Bytes; each stands for a 255th of itself.
+    U8(&'a [u8]),
+}
+
+impl Dataset {
+    pub(super) fn of(store: Store) -> Self {
+        let count = store.starts.len().saturating_sub(1) as u32;
+        Self { store: Arc::new(store), rows: (0..count).collect() }
+    }
+
+    /// N, the number of sequences.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The names of the I features.
+    pub fn features(&self) -> &[String] {
+        &self.store.features
+    }
+
+    /// The number of steps of a sequence, T_n.
+    ///
+    /// # Panics
+    /// When `index` is not below N; so do all methods that take one.
+    pub fn seq_len(&self, index: usize) -> usize {
+        self.steps(index).len()
+    }
+
+    /// The numbers of steps of all sequences.
+    pub fn lengths(&self) -> Vec<usize> {
+        (0..self.len()).map(|index| self.seq_len(index)).collect()
+    }
+
+    /// The number of steps of all sequences together.
+    pub fn total_steps(&self) -> usize {
+        (0..self.len()).map(|index| self.seq_len(index)).sum()
+    }
+
+    /// Where the steps of a sequence lie in the store.
+    fn steps(&self, index: usize) -> Range<usize> {
+        let row = self.rows[index] as usize;
+        self.store.starts[row] as usize..self.store.starts[row + 1] as usize
+    }
+
+    /// The values of a sequence: T_n times I.
+    pub fn sequence(&self, index: usize) -> SequenceValues<'_> {
+        let width = self.store.features.len();
+        let Range { start, end } = self.steps(index);
+        let range = start * width..end * width;
+        match &self.store.values {
+            Values::F32(values) => SequenceValues::F32(&values[range]),
+            Values::U8(values) => SequenceValues::U8(&values[range]),
+        }
+    }
+
+    /// The targets of all sequences that share this store, selected or not.
+    pub fn target(&self) -> &Target {
+        &self.store.target
+    }
+
+    /// The class of a sequence, below C; `None` unless the target is a class.
+    pub fn label(&self, index: usize) -> Option<u32> {
+        match &self.store.target {
+            Target::Class(labels) => Some(labels.indices[self.rows[index] as usize]),
+            _ => None,
+        }
+    }
+
+    /// The classes of a sequence's steps: T_n numbers below C; `None` unless the target is a class at each step.
+    pub fn step_labels(&self, index: usize) -> Option<&[u32]> {
+        match &self.store.target {
+            Target::StepClass(labels) => Some(&labels.indices[self.steps(index)]),
+            _ => None,
+        }
+    }
+
+    /// The target numbers of a sequence: K of them; `None` unless the target is numbers.
+    pub fn numbers(&self, index: usize) -> Option<&[f32]> {
+        match &self.store.target {
+            Target::Numbers(Numbers { names, values }) => {
+                Some(&values[self.rows[index] as usize * names.len()..][..names.len()])
+            }
+            _ => None,
+        }
+    }
+
+    /// The names of the classes, in the order of their numbers; empty if the target is no class.
+    pub fn class_names(&self) -> &[String] {
+        match &self.store.target {
+            Target::Class(labels) | Target::StepClass(labels) => &labels.names,
+            Target::None | Target::Numbers(_) => &[],
+        }
+    }
+
+    /// How many of the selected sequences, or of their steps, each class has.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.class_names().len()];
+        for index in 0..self.len() {
+            if let Some(label) = self.label(index) {
+                counts[label as usize] += 1;
+            }
+            for label in self.step_labels(index).unwrap_or_default() {
+                counts[*label as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// The name of a sequence: its own, or else its number in the file, from 0.
+    pub fn id(&self, index: usize) -> String {
+        let row = self.rows[index] as usize;
+        self.store.ids.as_ref().map_or_else(|| row.to_string(), |ids| ids[row].clone())
+    }
+
+    /// Whether sequences have names of their own.
+    pub fn has_ids(&self) -> bool {
+        self.store.ids.is_some()
+    }
+
+    /// The group of a sequence, such as the person who was recorded: a number for each; `None` if there are no groups.
+    pub fn group(&self, index: usize) -> Option<u32> {
+        self.store.groups.as_ref().map(|groups| groups.indices[self.rows[index] as usize])
+    }
+
+    /// The missing values of all sequences that share this store.
+    pub fn missing(&self) -> &Missing {
+        &self.store.missing
+    }
+
+    /// The sequences with these numbers, in this order. They share the numbers of this data set.
+    ///
+    /// # Panics
+    /// When a number is not below N.
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let rows = indices.iter().map(|index| self.rows[*index as usize]).collect();
+        Self { store: self.store.clone(), rows }
+    }
+
+    /// The same sequences with another target, one for each sequence of the store.
+    pub(super) fn with_target(self, target: Target) -> Self {
+        let mut store = Arc::unwrap_or_clone(self.store);
+        store.target = target;
+        Self { store: Arc::new(store), rows: self.rows }
+    }
+
+    /// Bytes of memory that the values take, whatever part of them is selected.
+    pub fn bytes(&self) -> usize {
+        self.store.values.bytes()
+    }
+
+    /// SHA-256 over features, lengths, values and targets of the selected sequences, in hexadecimal digits. Names of
+    /// sequences and of files are left out.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut number =
+            |hash: &mut Sha256, value: usize| hash.update((value as u64).to_le_bytes());
+        let text = |hash: &mut Sha256, text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        number(&mut hash, self.features().len());
+        self.features().iter().for_each(|name| text(&mut hash, name));
+        number(&mut hash, self.class_names().len());
+        self.class_names().iter().for_each(|name| text(&mut hash, name));
+        number(&mut hash, self.len());
+        for index in 0..self.len() {
+            number(&mut hash, self.seq_len(index));
+            match self.sequence(index) {
+                SequenceValues::F32(values) => hash.update(bytemuck::cast_slice::<f32, u8>(values)),
+                SequenceValues::U8(values) => hash.update(values),
+            }
+            hash.update(self.label(index).unwrap_or(u32::MAX).to_le_bytes());
+            hash.update(bytemuck::cast_slice::<u32, u8>(
+                self.step_labels(index).unwrap_or_default(),
+            ));
+            hash.update(bytemuck::cast_slice::<f32, u8>(self.numbers(index).unwrap_or_default()));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

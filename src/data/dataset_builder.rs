@@ -1,0 +1,286 @@
+//! `DatasetBuilder`: a data set put together step by step.
+
+use super::dataset::{Dataset, Missing, Store};
+use super::target::{Labels, Target};
+use super::values::{Chunks, Values};
+use crate::{Error, Result};
+
+/// A data set that grows: step by step, sequence by sequence.
+#[derive(Debug)]
+pub struct DatasetBuilder {
+    features: Vec<String>,
+    values: Chunks,
+    starts: Vec<u64>,
+    /// Steps of the sequence that has not ended.
+    steps: u64,
+    ids: Vec<String>,
+    groups: Option<Labels>,
+    missing: Missing,
+}
+
+impl DatasetBuilder {
+    /// A data set without sequences, whose steps have features of these names.
+    pub fn new<S: Into<String>>(features: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            features: features.into_iter().map(Into::into).collect(),
+            values: Chunks::default(),
+            starts: vec![0],
+            steps: 0,
+            ids: Vec::new(),
+            groups: None,
+            missing: Missing::default(),
+        }
+    }
+
+    /// I features named `x1`, `x2`, ...; a single one is `x`.
+    pub fn unnamed(features: usize) -> Self {
+        if features == 1 {
+            return Self::new(["x"]);
+        }
+        Self::new((1..=features).map(|number| format!("x{number}")))
+    }
+
+    /// The names of the features.
+    pub fn features(&self) -> &[String] {
+        &self.features
+    }
+
+    /// Adds a step to the sequence that has not ended.
+    ///
+    /// - `values`: `(I,)`; NaN is a missing value
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not a value for each feature.
+    pub fn push_step(&mut self, values: &[f32]) -> Result<()> {
+        self.push_steps(values, 1)
+    }
+
+    /// Adds steps to the sequence that has not ended.
+    ///
+    /// - `values`: `(count, I)`, step by step
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not a value for each feature at each step.
+    pub fn push_steps(&mut self, values: &[f32], count: usize) -> Result<()> {
+        if values.len() != count * self.features.len() {
+            return Err(Error::Shape {
+                op: "data set",
+                tensor: "a step",
+                expected: format!("({count}, {})", self.features.len()),
+                actual: vec![values.len()],
+            });
+        }
+        let missing = values.iter().filter(|value| value.is_nan()).count() as u64;
+        if missing > 0 && self.missing.first.is_empty() {
+            let at = values.iter().position(|value| value.is_nan()).unwrap_or_default();
+            let width = self.features.len().max(1);
+            let (step, feature) =
+                (self.steps as usize + at / width + 1, &self.features[at % width]);
+            self.missing.first = format!("sequence {}, step {step}, {feature}", self.len() + 1);
+        }
+        self.missing.count += missing;
+        self.values.extend(values);
+        self.steps += count as u64;
+        Ok(())
+    }
+
+    /// Says where the first missing value is in its file; only the first call counts.
+    pub fn missing_at(&mut self, place: impl FnOnce() -> String) {
+        if self.missing.first.is_empty() {
+            self.missing.first = place();
+        }
+    }
+
+    /// Ends the sequence to which steps were added.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it has no step.
+    pub fn end_sequence(&mut self) -> Result<()> {
+        if self.steps == 0 {
+            let number = self.len() + 1;
+            return Err(Error::Config(format!("sequence {number} has no steps")));
+        }
+        self.starts.push(self.starts[self.starts.len() - 1] + self.steps);
+        self.steps = 0;
+        Ok(())
+    }
+
+    /// Ends it and gives it a name.
+    ///
+    /// # Errors
+    /// As [`end_sequence`](Self::end_sequence).
+    pub fn end_named(&mut self, id: impl Into<String>) -> Result<()> {
+        self.end_sequence()?;
+        self.ids.push(id.into());
+        Ok(())
+    }
+
+    /// The number of sequences that have ended.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Steps of the sequence that has not ended.
+    pub fn open_steps(&self) -> usize {
+        self.steps as usize
+    }
+
+    /// Bytes of memory that the values take so far.
+    pub fn bytes(&self) -> usize {
+        4 * self.values.len()
+    }
+
+    /// Puts each sequence in a group, such as the person who was recorded: groups are split whole.
+    pub fn groups(&mut self, groups: Labels) {
+        self.groups = Some(groups);
+    }
+
+    /// The data set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there are no sequences, no features, or not as many targets, names or groups as
+    /// sequences or steps.
+    pub fn build(self, target: Target) -> Result<Dataset> {
+        let values = Values::F32(self.values.into_vec());
+        let Self { features, starts, ids, groups, missing, steps, .. } = self;
+        if steps > 0 {
+            return Err(Error::Config("the last sequence has not ended".into()));
+        }
+        build(Store {
+            features,
+            values,
+            starts,
+            target,
+            ids: (!ids.is_empty()).then_some(ids),
+            groups,
+            missing,
+        })
+    }
+}
+
+/// A data set of bytes, whose values are 255ths: all sequences have T steps of I features.
+///
+/// - `bytes`: `(N, T, I)`
+///
+/// # Errors
+/// As [`DatasetBuilder::build`]; [`Error::Shape`] when there are not T times I bytes for each sequence.
+pub fn dataset_of_bytes(
+    features: Vec<String>,
+    bytes: Vec<u8>,
+    seq_len: usize,
+    target: Target,
+) -> Result<Dataset> {
+    let size = seq_len * features.len();
+    if size == 0 || !bytes.len().is_multiple_of(size) {
+        return Err(Error::Shape {
+            op: "data set",
+            tensor: "bytes",
+            expected: format!("(N, {seq_len}, {})", features.len()),
+            actual: vec![bytes.len()],
+        });
+    }
+    let count = (bytes.len() / size) as u64;
+    build(Store {
+        starts: (0..=count).map(|row| row * seq_len as u64).collect(),
+        values: Values::U8(bytes),
+        ids: None,
+        groups: None,
+        missing: Missing::default(),
+        features,
+        target,
+    })
+}
+
+fn build(store: Store) -> Result<Dataset> {
+    let count = store.starts.len() - 1;
+    let steps = store.starts[count] as usize;
+    let fail = |reason: String| Err(Error::Config(reason));
+    if count == 0 {
+        return fail("the data have no sequences".into());
+    }
+    if u32::try_from(count).is_err() {
+        return fail(format!("{count} sequences are more than 2^32 - 1"));
+    }
+    if store.features.is_empty() {
+        return fail("the data have no features".into());
+    }
+    let (found, expected, what) = match &store.target {
+        Target::None => (count, count, "targets"),
+        Target::Class(labels) => (labels.indices.len(), count, "labels"),
+        Target::StepClass(labels) => (labels.indices.len(), steps, "labels of steps"),
+        Target::Numbers(numbers) => (numbers.values.len(), count * numbers.names.len(), "numbers"),
+    };
+    if found != expected {
+        return fail(format!("there must be {expected} {what}, got {found}"));
+    }
+    let names = store.ids.as_ref().map_or(count, Vec::len);
+    let groups = store.groups.as_ref().map_or(count, |groups| groups.indices.len());
+    if names != count || groups != count {
+        return fail(format!("{count} sequences have {names} names and {groups} groups"));
+    }
+    Ok(Dataset::of(store))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::dataset::SequenceValues;
+    use crate::data::target::{LabelsBuilder, Numbers};
+
+    fn ragged() -> Dataset {
+        let mut builder = DatasetBuilder::unnamed(2);
+        let mut labels = LabelsBuilder::new();
+        for (id, len) in [("a", 2), ("b", 1), ("c", 3)] {
+            for t in 0..len {
+                builder.push_step(&[t as f32, if id == "c" { f32::NAN } else { 1. }]).unwrap();
+            }
+            builder.end_named(id).unwrap();
+            labels.push(if id == "b" { "odd" } else { "even" });
+        }
+        builder.build(Target::Class(labels.build())).unwrap()
+    }
+
+    #[test]
+    fn sequences_come_back_as_they_went_in() {
+        let data = ragged();
+        assert_eq!((data.len(), data.lengths(), data.total_steps()), (3, vec![2, 1, 3], 6));
+        assert_eq!(data.sequence(0), SequenceValues::F32(&[0., 1., 1., 1.]));
+        assert_eq!(data.features(), ["x1", "x2"]);
+        assert_eq!((data.label(1), data.class_names()[1].as_str()), (Some(1), "odd"));
+        assert_eq!(data.missing().count, 3);
+        assert_eq!(data.missing().first, "sequence 3, step 1, x2");
+        let part = data.select(&[2, 0]);
+        assert_eq!((part.id(0), part.id(1), part.len()), ("c".into(), "a".into(), 2));
+        assert_eq!(part.class_counts(), [2, 0]);
+        assert_ne!(part.fingerprint(), data.fingerprint());
+        assert_eq!(data.select(&[0, 1, 2]).fingerprint(), data.fingerprint());
+    }
+
+    #[test]
+    fn bytes_stay_bytes() {
+        let data = dataset_of_bytes(vec!["x".into()], vec![0, 255, 3, 4], 2, Target::None).unwrap();
+        assert_eq!((data.len(), data.seq_len(1), data.bytes()), (2, 2, 4));
+        assert_eq!(data.sequence(1), SequenceValues::U8(&[3, 4]));
+        assert!(dataset_of_bytes(vec!["x".into()], vec![0, 1, 2], 2, Target::None).is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let mut builder = DatasetBuilder::unnamed(2);
+        assert!(builder.push_step(&[1.]).is_err());
+        let error = builder.end_sequence().unwrap_err().to_string();
+        assert!(error.contains("sequence 1 has no steps"), "{error}");
+        builder.push_step(&[1., 2.]).unwrap();
+        builder.end_sequence().unwrap();
+        let numbers = Numbers { names: vec!["y".into()], values: vec![1., 2.] };
+        let error = builder.build(Target::Numbers(numbers)).unwrap_err().to_string();
+        assert!(error.contains("1 numbers, got 2"), "{error}");
+        let error = DatasetBuilder::unnamed(1).build(Target::None).unwrap_err().to_string();
+        assert!(error.contains("no sequences"), "{error}");
+    }
+}

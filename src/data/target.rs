@@ -1,0 +1,190 @@
+//! What a sequence of a data set is to be told: a class, a class at each step, or numbers.
+
+use std::collections::HashMap;
+
+/// The kind of a data set's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// None: sequences to predict, or whose target is their own next steps.
+    None,
+    /// A class for each sequence.
+    Class,
+    /// A class at each step.
+    StepClass,
+    /// One number or several for each sequence.
+    Numbers,
+}
+
+/// The targets of all sequences of a data set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Target {
+    /// None: sequences to predict, or whose target is their own next steps.
+    #[default]
+    None,
+    /// The class of each sequence: N labels.
+    Class(Labels),
+    /// The class of each step: as many labels as the data set has steps.
+    StepClass(Labels),
+    /// The numbers of each sequence.
+    Numbers(Numbers),
+}
+
+impl Target {
+    /// The kind.
+    pub fn kind(&self) -> TargetKind {
+        match self {
+            Self::None => TargetKind::None,
+            Self::Class(_) => TargetKind::Class,
+            Self::StepClass(_) => TargetKind::StepClass,
+            Self::Numbers(_) => TargetKind::Numbers,
+        }
+    }
+}
+
+/// Classes with their names, and the class of each example.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labels {
+    /// The names of all C classes: sorted, as numbers if all of them are numbers.
+    pub names: Vec<String>,
+    /// The class of each example, below C.
+    pub indices: Vec<u32>,
+}
+
+impl Labels {
+    /// How many examples each class has: C numbers.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.names.len()];
+        self.indices.iter().for_each(|index| counts[*index as usize] += 1);
+        counts
+    }
+
+    /// The same examples with their classes numbered as in `names`; the first name that is not among them
+    /// if there is one.
+    ///
+    /// # Errors
+    /// The name of a class that an example has and `names` lacks.
+    pub fn renamed(mut self, names: &[String]) -> Result<Self, String> {
+        let place: HashMap<&str, u32> =
+            (0u32..).zip(names).map(|(index, name)| (name.as_str(), index)).collect();
+        let counts = self.counts();
+        let mut new = Vec::with_capacity(self.names.len());
+        for (name, count) in self.names.iter().zip(counts) {
+            match place.get(name.as_str()) {
+                Some(index) => new.push(*index),
+                None if count == 0 => new.push(0),
+                None => return Err(name.clone()),
+            }
+        }
+        self.indices.iter_mut().for_each(|index| *index = new[*index as usize]);
+        Ok(Self { names: names.to_vec(), indices: self.indices })
+    }
+}
+
+/// K numbers for each example.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// The names of the K numbers.
+    pub names: Vec<String>,
+    /// `(N, K)`, row by row; NaN is a missing value.
+    pub values: Vec<f32>,
+}
+
+/// Labels as they are read: names in the order in which they come.
+#[derive(Clone, Debug, Default)]
+pub struct LabelsBuilder {
+    place: HashMap<String, u32>,
+    indices: Vec<u32>,
+}
+
+impl LabelsBuilder {
+    /// No label yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the label of the next example.
+    pub fn push(&mut self, name: &str) {
+        let index = match self.place.get(name) {
+            Some(index) => *index,
+            None => {
+                let index = self.place.len() as u32;
+                self.place.insert(name.to_string(), index);
+                index
+            }
+        };
+        self.indices.push(index);
+    }
+
+    /// Adds a class that there may be no example of.
+    pub fn declare(&mut self, name: &str) {
+        let index = self.place.len() as u32;
+        self.place.entry(name.to_string()).or_insert(index);
+    }
+
+    /// How many labels there are.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// How many names there are.
+    pub fn classes(&self) -> usize {
+        self.place.len()
+    }
+
+    /// The labels, their classes sorted by name: as numbers if all names are numbers.
+    pub fn build(self) -> Labels {
+        let number = |name: &str| name.trim().parse::<f64>().ok().filter(|value| !value.is_nan());
+        let mut names: Vec<(String, u32)> = self.place.into_iter().collect();
+        if names.iter().all(|(name, _)| number(name).is_some()) {
+            names.sort_by(|(a, _), (b, _)| {
+                let order = number(a).partial_cmp(&number(b));
+                order.unwrap_or(std::cmp::Ordering::Equal).then_with(|| a.cmp(b))
+            });
+        } else {
+            names.sort();
+        }
+        let mut new = vec![0; names.len()];
+        for (place, (_, old)) in (0u32..).zip(&names) {
+            new[*old as usize] = place;
+        }
+        let mut indices = self.indices;
+        indices.iter_mut().for_each(|index| *index = new[*index as usize]);
+        Labels { names: names.into_iter().map(|(name, _)| name).collect(), indices }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(names: &[&str]) -> Labels {
+        let mut builder = LabelsBuilder::new();
+        names.iter().for_each(|name| builder.push(name));
+        builder.build()
+    }
+
+    #[test]
+    fn classes_are_sorted_as_numbers_or_as_texts() {
+        let numbers = labels(&["10", "9", "-1", "9"]);
+        assert_eq!(numbers.names, ["-1", "9", "10"]);
+        assert_eq!(numbers.indices, [2, 1, 0, 1]);
+        assert_eq!(numbers.counts(), [1, 2, 1]);
+        assert_eq!(labels(&["b", "10", "a"]).names, ["10", "a", "b"]);
+    }
+
+    #[test]
+    fn labels_take_the_numbers_of_other_names() {
+        let train = ["a".to_string(), "b".into(), "c".into()];
+        assert_eq!(labels(&["c", "a"]).renamed(&train).unwrap().indices, [2, 0]);
+        assert_eq!(labels(&["c", "d"]).renamed(&train), Err("d".into()));
+        let mut declared = LabelsBuilder::new();
+        declared.declare("z");
+        declared.push("b");
+        assert_eq!(declared.build().renamed(&train).unwrap().indices, [1]);
+    }
+}
