@@ -25,6 +25,8 @@ pub enum Purpose {
     Permutation = 5,
     /// Which training images validate.
     Validation = 6,
+    /// Which sequences are kept for a test.
+    Test = 9,
 }
 
 /// A seeded stream of random numbers whose position can be saved.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::target::{Labels, Numbers, Target};
 use super::values::Values;
+use crate::files::checksums::hex;
 
 /// N sequences of T_n steps of I features, with a target.
 ///
@@ -33,8 +34,17 @@ use super::values::Values;
 #[derive(Clone, Debug)]
 pub struct Dataset {
     pub(super) store: Arc<Store>,
-    /// Which sequences of the store there are, in this order.
-    rows: Arc<[u32]>,
+    /// Which sequences of the store there are, in this order, and what part of each.
+    parts: Arc<[Part]>,
+}
+
+/// A sequence of the store, or consecutive steps of it.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    row: u32,
+    /// The first step, from 0.
+    first: u32,
+    len: u32,
 }
 
 /// What the parts of a data set share.
@@ -70,18 +80,19 @@ pub enum SequenceValues<'a> {
 
 impl Dataset {
     pub(super) fn of(store: Store) -> Self {
-        let count = store.starts.len().saturating_sub(1) as u32;
-        Self { store: Arc::new(store), rows: (0..count).collect() }
+        let lengths = store.starts.windows(2).map(|ends| (ends[1] - ends[0]) as u32);
+        let parts = (0u32..).zip(lengths).map(|(row, len)| Part { row, first: 0, len }).collect();
+        Self { store: Arc::new(store), parts }
     }
 
     /// N, the number of sequences.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.parts.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.parts.is_empty()
     }
 
     /// The names of the I features.
@@ -94,7 +105,7 @@ impl Dataset {
     /// # Panics
     /// When `index` is not below N; so do all methods that take one.
     pub fn seq_len(&self, index: usize) -> usize {
-        self.steps(index).len()
+        self.parts[index].len as usize
     }
 
     /// The numbers of steps of all sequences.
@@ -109,15 +120,26 @@ impl Dataset {
 
     /// Where the steps of a sequence lie in the store.
     fn steps(&self, index: usize) -> Range<usize> {
-        let row = self.rows[index] as usize;
-        self.store.starts[row] as usize..self.store.starts[row + 1] as usize
+        let Part { row, first, len } = self.parts[index];
+        let start = self.store.starts[row as usize] as usize + first as usize;
+        start..start + len as usize
     }
 
     /// The values of a sequence: T_n times I.
     pub fn sequence(&self, index: usize) -> SequenceValues<'_> {
+        self.values(self.steps(index))
+    }
+
+    /// The values of the `horizon` steps behind a part of a sequence, or of as many as there are.
+    pub fn following(&self, index: usize, horizon: usize) -> SequenceValues<'_> {
+        let Range { end, .. } = self.steps(index);
+        let last = self.store.starts[self.parts[index].row as usize + 1] as usize;
+        self.values(end..last.min(end.saturating_add(horizon)))
+    }
+
+    fn values(&self, steps: Range<usize>) -> SequenceValues<'_> {
         let width = self.store.features.len();
-        let Range { start, end } = self.steps(index);
-        let range = start * width..end * width;
+        let range = steps.start * width..steps.end * width;
         match &self.store.values {
             Values::F32(values) => SequenceValues::F32(&values[range]),
             Values::U8(values) => SequenceValues::U8(&values[range]),
@@ -132,7 +154,7 @@ impl Dataset {
     /// The class of a sequence, below C; `None` unless the target is a class.
     pub fn label(&self, index: usize) -> Option<u32> {
         match &self.store.target {
-            Target::Class(labels) => Some(labels.indices[self.rows[index] as usize]),
+            Target::Class(labels) => Some(labels.indices[self.parts[index].row as usize]),
             _ => None,
         }
     }
@@ -149,7 +171,7 @@ impl Dataset {
     pub fn numbers(&self, index: usize) -> Option<&[f32]> {
         match &self.store.target {
             Target::Numbers(Numbers { names, values }) => {
-                Some(&values[self.rows[index] as usize * names.len()..][..names.len()])
+                Some(&values[self.parts[index].row as usize * names.len()..][..names.len()])
             }
             _ => None,
         }
@@ -179,7 +201,7 @@ impl Dataset {
 
     /// The name of a sequence: its own, or else its number in the file, from 0.
     pub fn id(&self, index: usize) -> String {
-        let row = self.rows[index] as usize;
+        let row = self.parts[index].row as usize;
         self.store.ids.as_ref().map_or_else(|| row.to_string(), |ids| ids[row].clone())
     }
 
@@ -190,7 +212,7 @@ impl Dataset {
 
     /// The group of a sequence, such as the person who was recorded: a number for each; `None` if there are no groups.
     pub fn group(&self, index: usize) -> Option<u32> {
-        self.store.groups.as_ref().map(|groups| groups.indices[self.rows[index] as usize])
+        self.store.groups.as_ref().map(|groups| groups.indices[self.parts[index].row as usize])
     }
 
     /// The missing values of all sequences that share this store.
@@ -203,15 +225,51 @@ impl Dataset {
     /// # Panics
     /// When a number is not below N.
     pub fn select(&self, indices: &[u32]) -> Self {
-        let rows = indices.iter().map(|index| self.rows[*index as usize]).collect();
-        Self { store: self.store.clone(), rows }
+        let parts = indices.iter().map(|index| self.parts[*index as usize]).collect();
+        Self { store: self.store.clone(), parts }
+    }
+
+    /// A part of each sequence: the steps that `range` says for a sequence of so many steps. A sequence of whose
+    /// steps none is left is left out.
+    pub fn parts(&self, range: impl Fn(usize) -> Range<usize>) -> Self {
+        let of = |part: &Part| {
+            let len = part.len as usize;
+            let Range { start, end } = range(len);
+            let (start, end) = (start.min(len), end.min(len));
+            let first = part.first + start as u32;
+            (start < end).then(|| Part { first, len: (end - start) as u32, ..*part })
+        };
+        Self { store: self.store.clone(), parts: self.parts.iter().filter_map(of).collect() }
+    }
+
+    /// All parts of `window` steps behind which `horizon` more steps follow, of which all lie in the steps that
+    /// `range` says for a sequence of so many steps: what is known before, and what is to be forecast. The window
+    /// itself may begin before that range.
+    pub fn windows(
+        &self,
+        window: usize,
+        horizon: usize,
+        range: impl Fn(usize) -> Range<usize>,
+    ) -> Self {
+        let mut parts = Vec::new();
+        for part in self.parts.iter() {
+            let len = part.len as usize;
+            let Range { start, end } = range(len);
+            let ends = start.max(window)..(end.min(len) + 1).saturating_sub(horizon);
+            parts.extend(ends.map(|end| Part {
+                first: part.first + (end - window) as u32,
+                len: window as u32,
+                ..*part
+            }));
+        }
+        Self { store: self.store.clone(), parts: parts.into() }
     }
 
     /// The same sequences with another target, one for each sequence of the store.
     pub(super) fn with_target(self, target: Target) -> Self {
         let mut store = Arc::unwrap_or_clone(self.store);
         store.target = target;
-        Self { store: Arc::new(store), rows: self.rows }
+        Self { store: Arc::new(store), parts: self.parts }
     }
 
     /// Bytes of memory that the values take, whatever part of them is selected.
@@ -246,6 +304,6 @@ impl Dataset {
             ));
             hash.update(bytemuck::cast_slice::<f32, u8>(self.numbers(index).unwrap_or_default()));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 }

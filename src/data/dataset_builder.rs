@@ -206,6 +206,10 @@ fn build(store: Store) -> Result<Dataset> {
     if u32::try_from(count).is_err() {
         return fail(format!("{count} sequences are more than 2^32 - 1"));
     }
+    let lengths = store.starts.windows(2).map(|ends| ends[1] - ends[0]);
+    if let Some(longest) = lengths.max().filter(|longest| *longest > u64::from(u32::MAX)) {
+        return fail(format!("a sequence of {longest} steps is longer than 2^32 - 1"));
+    }
     if store.features.is_empty() {
         return fail("the data have no features".into());
     }
@@ -259,6 +263,28 @@ mod tests {
         assert_eq!(part.class_counts(), [2, 0]);
         assert_ne!(part.fingerprint(), data.fingerprint());
         assert_eq!(data.select(&[0, 1, 2]).fingerprint(), data.fingerprint());
+    }
+
+    #[test]
+    fn windows_end_where_what_follows_begins() {
+        let mut builder = DatasetBuilder::unnamed(1);
+        (0..10).for_each(|t| builder.push_step(&[t as f32]).unwrap());
+        builder.end_sequence().unwrap();
+        let data = builder.build(Target::None).unwrap();
+        let train = data.windows(3, 2, |_| 0..6);
+        // What follows lies within the first six steps: 3 4, and 4 5.
+        assert_eq!(train.len(), 2);
+        assert_eq!(train.sequence(1), SequenceValues::F32(&[1., 2., 3.]));
+        assert_eq!(train.following(1, 2), SequenceValues::F32(&[4., 5.]));
+        let test = data.windows(3, 2, |len| 6..len);
+        assert_eq!((test.len(), test.sequence(0)), (3, SequenceValues::F32(&[3., 4., 5.])));
+        assert_eq!(test.following(2, 2), SequenceValues::F32(&[8., 9.]));
+        assert_eq!(data.windows(9, 2, |len| 0..len).len(), 0);
+        let cut = data.parts(|len| 0..len - 4);
+        assert_eq!(
+            (cut.lengths(), cut.following(0, 9)),
+            (vec![6], data.parts(|len| 6..len).sequence(0))
+        );
     }
 
     #[test]

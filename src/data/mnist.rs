@@ -17,6 +17,7 @@ use super::files::find_files;
 use super::idx::{self, Images};
 use super::validation::stratified;
 use crate::files::checksums::hex;
+use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
 /// The seed by which validation images are drawn until a training says its own.
@@ -256,7 +257,11 @@ impl Mnist {
         let labels: Vec<u8> = places.iter().map(|place| images.labels[*place as usize]).collect();
         let order = match validation {
             Validation::First => (0..count as u32).collect(),
-            Validation::Stratified => stratified(&labels, self.valid.len(), seed),
+            Validation::Stratified => {
+                let labels: Vec<u32> = labels.iter().map(|label| u32::from(*label)).collect();
+                let rng = &mut SeededRng::new(seed, Purpose::Validation);
+                stratified(&labels, CLASSES, self.valid.len(), rng)
+            }
         };
         let mut moved = LabelledImages {
             pixels: Vec::with_capacity(images.pixels.len()),

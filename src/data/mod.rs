@@ -1,31 +1,48 @@
-//! Pixels on disk to batches of sequences.
+//! Files on disk to batches of sequences.
 //!
-//! The data's way: an IDX file ([`idx`]), found by `files`, becomes one of the splits of a data set
-//! ([`mnist`], `image_set`, `split`, `validation`), which may have to be fetched first (`fetch`, feature `download`); an image is looked at as a
-//! sequence ([`view`]); shuffled images, moved a little if that is asked
-//! for ([`augment`]), are gathered into tensors ([`batches`]). `picture`
-//! (feature `pictures`) turns any PNG or JPEG file into a digit as MNIST holds it.
+//! [`Dataset`] holds sequences of any length with a target of one kind ([`Target`]), put together by a
+//! [`DatasetBuilder`]; a [`Preprocessor`] fills in missing values and scales features, a [`Padder`] makes batches of
+//! sequences padded to the longest ([`SequenceBatch`]), which [`bucket_by_length`] keeps short; [`DataSplits`] holds
+//! parts out for validation and test, of series to forecast too ([`ForecastTarget`]).
+//!
+//! The images of MNIST come by a way of their own: an IDX file ([`idx`]), found by `files`, becomes one of the splits
+//! of a set of images ([`mnist`], `image_set`, `split`, `validation`), which may have to be fetched first (`fetch`,
+//! feature `download`); an image is looked at as a sequence ([`view`]); shuffled images, moved a little if that is
+//! asked for ([`augment`]), are gathered into tensors ([`batches`]). `picture` (feature `pictures`) turns any PNG or
+//! JPEG file into a digit as MNIST holds it.
 
 pub mod augment;
 pub mod batches;
+mod buckets;
 mod dataset;
 mod dataset_builder;
 #[cfg(feature = "download")]
 pub mod fetch;
 mod files;
+mod forecast;
 pub mod idx;
 mod image_set;
 pub mod known;
 pub mod mnist;
+mod padded;
 #[cfg(feature = "pictures")]
 pub mod picture;
+mod preprocess;
+mod scaler;
 mod split;
+mod splits;
 mod target;
 mod validation;
 mod values;
 pub mod view;
 
+pub use buckets::bucket_by_length;
 pub use dataset::{Dataset, Missing, SequenceValues};
 pub use dataset_builder::{dataset_of_bytes, DatasetBuilder};
+pub use forecast::{season_of, ForecastTarget};
+pub use padded::{BatchTarget, Padder, SequenceBatch};
+pub use preprocess::{MissingPolicy, PreprocessConfig, Preprocessor};
+pub use scaler::{Scaler, Scaling};
+pub use splits::{DataSplits, SplitBy, SplitConfig};
 pub use target::{Labels, LabelsBuilder, Numbers, Target, TargetKind};
 pub use values::Values;

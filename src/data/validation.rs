@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::image_set::CLASSES;
-use crate::rng::{Purpose, SeededRng};
+use crate::rng::SeededRng;
 
 /// How the validation images are chosen among the training files' images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,15 +17,20 @@ pub enum Validation {
 /// The numbers of all images, first those of the `valid` that validate, then the rest, both in their own order.
 ///
 /// Each class has its part of the validation images, at least one where it has two images and `valid` is enough.
-pub(super) fn stratified(labels: &[u8], valid: usize, seed: u64) -> Vec<u32> {
-    let mut classes = vec![Vec::new(); CLASSES];
+pub(super) fn stratified(
+    labels: &[u32],
+    classes: usize,
+    valid: usize,
+    rng: &mut SeededRng,
+) -> Vec<u32> {
+    let mut numbers = vec![Vec::new(); classes];
     for (number, label) in (0u32..).zip(labels) {
-        if let Some(class) = classes.get_mut(usize::from(*label)) {
+        if let Some(class) = numbers.get_mut(*label as usize) {
             class.push(number);
         }
     }
+    let classes = numbers;
     let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
-    let mut rng = SeededRng::new(seed, Purpose::Validation);
     let mut validates = vec![false; labels.len()];
     for (class, quota) in classes.iter().zip(quotas(&sizes, valid)) {
         let drawn = rng.permutation(class.len() as u32);
@@ -80,6 +84,7 @@ fn quotas(sizes: &[usize], valid: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Purpose;
 
     #[test]
     fn quotas_are_in_proportion_and_leave_no_class_out() {
@@ -100,18 +105,20 @@ mod tests {
 
     #[test]
     fn a_split_has_each_image_once_both_parts_in_order() {
-        let labels: Vec<u8> = (0..200).map(|i| i / 20).collect();
-        let order = stratified(&labels, 40, 7);
+        let labels: Vec<u32> = (0..200).map(|i| i / 20).collect();
+        let drawn =
+            |seed| stratified(&labels, 10, 40, &mut SeededRng::new(seed, Purpose::Validation));
+        let order = drawn(7);
         let mut all = order.clone();
         all.sort_unstable();
         assert_eq!(all, (0..200).collect::<Vec<u32>>());
         let (valid, train) = order.split_at(40);
         assert!(valid.is_sorted() && train.is_sorted());
-        for class in 0..10u8 {
+        for class in 0..10u32 {
             let count = valid.iter().filter(|i| labels[**i as usize] == class).count();
             assert_eq!(count, 4);
         }
-        assert_eq!(order, stratified(&labels, 40, 7));
-        assert_ne!(order, stratified(&labels, 40, 8));
+        assert_eq!(order, drawn(7));
+        assert_ne!(order, drawn(8));
     }
 }

@@ -1,0 +1,127 @@
+//! Forecasts: the steps behind a window, told as differences from a naive forecast.
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::{Dataset, SequenceValues};
+use super::scaler::Scaler;
+
+/// What is forecast of a window of a series: its next steps, all features of each.
+///
+/// A network is told the differences from a naive forecast, so that it need not learn what the series' level is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForecastTarget {
+    /// K, the number of steps that are forecast.
+    pub horizon: usize,
+    /// The naive forecast that is started from: the value so many steps earlier, 1 for the last known one and a season
+    /// for the seasonal naive forecast. A window has at least as many steps.
+    pub season: usize,
+}
+
+impl ForecastTarget {
+    /// The naive forecast: each step repeats the value of a season earlier, or of as many seasons as it takes to be
+    /// within the window. K times I numbers.
+    pub fn naive(&self, window: SequenceValues, features: usize) -> Vec<f64> {
+        let known = floats(window);
+        let steps = known.len() / features.max(1);
+        let season = self.season.clamp(1, steps.max(1));
+        (0..self.horizon)
+            .flat_map(|step| {
+                let start = (steps - season + step % season) * features;
+                known[start..start + features].to_vec()
+            })
+            .collect()
+    }
+
+    /// The scaled differences of the true next steps from the naive forecast: K times I numbers.
+    pub fn differences(&self, data: &Dataset, index: usize, scaler: &Scaler) -> Vec<f64> {
+        let features = data.features().len();
+        let naive = self.naive(data.sequence(index), features);
+        let truth = floats(data.following(index, self.horizon));
+        let difference = |(at, (truth, naive)): (usize, (&f64, &f64))| {
+            (truth - naive) / scaler.scale[at % features]
+        };
+        truth.iter().zip(&naive).enumerate().map(difference).collect()
+    }
+
+    /// The forecast that these differences stand for, in the units of the data.
+    pub fn forecast(
+        &self,
+        window: SequenceValues,
+        scaler: &Scaler,
+        differences: &[f64],
+    ) -> Vec<f64> {
+        let features = scaler.width();
+        let naive = self.naive(window, features);
+        let value = |(at, (naive, difference)): (usize, (&f64, &f64))| {
+            naive + difference * scaler.scale[at % features]
+        };
+        naive.iter().zip(differences).enumerate().map(value).collect()
+    }
+}
+
+/// The values as numbers.
+pub(crate) fn floats(values: SequenceValues) -> Vec<f64> {
+    match values {
+        SequenceValues::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
+        SequenceValues::U8(values) => values.iter().map(|value| f64::from(*value) / 255.).collect(),
+    }
+}
+
+/// The length of a season: the lag at which a series is most like itself, the highest peak of the autocorrelation of
+/// its changes from step to step; 1 where none is above 0.3.
+///
+/// - `values`: the steps of the training split, one feature
+pub fn season_of(values: &[f64]) -> usize {
+    const LEAST: f64 = 0.3;
+    let changes: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let mean = changes.iter().sum::<f64>() / changes.len().max(1) as f64;
+    let centred: Vec<f64> = changes.iter().map(|change| change - mean).collect();
+    let variance: f64 = centred.iter().map(|change| change * change).sum();
+    let correlation = |lag: usize| {
+        let products = centred.iter().zip(&centred[lag..]).map(|(a, b)| a * b);
+        products.sum::<f64>() / variance
+    };
+    // A season is seen three times at least.
+    let longest = (changes.len() / 3).min(1_000);
+    let all: Vec<f64> = (0..=longest + 1).map(|lag| correlation(lag.min(changes.len()))).collect();
+    let peaks = (2..=longest).filter(|lag| all[*lag] > all[lag - 1] && all[*lag] >= all[lag + 1]);
+    let best = peaks.map(|lag| (lag, all[lag])).max_by(|a, b| a.1.total_cmp(&b.1));
+    best.filter(|(_, correlation)| *correlation > LEAST).map_or(1, |(lag, _)| lag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DatasetBuilder, Target};
+
+    fn series() -> Dataset {
+        let mut builder = DatasetBuilder::unnamed(2);
+        for t in 0..12 {
+            builder.push_step(&[t as f32, (10 * t) as f32]).unwrap();
+        }
+        builder.end_sequence().unwrap();
+        builder.build(Target::None).unwrap()
+    }
+
+    #[test]
+    fn forecasts_are_naive_plus_differences() {
+        let data = series().windows(4, 3, |len| 0..len);
+        let scaler = Scaler { center: vec![5., 5.], scale: vec![2., 10.] };
+        let target = ForecastTarget { horizon: 3, season: 2 };
+        assert_eq!(target.naive(data.sequence(0), 2), [2., 20., 3., 30., 2., 20.]);
+        let differences = target.differences(&data, 0, &scaler);
+        assert_eq!(differences, [1., 2., 1., 2., 2., 4.]);
+        let forecast = target.forecast(data.sequence(0), &scaler, &differences);
+        assert_eq!(forecast, floats(data.following(0, 3)));
+        let last = ForecastTarget { season: 1, ..target };
+        assert_eq!(last.naive(data.sequence(1), 2), [4., 40., 4., 40., 4., 40.]);
+    }
+
+    #[test]
+    fn seasons_are_found_where_there_are_some() {
+        let wave = |t: usize| (t as f64 * std::f64::consts::TAU / 12.).sin() + 0.05 * t as f64;
+        assert_eq!(season_of(&(0..120).map(wave).collect::<Vec<_>>()), 12);
+        assert_eq!(season_of(&(0..120).map(|t| f64::from(t * t)).collect::<Vec<_>>()), 1);
+        assert_eq!(season_of(&[1., 2.]), 1);
+    }
+}

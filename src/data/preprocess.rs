@@ -1,0 +1,283 @@
+//! `Preprocessor`: what is done to the values of a sequence before a network reads them.
+
+use candle_core::WithDType;
+use serde::{Deserialize, Serialize};
+
+use super::dataset::{Dataset, SequenceValues};
+use super::scaler::{Scaler, Scaling, Statistics};
+use crate::{Error, Result};
+
+/// What takes the place of missing values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingPolicy {
+    /// Nothing: missing values are an error.
+    #[default]
+    Refuse,
+    /// Zero.
+    Zero,
+    /// The feature's mean over the training split.
+    Mean,
+    /// The feature's last known value in the sequence, or else its mean over the training split.
+    ForwardFill,
+}
+
+/// How sequences are preprocessed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreprocessConfig {
+    /// How features are scaled.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// What takes the place of missing values.
+    #[serde(default)]
+    pub missing: MissingPolicy,
+    /// Whether each feature gets a second one that is 1 where its value was missing, else 0.
+    #[serde(default)]
+    pub missing_mask: bool,
+}
+
+/// A preprocessor that was fitted to a training split: missing values are filled in, then features are scaled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessor {
+    /// The names of the I features.
+    pub features: Vec<String>,
+    /// How sequences are preprocessed.
+    #[serde(flatten)]
+    pub config: PreprocessConfig,
+    /// The means of the features over the training split.
+    pub means: Vec<f64>,
+    /// The scale of the features.
+    pub scaler: Scaler,
+}
+
+impl Preprocessor {
+    /// Fits a preprocessor to `train`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when values are missing and are not to be.
+    pub fn fit(config: PreprocessConfig, train: &Dataset) -> Result<Self> {
+        let statistics = statistics(train);
+        let fitted = Self {
+            features: train.features().to_vec(),
+            means: statistics.iter().map(Statistics::mean).collect(),
+            scaler: Scaler::of(config.scaling, &statistics),
+            config,
+        };
+        fitted.check(train)?;
+        Ok(fitted)
+    }
+
+    /// The number of features that a network reads at each step: I, or 2·I with a mask of missing values.
+    pub fn input_size(&self) -> usize {
+        let masks = if self.config.missing_mask { 2 } else { 1 };
+        masks * self.features.len()
+    }
+
+    /// Checks that data have the features that this was fitted to, and no missing values unless they are filled in.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what differs.
+    pub fn check(&self, data: &Dataset) -> Result<()> {
+        let (expected, found) = (&self.features, data.features());
+        if expected.len() != found.len() {
+            return Err(Error::Config(format!(
+                "the model reads {} features ({}), the data have {} ({})",
+                expected.len(),
+                listed(expected),
+                found.len(),
+                listed(found)
+            )));
+        }
+        if let Some((a, b)) = expected.iter().zip(found).find(|(a, b)| a != b) {
+            return Err(Error::Config(format!(
+                "the model reads the features {}, the data have {}: {a} and {b} differ",
+                listed(expected),
+                listed(found)
+            )));
+        }
+        let missing = data.missing();
+        if self.config.missing == MissingPolicy::Refuse && missing.count > 0 {
+            return Err(Error::Config(format!(
+                "{} values are missing, the first at {}: say how missing values are filled in \
+                 (zero, mean or forward-fill)",
+                missing.count, missing.first
+            )));
+        }
+        Ok(())
+    }
+
+    /// Adds the inputs of a sequence to `out`: T_n times [`input_size`](Self::input_size) numbers.
+    pub fn apply<E: WithDType>(&self, values: SequenceValues, out: &mut Vec<E>) {
+        match values {
+            SequenceValues::F32(values) => {
+                self.apply_to(values.iter().map(|value| f64::from(*value)), out)
+            }
+            SequenceValues::U8(values) => {
+                self.apply_to(values.iter().map(|value| f64::from(*value) / 255.), out)
+            }
+        }
+    }
+
+    fn apply_to<E: WithDType>(&self, values: impl Iterator<Item = f64>, out: &mut Vec<E>) {
+        let PreprocessConfig { scaling, missing, missing_mask } = self.config;
+        if scaling != Scaling::PerSequence && missing == MissingPolicy::Refuse && !missing_mask {
+            let columns = self.scaler.center.iter().zip(&self.scaler.scale).cycle();
+            let scaled =
+                values.zip(columns).map(|(value, (center, scale))| (value - center) / scale);
+            out.extend(scaled.map(E::from_f64));
+            return;
+        }
+        let width = self.features.len();
+        let values: Vec<f64> = values.collect();
+        let filled = self.filled(&values);
+        let own = (scaling == Scaling::PerSequence).then(|| scaler_of(&filled, width));
+        let scaler = own.as_ref().unwrap_or(&self.scaler);
+        for (row, values) in filled.chunks_exact(width).zip(values.chunks_exact(width)) {
+            let scaled = row.iter().enumerate().map(|(column, value)| scaler.scale(column, *value));
+            out.extend(scaled.map(E::from_f64));
+            if missing_mask {
+                out.extend(
+                    values.iter().map(|value| E::from_f64(f64::from(u8::from(value.is_nan())))),
+                );
+            }
+        }
+    }
+
+    /// The values of a sequence with those filled in that are missing.
+    fn filled(&self, values: &[f64]) -> Vec<f64> {
+        let width = self.features.len();
+        let mut last = self.means.clone();
+        let fill = |(at, value): (usize, &f64)| {
+            let column = at % width;
+            let filled = match self.config.missing {
+                _ if !value.is_nan() => *value,
+                MissingPolicy::Refuse | MissingPolicy::Zero => 0.,
+                MissingPolicy::Mean => self.means[column],
+                MissingPolicy::ForwardFill => last[column],
+            };
+            last[column] = filled;
+            filled
+        };
+        values.iter().enumerate().map(fill).collect()
+    }
+}
+
+/// What is known of each feature over all steps.
+fn statistics(data: &Dataset) -> Vec<Statistics> {
+    let width = data.features().len();
+    let mut statistics = vec![Statistics::default(); width];
+    for index in 0..data.len() {
+        match data.sequence(index) {
+            SequenceValues::F32(values) => {
+                let columns = (0..width).cycle();
+                values
+                    .iter()
+                    .zip(columns)
+                    .for_each(|(x, column)| statistics[column].add(f64::from(*x)));
+            }
+            SequenceValues::U8(values) => {
+                let columns = (0..width).cycle();
+                let value = |byte: u8| f64::from(byte) / 255.;
+                values
+                    .iter()
+                    .zip(columns)
+                    .for_each(|(x, column)| statistics[column].add(value(*x)));
+            }
+        }
+    }
+    statistics
+}
+
+/// The scaler of one sequence.
+fn scaler_of(values: &[f64], width: usize) -> Scaler {
+    let mut statistics = vec![Statistics::default(); width];
+    values
+        .iter()
+        .zip((0..width).cycle())
+        .for_each(|(value, column)| statistics[column].add(*value));
+    Scaler::of(Scaling::Standard, &statistics)
+}
+
+/// Names in a list, of which at most eight are said.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 8;
+    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        format!("{shown}, ...")
+    } else {
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{dataset_of_bytes, DatasetBuilder, Target};
+
+    const NAN: f32 = f32::NAN;
+
+    fn data(sequences: &[&[[f32; 2]]]) -> Dataset {
+        let mut builder = DatasetBuilder::new(["a", "b"]);
+        for steps in sequences {
+            steps.iter().for_each(|step| builder.push_step(step).unwrap());
+            builder.end_sequence().unwrap();
+        }
+        builder.build(Target::None).unwrap()
+    }
+
+    fn applied(config: PreprocessConfig, data: &Dataset, index: usize) -> Vec<f64> {
+        let mut out = Vec::new();
+        Preprocessor::fit(config, data).unwrap().apply(data.sequence(index), &mut out);
+        out
+    }
+
+    #[test]
+    fn features_are_scaled_by_the_training_split() {
+        let data = data(&[&[[1., 10.], [3., 10.]], &[[5., 10.], [7., 10.]]]);
+        let root = 5f64.sqrt();
+        assert_eq!(applied(PreprocessConfig::default(), &data, 1), [1. / root, 0., 3. / root, 0.]);
+        let config = PreprocessConfig { scaling: Scaling::PerSequence, ..Default::default() };
+        assert_eq!(applied(config, &data, 1), [-1., 0., 1., 0.]);
+        let config = PreprocessConfig { scaling: Scaling::MinMax, ..Default::default() };
+        assert_eq!(applied(config, &data, 0), [0., 0., 1. / 3., 0.]);
+    }
+
+    #[test]
+    fn missing_values_are_filled_in_as_asked() {
+        let data = data(&[&[[1., NAN], [NAN, 4.], [3., NAN]]]);
+        let filled = |missing, missing_mask| {
+            let scaling = Scaling::None;
+            applied(PreprocessConfig { scaling, missing, missing_mask }, &data, 0)
+        };
+        assert_eq!(filled(MissingPolicy::Zero, false), [1., 0., 0., 4., 3., 0.]);
+        assert_eq!(filled(MissingPolicy::Mean, false), [1., 4., 2., 4., 3., 4.]);
+        assert_eq!(filled(MissingPolicy::ForwardFill, false), [1., 4., 1., 4., 3., 4.]);
+        let masked = [1., 0., 0., 1., 0., 4., 1., 0., 3., 0., 0., 1.];
+        assert_eq!(filled(MissingPolicy::Zero, true), masked);
+        let error = Preprocessor::fit(PreprocessConfig::default(), &data).unwrap_err().to_string();
+        assert!(
+            error.contains("3 values are missing, the first at sequence 1, step 1, b"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn bytes_are_255ths_to_the_last_bit() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let data = dataset_of_bytes(vec!["x".into()], bytes, 256, Target::None).unwrap();
+        let config = PreprocessConfig { scaling: Scaling::None, ..Default::default() };
+        let mut out: Vec<f32> = Vec::new();
+        Preprocessor::fit(config, &data).unwrap().apply(data.sequence(0), &mut out);
+        assert!((0u8..=255).zip(out).all(|(byte, x)| x == f32::from(byte) / 255.));
+    }
+
+    #[test]
+    fn data_with_other_features_are_refused() {
+        let fitted = Preprocessor::fit(PreprocessConfig::default(), &data(&[&[[1., 2.]]])).unwrap();
+        let mut builder = DatasetBuilder::new(["a", "c"]);
+        builder.push_step(&[1., 2.]).unwrap();
+        builder.end_sequence().unwrap();
+        let error = fitted.check(&builder.build(Target::None).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("b and c differ"), "{error}");
+    }
+}
