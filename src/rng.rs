@@ -8,6 +8,9 @@
 
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
 
 /// What a stream of random numbers is for. The numbers are part of the format of a run: they are
 /// never changed or used again.
@@ -25,6 +28,10 @@ pub enum Purpose {
     Permutation = 5,
     /// Which training images validate.
     Validation = 6,
+    /// The order of batches of similar lengths.
+    Bucket = 7,
+    /// Which text is sampled.
+    Sample = 8,
     /// Which sequences are kept for a test.
     Test = 9,
 }
@@ -41,6 +48,24 @@ impl SeededRng {
         let mut rng = ChaCha12Rng::from_seed(key);
         rng.set_stream(purpose as u64);
         Self(rng)
+    }
+
+    /// A stream for a purpose of one's own that belongs to `seed`, at its beginning: `name` tells it from others.
+    ///
+    /// It shares no number with the stream of any [`Purpose`], whatever the seeds and the name.
+    ///
+    /// ```
+    /// use candle_rnn::SeededRng;
+    /// let mut noise = SeededRng::user(42, "noise");
+    /// let mut tosses = SeededRng::user(42, "tosses");
+    /// assert_ne!(noise.bits(), tosses.bits());
+    /// ```
+    pub fn user(seed: u64, name: &str) -> Self {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8..].copy_from_slice(&Sha256::digest(name)[..24]);
+        // Its number within the key is 0, which no purpose has.
+        Self(ChaCha12Rng::from_seed(key))
     }
 
     /// How many 32-bit words have been drawn.
@@ -75,23 +100,74 @@ impl SeededRng {
     }
 
     /// A number in `0..n`, all equally likely (Lemire, 2019).
-    fn below(&mut self, n: u32) -> u32 {
+    ///
+    /// # Panics
+    /// When `n` is 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        assert!(n > 0, "there is no number below 0: n must be at least 1");
+        let Ok(small) = u32::try_from(n) else { return self.below_large(n as u64) as usize };
         loop {
-            let product = u64::from(self.0.next_u32()) * u64::from(n);
+            let product = u64::from(self.0.next_u32()) * u64::from(small);
             // The first 2^32 mod n values of the low half would favour some results.
-            if product as u32 >= n.wrapping_neg() % n {
-                return (product >> 32) as u32;
+            if product as u32 >= small.wrapping_neg() % small {
+                return (product >> 32) as usize;
             }
         }
     }
 
-    /// A random order of `0..n` (Fisher & Yates).
+    /// As [`below`](Self::below), of 64 bits.
+    fn below_large(&mut self, n: u64) -> u64 {
+        loop {
+            let product = u128::from(self.0.next_u64()) * u128::from(n);
+            if product as u64 >= n.wrapping_neg() % n {
+                return (product >> 64) as u64;
+            }
+        }
+    }
+
+    /// Puts `items` in a random order, all equally likely (Fisher & Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i + 1));
+        }
+    }
+
+    /// A random order of `0..n`, as [`shuffle`](Self::shuffle) makes it.
     pub fn permutation(&mut self, n: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n).collect();
-        for i in (1..n).rev() {
-            order.swap(i as usize, self.below(i + 1) as usize);
-        }
+        self.shuffle(&mut order);
         order
+    }
+
+    /// An index of `probabilities`, drawn with the probability that stands there. They are divided by their sum,
+    /// so that weights will do; an index of probability 0 is never drawn. One number is drawn from the stream.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a probability is negative, NaN or infinite, or their sum is 0 or infinite; nothing is drawn
+    /// then.
+    pub fn categorical(&mut self, probabilities: &[f64]) -> Result<usize> {
+        let is_wrong = |p: &f64| !(*p >= 0. && p.is_finite());
+        if let Some((index, p)) = probabilities.iter().enumerate().find(|(_, p)| is_wrong(p)) {
+            return Err(Error::Config(format!(
+                "categorical: probability {index} must be finite and at least 0, got {p}"
+            )));
+        }
+        let total: f64 = probabilities.iter().sum();
+        let last = probabilities.iter().rposition(|p| *p > 0.);
+        let Some(last) = last.filter(|_| total.is_finite()) else {
+            return Err(Error::Config(format!(
+                "categorical: the sum of the {} probabilities must be finite and above 0, got {total}",
+                probabilities.len()
+            )));
+        };
+        let target = self.unit() * total;
+        let mut sum = 0.;
+        let reaches = |p: &f64| {
+            sum += *p;
+            sum > target
+        };
+        // Rounding may leave the sum of all just below the target.
+        Ok(probabilities.iter().position(reaches).unwrap_or(last))
     }
 }
 
@@ -158,5 +234,75 @@ mod tests {
         let mean = draws.iter().sum::<f64>() / 20_000.0;
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_stream_of_ones_own_is_that_of_no_purpose() {
+        let bits = |mut rng: SeededRng| (0..4).map(|_| rng.bits()).collect::<Vec<_>>();
+        let own = bits(SeededRng::user(42, "noise"));
+        assert_eq!(own, bits(SeededRng::user(42, "noise")));
+        assert_ne!(own, bits(SeededRng::user(43, "noise")));
+        assert_ne!(own, bits(SeededRng::user(42, "tosses")));
+        for purpose in [Purpose::Init, Purpose::Shuffle, Purpose::Bucket, Purpose::Sample] {
+            assert_ne!(own, bits(SeededRng::new(42, purpose)));
+        }
+        assert_eq!(own[..2], GOLDEN_USER);
+    }
+
+    // ChaCha12 of Python, as above, with seed 42 and 24 bytes of the name's SHA-256 as its key, stream 0.
+    const GOLDEN_USER: [u64; 2] = [648034384568920648, 17927196756493889633];
+
+    #[test]
+    fn numbers_below_a_bound_are_drawn_evenly() {
+        let mut rng = SeededRng::user(1, "below");
+        let mut counts = [0u32; 7];
+        for _ in 0..7000 {
+            counts[rng.below(7)] += 1;
+        }
+        // 1,000 expected, standard deviation 29.
+        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+        assert_eq!(rng.below(1), 0);
+        let large = u32::MAX as usize + 10;
+        let upper = (0..1000).filter(|_| {
+            let found = rng.below(large);
+            assert!(found < large);
+            found > large / 2
+        });
+        assert!((400..600).contains(&upper.count()));
+    }
+
+    #[test]
+    fn shuffled_items_are_in_the_order_of_a_permutation() {
+        let mut items: Vec<char> = ('a'..='z').collect();
+        SeededRng::new(3, Purpose::Shuffle).shuffle(&mut items);
+        let order = SeededRng::new(3, Purpose::Shuffle).permutation(26);
+        let expected: Vec<char> =
+            order.iter().map(|n| char::from(b'a' + u8::try_from(*n).unwrap())).collect();
+        assert_eq!(items, expected);
+        SeededRng::new(3, Purpose::Shuffle).shuffle::<u8>(&mut []);
+    }
+
+    #[test]
+    fn categorical_draws_have_their_probabilities() {
+        let mut rng = SeededRng::user(1, "categorical");
+        let mut counts = [0u32; 4];
+        for _ in 0..10_000 {
+            counts[rng.categorical(&[0., 3., 0., 1.]).unwrap()] += 1;
+        }
+        // 7,500 expected, standard deviation 43.
+        assert!((7250..7750).contains(&counts[1]) && counts[0] + counts[2] == 0, "{counts:?}");
+        let position = rng.position();
+        for (wrong, text) in [
+            (&[0.5, -0.1][..], "probability 1 must"),
+            (&[f64::NAN], "got NaN"),
+            (&[0., 0.], "above 0, got 0"),
+            (&[], "the 0 probabilities"),
+            (&[f64::MAX, f64::MAX], "got inf"),
+        ] {
+            let error = rng.categorical(wrong).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+        assert_eq!(rng.position(), position);
+        assert_eq!(rng.categorical(&[0., 1e-300]).unwrap(), 1);
     }
 }
