@@ -6,7 +6,7 @@
 //! - [`RecurrentCell`]: one step of one layer, with the same weights
 //! - [`Dense`], [`Embedding`]: layers before and behind recurrent layers
 //! - [`dropout()`]: seeded dropout
-//! - [`mean_max`]: pooling over the outputs of a sequence
+//! - [`pool`]: pooling over the outputs of a sequence: last, mean, max
 //! - [`Init`], [`VarSink`]: seeded initial weights, and where they go
 //! - [`weights`]: weights from PyTorch, Keras, TensorFlow and candle-nn, and back to PyTorch's names
 
@@ -19,7 +19,7 @@ mod gru;
 pub(crate) mod init;
 mod lstm;
 mod named_stack;
-mod pool;
+pub mod pool;
 mod rnn;
 mod stack;
 mod var_sink;

@@ -1,10 +1,11 @@
-//! Pooling over the steps of a sequence: the mean and the maximum of its outputs.
+//! The mean and the maximum of a sequence's outputs over its steps.
 
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType};
 
-use crate::{Error, Result};
+use super::checks::check;
+use crate::Result;
 
 /// The mean over the steps beside the maximum over the steps: `(B, T, F)` to `(B, 2·F)`.
 ///
@@ -20,51 +21,78 @@ use crate::{Error, Result};
 /// [`Error::Shape`] unless x is `(B, T, F)` with T at least 1, [`Error::DType`] unless it is `f32` or
 /// `f64`, [`Error::Config`] when there is not one length a row, or one is larger than T.
 ///
-/// [`Sequences::lengths`]: super::Sequences::lengths
+/// [`Sequences::lengths`]: crate::Sequences::lengths
+/// [`Error::Shape`]: crate::Error::Shape
+/// [`Error::DType`]: crate::Error::DType
+/// [`Error::Config`]: crate::Error::Config
 pub fn mean_max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
-    let (batch_size, seq_len, features) = match *x.dims() {
-        [batch_size, seq_len, features] if seq_len > 0 => (batch_size, seq_len, features),
-        _ => {
-            return Err(Error::Shape {
-                op: NAME,
-                tensor: "x",
-                expected: "(B, T, F), T at least 1".into(),
-                actual: x.dims().to_vec(),
-            })
+    pool(x, lengths, Reductions { mean: true, max: true })
+}
+
+/// The mean over the steps: `(B, T, F)` to `(B, F)`.
+///
+/// - `x`, `lengths`: as in [`mean_max`]
+///
+/// # Errors
+/// As [`mean_max`].
+pub fn mean(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
+    pool(x, lengths, Reductions { mean: true, max: false })
+}
+
+/// The maximum over the steps: `(B, T, F)` to `(B, F)`. The gradient goes to the first step that has it.
+///
+/// - `x`, `lengths`: as in [`mean_max`]
+///
+/// # Errors
+/// As [`mean_max`].
+pub fn max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
+    pool(x, lengths, Reductions { mean: false, max: true })
+}
+
+/// What is computed over the steps, one beside the other.
+#[derive(Clone, Copy)]
+struct Reductions {
+    mean: bool,
+    max: bool,
+}
+
+impl Reductions {
+    fn name(self) -> &'static str {
+        match (self.mean, self.max) {
+            (true, true) => "mean-max",
+            (true, _) => "mean",
+            _ => "max",
         }
-    };
-    if !matches!(x.dtype(), DType::F32 | DType::F64) {
-        return Err(Error::DType {
-            op: NAME,
-            tensor: "x".into(),
-            expected: "f32 or f64",
-            actual: x.dtype().as_str().into(),
-        });
     }
-    if let Some(lengths) = lengths {
-        if lengths.len() != batch_size {
-            let found = lengths.len();
-            return Err(Error::Config(format!("{NAME}: {found} lengths for {batch_size} rows")));
-        }
-        if let Some((row, len)) = lengths.iter().enumerate().find(|(_, len)| **len > seq_len) {
-            return Err(Error::Config(format!(
-                "{NAME}: row {row} has length {len}, but x has {seq_len} steps"
-            )));
-        }
+
+    /// The features of the result, of `features` of x; and how many of them are means.
+    fn widths(self, features: usize) -> (usize, usize) {
+        let means = features * usize::from(self.mean);
+        (means + features * usize::from(self.max), means)
     }
+
+    fn join(self, mean: Tensor, max: Tensor) -> Result<Tensor> {
+        Ok(match (self.mean, self.max) {
+            (true, true) => Tensor::cat(&[mean, max], 1)?,
+            (true, _) => mean,
+            _ => max,
+        })
+    }
+}
+
+fn pool(x: &Tensor, lengths: Option<&[usize]>, reductions: Reductions) -> Result<Tensor> {
+    let (batch_size, seq_len, features) = check(reductions.name(), x, lengths)?;
     if !x.device().is_cpu() {
-        return composed(x, lengths);
+        return composed(x, lengths, reductions);
     }
     let lengths = lengths.map_or_else(|| vec![seq_len; batch_size], <[usize]>::to_vec);
-    let op = MeanMax { seq_len, features, lengths, largest: OnceLock::new() };
+    let op = MeanMax { reductions, seq_len, features, lengths, largest: OnceLock::new() };
     Ok(x.contiguous()?.apply_op1(op)?)
 }
 
-const NAME: &str = "mean-max";
-
 /// The same of Candle's ops, on any device.
-fn composed(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
-    let Some(lengths) = lengths else { return Ok(Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?) };
+fn composed(x: &Tensor, lengths: Option<&[usize]>, reductions: Reductions) -> Result<Tensor> {
+    let Some(lengths) = lengths else { return reductions.join(x.mean(1)?, x.max(1)?) };
     let (batch_size, seq_len, features) = x.dims3()?;
     let flags = |flags: Vec<u8>, shape: &[usize]| Tensor::from_vec(flags, shape, x.device());
     let exists = lengths.iter().flat_map(|len| (0..seq_len).map(move |t| u8::from(t < *len)));
@@ -80,10 +108,11 @@ fn composed(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
     let has_steps = lengths.iter().map(|len| u8::from(*len > 0)).collect();
     let has_steps = flags(has_steps, &[batch_size, 1])?.broadcast_as((batch_size, features))?;
     let max = has_steps.where_cond(&filled(f64::NEG_INFINITY)?.max(1)?, &mean.zeros_like()?)?;
-    Ok(Tensor::cat(&[mean, max], 1)?)
+    reductions.join(mean, max)
 }
 
 struct MeanMax {
+    reductions: Reductions,
     seq_len: usize,
     features: usize,
     /// `(B,)`.
@@ -94,20 +123,20 @@ struct MeanMax {
 
 impl MeanMax {
     fn forward<E: WithDType>(&self, x: &[E]) -> Vec<E> {
-        let Self { seq_len, features, ref lengths, .. } = *self;
-        let mut out = vec![E::zero(); lengths.len() * 2 * features];
+        let Self { reductions, seq_len, features, ref lengths, .. } = *self;
+        let (width, means) = reductions.widths(features);
+        let mut out = vec![E::zero(); lengths.len() * width];
         let mut largest = vec![0; lengths.len() * features];
         let rows = x.chunks_exact((seq_len * features).max(1)).zip(lengths);
         let places = largest.chunks_exact_mut(features.max(1));
-        for (((x, len), out), places) in
-            rows.zip(out.chunks_exact_mut((2 * features).max(1))).zip(places)
-        {
+        for (((x, len), out), places) in rows.zip(out.chunks_exact_mut(width.max(1))).zip(places) {
             if *len == 0 {
                 continue;
             }
             let scale = E::from_f64(1. / *len as f64);
-            let (mean, max) = out.split_at_mut(features);
-            max.copy_from_slice(&x[..features]);
+            // One of them may be empty.
+            let (mean, max) = out.split_at_mut(means);
+            max.copy_from_slice(&x[..width - means]);
             for (t, x) in x.chunks_exact(features).take(*len).enumerate() {
                 mean.iter_mut().zip(x).for_each(|(sum, x)| *sum += *x);
                 for ((max, place), x) in max.iter_mut().zip(places.iter_mut()).zip(x) {
@@ -127,27 +156,25 @@ impl MeanMax {
     }
 
     fn backward<E: WithDType>(&self, grad: &[E]) -> candle_core::Result<Vec<E>> {
-        let Self { seq_len, features, ref lengths, .. } = *self;
+        let Self { reductions, seq_len, features, ref lengths, .. } = *self;
         let Some(largest) = self.largest.get() else {
-            candle_core::bail!("{NAME}: backward without forward");
+            candle_core::bail!("{}: backward without forward", reductions.name());
         };
-        let mut grad_x = Vec::with_capacity(lengths.len() * seq_len * features);
-        let grads = grad.chunks_exact((2 * features).max(1));
-        for ((grad, places), len) in grads.zip(largest.chunks_exact(features.max(1))).zip(lengths) {
+        let (width, means) = reductions.widths(features);
+        let mut grad_x = vec![E::zero(); lengths.len() * seq_len * features];
+        let grads = grad.chunks_exact(width.max(1)).zip(largest.chunks_exact(features.max(1)));
+        let rows = grad_x.chunks_exact_mut((seq_len * features).max(1)).zip(lengths);
+        for ((grad_x, len), (grad, places)) in rows.zip(grads) {
             let scale = E::from_f64(1. / (*len).max(1) as f64);
-            let (mean, max) = grad.split_at(features);
-            for t in 0..*len as u32 {
-                grad_x.extend(mean.iter().zip(max).zip(places).map(|((mean, max), place)| {
-                    let of_mean = *mean * scale;
-                    if *place == t {
-                        of_mean + *max
-                    } else {
-                        of_mean
+            let (mean, max) = grad.split_at(means);
+            for (t, grad_x) in grad_x.chunks_exact_mut(features).take(*len).enumerate() {
+                grad_x.iter_mut().zip(mean).for_each(|(grad, mean)| *grad = *mean * scale);
+                for ((grad, max), place) in grad_x.iter_mut().zip(max).zip(places) {
+                    if *place == t as u32 {
+                        *grad += *max;
                     }
-                }));
+                }
             }
-            let padding = (seq_len - len) * features;
-            grad_x.extend(std::iter::repeat_n(E::zero(), padding));
         }
         Ok(grad_x)
     }
@@ -155,19 +182,19 @@ impl MeanMax {
 
 impl CustomOp1 for MeanMax {
     fn name(&self) -> &'static str {
-        NAME
+        self.reductions.name()
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("{NAME}: x must be contiguous");
+            candle_core::bail!("{}: x must be contiguous", self.name());
         };
         let out = match x {
             CpuStorage::F32(x) => CpuStorage::F32(self.forward(&x[start..end])),
             CpuStorage::F64(x) => CpuStorage::F64(self.forward(&x[start..end])),
-            _ => candle_core::bail!("{NAME}: x must be f32 or f64"),
+            _ => candle_core::bail!("{}: x must be f32 or f64", self.name()),
         };
-        Ok((out, Shape::from((self.lengths.len(), 2 * self.features))))
+        Ok((out, Shape::from((self.lengths.len(), self.reductions.widths(self.features).0))))
     }
 
     fn bwd(&self, x: &Tensor, _out: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
@@ -184,6 +211,7 @@ impl CustomOp1 for MeanMax {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
     use candle_core::Var;
 
     fn values(tensor: &Tensor) -> Vec<f64> {
@@ -265,7 +293,8 @@ mod tests {
         let found = ragged(0., &lengths, mean_max);
         for padding in [7., -1e9, f64::NAN, f64::INFINITY] {
             assert_eq!(ragged(padding, &lengths, mean_max), found, "{padding}");
-            let composed = ragged(padding, &lengths, composed);
+            let both = Reductions { mean: true, max: true };
+            let composed = ragged(padding, &lengths, |x, lengths| composed(x, lengths, both));
             for (a, b) in composed.iter().flatten().zip(found.iter().flatten()) {
                 assert!((a - b).abs() <= 1e-14, "{padding}: {a} instead of {b}");
             }
@@ -296,5 +325,27 @@ mod tests {
         assert!(matches!(mean_max(&x, None), Err(Error::DType { .. })));
         let none = Tensor::zeros((0, 2, 3), DType::F32, &Device::Cpu).unwrap();
         assert_eq!(mean_max(&none, None).unwrap().dims(), [0, 6]);
+    }
+
+    #[test]
+    fn a_mean_and_a_maximum_alone_are_the_parts_of_both() {
+        let lengths = [4, 2, 1, 3, 0];
+        type Pool = fn(&Tensor, Option<&[usize]>) -> Result<Tensor>;
+        for (alone, from) in [(mean as Pool, 0), (max as Pool, 3)] {
+            let part = |x: &Tensor, lengths: Option<&[usize]>| -> Result<Tensor> {
+                Ok(mean_max(x, lengths)?.narrow(1, from, 3)?)
+            };
+            let expected = ragged(f64::NAN, &lengths, part);
+            assert_eq!(ragged(f64::NAN, &lengths, alone), expected, "from {from}");
+            let reductions = Reductions { mean: from == 0, max: from > 0 };
+            let composed = |x: &Tensor, lengths: Option<&[usize]>| composed(x, lengths, reductions);
+            let composed = ragged(f64::NAN, &lengths, composed);
+            for (a, b) in composed.iter().flatten().zip(expected.iter().flatten()) {
+                assert!((a - b).abs() <= 1e-14, "from {from}: {a} instead of {b}");
+            }
+        }
+        let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(mean(&x, None).unwrap().dims(), [2, 4]);
+        assert!(max(&x, Some(&[4, 1])).unwrap_err().to_string().contains("max: row 0"));
     }
 }
