@@ -2,7 +2,7 @@
 //!
 //! [`Trainer`] makes one optimizer step after the other on a [`Task`], a model with its data, and hands out
 //! an [`Event`] for each; [`Classification`] is the task of the program, with [`cross_entropy`] as its loss
-//! and [`evaluate`] as its measure; [`LossAt`] says at which steps losses are read; [`StreamTrainer`] trains on
+//! ([`masked_cross_entropy`], [`mse`], [`mae`] and [`huber`] are for other targets) and [`evaluate`] as its measure; [`LossAt`] says at which steps losses are read; [`StreamTrainer`] trains on
 //! sequences without end, with a [`CarriedState`]. What is kept on disk is the affair of [`run`](crate::run).
 
 mod average;
@@ -30,12 +30,13 @@ pub(crate) use evaluate::most_likely;
 pub use evaluate::{confusion, evaluate, evaluate_steps, Confusion, Evaluation};
 pub use extension::{Extension, Extensions};
 pub use loss::{
-    cross_entropy, ragged_cross_entropy, sequence_cross_entropy, smoothed_cross_entropy,
-    smoothed_sequence_cross_entropy,
+    cross_entropy, huber, mae, masked_cross_entropy, mse, ragged_cross_entropy,
+    sequence_cross_entropy, smoothed_cross_entropy, smoothed_sequence_cross_entropy,
+    weighted_cross_entropy, CrossEntropyOptions,
 };
 pub use loss_at::LossAt;
 pub use metrics::{EpochMetrics, Score};
-pub use schedule::{Schedule, PLATEAU_EPOCHS};
+pub use schedule::{Progress, Schedule, PLATEAU_EPOCHS};
 pub use state::{Best, Position, TrainerState};
 pub use stream::StreamTrainer;
 pub use task::Task;

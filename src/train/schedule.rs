@@ -36,19 +36,19 @@ pub enum Schedule {
 /// How many epochs without a better validation loss [`Schedule::Plateau`] waits for.
 pub const PLATEAU_EPOCHS: usize = 2;
 
-/// Where a run is, as schedules see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
+/// The position of a run, which [`Schedule::factor`] depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
     /// Optimizer steps done.
-    pub(crate) step: u64,
+    pub step: u64,
     /// Optimizer steps of the whole run.
-    pub(crate) steps: u64,
+    pub steps: u64,
     /// Epochs done.
-    pub(crate) epoch: usize,
+    pub epoch: usize,
     /// Epochs of the whole run.
-    pub(crate) epochs: usize,
+    pub epochs: usize,
     /// How often the validation loss has stayed where it was for [`PLATEAU_EPOCHS`].
-    pub(crate) plateaus: u32,
+    pub plateaus: u32,
 }
 
 impl Schedule {
@@ -72,9 +72,23 @@ impl Schedule {
         }
     }
 
-    /// What the largest learning rate is multiplied by at the step behind `progress`; `warmup` is the part
-    /// of the run, less than 1, in which it rises.
-    pub(crate) fn factor(self, warmup: f64, progress: Progress) -> f64 {
+    /// The factor of the peak learning rate at the step behind `progress`, from 0 to 1: for a training loop of
+    /// one's own.
+    ///
+    /// `OneCycle` and `Cosine` depend on the steps alone, `Step` on the epochs, `Plateau` on the plateaus. A step
+    /// behind the last has the factor of the last.
+    ///
+    /// - `warmup`: the part of the run in which the learning rate rises, at least 0 and less than 1, see
+    ///   [`default_warmup`](Self::default_warmup); only [schedules that rise](Self::rises) read it
+    ///
+    /// ```
+    /// use candle_rnn::train::{Progress, Schedule};
+    /// let at = |step| Progress { step, steps: 100, ..Progress::default() };
+    /// assert_eq!(Schedule::Cosine.factor(0., at(0)), 1.);
+    /// assert!(Schedule::Cosine.factor(0., at(50)) < 0.5);
+    /// assert_eq!(Schedule::Cosine.factor(0., at(99)), 0.);
+    /// ```
+    pub fn factor(self, warmup: f64, progress: Progress) -> f64 {
         const LOWEST: f64 = 1. / 25.;
         const LAST: f64 = LOWEST / 1e4;
         let Progress { step, steps, epoch, epochs, plateaus } = progress;

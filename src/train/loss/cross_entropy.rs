@@ -1,10 +1,10 @@
-//! The loss: mean softmax cross-entropy against class labels.
+//! Softmax cross-entropy against one class label a row or a sequence.
 
-use std::sync::OnceLock;
+use candle_core::Tensor;
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
-
-use super::LossAt;
+use super::checks::{check, check_smoothing, logits_2d, logits_3d, OP};
+use super::softmax_op::{composed, fused};
+use crate::train::loss_at::LossAt;
 use crate::{Error, Result};
 
 /// The mean over all rows of `-ln softmax(logits)[label]`, in nats, as a differentiable scalar.
@@ -19,10 +19,7 @@ use crate::{Error, Result};
 /// [`Error::Shape`] and [`Error::DType`] when they do not fit, [`Error::Config`] for a label that
 /// is not below C.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let (rows, _) = match *logits.dims() {
-        [rows, classes] if rows > 0 && classes > 0 => (rows, classes),
-        _ => return Err(wrong_shape("logits", "(N, C), both at least 1".into(), logits)),
-    };
+    let (rows, _) = logits_2d(logits)?;
     check(logits, labels, rows)?;
     if !logits.device().is_cpu() {
         return Ok(candle_nn::loss::cross_entropy(logits, labels)?);
@@ -44,10 +41,7 @@ pub fn smoothed_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) 
     if smoothing == 0. {
         return cross_entropy(logits, labels);
     }
-    let (rows, classes) = match *logits.dims() {
-        [rows, classes] if rows > 0 && classes > 0 => (rows, classes),
-        _ => return Err(wrong_shape("logits", "(N, C), both at least 1".into(), logits)),
-    };
+    let (rows, classes) = logits_2d(logits)?;
     let logits = logits.reshape((rows, 1, classes))?;
     smoothed_sequence_cross_entropy(&logits, labels, &LossAt::LAST, smoothing)
 }
@@ -85,10 +79,7 @@ pub fn ragged_cross_entropy(
     lengths: &[usize],
     loss_at: &LossAt,
 ) -> Result<Tensor> {
-    let (rows, steps, classes) = match *logits.dims() {
-        [rows, steps, classes] if rows * steps * classes > 0 => (rows, steps, classes),
-        _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
-    };
+    let (rows, steps, classes) = logits_3d(logits)?;
     check(logits, labels, rows)?;
     if lengths.len() != rows {
         return Err(Error::Config(format!("{OP}: {} lengths for {rows} rows", lengths.len())));
@@ -120,16 +111,9 @@ pub fn smoothed_sequence_cross_entropy(
     loss_at: &LossAt,
     smoothing: f64,
 ) -> Result<Tensor> {
-    let (rows, steps, classes) = match *logits.dims() {
-        [rows, steps, classes] if rows * steps * classes > 0 => (rows, steps, classes),
-        _ => return Err(wrong_shape("logits", "(B, T, C), all at least 1".into(), logits)),
-    };
+    let (rows, steps, classes) = logits_3d(logits)?;
     check(logits, labels, rows)?;
-    if !(0. ..1.).contains(&smoothing) {
-        return Err(Error::Config(format!(
-            "label smoothing must be at least 0 and less than 1, got {smoothing}"
-        )));
-    }
+    check_smoothing(smoothing)?;
     let of_steps: Vec<f64> =
         loss_at.weights(steps)?.into_iter().map(|weight| weight / rows as f64).collect();
     let logits = logits.reshape((rows * steps, classes))?;
@@ -139,189 +123,10 @@ pub fn smoothed_sequence_cross_entropy(
     fused(&logits, labels, of_steps.repeat(rows), steps, smoothing)
 }
 
-/// As [`fused`], of Candle's ops, on any device.
-///
-/// - `logits`: `(B·T, C)`; `labels`: `(B,)`; `weights`: B·T of them
-fn composed(
-    logits: &Tensor,
-    labels: &Tensor,
-    weights: &[f64],
-    steps: usize,
-    smoothing: f64,
-) -> Result<Tensor> {
-    let rows = labels.elem_count();
-    // Selected, not multiplied: zero times NaN is NaN, in the gradient too.
-    let is_read: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.)).collect();
-    let is_read = Tensor::from_vec(is_read, (rows * steps, 1), logits.device())?;
-    let logits =
-        &is_read.broadcast_as(logits.shape())?.where_cond(logits, &logits.zeros_like()?)?;
-    let of_steps = labels.unsqueeze(1)?.broadcast_as((rows, steps))?.contiguous()?;
-    let log_probabilities = candle_nn::ops::log_softmax(logits, 1)?;
-    let mut of_labels = log_probabilities.gather(&of_steps.reshape((rows * steps, 1))?, 1)?;
-    if smoothing > 0. {
-        let of_all = log_probabilities.mean_keepdim(1)?;
-        of_labels = ((of_labels * (1. - smoothing))? + (of_all * smoothing)?)?;
-    }
-    let weights = Tensor::new(weights, &candle_core::Device::Cpu)?.to_dtype(logits.dtype())?;
-    let weights = weights.to_device(logits.device())?.reshape((rows * steps, 1))?;
-    Ok((of_labels * weights)?.sum_all()?.neg()?)
-}
-
-const OP: &str = "cross_entropy";
-
-fn wrong_shape(tensor: &'static str, expected: String, actual: &Tensor) -> Error {
-    Error::Shape { op: OP, tensor, expected, actual: actual.dims().to_vec() }
-}
-
-fn check(logits: &Tensor, labels: &Tensor, rows: usize) -> Result<()> {
-    if labels.dims() != [rows] {
-        return Err(wrong_shape("labels", format!("({rows},)"), labels));
-    }
-    let wrong_dtype = |tensor: &str, expected, actual: &Tensor| Error::DType {
-        op: OP,
-        tensor: tensor.into(),
-        expected,
-        actual: actual.dtype().as_str().into(),
-    };
-    if labels.dtype() != DType::U32 {
-        return Err(wrong_dtype("labels", "u32", labels));
-    }
-    if !matches!(logits.dtype(), DType::F32 | DType::F64) {
-        return Err(wrong_dtype("logits", "f32 or f64", logits));
-    }
-    Ok(())
-}
-
-/// `logits` `(N, C)`, of which `steps` rows after each other have the same label.
-fn fused(
-    logits: &Tensor,
-    labels: &Tensor,
-    weights: Vec<f64>,
-    steps: usize,
-    smoothing: f64,
-) -> Result<Tensor> {
-    let classes = logits.dim(1)?;
-    let mut of_rows = Vec::with_capacity(weights.len());
-    for label in labels.to_vec1::<u32>()? {
-        if label as usize >= classes {
-            return Err(Error::Config(format!("{OP}: label {label} is not below {classes}")));
-        }
-        of_rows.extend(std::iter::repeat_n(label as usize, steps));
-    }
-    let probabilities = OnceLock::new();
-    let op = CrossEntropy { classes, labels: of_rows, weights, smoothing, probabilities };
-    Ok(logits.contiguous()?.apply_op1(op)?)
-}
-
-/// `(N, C)` logits to the weighted sum of their losses.
-struct CrossEntropy {
-    classes: usize,
-    /// `(N,)`.
-    labels: Vec<usize>,
-    /// `(N,)`: a row of weight 0 is not looked at.
-    weights: Vec<f64>,
-    /// The part of a label that is spread over all classes.
-    smoothing: f64,
-    /// `(N, C)`, kept for backward.
-    probabilities: OnceLock<Vec<f64>>,
-}
-
-impl CrossEntropy {
-    const NAME: &str = "cross-entropy";
-
-    /// Computes in `f64`, whatever the logits are: there are few of them.
-    fn forward<E: WithDType>(&self, logits: &[E]) -> CpuStorage {
-        let mut probabilities = Vec::with_capacity(logits.len());
-        let mut loss = 0.;
-        let rows = logits.chunks_exact(self.classes).zip(&self.labels).zip(&self.weights);
-        for ((logits, label), weight) in rows {
-            let start = probabilities.len();
-            probabilities.extend(logits.iter().map(|logit| logit.to_f64()));
-            if *weight == 0. {
-                continue;
-            }
-            let row = &mut probabilities[start..];
-            // A NaN is no maximum, but reaches the sum by way of its own term.
-            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let mut own = row[*label] - max;
-            if self.smoothing > 0. {
-                let mean = row.iter().sum::<f64>() / self.classes as f64 - max;
-                own = (1. - self.smoothing) * own + self.smoothing * mean;
-            }
-            row.iter_mut().for_each(|logit| *logit = (*logit - max).exp());
-            let total: f64 = row.iter().sum();
-            row.iter_mut().for_each(|exp| *exp /= total);
-            loss += weight * (total.ln() - own);
-        }
-        // An op runs forward once; a second time would give the same.
-        let _ = self.probabilities.set(probabilities);
-        E::to_cpu_storage_owned(vec![E::from_f64(loss)])
-    }
-
-    /// `∂L/∂logits = weight · (softmax(logits) - target) · grad`, the target being the label's, smoothed.
-    fn backward<E: WithDType>(&self, grad: f64) -> candle_core::Result<Vec<E>> {
-        let Some(probabilities) = self.probabilities.get() else {
-            candle_core::bail!("{}: backward without probabilities from forward", Self::NAME);
-        };
-        let mut grads = Vec::with_capacity(probabilities.len());
-        let rows = probabilities.chunks_exact(self.classes).zip(&self.labels).zip(&self.weights);
-        for ((probabilities, label), weight) in rows {
-            if *weight == 0. {
-                grads.extend(std::iter::repeat_n(E::from_f64(0.), self.classes));
-                continue;
-            }
-            let scale = weight * grad;
-            grads.extend(probabilities.iter().enumerate().map(|(class, probability)| {
-                let own = f64::from(u8::from(class == *label));
-                let target = (1. - self.smoothing) * own + self.smoothing / self.classes as f64;
-                E::from_f64(scale * (probability - target))
-            }));
-        }
-        Ok(grads)
-    }
-}
-
-impl CustomOp1 for CrossEntropy {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        logits: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("{}: logits must be contiguous", Self::NAME);
-        };
-        let loss = match logits {
-            CpuStorage::F32(logits) => self.forward(&logits[start..end]),
-            CpuStorage::F64(logits) => self.forward(&logits[start..end]),
-            _ => candle_core::bail!("{}: logits must be f32 or f64", Self::NAME),
-        };
-        Ok((loss, Shape::from(())))
-    }
-
-    fn bwd(
-        &self,
-        logits: &Tensor,
-        _loss: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let grad = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        Ok(Some(match logits.dtype() {
-            DType::F32 => {
-                Tensor::from_vec(self.backward::<f32>(grad)?, logits.shape(), logits.device())?
-            }
-            _ => Tensor::from_vec(self.backward::<f64>(grad)?, logits.shape(), logits.device())?,
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
 
     const LOGITS: [f64; 12] = [0.3, -1., 2., 0.1, 5., 5., -3., 0.7, -40., 30., 0., 1.];
 
