@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{DType, Device, IndexOp, Tensor, Var};
-use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
+use candle_rnn::train::{Event, Schedule, Score, StepContext, Task, Trainer, TrainerConfig};
 use candle_rnn::{Dense, DenseConfig, Gru, GruConfig, Init, Purpose, Result, SeededRng, VarSink};
 
 const FIRST_YEAR: usize = 1700;
@@ -58,6 +58,12 @@ impl Forecast {
     /// The forecast after each step of `x`, `(B, T, 1)`.
     fn next(&self, x: &Tensor) -> Result<Tensor> {
         self.head.forward(&self.gru.forward(x)?.outputs)
+    }
+
+    /// The mean squared error of a batch of inputs and targets, `(B, T, 1)` each.
+    fn wrong(&self, (x, target): &(Tensor, Tensor)) -> Result<Tensor> {
+        let wrong = (self.next(x)? - target)?.narrow(1, WARM_UP, WINDOW - WARM_UP)?;
+        Ok(wrong.sqr()?.mean_all()?)
     }
 
     /// Forecasts of these years, each from all years before it.
@@ -107,14 +113,12 @@ impl Task for Forecast {
         Ok((window(0)?, window(1)?))
     }
 
-    fn loss(&self, (x, target): &Self::Batch, _rng: &mut SeededRng) -> Result<Tensor> {
-        let wrong = (self.next(x)? - target)?.narrow(1, WARM_UP, WINDOW - WARM_UP)?;
-        Ok(wrong.sqr()?.mean_all()?)
+    fn loss(&self, batch: &Self::Batch, _context: &mut StepContext<'_>) -> Result<Tensor> {
+        self.wrong(batch)
     }
 
     fn score(&self, batch: &Self::Batch) -> Result<Score> {
-        let mut rng = SeededRng::new(0, Purpose::Dropout);
-        let loss = self.loss(batch, &mut rng)?.to_scalar::<f32>()?;
+        let loss = self.wrong(batch)?.to_scalar::<f32>()?;
         Ok(Score { loss: loss.into(), ..Score::default() })
     }
 

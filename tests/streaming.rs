@@ -4,10 +4,12 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::nn::{Activation, Dense, DenseConfig, Init, Rnn, RnnConfig};
-use candle_rnn::optim::AdamConfig;
+use candle_rnn::nn::{
+    Activation, Dense, DenseConfig, Init, Lstm, LstmConfig, Rnn, RnnConfig, Stack,
+};
+use candle_rnn::optim::{AdamConfig, Clip};
 use candle_rnn::recurrence::Truncation;
-use candle_rnn::train::StreamTrainer;
+use candle_rnn::train::{Schedule, StreamState, StreamTrainer};
 use candle_rnn::VarSink;
 use common::{init_rng, sink, text, values};
 
@@ -191,17 +193,148 @@ fn a_state_of_another_batch_size_is_an_error_that_names_it() {
 
 #[test]
 fn what_a_sequence_without_end_cannot_have_is_refused_in_words() {
-    let plain = RnnConfig::new(1, 4);
-    for (config, named) in [
-        (RnnConfig { recurrent_dropout: 0.1, ..plain }, "dropout"),
-        (RnnConfig { num_layers: 2, dropout: 0.1, ..plain }, "dropout"),
-        (RnnConfig { bidirectional: true, ..plain }, "a bidirectional layer"),
+    let sink = sink(DType::F32);
+    let config = RnnConfig { bidirectional: true, ..RnnConfig::new(1, 4) };
+    let rnn = Rnn::init(config, Init::Glorot, &mut init_rng(1), &sink.pp("rnn")).unwrap();
+    let error = text(StreamTrainer::new(rnn, &sink, AdamConfig::default()));
+    assert!(error.contains("a bidirectional layer"), "{error}");
+    let new = || trainer(1).0;
+    for (made, named) in [
+        (new().scheduled(Schedule::Step, None, 10), "depend on epochs"),
+        (new().scheduled(Schedule::Plateau, None, 10), "depend on epochs"),
+        (new().scheduled(Schedule::Cosine, None, 0), "at least 1 optimizer step"),
+        (new().scheduled(Schedule::Cosine, Some(1.), 10), "warmup must be"),
+        (new().scheduled(Schedule::Constant, Some(0.1), 10), "warmup needs"),
+        (new().averaged(1.), "decay of the average must be"),
+        (new().clipped(Clip::Norm(0.)), "clipping must be above 0"),
     ] {
-        let sink = sink(DType::F32);
-        let mut rng = init_rng(1);
-        let rnn = Rnn::init(config, Init::Glorot, &mut rng, &sink.pp("rnn")).unwrap();
-        let made = StreamTrainer::new(rnn, &sink, AdamConfig::default());
         let error = text(made);
         assert!(error.contains(named), "{error}");
     }
+}
+
+/// A trainer of two layers of LSTM with dropout, with all that steps may have, and its variables.
+fn complete() -> (StreamTrainer, Dense, VarSink) {
+    let sink = sink(DType::F32);
+    let mut rng = init_rng(5);
+    let config = LstmConfig { num_layers: 2, dropout: 0.3, ..LstmConfig::new(1, 6) };
+    let lstm = Lstm::init(config, Init::Glorot, &mut rng, &sink.pp("lstm")).unwrap();
+    let head = DenseConfig::new(lstm.output_features(), 1);
+    let head = Dense::init(head, Init::Glorot, &mut rng, &sink.pp("head")).unwrap();
+    let adam = AdamConfig { learning_rate: 0.02, ..AdamConfig::default() };
+    let trainer = StreamTrainer::new(lstm, &sink, adam)
+        .and_then(|trainer| trainer.clipped(Clip::Norm(0.5)))
+        .and_then(|trainer| trainer.averaged(0.9))
+        .and_then(|trainer| trainer.scheduled(Schedule::OneCycle, None, 30))
+        .unwrap();
+    (trainer.seeded(7), head, sink)
+}
+
+/// Piece `index` of two rows with 5 steps, of which the second row has fewer in every third piece.
+fn rows(index: usize) -> (Tensor, [usize; 2]) {
+    let numbers: Vec<f32> = (0..10).map(|i| value(i % 5 + 5 * index + 700 * (i / 5))).collect();
+    let short = if index.is_multiple_of(3) { 2 } else { 5 };
+    (Tensor::from_vec(numbers, (2, 5, 1), &Device::Cpu).unwrap(), [5, short])
+}
+
+#[test]
+fn an_endless_training_continues_with_the_same_bits() {
+    let step = |trainer: &mut StreamTrainer, head: &Dense, index: usize| {
+        let (x, lengths) = rows(index);
+        let loss = |h: &Tensor| Ok((head.forward(h)? - &x)?.sqr()?.mean_all()?);
+        trainer.step_ragged(&x, &lengths, loss).unwrap()
+    };
+    let (mut whole, head, sink) = complete();
+    let mut states = Vec::new();
+    let losses: Vec<f64> = (0..30)
+        .map(|index| {
+            states.push(whole.state().unwrap());
+            step(&mut whole, &head, index)
+        })
+        .collect();
+    assert!(losses[29] < losses[0], "{losses:?}");
+    assert_eq!(whole.steps(), 150);
+    let weight = |trainer: &StreamTrainer| {
+        let of = |_: &Stack| Ok(values(head.weight()));
+        (weights(&sink), trainer.measured(of).unwrap())
+    };
+    let (last, averaged) = weight(&whole);
+    assert!(!last.ends_with(&averaged));
+    for at in [0, 1, 13, 29] {
+        let (mut part, head, other) = complete();
+        part.restore(&states[at]).unwrap();
+        let rest: Vec<f64> = (at..30).map(|index| step(&mut part, &head, index)).collect();
+        assert_eq!(rest, losses[at..], "from {at}");
+        assert_eq!((weights(&other), part.steps()), (last.clone(), 150), "from {at}");
+        let of = |_: &Stack| Ok(values(head.weight()));
+        assert_eq!(part.measured(of).unwrap(), averaged, "from {at}");
+    }
+    // Dropout, the clipping and the schedule have an effect.
+    let first = |trainer: &mut StreamTrainer, head: &Dense| {
+        (0..3).map(|index| step(trainer, head, index)).collect::<Vec<f64>>()
+    };
+    let (other, head, _) = complete();
+    assert_ne!(first(&mut other.seeded(8), &head), losses[..3]);
+    let (other, head, _) = complete();
+    assert_ne!(first(&mut other.clipped(Clip::Norm(1e-9)).unwrap(), &head), losses[..3]);
+    let (other, head, _) = complete();
+    let other = other.scheduled(Schedule::Constant, None, 30);
+    assert_ne!(first(&mut other.unwrap(), &head), losses[..3]);
+}
+
+#[test]
+fn a_state_that_does_not_fit_changes_nothing() {
+    let (mut trainer, ..) = complete();
+    let state = trainer.state().unwrap();
+    let (x, lengths) = rows(1);
+    trainer.step_ragged(&x, &lengths, |h| Ok(h.sqr()?.mean_all()?)).unwrap();
+    let before = (trainer.state().unwrap().weights, trainer.steps());
+    let name = "head.weight";
+    for wrong in [
+        StreamState { average: None, ..state.clone() },
+        StreamState { weights: Default::default(), ..state.clone() },
+        {
+            let mut state = state.clone();
+            state.average.as_mut().unwrap().remove(name);
+            state
+        },
+        {
+            let mut state = state;
+            state.adam.moments.remove("m.head.weight");
+            state
+        },
+    ] {
+        assert!(trainer.restore(&wrong).is_err());
+        let found = trainer.state().unwrap();
+        assert_eq!(values(&found.weights[name]), values(&before.0[name]));
+        assert_eq!((trainer.steps(), trainer.adam().step_count()), (before.1, 1));
+    }
+}
+
+#[test]
+fn rows_that_end_sooner_carry_the_state_of_their_end() {
+    let (mut trainer, _) = trainer(6);
+    let (x, _) = rows(0);
+    let small = |h: &Tensor| Ok((h.sqr()?.mean_all()? * 1e-20)?);
+    let carried = |trainer: &mut StreamTrainer, x: &Tensor, lengths: &[usize]| {
+        trainer.state_mut().reset();
+        trainer.step_ragged(x, lengths, small).unwrap();
+        values(&trainer.state_mut().get().unwrap().h)
+    };
+    let both = carried(&mut trainer, &x, &[5, 2]);
+    let first = carried(&mut trainer, &x.narrow(0, 0, 1).unwrap(), &[5]);
+    let second = x.narrow(0, 1, 1).unwrap().narrow(1, 0, 2).unwrap();
+    let second = carried(&mut trainer, &second, &[2]);
+    for (a, b) in both.iter().zip([first, second].concat()) {
+        assert!((a - b).abs() <= 1e-6, "{a} {b}");
+    }
+    // A row without steps keeps its state.
+    trainer.state_mut().reset();
+    trainer.step_ragged(&x, &[5, 2], small).unwrap();
+    let before = values(&trainer.state_mut().get().unwrap().h);
+    trainer.step_ragged(&x, &[1, 0], small).unwrap();
+    let after = values(&trainer.state_mut().get().unwrap().h);
+    assert_eq!(after[8..], before[8..]);
+    assert_ne!(after[..8], before[..8]);
+    assert!(trainer.step_ragged(&x, &[6, 1], small).is_err());
 }

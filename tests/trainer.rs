@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_rnn::data::batches::Batching;
 use candle_rnn::optim::Clip;
 use candle_rnn::rng::SeededRng;
-use candle_rnn::train::{Event, Schedule, Score, Task, Trainer, TrainerConfig};
+use candle_rnn::train::{Event, Schedule, Score, StepContext, Task, Trainer, TrainerConfig};
 use candle_rnn::{Error, Result};
 
 /// Learns `y = 3 x - 1` from 23 points; its noise comes from the streams that a trainer hands out.
@@ -65,8 +65,8 @@ impl Task for Line {
         Ok(Tensor::from_vec(x, numbers.len(), &Device::Cpu)?)
     }
 
-    fn loss(&self, x: &Tensor, rng: &mut SeededRng) -> Result<Tensor> {
-        let loss = self.loss_of(&(x + rng.symmetric(0.01))?)?;
+    fn loss(&self, x: &Tensor, context: &mut StepContext<'_>) -> Result<Tensor> {
+        let loss = self.loss_of(&(x + context.rng.symmetric(0.01))?)?;
         if self.is_steep {
             return Ok((loss + self.vars["a"].sqrt()?)?);
         }

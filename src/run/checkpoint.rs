@@ -13,7 +13,7 @@ use super::weights::fit;
 use crate::files::durable;
 use crate::files::tensors::{self, WeightFile};
 use crate::optim::AdamState;
-use crate::train::{EpochMetrics, Position, TrainerState};
+use crate::train::{CarriedState, EpochMetrics, Position, TrainerState};
 use crate::{Error, Result};
 
 const TRAINING_STATE: &str = "training_state.safetensors";
@@ -22,6 +22,8 @@ const TRAINER_STATE: &str = "trainer_state.json";
 const ADAM: &str = "adam.";
 /// What the last step's weights are called there, where the model's are averages.
 const LAST: &str = "weights.";
+/// What the states carried between batches are called there.
+const CARRIED: &str = "state.";
 
 /// Everything in a checkpoint.
 ///
@@ -71,6 +73,7 @@ impl Checkpoint {
         if self.state.average.is_some() {
             training_state.extend(named(LAST, &self.state.weights));
         }
+        training_state.extend(named(CARRIED, &self.state.carried.tensors()?));
         let file = TrainerStateFile {
             config: self.config.clone(),
             step: self.state.adam.step,
@@ -114,20 +117,25 @@ impl Checkpoint {
         let weights = WeightFile::parse(&path.join(MODEL), weights)?;
         let weights = fit(&weights, model, training.dtype.dtype())?;
         let training_state = WeightFile::parse(&path.join(TRAINING_STATE), training_state)?;
-        let (mut moments, mut last) = (BTreeMap::new(), BTreeMap::new());
+        let [mut moments, mut last, mut carried] = [const { BTreeMap::new() }; 3];
         for (name, tensor) in training_state.all()? {
-            match name.strip_prefix(LAST) {
-                Some(name) => last.insert(name.to_string(), tensor),
-                None => moments.insert(name.strip_prefix(ADAM).unwrap_or(&name).into(), tensor),
-            };
+            if let Some(name) = name.strip_prefix(LAST) {
+                last.insert(name.to_string(), tensor);
+            } else if let Some(name) = name.strip_prefix(CARRIED) {
+                carried.insert(name.to_string(), tensor);
+            } else {
+                moments.insert(name.strip_prefix(ADAM).unwrap_or(&name).into(), tensor);
+            }
         }
+        let carried = CarriedState::from_tensors(&carried)
+            .map_err(|error| Error::checkpoint(path.join(TRAINING_STATE), error.to_string()))?;
         let (weights, average) = match training.ema {
             None => (weights, None),
             Some(_) => (last, Some(weights)),
         };
         let adam = AdamState { step: file.step, moments };
         let TrainerStateFile { config, position, history, instruction_set, kept_epoch, .. } = file;
-        let state = TrainerState { position, weights, adam, average, best: None };
+        let state = TrainerState { position, weights, adam, average, carried, best: None };
         Ok(Self { config, state, history, instruction_set, kept_epoch })
     }
 }

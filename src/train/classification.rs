@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::evaluate::Accumulator;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
-use super::{evaluate, evaluate_steps, Score, Task, TrainConfig};
+use super::{evaluate, evaluate_steps, Score, StepContext, Task, TrainConfig};
 use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
@@ -95,11 +95,11 @@ impl Task for Classification {
         }
     }
 
-    fn loss(&self, batch: &Batch, rng: &mut SeededRng) -> Result<Tensor> {
+    fn loss(&self, batch: &Batch, context: &mut StepContext<'_>) -> Result<Tensor> {
         let TrainConfig { truncation, loss_at, label_smoothing, .. } = &self.config;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
-        let logits = self.model.forward_training(&batch.x, unroll, rng)?;
+        let logits = self.model.forward_training(&batch.x, unroll, context.rng)?;
         match read {
             Outputs::Last => smoothed_cross_entropy(&logits, &batch.labels, *label_smoothing),
             Outputs::All => {

@@ -89,7 +89,8 @@ impl TrainerConfig {
     }
 }
 
-fn check_part(name: &str, value: f64) -> Result<()> {
+/// Checks that a setting is at least 0 and less than 1.
+pub(super) fn check_part(name: &str, value: f64) -> Result<()> {
     if (0. ..1.).contains(&value) {
         return Ok(());
     }

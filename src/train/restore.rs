@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::{Position, Task, Trainer, TrainerState};
-use crate::files::tensors::is_finite;
+use super::{CarriedState, Position, Task, Trainer, TrainerState};
 use crate::{Error, Result};
 
 impl<T: Task> Trainer<T> {
@@ -14,24 +13,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// [`Error::NotFinite`] when a weight is NaN or infinite: such weights are not to be kept.
     pub fn weights(&self) -> Result<BTreeMap<String, Tensor>> {
-        let mut weights = BTreeMap::new();
-        for (name, var) in self.task.vars() {
-            let weight = var.as_detached_tensor().to_device(&Device::Cpu)?.copy()?;
-            if !is_finite(&weight)? {
-                return Err(self.not_finite(name, self.position.batch));
-            }
-            weights.insert(name.clone(), weight);
-        }
-        Ok(weights)
-    }
-
-    /// Copies of the averages, if there are some.
-    fn averages(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
-        let Some(average) = &self.average else { return Ok(None) };
-        let copy = |(name, tensor): (&String, &Tensor)| -> Result<(String, Tensor)> {
-            Ok((name.clone(), tensor.to_device(&Device::Cpu)?.copy()?))
-        };
-        average.weights().iter().map(copy).collect::<Result<_>>().map(Some)
+        self.engine.weights(self.at(self.position.batch))
     }
 
     /// Everything that is needed to continue from here with the same bits.
@@ -42,8 +24,9 @@ impl<T: Task> Trainer<T> {
         Ok(TrainerState {
             position: self.position.clone(),
             weights: self.weights()?,
-            adam: self.adam.state()?,
-            average: self.averages()?,
+            adam: self.engine.adam().state()?,
+            average: self.engine.averages()?,
+            carried: self.engine.carried().clone(),
             best: self.best.clone(),
         })
     }
@@ -52,7 +35,7 @@ impl<T: Task> Trainer<T> {
     pub(super) fn measured_weights(&self) -> Result<BTreeMap<String, Tensor>> {
         // The weights are looked at in either case: what is not finite is not to be kept.
         let weights = self.weights()?;
-        Ok(self.averages()?.unwrap_or(weights))
+        Ok(self.engine.averages()?.unwrap_or(weights))
     }
 
     /// Puts the best epoch's weights in the task's variables, and in the place of the averages if there are some:
@@ -68,15 +51,7 @@ impl<T: Task> Trainer<T> {
                     .into(),
             ));
         };
-        if let Some(average) = &mut self.average {
-            average.restore(&best.weights)?;
-        }
-        for (name, var) in self.task.vars() {
-            if let Some(weight) = best.weights.get(name) {
-                var.set(&weight.to_device(var.device())?)?;
-            }
-        }
-        Ok(())
+        self.engine.put(&best.weights)
     }
 
     /// Continues from a state of a trainer with the same settings and data.
@@ -84,17 +59,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// [`Error::Config`], [`Error::Shape`] or [`Error::DType`] when the state does not fit.
     pub fn restore(&mut self, state: &TrainerState) -> Result<()> {
-        for (name, var) in self.task.vars() {
-            let weight = state
-                .weights
-                .get(name)
-                .ok_or_else(|| Error::Config(format!("the saved state lacks the weight {name}")))?;
-            if weight.shape() != var.shape() || weight.dtype() != var.dtype() {
-                return Err(Error::Config(format!(
-                    "the saved weight {name} has another shape or dtype than the model's"
-                )));
-            }
-        }
+        self.engine.check_weights(&state.weights)?;
         if state.position.batch > self.batches() || state.position.epoch > self.config.epochs {
             return Err(Error::Config(
                 "the saved position is beyond the last epoch or batch".into(),
@@ -109,24 +74,17 @@ impl<T: Task> Trainer<T> {
                 state.adam.step
             )));
         }
-        match (&mut self.average, &state.average) {
-            (Some(average), Some(saved)) => average.restore(saved)?,
-            (Some(_), None) => {
-                return Err(Error::Config("the saved state lacks the averaged weights".into()))
-            }
-            (None, _) => {}
-        }
-        self.adam.restore(&state.adam)?;
-        for (name, var) in self.task.vars() {
-            var.set(&state.weights[name].to_device(var.device())?)?;
-        }
+        // An epoch begins without a carried state.
+        let none = CarriedState::new();
+        let carried = if batch == 0 { &none } else { &state.carried };
+        let (average, dropout) = (state.average.as_ref(), state.position.dropout);
+        self.engine.restore(&state.weights, &state.adam, average, carried, dropout)?;
         self.position = state.position.clone();
         if batch == 0 && self.config.extensions.restarts_after(epoch) {
             self.position.waited = 0;
         }
         self.best = state.best.clone();
         self.shuffle.set_position(u128::from(self.position.shuffle));
-        self.dropout.set_position(u128::from(self.position.dropout));
         self.augment.set_position(u128::from(self.position.augment));
         self.order.clear();
         self.next = None;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::EpochMetrics;
+use super::{CarriedState, EpochMetrics};
 use crate::optim::AdamState;
 
 /// Where a trainer is; with weights and optimizer state, all that is needed to continue.
@@ -52,6 +52,8 @@ pub struct TrainerState {
     pub adam: AdamState,
     /// The averages of the weights, by the weights' names; `None` unless they are asked for.
     pub average: Option<BTreeMap<String, Tensor>>,
+    /// The state carried between the batches of the epoch that has begun; none of a task that carries none.
+    pub carried: CarriedState,
     /// The best epoch so far with its weights; `None` without patience.
     pub best: Option<Best>,
 }

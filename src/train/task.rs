@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::Score;
+use super::{Score, StepContext};
 use crate::rng::SeededRng;
 use crate::Result;
 
@@ -28,6 +28,19 @@ pub trait Task: Sync {
     /// must give the same.
     fn begin_epoch(&mut self, _rng: &mut SeededRng) {}
 
+    /// Whether an epoch goes through the examples in the order 0, 1, .., N - 1, unshuffled: for pieces of long
+    /// sequences that follow each other, whose state is carried in [`StepContext::state`].
+    fn is_sequential(&self) -> bool {
+        false
+    }
+
+    /// Arranges the order of an epoch that has begun, such as [by length](crate::data::bucket_by_length); the same order and position of `rng`
+    /// must give the same. Each epoch begins with a stretch of `rng` of its own.
+    ///
+    /// - `order`: the numbers of all examples, shuffled unless the task is sequential; as many must be left
+    /// - `batch_size`: the number of examples in a batch, which are cut from the order as it then is
+    fn arrange(&self, _order: &mut Vec<u32>, _batch_size: usize, _rng: &mut SeededRng) {}
+
     /// The examples with these numbers below N, which stand at `place` and behind it in the epoch's
     /// order. It is called ahead of time and by any thread, and must always give the same.
     ///
@@ -35,11 +48,13 @@ pub trait Task: Sync {
     /// Whatever keeps it from being made.
     fn batch(&self, numbers: &[u32], place: usize) -> Result<Self::Batch>;
 
-    /// The mean loss of a batch, a scalar with its graph; dropout draws from `rng`.
+    /// The mean loss of a batch, a scalar with its graph. Dropout draws from the context's stream; a task that
+    /// trains statefully begins with the context's state and carries the final one. The batches of an epoch, and of
+    /// a step that adds up several, come in order.
     ///
     /// # Errors
     /// Whatever keeps it from being computed.
-    fn loss(&self, batch: &Self::Batch, rng: &mut SeededRng) -> Result<Tensor>;
+    fn loss(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> Result<Tensor>;
 
     /// How well the model does on a batch.
     ///

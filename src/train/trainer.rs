@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
-use super::average::Average;
+use super::engine::{Attempt, StepEngine};
 use super::finite::StepAt;
 use super::schedule::Progress;
 use super::{
@@ -16,7 +16,7 @@ use super::{
 use crate::data::batches::Batching;
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
-use crate::optim::{Adam, AdamConfig, Clip};
+use crate::optim::{Adam, AdamConfig};
 use crate::recurrence::runs_on_cpu;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
@@ -71,10 +71,8 @@ pub enum Event {
 pub struct Trainer<T: Task = Classification> {
     pub(super) task: T,
     pub(super) config: TrainerConfig,
-    pub(super) adam: Adam,
-    pub(super) average: Option<Average>,
+    pub(super) engine: StepEngine,
     pub(super) shuffle: SeededRng,
-    pub(super) dropout: SeededRng,
     pub(super) augment: SeededRng,
     pub(super) position: Position,
     /// With patience, the best epoch so far.
@@ -108,11 +106,16 @@ impl<T: Task> Trainer<T> {
             weight_decay: config.weight_decay,
             ..AdamConfig::default()
         };
+        // A device would have to be waited for: gradients there are looked at only where they are to be cut.
+        let checks = task.device().is_cpu();
+        let mut engine = StepEngine::new(task.vars(), adam, config.seed, checks)?;
+        engine.set_clip(config.clip)?;
+        if let Some(decay) = config.ema {
+            engine.set_average(decay)?;
+        }
         Ok(Self {
-            adam: Adam::new(task.vars().clone(), adam)?,
-            average: config.ema.map(|decay| Average::new(decay, task.vars())).transpose()?,
+            engine,
             shuffle: SeededRng::new(config.seed, Purpose::Shuffle),
-            dropout: SeededRng::new(config.seed, Purpose::Dropout),
             augment: SeededRng::new(config.seed, Purpose::Augment),
             position: Position::default(),
             best: None,
@@ -135,7 +138,7 @@ impl<T: Task> Trainer<T> {
         }
         let start = Instant::now();
         if self.order.is_empty() {
-            self.begin_epoch();
+            self.begin_epoch()?;
         }
         if self.position.batch == self.batches() {
             return self.end_epoch();
@@ -147,11 +150,11 @@ impl<T: Task> Trainer<T> {
         };
         let examples = self.range(index).len();
         // What the next step needs is gathered by whichever thread has nothing else to do.
-        let ((summed, next), dropout) = {
+        let ((summed, next), attempt) = {
             let next = (index + 1 < self.batches()).then_some(index + 1);
             let gather_next = || next.map(|next| self.micro_batches(next)).transpose();
-            let mut dropout = self.dropout.clone();
-            let mut sum = || self.gradients(&parts, examples, &mut dropout);
+            let mut attempt = self.engine.attempt();
+            let mut sum = || self.gradients(&parts, examples, &mut attempt);
             // On a device a thread may have a stream of launches of its own, behind which another
             // thread's do not wait: there everything goes one after the other.
             let joined = if runs_on_cpu(self.task.device()) {
@@ -159,19 +162,15 @@ impl<T: Task> Trainer<T> {
             } else {
                 (sum(), gather_next())
             };
-            (joined, dropout)
+            (joined, attempt)
         };
-        let (mut grads, loss) = summed.map_err(|error| self.cause(error))?;
+        let (grads, loss) = summed.map_err(|error| self.cause(error))?;
         self.next = next?.map(|parts| (index + 1, parts));
-        self.check_gradients(&mut grads).map_err(|error| self.cause(error))?;
-        self.dropout = dropout;
-        self.adam.config.learning_rate = self.learning_rate(self.adam.step_count());
-        self.adam.step_checked(&grads)?;
-        if let Some(average) = &mut self.average {
-            average.update(self.adam.step_count(), self.task.vars())?;
-        }
+        let (at, rate) = (self.at(index + 1), self.learning_rate(self.step_count()));
+        let stepped = self.engine.step(at, grads, rate, attempt);
+        stepped.map_err(|error| self.cause(error))?;
         self.position.batch += 1;
-        self.position.dropout = self.dropout.position() as u64;
+        self.position.dropout = self.engine.dropout_position();
         self.position.loss_sum += loss * self.share(examples);
         self.position.seconds += start.elapsed().as_secs_f64();
         Ok(Event::Step {
@@ -201,12 +200,12 @@ impl<T: Task> Trainer<T> {
         &self,
         parts: &[MicroBatch<T>],
         examples: usize,
-        dropout: &mut SeededRng,
+        attempt: &mut Attempt,
     ) -> Result<(GradStore, f64)> {
         let mut sum: Option<GradStore> = None;
         let mut mean = 0.;
         for part in parts {
-            let loss = self.task.loss(&part.batch, dropout)?;
+            let loss = self.task.loss(&part.batch, &mut attempt.context())?;
             let weight = part.examples as f64 / examples as f64;
             let grads =
                 if parts.len() == 1 { loss.backward() } else { (&loss * weight)?.backward() }?;
@@ -232,16 +231,6 @@ impl<T: Task> Trainer<T> {
             }
         }
         Ok(())
-    }
-
-    /// Cuts gradients as the settings say, and stops where one is not finite. On a device, which would
-    /// have to be waited for, they are looked at only where they are to be cut.
-    fn check_gradients(&self, grads: &mut GradStore) -> Result<()> {
-        if self.config.clip == Clip::None && !self.task.device().is_cpu() {
-            return Ok(());
-        }
-        let at = self.at(self.position.batch + 1);
-        at.gradients(&self.adam, self.task.vars(), grads, self.config.clip)
     }
 
     /// The learning rate of the step of this epoch that `step` steps come before.
@@ -274,7 +263,7 @@ impl<T: Task> Trainer<T> {
 
     /// Optimizer steps done.
     pub fn step_count(&self) -> u64 {
-        self.adam.step_count()
+        self.adam().step_count()
     }
 
     /// Whether all epochs are done, or the validation loss has stopped improving (early stopping).
@@ -285,7 +274,7 @@ impl<T: Task> Trainer<T> {
 
     /// The optimizer.
     pub fn adam(&self) -> &Adam {
-        &self.adam
+        self.engine.adam()
     }
 
     /// With [`patience`](TrainerConfig::patience), the best epoch so far with its weights, which
@@ -320,8 +309,8 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// Those of `measure`, and [`Error::Candle`] when weights cannot be exchanged.
     pub fn measured<R>(&self, measure: impl FnOnce(&T) -> Result<R>) -> Result<R> {
-        let Some(average) = &self.average else { return measure(&self.task) };
-        self.measured_with(average.weights(), measure)
+        let Some(average) = self.engine.average() else { return measure(&self.task) };
+        self.measured_with(average, measure)
     }
 
     /// Runs `measure` on the task with `weights` in the place of its own.
@@ -330,27 +319,34 @@ impl<T: Task> Trainer<T> {
         weights: &BTreeMap<String, Tensor>,
         measure: impl FnOnce(&T) -> Result<R>,
     ) -> Result<R> {
-        let mut last = Vec::new();
-        for (name, var) in self.task.vars() {
-            last.push((var, var.as_detached_tensor().copy()?));
-            if let Some(weight) = weights.get(name) {
-                var.set(&weight.to_device(var.device())?)?;
-            }
-        }
-        let measured = measure(&self.task);
-        for (var, last) in last {
-            var.set(&last)?;
-        }
-        measured
+        self.engine.with_weights(weights, || measure(&self.task))
     }
 
     /// Draws the epoch's order. The same position gives the same order, so that an epoch that was
     /// interrupted continues with the batches that it lacks.
-    fn begin_epoch(&mut self) {
+    fn begin_epoch(&mut self) -> Result<()> {
         self.position.shuffle = self.shuffle.position() as u64;
-        self.order = self.shuffle.permutation(self.task.examples() as u32);
+        let examples = self.task.examples() as u32;
+        self.order = if self.task.is_sequential() {
+            (0..examples).collect()
+        } else {
+            self.shuffle.permutation(examples)
+        };
+        // Far more numbers than an epoch draws lie between its beginning and the next one's.
+        let mut rng = SeededRng::new(self.config.seed, Purpose::Bucket);
+        rng.set_position((self.position.epoch as u128) << 40);
+        self.task.arrange(&mut self.order, self.config.batch_size, &mut rng);
+        let arranged = self.order.len();
+        if arranged != examples as usize {
+            self.order.clear();
+            self.shuffle.set_position(u128::from(self.position.shuffle));
+            return Err(Error::Config(format!(
+                "the task arranged an epoch of {arranged} examples, but it has {examples}"
+            )));
+        }
         self.position.augment = self.augment.position() as u64;
         self.task.begin_epoch(&mut self.augment);
+        Ok(())
     }
 
     /// How much the loss of a step on so many examples counts in the mean over an epoch: where the last batch is
@@ -405,7 +401,7 @@ impl<T: Task> Trainer<T> {
             seconds: self.position.seconds,
             examples_per_second: self.task.examples() as f64 / self.position.seconds,
             // Not what the optimizer has: a trainer that was restored here has made no step.
-            learning_rate: self.learning_rate(self.adam.step_count().saturating_sub(1)),
+            learning_rate: self.learning_rate(self.step_count().saturating_sub(1)),
             valid_accuracy_by_step: valid.accuracy_by_step,
         };
         let is_best = |best: &Best| metrics.is_better_than(&best.metrics);
@@ -415,6 +411,7 @@ impl<T: Task> Trainer<T> {
         }
         self.order.clear();
         self.next = None;
+        self.engine.carried_mut().reset();
         let Position { best_loss, waited, plateaus, .. } = self.position;
         let is_better = best_loss.is_none_or(|best| valid.loss < best);
         let waited = if is_better { 0 } else { waited + 1 };
@@ -425,7 +422,7 @@ impl<T: Task> Trainer<T> {
         self.position = Position {
             epoch: self.position.epoch + 1,
             shuffle: self.shuffle.position() as u64,
-            dropout: self.dropout.position() as u64,
+            dropout: self.engine.dropout_position(),
             augment: self.augment.position() as u64,
             best_loss: if is_better { Some(valid.loss) } else { best_loss },
             waited,
@@ -446,12 +443,12 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    pub(super) fn not_finite(&self, what: &str, batch: usize) -> Error {
+    fn not_finite(&self, what: &str, batch: usize) -> Error {
         self.at(batch).not_finite(what)
     }
 
-    fn at(&self, batch: usize) -> StepAt {
-        StepAt { step: self.adam.step_count(), epoch: self.position.epoch + 1, batch }
+    pub(super) fn at(&self, batch: usize) -> StepAt {
+        StepAt { step: self.step_count(), epoch: self.position.epoch + 1, batch }
     }
 }
 

@@ -65,7 +65,8 @@ pub fn masked_cross_entropy(
             )));
         }
     }
-    let is_real = |index: usize| lengths.is_none_or(|lengths| index % steps < lengths[index / steps]);
+    let is_real =
+        |index: usize| lengths.is_none_or(|lengths| index % steps < lengths[index / steps]);
     mean(&logits.reshape((rows * steps, classes))?, labels, is_real, options)
 }
 
@@ -263,7 +264,8 @@ mod tests {
             let expected = scalar(&masked_cross_entropy(&x, &y, None, &options).unwrap());
             assert_eq!(found, expected, "{options:?}");
         }
-        let plain = weighted_cross_entropy(&flat, &labels, &CrossEntropyOptions::default()).unwrap();
+        let plain =
+            weighted_cross_entropy(&flat, &labels, &CrossEntropyOptions::default()).unwrap();
         let candle = candle_nn::loss::cross_entropy(&flat, &labels).unwrap();
         assert!((scalar(&plain) - scalar(&candle)).abs() < 1e-14);
     }

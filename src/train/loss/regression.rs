@@ -253,7 +253,8 @@ mod tests {
         let (x, y) = (var(&PREDICTIONS, DType::F64), var(&TARGETS, DType::F64));
         let of = |loss: Result<Tensor>| loss.unwrap().to_scalar::<f64>().unwrap();
         // Differences 0, -3, 0.5, -0.1, 0.7 and 2.5.
-        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-14, "{found}");
+        let close =
+            |found: f64, expected: f64| assert!((found - expected).abs() < 1e-14, "{found}");
         close(of(mse(&x, &y)), (9. + 0.25 + 0.01 + 0.49 + 6.25) / 6.);
         close(of(mae(&x, &y)), 6.8 / 6.);
         close(of(huber(&x, &y, 1.)), (2.5 + 0.125 + 0.005 + 0.245 + 2.) / 6.);
