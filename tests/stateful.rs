@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor, Var};
+use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::{Dense, DenseConfig, Init, Lstm, LstmConfig};
 use candle_rnn::rng::SeededRng;
+use candle_rnn::run::{Checkpoint, DataConfig, RunConfig};
 use candle_rnn::train::{
-    CarriedState, Event, Schedule, Score, StepContext, Task, Trainer, TrainerConfig,
+    CarriedState, Event, Schedule, Score, StepContext, Task, TrainConfig, Trainer, TrainerConfig,
 };
-use candle_rnn::{Error, Result, Sequences};
+use candle_rnn::{Error, Result, Sequences, State};
 use common::{init_rng, values};
 
 /// Rows of a batch, steps of a piece, pieces.
@@ -287,5 +289,35 @@ fn an_arranged_order_is_the_same_after_an_interruption() {
             let first = &part.task().made.lock().unwrap()[0];
             assert_eq!(first, &epochs[state.position.epoch][state.position.batch], "from {at}");
         }
+    }
+}
+
+#[test]
+fn a_checkpoint_has_the_carried_state() {
+    let (folder, data) = (common::folder(), Mnist::sample().unwrap());
+    let config = RunConfig::new(TrainConfig::default(), DataConfig::new(&data, None));
+    let mut trainer = Trainer::classifier(&config.training, data, &Device::Cpu).unwrap();
+    trainer.next_event().unwrap();
+    let mut state = trainer.state().unwrap();
+    let h = Tensor::new(&[[[1f32, -2.], [f32::MIN_POSITIVE, 3.]]], &Device::Cpu).unwrap();
+    for c in [None, Some(h.neg().unwrap())] {
+        state.carried.carry(&State::from_parts(h.clone(), c));
+        let path = folder.path().join(format!("{}", state.carried.tensors().unwrap().len()));
+        let checkpoint = Checkpoint {
+            config: config.clone(),
+            state: state.clone(),
+            history: Vec::new(),
+            instruction_set: String::new(),
+            kept_epoch: None,
+        };
+        checkpoint.save(&path).unwrap();
+        let found = Checkpoint::load(&path, &config).unwrap().state;
+        assert_eq!(carried(&found.carried), carried(&state.carried));
+        assert_eq!(found.adam.moments.len(), state.adam.moments.len());
+        let file =
+            candle_core::safetensors::load(path.join("training_state.safetensors"), &Device::Cpu);
+        assert!(file.unwrap().contains_key("state.0.h"));
+        trainer.restore(&found).unwrap();
+        assert_eq!(carried(&trainer.state().unwrap().carried), carried(&state.carried));
     }
 }
