@@ -11,7 +11,7 @@ use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::{Init, Stack, StackConfig};
 use candle_rnn::recurrence::{run_composed, Call, Cell, LayerWeights, Outputs};
 use candle_rnn::rng::{Purpose, SeededRng};
-use candle_rnn::train::{Event, TrainConfig, Trainer};
+use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::VarSink;
 
 const ROUNDS: usize = 15;
@@ -90,7 +90,13 @@ fn layer(device: &Device, cell: Cell, [batch_size, seq_len, input_size, hidden_s
 
 fn reference_job(device: &Device) {
     // The first steps find a card that sleeps.
-    let config = TrainConfig { epochs: if device.is_cpu() { 5 } else { 60 }, ..Default::default() };
+    let config = TrainConfig {
+        trainer: TrainerConfig {
+            epochs: if device.is_cpu() { 5 } else { 60 },
+            ..TrainerConfig::default()
+        },
+        ..Default::default()
+    };
     let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), device).unwrap();
     let mut times = Vec::new();
     while let event @ (Event::Step { .. } | Event::Epoch(_)) = {

@@ -13,7 +13,7 @@ use candle_rnn::data::idx::{images_header, labels_header};
 use candle_rnn::data::mnist::{ImageSet, Mnist};
 use candle_rnn::report::EventFile;
 use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
-use candle_rnn::train::{Event, TrainConfig, Trainer};
+use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 
 /// As the program has it.
 #[cfg(feature = "cli")]
@@ -46,7 +46,10 @@ fn data(folder: &Path) -> Mnist {
 fn compare() {
     let folder = tempfile::tempdir().unwrap();
     let data = data(folder.path());
-    let config = TrainConfig { epochs: ROUNDS + 1, ..TrainConfig::default() };
+    let config = TrainConfig {
+        trainer: TrainerConfig { epochs: ROUNDS + 1, ..TrainerConfig::default() },
+        ..TrainConfig::default()
+    };
     let data_config =
         DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: data.fingerprint() };
     let run = RunConfig::new(config.clone(), data_config);

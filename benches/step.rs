@@ -33,7 +33,7 @@ fn time_steps() -> candle_rnn::Result<()> {
     let config = TrainConfig::default();
     let device = Device::Cpu;
     let sink = VarSink::new(DType::F32, &device);
-    let mut rng = SeededRng::new(config.seed, Purpose::Init);
+    let mut rng = SeededRng::new(config.trainer.seed, Purpose::Init);
     let model = SequenceClassifier::init(&config.model(), Init::Glorot, &mut rng, &sink)?;
     let mut adam = Adam::new(&sink, AdamConfig::default())?;
     let gather = Gather::new(View::Rows, DType::F32, &device)?;
@@ -46,7 +46,7 @@ fn time_steps() -> candle_rnn::Result<()> {
         };
     let mut order: Vec<usize> = Vec::new();
     // Rows of units with their padding, for a bias, 28 inputs and 150 units.
-    let packed_len = 160 * (1 + 28 + config.hidden_size);
+    let packed_len = 160 * (1 + 28 + config.network.hidden_size);
     for step in 0..STEPS {
         if step % 10 == 0 {
             order =
@@ -68,7 +68,7 @@ fn time_steps() -> candle_rnn::Result<()> {
 
         // What Candle does with each gradient that an op hands it, for the packed weights and then
         // for the three tensors that they are made of.
-        let shapes = [packed_len, config.hidden_size * config.hidden_size];
+        let shapes = [packed_len, config.network.hidden_size * config.network.hidden_size];
         let grads_of_ops: Vec<Tensor> = shapes
             .iter()
             .map(|len| Tensor::ones(*len, DType::F32, &device))

@@ -18,7 +18,7 @@ use candle_rnn::data::view::View;
 use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Outputs, Unroll};
 use candle_rnn::train::LossAt;
-use candle_rnn::train::{sequence_cross_entropy, Event, TrainConfig, Trainer};
+use candle_rnn::train::{sequence_cross_entropy, Event, TrainConfig, Trainer, TrainerConfig};
 use plotters::prelude::*;
 
 const FORMS: [(&str, &str, RGBColor); 4] = [
@@ -31,7 +31,10 @@ const FORMS: [(&str, &str, RGBColor); 4] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".into()));
     let data = Mnist::sample()?;
-    let config = TrainConfig { epochs: 5, ..TrainConfig::default() };
+    let config = TrainConfig {
+        trainer: TrainerConfig { epochs: 5, ..TrainerConfig::default() },
+        ..TrainConfig::default()
+    };
     let mut trainer = Trainer::classifier(&config, data.clone(), &Device::Cpu)?;
     while trainer.next_event()? != Event::Done {}
     for (name, loss_at, title) in [

@@ -2,155 +2,16 @@
 
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
-use serde::{Deserialize, Serialize};
 
-use crate::nn::dropout::{check_probability, dropout};
-use crate::nn::{mean_max, Dense, DenseConfig, Init, Sequences, Stack, StackConfig, VarSink};
-use crate::recurrence::{Cell, Outputs, Unroll};
+use crate::nn::dropout::dropout;
+use crate::nn::{mean_max, Dense, DenseConfig, Init, Sequences, Stack, VarSink};
+use crate::recurrence::{Outputs, Unroll};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
-/// The part of a sequence's outputs that the head reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Readout {
-    /// The last output (the last layer's final state).
-    #[default]
-    Last,
-    /// The mean over all outputs beside their maximum.
-    MeanMax,
-    /// All outputs, flattened: the head has a weight for each feature at each step.
-    All,
-}
+mod config;
 
-/// The sizes of a [`SequenceClassifier`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassifierConfig {
-    /// The recurrent cell.
-    pub cell: Cell,
-    /// The number of features of the input at each step, I.
-    pub input_size: usize,
-    /// The number of features of the hidden state of a layer in one direction, H.
-    pub hidden_size: usize,
-    /// The number of recurrent layers, L.
-    #[serde(default = "one")]
-    pub num_layers: usize,
-    /// Whether each layer runs in both directions: D is 2.
-    #[serde(default)]
-    pub bidirectional: bool,
-    /// The dropout probability between layers and before the head, in training.
-    #[serde(default)]
-    pub dropout: f64,
-    /// What the head reads.
-    #[serde(default)]
-    pub readout: Readout,
-    /// The number of steps, T, which [`Readout::All`] needs; 0 for the others, which read any number.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub seq_len: usize,
-    /// The number of classes, C.
-    pub num_classes: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-impl ClassifierConfig {
-    /// One layer that runs forward in time, without dropout.
-    pub fn new(cell: Cell, input_size: usize, hidden_size: usize, num_classes: usize) -> Self {
-        Self {
-            cell,
-            input_size,
-            hidden_size,
-            num_layers: 1,
-            bidirectional: false,
-            dropout: 0.,
-            readout: Readout::Last,
-            seq_len: 0,
-            num_classes,
-        }
-    }
-
-    /// The largest size of any dimension: far beyond any use, and small enough that the number of
-    /// weights cannot overflow.
-    const MAX_SIZE: usize = 1 << 20;
-    /// The most layers.
-    pub const MAX_LAYERS: usize = 64;
-
-    /// The recurrent layers' part of this configuration.
-    pub fn rnn(&self) -> StackConfig {
-        StackConfig {
-            num_layers: self.num_layers,
-            bidirectional: self.bidirectional,
-            // Of one layer, there is only the head's.
-            dropout: if self.num_layers > 1 { self.dropout } else { 0. },
-            ..StackConfig::new(self.cell, self.input_size, self.hidden_size)
-        }
-    }
-
-    /// The number of features that the head reads, F: D·H, 2·D·H for mean and maximum, T·D·H for all outputs.
-    fn features(&self) -> usize {
-        let outputs = self.rnn().output_features();
-        match self.readout {
-            Readout::Last => outputs,
-            Readout::MeanMax => 2 * outputs,
-            Readout::All => self.seq_len * outputs,
-        }
-    }
-
-    /// Checks that every size is from 1 to 2^20, that there are at most 64 layers, and that dropout
-    /// is a probability less than 1.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming what does not hold.
-    pub fn check(&self) -> Result<()> {
-        let sizes = [
-            ("input_size", self.input_size),
-            ("hidden_size", self.hidden_size),
-            ("num_classes", self.num_classes),
-        ];
-        for (name, size) in sizes {
-            if size == 0 || size > Self::MAX_SIZE {
-                let max = Self::MAX_SIZE;
-                return Err(Error::Config(format!("{name} must be from 1 to {max}, got {size}")));
-            }
-        }
-        if self.num_layers > Self::MAX_LAYERS {
-            let (max, got) = (Self::MAX_LAYERS, self.num_layers);
-            return Err(Error::Config(format!("num_layers must be from 1 to {max}, got {got}")));
-        }
-        let needs_steps = self.readout == Readout::All;
-        if needs_steps != (1..=Self::MAX_SIZE).contains(&self.seq_len) {
-            let got = self.seq_len;
-            return Err(Error::Config(if needs_steps {
-                format!("the readout of all outputs needs seq_len, the number of steps; got {got}")
-            } else {
-                format!("seq_len must be 0 unless the readout is of all outputs; got {got}")
-            }));
-        }
-        check_probability("dropout", self.dropout)?;
-        self.rnn().check()
-    }
-
-    /// Names and shapes of all weights, sorted by name.
-    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let mut parameters: Vec<(String, Vec<usize>)> = self
-            .rnn()
-            .parameters()
-            .into_iter()
-            .map(|(name, shape)| (format!("rnn.{name}"), shape))
-            .collect();
-        parameters.push(("head.bias".into(), vec![self.num_classes]));
-        parameters.push(("head.weight".into(), vec![self.num_classes, self.features()]));
-        parameters.sort();
-        parameters
-    }
-}
+pub use config::{ClassifierConfig, NetworkConfig, Readout};
 
 /// A classifier of sequences: `logits = W h_T + b`, where `h_T` is the final state of a [`Stack`]'s last
 /// layer, of both directions if it has two. With [`Readout::MeanMax`] the mean and the maximum of all its
@@ -176,7 +37,7 @@ impl SequenceClassifier {
         let (units, classes) = (config.features(), config.num_classes);
         let rnn = Stack::new(config.rnn(), vb.pp("rnn"))?;
         let head = Dense::new(DenseConfig::new(units, classes), vb.pp("head"))?;
-        let (dropout, readout) = (config.dropout, config.readout);
+        let (dropout, readout) = (config.network.dropout, config.network.readout);
         Ok(Self { rnn, dropout, readout, head })
     }
 

@@ -24,7 +24,8 @@ use crate::{Error, Result};
 /// # use candle_rnn::{data::mnist::ImageSet, run::*, train::*};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let run = folder.path();
-/// # let training = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
+/// # let trainer = TrainerConfig { epochs: 1, ..TrainerConfig::default() };
+/// # let training = TrainConfig { trainer, ..TrainConfig::default() };
 /// # let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
 /// # let config = RunConfig::new(training, data);
 /// # let data = Mnist::sample()?;
@@ -107,14 +108,14 @@ impl Predictor {
     /// As [`predict`](Self::predict); and [`Error::Config`] for a bidirectional model, which has read
     /// the whole image at every step, and for one that reads all outputs at once.
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
-        if self.config.model.bidirectional {
+        if self.config.model.network.bidirectional {
             return Err(Error::Config(
                 "per-step predictions need a unidirectional model: a bidirectional one reads the \
                  whole sequence at every step"
                     .into(),
             ));
         }
-        if self.config.model.readout != Readout::Last {
+        if self.config.model.network.readout != Readout::Last {
             return Err(not_step_by_step());
         }
         let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
@@ -170,7 +171,7 @@ impl Stream<'_> {
     /// model reads sequences in both directions, or all outputs at once.
     pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
         let Predictor { config, model, .. } = self.predictor;
-        if config.model.readout != Readout::Last {
+        if config.model.network.readout != Readout::Last {
             return Err(not_step_by_step());
         }
         if x_t.len() != config.model.input_size {

@@ -11,7 +11,7 @@ use candle_nn::VarBuilder;
 use candle_rnn::data::batches::{Batching, Gather};
 use candle_rnn::data::mnist::{ImageSet, Mnist, COLUMNS};
 use candle_rnn::data::view::View;
-use candle_rnn::model::SequenceClassifier;
+use candle_rnn::model::{NetworkConfig, SequenceClassifier};
 use candle_rnn::nn::{Init, Lstm, LstmConfig};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::predict::Predictor;
@@ -20,11 +20,22 @@ use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
 use candle_rnn::train::LossAt;
-use candle_rnn::train::{Event, Precision, TrainConfig, Trainer};
+use candle_rnn::train::{Event, Precision, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::{Error, VarSink};
 
 fn small() -> TrainConfig {
-    TrainConfig { hidden_size: 20, epochs: 2, batch_size: 160, ..TrainConfig::default() }
+    TrainConfig {
+        network: NetworkConfig { hidden_size: 20, ..NetworkConfig::default() },
+        trainer: TrainerConfig { epochs: 2, batch_size: 160, ..TrainerConfig::default() },
+        ..TrainConfig::default()
+    }
+}
+
+/// The small run's settings, with this change.
+fn with(change: impl FnOnce(&mut TrainConfig)) -> TrainConfig {
+    let mut config = small();
+    change(&mut config);
+    config
 }
 
 /// Trains to the end and returns the metrics' validation accuracies.
@@ -60,17 +71,30 @@ fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
 
 #[test]
 fn a_batch_of_digits_is_learned_by_heart() {
-    let deep = |cell| TrainConfig { cell, num_layers: 2, bidirectional: true, ..small() };
+    let deep = |cell| {
+        with(|c| {
+            c.network.cell = cell;
+            c.network.num_layers = 2;
+            c.network.bidirectional = true;
+        })
+    };
     for config in [
         small(),
-        TrainConfig { cell: Cell::Relu, init: Init::Identity, ..small() },
-        TrainConfig { cell: Cell::Gru, ..small() },
-        TrainConfig { cell: Cell::GruResetBefore, init: Init::Pytorch, ..small() },
-        TrainConfig { cell: Cell::MinimalGru, ..small() },
+        with(|c| {
+            c.network.cell = Cell::Relu;
+            c.init = Init::Identity;
+        }),
+        with(|c| c.network.cell = Cell::Gru),
+        with(|c| {
+            c.network.cell = Cell::GruResetBefore;
+            c.init = Init::Pytorch;
+        }),
+        with(|c| c.network.cell = Cell::MinimalGru),
         TrainConfig { init: Init::Orthogonal, ..deep(Cell::Lstm) },
         deep(Cell::Tanh),
     ] {
-        let config = TrainConfig { hidden_size: 40, ..config };
+        let mut config = config;
+        config.network.hidden_size = 40;
         let init = config.init;
         let mut rng = SeededRng::new(3, Purpose::Init);
         let (dtype, device) = (DType::F32, Device::Cpu);
@@ -99,10 +123,13 @@ fn a_batch_of_digits_is_learned_by_heart() {
 #[test]
 fn the_sample_is_learned_far_beyond_chance() {
     let config = TrainConfig {
-        hidden_size: 64,
-        epochs: 8,
-        batch_size: 40,
-        learning_rate: 2e-3,
+        network: NetworkConfig { hidden_size: 64, ..NetworkConfig::default() },
+        trainer: TrainerConfig {
+            epochs: 8,
+            batch_size: 40,
+            learning_rate: 2e-3,
+            ..TrainerConfig::default()
+        },
         init: Init::Orthogonal,
         ..TrainConfig::default()
     };
@@ -115,7 +142,11 @@ fn the_sample_is_learned_far_beyond_chance() {
 #[test]
 fn every_epoch_trains_on_every_image_in_even_batches() {
     let batching = Some(Batching::Split);
-    let config = TrainConfig { batch_size: 90, batching, hidden_size: 4, ..small() };
+    let config = with(|c| {
+        c.trainer.batch_size = 90;
+        c.trainer.batching = batching;
+        c.network.hidden_size = 4;
+    });
     let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
     let mut sizes = vec![Vec::new(); 2];
     while let event @ (Event::Step { .. } | Event::Epoch(_)) = trainer.next_event().unwrap() {
@@ -131,8 +162,12 @@ fn every_epoch_trains_on_every_image_in_even_batches() {
 
 #[test]
 fn a_trainer_restored_in_mid_epoch_ends_with_the_same_bits() {
-    let dropout = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.3, ..small() };
-    for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, dropout] {
+    let dropout = with(|c| {
+        c.network.cell = Cell::Lstm;
+        c.network.num_layers = 2;
+        c.network.dropout = 0.3;
+    });
+    for config in [small(), with(|c| c.dtype = Precision::F64), dropout] {
         let new = || Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
         let mut whole = new();
         for _ in 0..13 {
@@ -154,7 +189,7 @@ fn a_trainer_restored_in_mid_epoch_ends_with_the_same_bits() {
 #[test]
 fn a_state_of_another_model_is_refused_and_changes_nothing() {
     let sample = || Mnist::sample().unwrap();
-    let other = TrainConfig { hidden_size: 21, ..small() };
+    let other = with(|c| c.network.hidden_size = 21);
     let state = Trainer::classifier(&other, sample(), &Device::Cpu).unwrap().state().unwrap();
     let mut trainer = Trainer::classifier(&small(), sample(), &Device::Cpu).unwrap();
     let before = weights(&trainer);
@@ -164,7 +199,10 @@ fn a_state_of_another_model_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_the_trainer() {
-    let config = TrainConfig { cell: Cell::Relu, learning_rate: 1e30, ..small() };
+    let config = with(|c| {
+        c.network.cell = Cell::Relu;
+        c.trainer.learning_rate = 1e30;
+    });
     let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu).unwrap();
     let error = (0..20).find_map(|_| trainer.next_event().err());
     assert!(matches!(error, Some(Error::NotFinite { epoch: 1, .. })), "{error:?}");
@@ -172,9 +210,13 @@ fn a_loss_that_is_not_finite_stops_the_trainer() {
 
 #[test]
 fn a_stream_says_after_each_row_what_the_sequence_says_there() {
-    let deep = TrainConfig { cell: Cell::Lstm, num_layers: 2, dropout: 0.2, ..small() };
-    let gru = TrainConfig { cell: Cell::Gru, ..small() };
-    for config in [small(), TrainConfig { dtype: Precision::F64, ..small() }, gru, deep] {
+    let deep = with(|c| {
+        c.network.cell = Cell::Lstm;
+        c.network.num_layers = 2;
+        c.network.dropout = 0.2;
+    });
+    let gru = with(|c| c.network.cell = Cell::Gru);
+    for config in [small(), with(|c| c.dtype = Precision::F64), gru, deep] {
         let (_folder, model) = trained(config);
         let digits = Mnist::sample().unwrap().test;
         let image = digits.image(4);
@@ -196,7 +238,7 @@ fn a_stream_says_after_each_row_what_the_sequence_says_there() {
 
 #[test]
 fn a_bidirectional_model_tells_nothing_step_by_step() {
-    let (_folder, model) = trained(TrainConfig { bidirectional: true, ..small() });
+    let (_folder, model) = trained(with(|c| c.network.bidirectional = true));
     let digits = Mnist::sample().unwrap().test;
     let error = model.predict_steps(&[digits.image(0)]).unwrap_err();
     assert!(error.to_string().contains("bidirectional"), "{error}");
@@ -218,22 +260,27 @@ fn inputs_of_another_size_are_refused() {
 #[test]
 fn settings_out_of_range_are_refused() {
     for config in [
-        TrainConfig { hidden_size: 0, ..small() },
-        TrainConfig { epochs: 0, ..small() },
-        TrainConfig { batch_size: 0, ..small() },
-        TrainConfig { learning_rate: 0., ..small() },
-        TrainConfig { learning_rate: f64::NAN, ..small() },
-        TrainConfig { num_layers: 0, ..small() },
-        TrainConfig { num_layers: 65, ..small() },
-        TrainConfig { dropout: 1., ..small() },
-        TrainConfig { dropout: -0.1, ..small() },
-        TrainConfig {
-            bidirectional: true,
-            truncation: Truncation::segments(5).unwrap(),
-            ..small()
-        },
-        TrainConfig { bidirectional: true, loss_at: LossAt::EVERY, ..small() },
-        TrainConfig { num_layers: 2, truncation: Truncation::window(2, 5).unwrap(), ..small() },
+        with(|c| c.network.hidden_size = 0),
+        with(|c| c.trainer.epochs = 0),
+        with(|c| c.trainer.batch_size = 0),
+        with(|c| c.trainer.learning_rate = 0.),
+        with(|c| c.trainer.learning_rate = f64::NAN),
+        with(|c| c.network.num_layers = 0),
+        with(|c| c.network.num_layers = 65),
+        with(|c| c.network.dropout = 1.),
+        with(|c| c.network.dropout = -0.1),
+        with(|c| {
+            c.network.bidirectional = true;
+            c.objective.truncation = Truncation::segments(5).unwrap();
+        }),
+        with(|c| {
+            c.network.bidirectional = true;
+            c.objective.loss_at = LossAt::EVERY;
+        }),
+        with(|c| {
+            c.network.num_layers = 2;
+            c.objective.truncation = Truncation::window(2, 5).unwrap();
+        }),
     ] {
         let made = Trainer::classifier(&config, Mnist::sample().unwrap(), &Device::Cpu);
         assert!(matches!(made.err(), Some(Error::Config(_))), "{config:?}");

@@ -90,7 +90,7 @@ fn config() -> TrainerConfig {
         learning_rate: 0.3,
         schedule: Schedule::Cosine,
         ema: Some(0.9),
-        batching: Batching::Split,
+        batching: Some(Batching::Split),
         ..TrainerConfig::default()
     }
 }

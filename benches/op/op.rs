@@ -16,7 +16,7 @@ use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::Cell;
 use candle_rnn::rng::{Purpose, SeededRng};
-use candle_rnn::train::{Event, TrainConfig, Trainer};
+use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::VarSink;
 use criterion::{Criterion, Throughput};
 
@@ -104,7 +104,10 @@ impl Epoch {
     const FLOPS: f64 = 28. * 2. * 150. * (2. * (28. + 150.) + 150.);
 
     fn new() -> candle_rnn::Result<Self> {
-        let config = TrainConfig { epochs: 1_000_000, ..TrainConfig::default() };
+        let config = TrainConfig {
+            trainer: TrainerConfig { epochs: 1_000_000, ..TrainerConfig::default() },
+            ..TrainConfig::default()
+        };
         let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home);
         let mnist = cache.map(|cache| cache.join("candle-rnn/mnist"));

@@ -43,7 +43,7 @@ impl Run {
         [
             self.name.clone(),
             name_of(&self.config.data),
-            format!("{}/{}", self.history.len(), self.config.training.epochs),
+            format!("{}/{}", self.history.len(), self.config.training.trainer.epochs),
             screen::thousands(values),
             number(best.and_then(|m| m.valid_accuracy)),
             best.map_or("-".into(), |m| m.epoch.to_string()),

@@ -51,7 +51,10 @@ fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     table(&tensors)?;
     screen::line("history")?;
     for metrics in &history {
-        screen::line(&format!("  {}", screen::epoch_line(metrics, config.training.epochs)))?;
+        screen::line(&format!(
+            "  {}",
+            screen::epoch_line(metrics, config.training.trainer.epochs)
+        ))?;
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ struct Input {
 pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
-    if args.steps && predictor.config().model.bidirectional {
+    if args.steps && predictor.config().model.network.bidirectional {
         return Err(wrong_usage(BIDIRECTIONAL_STEPS));
     }
     // All images are read before the first is told: one bad file leaves no half of an output.

@@ -13,7 +13,7 @@ use candle_rnn::run::{
     self, DataConfig, IfExists, Outcome, RunConfig, RunDir, Session, SessionConfig, Start,
 };
 use candle_rnn::settings::{Recipe, RunSettings, Settings};
-use candle_rnn::train::{Event, Extensions, TrainConfig};
+use candle_rnn::train::{Event, Extensions, TrainerConfig};
 use candle_rnn::Error;
 #[cfg(unix)]
 use signal_hook::consts::SIGHUP;
@@ -140,15 +140,13 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed()?;
     let settings = args.settings(resumed.is_some())?;
     // Where the run was extended is its own affair: it is not asked for again.
-    let base = resumed.as_ref().map_or_else(TrainConfig::default, |run| TrainConfig {
-        extensions: Extensions::default(),
-        ..run.training.clone()
-    });
+    let mut base = resumed.as_ref().map(|run| run.training.clone()).unwrap_or_default();
+    base.trainer.extensions = Extensions::default();
     let config = settings.config(&base)?;
     let named = settings.run();
     config.check().map_err(wrong_usage)?;
     if let Some(run) = resumed.as_ref().filter(|_| !args.extend) {
-        refuse_more_epochs(&args, &run.training, config.epochs)?;
+        refuse_more_epochs(&args, &run.training.trainer, config.trainer.epochs)?;
     }
     let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
     let compute = compute.map_err(wrong_usage)?;
@@ -240,7 +238,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses more epochs where the run's schedule depends on their number.
-fn refuse_more_epochs(args: &TrainArgs, run: &TrainConfig, epochs: usize) -> anyhow::Result<()> {
+fn refuse_more_epochs(args: &TrainArgs, run: &TrainerConfig, epochs: usize) -> anyhow::Result<()> {
     if epochs <= run.epochs || !run.schedule.depends_on_length() {
         return Ok(());
     }
@@ -256,7 +254,7 @@ fn refuse_more_epochs(args: &TrainArgs, run: &TrainConfig, epochs: usize) -> any
 
 /// What is said of a run that was finished before: how it can be trained on.
 fn finished(session: &Session) -> String {
-    let TrainConfig { epochs, schedule, .. } = session.run_dir().config().training;
+    let TrainerConfig { epochs, schedule, .. } = *session.trainer().config();
     let done = session.history().len();
     let how = if done < epochs {
         format!("early stopping ended it after epoch {done}, and a larger --patience")
@@ -270,7 +268,7 @@ fn finished(session: &Session) -> String {
 
 /// Which epoch's weights a run with patience keeps, and why.
 fn kept(session: &Session) -> Option<String> {
-    let training = &session.run_dir().config().training;
+    let training = session.trainer().config();
     let (kept, patience) = session.kept().zip(training.patience)?;
     let history = session.history();
     let accuracy = kept

@@ -1,18 +1,26 @@
 //! Image augmentation: random shift, rotation, zoom and horizontal flip.
 
+use serde::{Deserialize, Serialize};
+
 use super::image_set::{COLUMNS, PIXELS, ROWS};
 use crate::rng::SeededRng;
+use crate::{Error, Result};
 
-/// How far images may be moved, turned and zoomed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// How far images may be moved, turned and zoomed before a step reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AugmentConfig {
     /// Pixels in either direction, down and to the right.
+    #[serde(default)]
     pub shift: usize,
     /// Degrees in either direction.
+    #[serde(default)]
     pub rotate: f64,
     /// The part by which an image may be larger or smaller.
+    #[serde(default)]
     pub zoom: f64,
     /// Whether images are flipped horizontally, each with probability 0.5.
+    #[serde(default)]
     pub mirror: bool,
 }
 
@@ -33,6 +41,30 @@ impl AugmentConfig {
     /// Whether images stay as they are.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is not.
+    pub fn check(&self) -> Result<()> {
+        let Self { shift, rotate, zoom, .. } = self;
+        if *shift >= COLUMNS {
+            return Err(Error::Config(format!(
+                "shift must be less than {COLUMNS} pixels, got {shift}"
+            )));
+        }
+        if !(0. ..1.).contains(zoom) {
+            return Err(Error::Config(format!(
+                "zoom must be at least 0 and less than 1, got {zoom}"
+            )));
+        }
+        if !(0. ..=180.).contains(rotate) {
+            return Err(Error::Config(format!(
+                "rotate must be from 0 to 180 degrees, got {rotate}"
+            )));
+        }
+        Ok(())
     }
 
     /// Draws a transform for each of `count` images.

@@ -22,9 +22,9 @@ pub fn card(
 ) -> String {
     let RunConfig { model, training, .. } = config;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
-    let cell = json(serde_json::json!(model.cell));
-    let both = if model.bidirectional { "in both directions" } else { "forward in time" };
-    let layers = if model.num_layers == 1 { "layer" } else { "layers" };
+    let cell = json(serde_json::json!(model.network.cell));
+    let both = if model.network.bidirectional { "in both directions" } else { "forward in time" };
+    let layers = if model.network.num_layers == 1 { "layer" } else { "layers" };
     let view = json(serde_json::json!(training.view));
     let best = best_of(history);
     let accuracy = |m: Option<&EpochMetrics>| {
@@ -49,8 +49,8 @@ pub fn card(
         Some(epoch) if epoch != history.len() => "",
         _ => " (`model.safetensors`)",
     };
-    let stopping = kept.zip(training.patience).map_or(String::new(), |(epoch, patience)| {
-        let ended = if history.len() < training.epochs {
+    let stopping = kept.zip(training.trainer.patience).map_or(String::new(), |(epoch, patience)| {
+        let ended = if history.len() < training.trainer.epochs {
             format!("ran out at epoch {}", history.len())
         } else {
             "did not run out".into()
@@ -60,8 +60,8 @@ pub fn card(
     let settings = super::settings_of(config).map(|settings| settings.to_toml());
     format!(
         include_str!("card.md"),
-        hidden = model.hidden_size,
-        count = model.num_layers,
+        hidden = model.network.hidden_size,
+        count = model.network.num_layers,
         steps = training.view.seq_len(),
         inputs = model.input_size,
         version = config.candle_rnn_version,
@@ -144,7 +144,7 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
 fn validation(config: &RunConfig, data: &Mnist) -> String {
     let (count, all) = (data.valid.len(), data.train.len() + data.valid.len());
     if config.training.validation == Some(Validation::Stratified) {
-        let seed = config.training.seed;
+        let seed = config.training.trainer.seed;
         return format!(
             "Validation images are {count} of the training file's {all}, drawn with seed {seed}, the same part \
              of each class."

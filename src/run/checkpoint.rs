@@ -106,7 +106,10 @@ impl Checkpoint {
             durable::read_folder(path, [TRAINER_STATE, MODEL, TRAINING_STATE])?;
         let file: TrainerStateFile = serde_json::from_slice(&json)
             .map_err(|error| Error::checkpoint(path.join(TRAINER_STATE), error.to_string()))?;
-        let is_continued = is_continued_by(&file.config.training, &config.training, &file.position);
+        let is_continued = {
+            let (saved, own) = (&file.config.training.trainer, &config.training.trainer);
+            is_continued_by(saved, own, &file.position)
+        };
         let own = if is_continued { file.config.as_long_as(config) } else { file.config.clone() };
         let differences = own.differences(config, ("the checkpoint has", "the run"));
         if !differences.is_empty() {
@@ -129,7 +132,7 @@ impl Checkpoint {
         }
         let carried = CarriedState::from_tensors(&carried)
             .map_err(|error| Error::checkpoint(path.join(TRAINING_STATE), error.to_string()))?;
-        let (weights, average) = match training.ema {
+        let (weights, average) = match training.trainer.ema {
             None => (weights, None),
             Some(_) => (last, Some(weights)),
         };

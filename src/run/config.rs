@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::data::known::Known;
 use crate::data::mnist::{ImageSet, Mnist};
 use crate::model::ClassifierConfig;
-use crate::train::TrainConfig;
+use crate::train::{TrainConfig, TrainerConfig};
 use crate::{Error, Result};
 
 /// `config.json`: everything needed to load the model, and to train it again.
@@ -85,9 +85,10 @@ impl RunConfig {
     /// This configuration with as many epochs as `other`'s: what may differ between a run and one that goes on with
     /// it is made equal.
     pub(super) fn as_long_as(&self, other: &Self) -> Self {
-        let TrainConfig { epochs, patience, extensions, .. } = other.training.clone();
+        let TrainerConfig { epochs, patience, extensions, .. } = other.training.trainer.clone();
         let mut config = self.clone();
-        config.training = TrainConfig { epochs, patience, extensions, ..config.training };
+        let trainer = &mut config.training.trainer;
+        (trainer.epochs, trainer.patience, trainer.extensions) = (epochs, patience, extensions);
         config
     }
 

@@ -1,15 +1,15 @@
 //! Rules of resuming: the settings that may change, and the checkpoints that belong to the run.
 
-use crate::train::{Extension, Position, TrainConfig};
+use crate::train::{Extension, Position, TrainerConfig};
 
 /// The settings with which a run that has `run`'s goes on from `position` where `asked` is asked for, which
 /// differs in `epochs` and `patience` at most; else why it cannot.
 pub(super) fn continued(
-    run: &TrainConfig,
-    asked: &TrainConfig,
+    run: &TrainerConfig,
+    asked: &TrainerConfig,
     position: &Position,
     extend: bool,
-) -> std::result::Result<TrainConfig, String> {
+) -> std::result::Result<TrainerConfig, String> {
     let (done, had, wanted) = (position.epoch, run.epochs, asked.epochs);
     let mut next = run.clone();
     match (run.patience, asked.patience) {
@@ -20,7 +20,7 @@ pub(super) fn continued(
                 patience.map_or("none".into(), |epochs| epochs.to_string())
             };
             return Err(format!(
-                "training.patience: the run has {}, this command {}; a run's patience can only be raised",
+                "patience: the run has {}, this command {}; a run's patience can only be raised",
                 text(before),
                 text(now)
             ));
@@ -28,7 +28,7 @@ pub(super) fn continued(
     }
     if !asked.extensions.is_empty() && asked.extensions != run.extensions {
         return Err(format!(
-            "training.extensions: the run has {}, this command {}",
+            "extensions: the run has {}, this command {}",
             if run.extensions.is_empty() { "none".into() } else { run.extensions.to_string() },
             asked.extensions
         ));
@@ -58,7 +58,7 @@ pub(super) fn continued(
     }
     let schedule = serde_json::json!(run.schedule);
     Err(format!(
-        "training.epochs: the run has {had}, this command {wanted}, and the {} schedule depends on their number: \
+        "epochs: the run has {had}, this command {wanted}, and the {} schedule depends on their number: \
          finish the run with its own, then extend it, which restarts the schedule over the added epochs",
         schedule.as_str().unwrap_or_default()
     ))
@@ -66,7 +66,11 @@ pub(super) fn continued(
 
 /// Whether a run with the settings `saved` that has come to `position` is the beginning of one with `run`'s, as far as
 /// `epochs`, `patience` and `extensions` go.
-pub(super) fn is_continued_by(saved: &TrainConfig, run: &TrainConfig, position: &Position) -> bool {
+pub(super) fn is_continued_by(
+    saved: &TrainerConfig,
+    run: &TrainerConfig,
+    position: &Position,
+) -> bool {
     let is_patient = match (saved.patience, run.patience) {
         (Some(before), Some(now)) => before <= now,
         (before, now) => before == now,
@@ -86,13 +90,13 @@ mod tests {
     use super::*;
     use crate::train::Schedule;
 
-    fn of(schedule: Schedule, epochs: usize) -> TrainConfig {
-        TrainConfig { schedule, epochs, ..TrainConfig::default() }
+    fn of(schedule: Schedule, epochs: usize) -> TrainerConfig {
+        TrainerConfig { schedule, epochs, ..TrainerConfig::default() }
     }
 
     #[test]
     fn fewer_epochs_than_begun_are_refused() {
-        let plain = TrainConfig { epochs: 40, ..TrainConfig::default() };
+        let plain = TrainerConfig { epochs: 40, ..TrainerConfig::default() };
         let begun = Position { epoch: 20, batch: 5, ..Position::default() };
         for (position, epochs, is_taken) in [
             (&begun, 20, false),
@@ -100,7 +104,7 @@ mod tests {
             (&after(20), 20, true),
             (&after(20), 19, false),
         ] {
-            let wanted = TrainConfig { epochs, ..plain.clone() };
+            let wanted = TrainerConfig { epochs, ..plain.clone() };
             let found = continued(&plain, &wanted, position, false);
             assert_eq!(found.is_ok(), is_taken, "{epochs} after {position:?}: {found:?}");
         }
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_run_that_ended_early_is_extended_once() {
-        let with = |epochs, extensions: &str| TrainConfig {
+        let with = |epochs, extensions: &str| TrainerConfig {
             patience: Some(3),
             extensions: extensions.parse().unwrap_or_default(),
             ..of(Schedule::Cosine, epochs)
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn patience_can_be_raised_and_nothing_else() {
-        let with = |patience| TrainConfig { patience, ..TrainConfig::default() };
+        let with = |patience| TrainerConfig { patience, ..TrainerConfig::default() };
         let next = |before, now| continued(&with(before), &with(now), &after(1), false);
         assert_eq!(next(Some(3), Some(5)), Ok(with(Some(5))));
         for (before, now) in [(Some(3), Some(2)), (None, Some(2))] {

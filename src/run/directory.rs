@@ -132,10 +132,12 @@ impl RunDir {
             if let Some(checkpoint) = &checkpoint {
                 let (position, extend) =
                     (&checkpoint.state.position, if_exists == IfExists::Extend);
-                let training = continued(&found.training, &asked.training, position, extend)
-                    .map_err(cannot)?;
-                training.check()?;
-                run.go_on_with(RunConfig { training, ..found })?;
+                let (before, asked) = (&found.training.trainer, &asked.training.trainer);
+                let trainer = continued(before, asked, position, extend).map_err(cannot)?;
+                trainer.check()?;
+                let mut longer = found.clone();
+                longer.training.trainer = trainer;
+                run.go_on_with(longer)?;
             } else {
                 run.config = asked;
             }

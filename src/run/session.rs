@@ -11,7 +11,7 @@ use super::{best_of, read_config, read_weights};
 use super::{Checkpoint, IfExists, RunConfig, RunDir};
 use crate::data::mnist::Mnist;
 use crate::recurrence;
-use crate::train::{Best, Classification, EpochMetrics, Event, TrainConfig, Trainer, TrainerState};
+use crate::train::{Best, Classification, EpochMetrics, Event, Trainer, TrainerState};
 use crate::{Error, Result};
 
 /// Trains a classifier of images, and saves so that nothing but the steps since the last save can be lost.
@@ -22,14 +22,15 @@ use crate::{Error, Result};
 /// use candle_core::Device;
 /// use candle_rnn::data::mnist::Mnist;
 /// use candle_rnn::run::{DataConfig, IfExists, RunConfig, Session, SessionConfig};
-/// use candle_rnn::train::{Event, TrainConfig};
+/// use candle_rnn::train::{Event, TrainConfig, TrainerConfig};
 /// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let run = folder.path();
 ///
 /// let data = Mnist::sample()?;
-/// let training = TrainConfig { epochs: 2, hidden_size: 16, ..TrainConfig::default() };
+/// let trainer = TrainerConfig { epochs: 2, ..TrainerConfig::default() };
+/// let training = TrainConfig { trainer, ..TrainConfig::default() };
 /// let config = RunConfig::new(training, DataConfig::new(&data, Some("sample".into())));
 /// // Goes on where a run in that folder was interrupted.
 /// let keeping = SessionConfig { if_exists: IfExists::Resume, ..SessionConfig::default() };
@@ -125,17 +126,11 @@ impl Session {
             return Err(Error::Config("save_every and keep must be at least 1, got 0".into()));
         }
         let continued = if_exists.continues().then(|| read_config(path).ok()).flatten();
-        let training = TrainConfig {
-            batching: config
-                .training
-                .batching
-                .or(continued.as_ref().and_then(|run| run.training.batching)),
-            validation: config
-                .training
-                .validation
-                .or(continued.and_then(|run| run.training.validation)),
-            ..config.training
-        };
+        let mut training = config.training;
+        if let Some(run) = continued {
+            training.trainer.batching = training.trainer.batching.or(run.training.trainer.batching);
+            training.validation = training.validation.or(run.training.validation);
+        }
         let config = RunConfig { training: training.resolved(&data), ..config };
         let mut trainer = Trainer::classifier(&config.training, data, device)?;
         let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists, keep)?;
@@ -146,7 +141,7 @@ impl Session {
                 mut state, history, instruction_set: before, kept_epoch, ..
             }) => {
                 // The run may have been given more epochs.
-                trainer.set_config(run.config().training.trainer());
+                trainer.set_config(run.config().training.trainer.clone());
                 if trainer.config().patience.is_some() {
                     state.best = run.best(&state, &history).or_else(|| {
                         // Without its checkpoint, the weights that the finished run kept are in its own file.

@@ -1,9 +1,10 @@
 use super::*;
 use crate::data::batches::Batching;
 use crate::data::mnist::Validation;
+use crate::model::NetworkConfig;
 use crate::optim::Clip;
 use crate::recurrence::Truncation;
-use crate::train::LossAt;
+use crate::train::{LossAt, ObjectiveConfig, TrainerConfig};
 
 fn config(text: &str) -> TrainConfig {
     Settings::from_toml(text).unwrap().config(&TrainConfig::default()).unwrap()
@@ -14,13 +15,19 @@ fn a_file_has_the_names_of_the_configuration() {
     let text = "hidden_size = 40\nbatch_size = 20\nschedule = \"one-cycle\"\ntruncation = 5\n\
                 loss_at = \"every\"\nclip = { norm = 1 }\nbidirectional = false\nseed = 7\n";
     let expected = TrainConfig {
-        hidden_size: 40,
-        batch_size: 20,
-        schedule: Schedule::OneCycle,
-        truncation: Truncation::segments(5).unwrap(),
-        loss_at: LossAt::EVERY,
-        clip: Clip::Norm(1.),
-        seed: 7,
+        network: NetworkConfig { hidden_size: 40, ..NetworkConfig::default() },
+        trainer: TrainerConfig {
+            batch_size: 20,
+            schedule: Schedule::OneCycle,
+            clip: Clip::Norm(1.),
+            seed: 7,
+            ..TrainerConfig::default()
+        },
+        objective: ObjectiveConfig {
+            truncation: Truncation::segments(5).unwrap(),
+            loss_at: LossAt::EVERY,
+            ..ObjectiveConfig::default()
+        },
         ..TrainConfig::default()
     };
     assert_eq!(config(text), expected);
@@ -28,8 +35,11 @@ fn a_file_has_the_names_of_the_configuration() {
                      loss-at = \"every\"\nclip-norm = 1\nbidirectional = false\nseed = 7\n";
     assert_eq!(config(as_before), expected);
     let windows = Truncation::window(5, 10).unwrap();
-    assert_eq!(config("truncation = \"5:10\"").truncation, windows);
-    assert_eq!(config("truncation = { window = { k1 = 5, k2 = 10 } }").truncation, windows);
+    assert_eq!(config("truncation = \"5:10\"").objective.truncation, windows);
+    assert_eq!(
+        config("truncation = { window = { k1 = 5, k2 = 10 } }").objective.truncation,
+        windows
+    );
 }
 
 #[test]
@@ -71,18 +81,24 @@ fn what_is_no_value_is_refused_with_its_line() {
 #[test]
 fn settings_come_back_from_their_file_as_they_were() {
     let training = TrainConfig {
-        seed: u64::MAX,
-        warmup: Some(0.1),
-        schedule: Schedule::Cosine,
-        clip: Clip::Value(0.5),
-        ema: Some(0.99),
-        patience: Some(3),
-        truncation: Truncation::window(5, 10).unwrap(),
-        loss_at: LossAt::weighted([(3, 1.), (28, 2.5)]).unwrap(),
-        learning_rate: 0.1 + 0.2,
-        batching: Some(Batching::Split),
+        trainer: TrainerConfig {
+            seed: u64::MAX,
+            warmup: Some(0.1),
+            schedule: Schedule::Cosine,
+            clip: Clip::Value(0.5),
+            ema: Some(0.99),
+            patience: Some(3),
+            learning_rate: 0.1 + 0.2,
+            batching: Some(Batching::Split),
+            extensions: "2/2,4/4".parse().unwrap(),
+            ..TrainerConfig::default()
+        },
+        objective: ObjectiveConfig {
+            truncation: Truncation::window(5, 10).unwrap(),
+            loss_at: LossAt::weighted([(3, 1.), (28, 2.5)]).unwrap(),
+            ..ObjectiveConfig::default()
+        },
         validation: Some(Validation::First),
-        extensions: "2/2,4/4".parse().unwrap(),
         ..TrainConfig::default()
     };
     let run = RunSettings {
@@ -107,11 +123,19 @@ fn settings_come_back_from_their_file_as_they_were() {
 fn what_is_named_first_wins_and_the_base_fills_in() {
     let named = |text| Settings::from_toml(text).unwrap();
     let both = named("lr = 1\nclip = { value = 2 }").or(named("lr = 3\nhidden = 4\nclip-norm = 5"));
-    let found = both.config(&TrainConfig { epochs: 9, ..TrainConfig::default() }).unwrap();
-    assert_eq!((found.learning_rate, found.hidden_size, found.epochs), (1., 4, 9));
-    assert_eq!(found.clip, Clip::Value(2.));
+    let found = both
+        .config(&TrainConfig {
+            trainer: TrainerConfig { epochs: 9, ..TrainerConfig::default() },
+            ..TrainConfig::default()
+        })
+        .unwrap();
+    assert_eq!(
+        (found.trainer.learning_rate, found.network.hidden_size, found.trainer.epochs),
+        (1., 4, 9)
+    );
+    assert_eq!(found.trainer.clip, Clip::Value(2.));
     // What no file says, neither does its training.
-    assert_eq!((found.batching, found.validation), (None, None));
+    assert_eq!((found.trainer.batching, found.validation), (None, None));
     let cosine = named("schedule = \"cosine\"\nwarmup = 0.1");
     let step = named("schedule = \"step\"").or(cosine.clone());
     assert_eq!(step, named("schedule = \"step\""));

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::evaluate::Accumulator;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
-use super::{evaluate, evaluate_steps, Score, StepContext, Task, TrainConfig};
+use super::{evaluate, evaluate_steps, ObjectiveConfig, Score, StepContext, Task, TrainConfig};
 use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
@@ -38,7 +38,7 @@ impl Classification {
         config.check_device(device)?;
         let dtype = config.dtype.dtype();
         let sink = VarSink::new(dtype, device);
-        let rng = &mut SeededRng::new(config.seed, Purpose::Init);
+        let rng = &mut SeededRng::new(config.trainer.seed, Purpose::Init);
         let model = SequenceClassifier::init(&config.model(), config.init, rng, &sink)?;
         Ok(Self {
             gather: Gather::new(config.view, dtype, device)?,
@@ -82,7 +82,7 @@ impl Task for Classification {
     }
 
     fn begin_epoch(&mut self, rng: &mut SeededRng) {
-        let limits = self.config.augmentation();
+        let limits = self.config.augment;
         self.transforms =
             if limits.is_none() { Vec::new() } else { limits.draw(rng, self.data.train.len()) };
     }
@@ -96,7 +96,7 @@ impl Task for Classification {
     }
 
     fn loss(&self, batch: &Batch, context: &mut StepContext<'_>) -> Result<Tensor> {
-        let TrainConfig { truncation, loss_at, label_smoothing, .. } = &self.config;
+        let ObjectiveConfig { truncation, loss_at, label_smoothing } = &self.config.objective;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
         let logits = self.model.forward_training(&batch.x, unroll, context.rng)?;
@@ -121,7 +121,7 @@ impl Task for Classification {
 
     fn validate(&self) -> Result<Score> {
         let found = evaluate(&self.model, &self.gather, &self.data.valid)?;
-        let is_read_once = self.config.loss_at.is_last();
+        let is_read_once = self.config.objective.loss_at.is_last();
         let by_step = || evaluate_steps(&self.model, &self.gather, &self.data.valid);
         let accuracy_by_step = (!is_read_once).then(by_step).transpose()?;
         Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step })

@@ -24,10 +24,11 @@ mod stream;
 mod task;
 mod text;
 mod trainer;
+mod trainer_config;
 
 pub use carried_state::CarriedState;
 pub use classification::Classification;
-pub use config::{Precision, TrainConfig, TrainerConfig};
+pub use config::{ObjectiveConfig, Precision, TrainConfig};
 pub use context::StepContext;
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{confusion, evaluate, evaluate_steps, Confusion, Evaluation};
@@ -44,3 +45,4 @@ pub use state::{Best, Position, TrainerState};
 pub use stream::{StreamState, StreamTrainer};
 pub use task::Task;
 pub use trainer::{Event, Trainer};
+pub use trainer_config::TrainerConfig;

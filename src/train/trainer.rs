@@ -51,10 +51,11 @@ pub enum Event {
 /// ```
 /// use candle_core::Device;
 /// use candle_rnn::data::mnist::Mnist;
-/// use candle_rnn::train::{Event, TrainConfig, Trainer};
+/// use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 /// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
-/// let config = TrainConfig { epochs: 1, hidden_size: 16, ..TrainConfig::default() };
+/// let trainer = TrainerConfig { epochs: 1, ..TrainerConfig::default() };
+/// let config = TrainConfig { trainer, ..TrainConfig::default() };
 /// let mut trainer = Trainer::classifier(&config, Mnist::sample()?, &Device::Cpu)?;
 /// for event in trainer.events() {
 ///     match event? {
@@ -251,9 +252,14 @@ impl<T: Task> Trainer<T> {
         learning_rate * schedule.factor(warmup, progress)
     }
 
+    /// How an epoch is cut into batches.
+    fn batching(&self) -> Batching {
+        self.config.batching.unwrap_or_default()
+    }
+
     /// Optimizer steps in an epoch.
     pub fn batches(&self) -> usize {
-        self.config.batching.count(self.task.examples(), self.step_size())
+        self.batching().count(self.task.examples(), self.step_size())
     }
 
     /// The number of examples in a step that `batch_size` and `accumulate` ask for.
@@ -352,7 +358,7 @@ impl<T: Task> Trainer<T> {
     /// How much the loss of a step on so many examples counts in the mean over an epoch: where the last batch is
     /// smaller, examples count alike; batches whose sizes differ by one count alike.
     fn share(&self, examples: usize) -> f64 {
-        match self.config.batching {
+        match self.batching() {
             Batching::Split => 1.,
             Batching::Exact => (examples * self.batches()) as f64 / self.task.examples() as f64,
         }
@@ -360,7 +366,7 @@ impl<T: Task> Trainer<T> {
 
     /// Where the examples of a step are in the order of the epoch that has begun.
     fn range(&self, index: usize) -> Range<usize> {
-        self.config.batching.range(self.order.len(), self.step_size(), index)
+        self.batching().range(self.order.len(), self.step_size(), index)
     }
 
     /// The batches of the step with this index in the epoch that has begun.
@@ -370,7 +376,7 @@ impl<T: Task> Trainer<T> {
         let parts = if self.config.accumulate == 1 {
             std::iter::once(0..range.len()).collect()
         } else {
-            self.config.batching.parts(range.len(), self.config.batch_size)
+            self.batching().parts(range.len(), self.config.batch_size)
         };
         let part = |part: Range<usize>| {
             let place = range.start + part.start;
@@ -459,7 +465,7 @@ impl Trainer<Classification> {
     /// As [`Classification::new`].
     pub fn classifier(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
         let config = config.resolved(&data);
-        Self::new(Classification::new(&config, data, device)?, config.trainer())
+        Self::new(Classification::new(&config, data, device)?, config.trainer)
     }
 
     /// The model; it transforms with every step.

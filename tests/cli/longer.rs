@@ -100,7 +100,7 @@ fn a_schedule_that_knows_its_end_goes_on_only_when_extended() {
     place.forget_after("cosine-40", 45);
     place
         .run("train --out cosine-40 --resume --extend --epochs 9")
-        .failed_saying(&["training.epochs", "finish the run"]);
+        .failed_saying(&["epochs", "finish the run"]);
 }
 
 /// A training whose validation loss soon no longer falls.

@@ -93,8 +93,8 @@ fn a_recipe_is_a_set_of_settings_that_flags_win_over() {
     let found = training(&place, "run");
     let recipe = candle_rnn::settings::Recipe::Fast.settings().unwrap();
     let recipe = recipe.config(&candle_rnn::train::TrainConfig::default()).unwrap();
-    assert_eq!(found["readout"], serde_json::json!(recipe.readout));
-    assert_eq!(found["learning_rate"], recipe.learning_rate);
+    assert_eq!(found["readout"], serde_json::json!(recipe.network.readout));
+    assert_eq!(found["learning_rate"], recipe.trainer.learning_rate);
     assert_eq!(found["hidden_size"], 12);
     place.train("default", "");
     let args = small("--recipe tutorial");

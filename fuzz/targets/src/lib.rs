@@ -17,14 +17,14 @@ use candle_rnn::data::batches::Batching;
 use candle_rnn::data::idx;
 use candle_rnn::data::mnist::{ImageSet, Validation};
 use candle_rnn::files::tensors;
-use candle_rnn::model::{ClassifierConfig, Readout};
+use candle_rnn::model::{ClassifierConfig, NetworkConfig, Readout};
 use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
 use candle_rnn::run;
 use candle_rnn::run::Checkpoint;
 use candle_rnn::run::{DataConfig, RunConfig};
 use candle_rnn::settings::Settings;
-use candle_rnn::train::{Precision, TrainConfig};
+use candle_rnn::train::{Precision, TrainConfig, TrainerConfig};
 use sha2::{Digest, Sha256};
 
 /// Stands between the files of one input; libFuzzer moves it about as it does everything else.
@@ -177,25 +177,33 @@ pub fn toml(_folder: &Path, input: &[u8]) -> bool {
     true
 }
 
-/// Settings of small models that differ in what their checkpoints hold.
+/// Settings of small models that differ in what their checkpoints hold. Batching and validation are what a run
+/// resolves them to, and what files from before them are read as.
 pub fn settings() -> [TrainConfig; 3] {
     let small = TrainConfig {
         view: candle_rnn::data::view::View::Pixels,
-        hidden_size: 2,
-        // What a run resolves them to, and what files from before them are read as.
-        batching: Some(Batching::Split),
+        network: NetworkConfig { hidden_size: 2, ..NetworkConfig::default() },
+        trainer: TrainerConfig { batching: Some(Batching::Split), ..TrainerConfig::default() },
         validation: Some(Validation::First),
         ..TrainConfig::default()
     };
     [
         small.clone(),
-        TrainConfig { cell: Cell::Gru, dtype: Precision::F64, ema: Some(0.5), ..small.clone() },
         TrainConfig {
-            cell: Cell::Lstm,
-            hidden_size: 1,
-            num_layers: 2,
-            bidirectional: true,
-            readout: Readout::MeanMax,
+            network: NetworkConfig { cell: Cell::Gru, ..small.clone().network },
+            dtype: Precision::F64,
+            trainer: TrainerConfig { ema: Some(0.5), ..small.clone().trainer },
+            ..small.clone()
+        },
+        TrainConfig {
+            network: NetworkConfig {
+                cell: Cell::Lstm,
+                hidden_size: 1,
+                num_layers: 2,
+                bidirectional: true,
+                readout: Readout::MeanMax,
+                ..small.network
+            },
             ..small
         },
     ]

@@ -6,14 +6,16 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use candle_rnn::data::augment::AugmentConfig;
 use candle_rnn::data::idx;
 use candle_rnn::files::tensors;
+use candle_rnn::model::NetworkConfig;
 use candle_rnn::nn::Init;
 use candle_rnn::optim::Clip;
 use candle_rnn::recurrence::Truncation;
 use candle_rnn::settings::{Recipe, Settings};
 use candle_rnn::train::LossAt;
-use candle_rnn::train::{Schedule, TrainConfig};
+use candle_rnn::train::{ObjectiveConfig, Schedule, TrainConfig, TrainerConfig};
 
 use crate::{gzip, run_of, settings, CUT};
 
@@ -79,7 +81,7 @@ fn files_of_checkpoint(training: &TrainConfig) -> [Vec<u8>; 3] {
     };
     let mut state = named("adam.m.");
     state.extend(named("adam.v."));
-    if training.ema.is_some() {
+    if training.trainer.ema.is_some() {
         state.extend(named("weights."));
     }
     let [model, state] = [named(""), state].map(|t| unframed(&tensors::serialize(&t).unwrap()));
@@ -192,23 +194,35 @@ fn of_config(checkpoints: &[[Vec<u8>; 3]]) -> Seeds {
     let others = [
         TrainConfig {
             init: Init::Orthogonal,
-            truncation: Truncation::segments(7).unwrap(),
-            loss_at: LossAt::weighted([(3, 1.), (784, 2.5)]).unwrap(),
-            schedule: Schedule::OneCycle,
-            warmup: Some(0.25),
-            clip: Clip::Norm(1.5),
+            objective: ObjectiveConfig {
+                truncation: Truncation::segments(7).unwrap(),
+                loss_at: LossAt::weighted([(3, 1.), (784, 2.5)]).unwrap(),
+                ..small.clone().objective
+            },
+            trainer: TrainerConfig {
+                schedule: Schedule::OneCycle,
+                warmup: Some(0.25),
+                clip: Clip::Norm(1.5),
+                ..small.clone().trainer
+            },
             ..small.clone()
         },
         TrainConfig {
-            loss_at: LossAt::EVERY,
-            truncation: Truncation::window(2, 5).unwrap(),
-            schedule: Schedule::Plateau,
-            clip: Clip::Value(0.5),
-            weight_decay: 0.01,
-            patience: Some(3),
-            label_smoothing: 0.1,
-            shift: 2,
-            dropout: 0.25,
+            objective: ObjectiveConfig {
+                loss_at: LossAt::EVERY,
+                truncation: Truncation::window(2, 5).unwrap(),
+                label_smoothing: 0.1,
+                ..small.clone().objective
+            },
+            trainer: TrainerConfig {
+                schedule: Schedule::Plateau,
+                clip: Clip::Value(0.5),
+                weight_decay: 0.01,
+                patience: Some(3),
+                ..small.clone().trainer
+            },
+            augment: AugmentConfig { shift: 2, ..small.clone().augment },
+            network: NetworkConfig { dropout: 0.25, ..small.clone().network },
             ..small.clone()
         },
     ];

@@ -13,10 +13,11 @@ use candle_rnn::data::idx::{self, Images};
 use candle_rnn::data::mnist::ImageSet;
 use candle_rnn::files::tensors;
 use candle_rnn::files::tensors::WeightFile;
+use candle_rnn::model::NetworkConfig;
 use candle_rnn::optim::Clip;
 use candle_rnn::run;
 use candle_rnn::run::{DataConfig, RunConfig};
-use candle_rnn::train::TrainConfig;
+use candle_rnn::train::{TrainConfig, TrainerConfig};
 use candle_rnn_fuzz_targets::{self as targets, gzip, seeds, settings, CUT};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -328,10 +329,7 @@ proptest! {
         norm in -1f64..3.,
         ema in prop::option::of(-0.5f64..1.5),
     ) {
-        let training = TrainConfig {
-            hidden_size, num_layers, learning_rate, seed, dropout, ema, clip: Clip::Norm(norm),
-            ..TrainConfig::default()
-        };
+        let training = TrainConfig { network: NetworkConfig { hidden_size, num_layers, dropout, ..NetworkConfig::default() }, trainer: TrainerConfig { learning_rate, seed, ema, clip: Clip::Norm(norm), ..TrainerConfig::default() }, ..TrainConfig::default() };
         let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
         let config = RunConfig::new(training.clone(), data);
         let folder = folder();

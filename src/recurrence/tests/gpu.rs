@@ -9,7 +9,7 @@ use super::*;
 use crate::data::mnist::Mnist;
 use crate::optim::{Adam, AdamConfig};
 use crate::recurrence::Truncation;
-use crate::train::{Event, Precision, TrainConfig, Trainer};
+use crate::train::{Event, Precision, TrainConfig, Trainer, TrainerConfig};
 
 pub(super) const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm];
 
@@ -91,8 +91,16 @@ pub(super) const BF16_TOLERANCE: f64 = 2e-2;
 
 /// The losses of the reference job on the sample, in small batches.
 pub(super) fn reference_job(device: &Device, steps: usize, dtype: Precision) -> Vec<f64> {
-    let config =
-        TrainConfig { dtype, batch_size: 10, epochs: steps, seed: 3, ..TrainConfig::default() };
+    let config = TrainConfig {
+        dtype,
+        trainer: TrainerConfig {
+            batch_size: 10,
+            epochs: steps,
+            seed: 3,
+            ..TrainerConfig::default()
+        },
+        ..TrainConfig::default()
+    };
     let mut trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), device).unwrap();
     let mut losses = Vec::new();
     while losses.len() < steps {

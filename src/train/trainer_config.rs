@@ -1,0 +1,124 @@
+//! Configuration of a trainer, whatever it trains.
+
+use serde::{Deserialize, Serialize};
+
+use super::{text, Extensions, Schedule};
+use crate::data::batches::Batching;
+use crate::optim::Clip;
+use crate::{Error, Result};
+
+/// What steers a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
+/// job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// Passes over the training examples.
+    pub epochs: usize,
+    /// Examples in a batch.
+    pub batch_size: usize,
+    /// How an epoch is cut into batches where their size does not divide it; [`Batching::Exact`] if `None`.
+    #[serde(default = "split")]
+    pub batching: Option<Batching>,
+    /// Batches whose gradients are added up for an optimizer step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// Seed of the order of examples, of dropout, of what an epoch does to its examples and, in the program, of all
+    /// else.
+    #[serde(with = "text")]
+    pub seed: u64,
+    /// How the learning rate changes over the run.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The part of the run in which it rises; [`Schedule::default_warmup`] if `None`.
+    #[serde(default)]
+    pub warmup: Option<f64>,
+    /// Gradient clipping before each optimizer step.
+    #[serde(default)]
+    pub clip: Clip,
+    /// AdamW's λ, of all parameters.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// After how many epochs without a better validation loss the run ends; [`Trainer::best`](super::Trainer::best)
+    /// then has the best epoch's weights.
+    #[serde(default)]
+    pub patience: Option<usize>,
+    /// The decay of an average of the weights over the steps, which is then what is measured; `None` for
+    /// none.
+    #[serde(default)]
+    pub ema: Option<f64>,
+    /// Where the schedule was restarted for epochs that were added.
+    #[serde(default, with = "text", skip_serializing_if = "Extensions::is_empty")]
+    pub extensions: Extensions,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// What runs did that do not say.
+fn split() -> Option<Batching> {
+    Some(Batching::Split)
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 5,
+            batch_size: 150,
+            batching: None,
+            accumulate: 1,
+            learning_rate: 1e-3,
+            seed: 42,
+            schedule: Schedule::Constant,
+            warmup: None,
+            clip: Clip::None,
+            weight_decay: 0.,
+            patience: None,
+            ema: None,
+            extensions: Extensions::default(),
+        }
+    }
+}
+
+impl TrainerConfig {
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is not.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
+        ] {
+            if value == 0 {
+                return Err(Error::Config(format!("{name} must be at least 1, got 0")));
+            }
+        }
+        if !(self.learning_rate > 0. && self.learning_rate.is_finite()) {
+            let rate = self.learning_rate;
+            return Err(Error::Config(format!("learning_rate must be above 0, got {rate}")));
+        }
+        self.clip.check()?;
+        check_part("warmup", self.warmup.unwrap_or(0.))?;
+        check_part("ema", self.ema.unwrap_or(0.))?;
+        check_part("learning_rate times weight_decay", self.learning_rate * self.weight_decay)?;
+        if self.warmup.is_some() && !self.schedule.rises() {
+            return Err(Error::Config("warmup needs the schedule one-cycle or cosine".into()));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::Config("patience must be at least 1 epoch, got 0".into()));
+        }
+        self.extensions.check(self.schedule, self.epochs)
+    }
+}
+
+/// Checks that a setting is at least 0 and less than 1.
+pub(super) fn check_part(name: &str, value: f64) -> Result<()> {
+    if (0. ..1.).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {value}")))
+}
