@@ -12,7 +12,7 @@ use candle_core::Device;
 use candle_rnn::data::idx::{images_header, labels_header};
 use candle_rnn::data::mnist::{ImageSet, Mnist};
 use candle_rnn::report::EventFile;
-use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
+use candle_rnn::run::{DataConfig, ImageConfig, Session, SessionConfig};
 use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 
 /// As the program has it.
@@ -52,13 +52,13 @@ fn compare() {
     };
     let data_config =
         DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: data.fingerprint() };
-    let run = RunConfig::new(config.clone(), data_config);
+    let run = ImageConfig::new(config.clone(), data_config);
     let mut trainer = Trainer::classifier(&config, data.clone(), &Device::Cpu).unwrap();
     let session = SessionConfig::default();
     // Beside the build, on a disk: a folder for temporary files may be in memory.
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-session");
     let _ = std::fs::remove_dir_all(&path);
-    let (mut session, _) = Session::open(&path, run, data, &Device::Cpu, session).unwrap();
+    let (mut session, _) = Session::images(&path, run, data, &Device::Cpu, session).unwrap();
     let mut events = EventFile::create(&path, 0, false).unwrap();
     let (mut bare, mut saved) = (Vec::new(), Vec::new());
     let mut start = Instant::now();

@@ -27,9 +27,9 @@ use crate::{Error, Result};
 /// # let trainer = TrainerConfig { epochs: 1, ..TrainerConfig::default() };
 /// # let training = TrainConfig { trainer, ..TrainConfig::default() };
 /// # let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
-/// # let config = RunConfig::new(training, data);
+/// # let config = ImageConfig::new(training, data);
 /// # let data = Mnist::sample()?;
-/// # Session::open(run, config, data, &Device::Cpu, SessionConfig::default())?
+/// # Session::images(run, config, data, &Device::Cpu, SessionConfig::default())?
 /// #     .0
 /// #     .run(&mut |_| std::ops::ControlFlow::Continue(()))?;
 ///
@@ -75,12 +75,12 @@ impl Predictor {
     /// As [`load`](Self::load).
     pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let run = run.as_ref();
-        let config = run::read_config(run)?;
-        let dtype = config.training.dtype.dtype();
+        let config: RunConfig = run::read_config(run)?;
+        let dtype = config.task.training.dtype.dtype();
         let weights = run::read_weights(run, &config)?;
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
-        let model = SequenceClassifier::new(&config.model, vb)?.freeze()?;
-        let gather = Gather::new(config.training.view, dtype, device)?;
+        let model = SequenceClassifier::new(&config.task.model, vb)?.freeze()?;
+        let gather = Gather::new(config.task.training.view, dtype, device)?;
         Ok(Self { config, model, gather })
     }
 
@@ -108,14 +108,14 @@ impl Predictor {
     /// As [`predict`](Self::predict); and [`Error::Config`] for a bidirectional model, which has read
     /// the whole image at every step, and for one that reads all outputs at once.
     pub fn predict_steps(&self, images: &[&[u8]]) -> Result<Vec<Vec<Prediction>>> {
-        if self.config.model.network.bidirectional {
+        if self.config.task.model.network.bidirectional {
             return Err(Error::Config(
                 "per-step predictions need a unidirectional model: a bidirectional one reads the \
                  whole sequence at every step"
                     .into(),
             ));
         }
-        if self.config.model.network.readout != Readout::Last {
+        if self.config.task.model.network.readout != Readout::Last {
             return Err(not_step_by_step());
         }
         let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
@@ -171,14 +171,14 @@ impl Stream<'_> {
     /// model reads sequences in both directions, or all outputs at once.
     pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
         let Predictor { config, model, .. } = self.predictor;
-        if config.model.network.readout != Readout::Last {
+        if config.task.model.network.readout != Readout::Last {
             return Err(not_step_by_step());
         }
-        if x_t.len() != config.model.input_size {
+        if x_t.len() != config.task.model.input_size {
             return Err(Error::Shape {
                 op: "stream",
                 tensor: "x_t",
-                expected: format!("({},)", config.model.input_size),
+                expected: format!("({},)", config.task.model.input_size),
                 actual: vec![x_t.len()],
             });
         }

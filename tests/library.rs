@@ -18,7 +18,7 @@ use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
 use candle_rnn::recurrence::Truncation;
 use candle_rnn::rng::{Purpose, SeededRng};
-use candle_rnn::run::{DataConfig, RunConfig, Session, SessionConfig};
+use candle_rnn::run::{DataConfig, ImageConfig, Session, SessionConfig};
 use candle_rnn::train::LossAt;
 use candle_rnn::train::{Event, Precision, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::{Error, VarSink};
@@ -59,10 +59,11 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
 fn trained(config: TrainConfig) -> (tempfile::TempDir, Predictor) {
     let folder = common::folder();
     let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
-    let run = RunConfig::new(config, data);
+    let run = ImageConfig::new(config, data);
     let sample = Mnist::sample().unwrap();
     let opened =
-        Session::open(folder.path(), run, sample, &Device::Cpu, SessionConfig::default()).unwrap();
+        Session::images(folder.path(), run, sample, &Device::Cpu, SessionConfig::default())
+            .unwrap();
     let (mut session, _) = opened;
     session.run(&mut |_| ControlFlow::Continue(())).unwrap();
     let predictor = Predictor::load(folder.path()).unwrap();

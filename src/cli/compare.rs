@@ -42,8 +42,8 @@ impl Run {
         let values: usize = self.tensors.iter().map(TensorInfo::elem_count).sum();
         [
             self.name.clone(),
-            name_of(&self.config.data),
-            format!("{}/{}", self.history.len(), self.config.training.trainer.epochs),
+            name_of(&self.config.task.data),
+            format!("{}/{}", self.history.len(), self.config.task.training.trainer.epochs),
             screen::thousands(values),
             number(best.and_then(|m| m.valid_accuracy)),
             best.map_or("-".into(), |m| m.epoch.to_string()),
@@ -116,8 +116,8 @@ fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut settings: Vec<BTreeMap<String, String>> = Vec::new();
     for run in runs {
         let mut of: BTreeMap<_, _> =
-            flatten("", &serde_json::to_value(&run.config.training)?).into_iter().collect();
-        let data = &run.config.data;
+            flatten("", &serde_json::to_value(&run.config.task.training)?).into_iter().collect();
+        let data = &run.config.task.data;
         of.insert("dataset".into(), name_of(data));
         // As long as commits are written: data that differ are to be seen.
         of.insert("data_sha256".into(), data.sha256.chars().take(8).collect());

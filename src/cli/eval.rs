@@ -38,7 +38,7 @@ enum SplitName {
 pub(super) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
-    let config = predictor.config();
+    let config = &predictor.config().task;
     let dataset = config.data.dataset.unwrap_or_default();
     let data = args.source.or(&config.data).load(dataset, args.json)?;
     // The images that this run validated on, not those of another seed: they are among its training images.

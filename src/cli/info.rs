@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_rnn::files::tensors::{TensorInfo, WeightFile};
-use candle_rnn::run;
+use candle_rnn::run::{self, ImageConfig};
 use serde_json::json;
 
 use super::saved::{flatten, history, parameters, weights_of};
@@ -33,7 +33,7 @@ pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
 }
 
 fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
-    let config = run::read_config(path)?;
+    let config = run::read_config::<ImageConfig>(path)?;
     let tensors = weights_of(path, &config)?;
     let history = history(path)?;
     if json {
@@ -53,7 +53,7 @@ fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     for metrics in &history {
         screen::line(&format!(
             "  {}",
-            screen::epoch_line(metrics, config.training.trainer.epochs)
+            screen::epoch_line(metrics, config.task.training.trainer.epochs)
         ))?;
     }
     Ok(())

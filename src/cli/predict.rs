@@ -52,7 +52,7 @@ struct Input {
 pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let predictor = Predictor::load_on(&args.run, &device)?;
-    if args.steps && predictor.config().model.network.bidirectional {
+    if args.steps && predictor.config().task.model.network.bidirectional {
         return Err(wrong_usage(BIDIRECTIONAL_STEPS));
     }
     // All images are read before the first is told: one bad file leaves no half of an output.
@@ -80,7 +80,7 @@ pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
 }
 
 fn read_inputs(args: &PredictArgs, predictor: &Predictor) -> anyhow::Result<Vec<Input>> {
-    let config = &predictor.config().data;
+    let config = &predictor.config().task.data;
     // Of clothes a picture shows no digit.
     let is_of_digits =
         Known::of(&config.sha256).is_none_or(|known| known.dataset() == ImageSet::Mnist);

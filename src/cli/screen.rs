@@ -50,14 +50,19 @@ pub(super) fn thousands(number: usize) -> String {
 /// An epoch's metrics as a line.
 pub(super) fn epoch_line(metrics: &EpochMetrics, epochs: usize) -> String {
     let accuracy = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+    let others = metrics.metrics.iter().map(|(name, value)| match name.strip_prefix("valid_") {
+        Some(name) => format!("{name}_valid {value:.4}  "),
+        None => format!("{name} {value:.4}  "),
+    });
     format!(
         "epoch {}/{epochs}  acc_batch {}  loss_batch {:.4}  acc_valid {}  loss_valid {:.4}  \
-         {:.2} s  {} examples/s",
+         {}{:.2} s  {} examples/s",
         metrics.epoch,
         accuracy(metrics.acc_batch),
         metrics.loss_batch,
         accuracy(metrics.valid_accuracy),
         metrics.valid_loss,
+        others.collect::<String>(),
         metrics.seconds,
         thousands(metrics.examples_per_second as usize),
     )

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use candle_rnn::report;
 use candle_rnn::run::{
-    self, DataConfig, IfExists, Outcome, RunConfig, RunDir, Session, SessionConfig, Start,
+    self, DataConfig, IfExists, ImageConfig, Outcome, RunConfig, Session, SessionConfig, Start,
 };
 use candle_rnn::settings::{Recipe, RunSettings, Settings};
 use candle_rnn::train::{Event, Extensions, TrainerConfig};
@@ -140,13 +140,13 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed()?;
     let settings = args.settings(resumed.is_some())?;
     // Where the run was extended is its own affair: it is not asked for again.
-    let mut base = resumed.as_ref().map(|run| run.training.clone()).unwrap_or_default();
+    let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
     base.trainer.extensions = Extensions::default();
     let config = settings.config(&base)?;
     let named = settings.run();
     config.check().map_err(wrong_usage)?;
     if let Some(run) = resumed.as_ref().filter(|_| !args.extend) {
-        refuse_more_epochs(&args, &run.training.trainer, config.trainer.epochs)?;
+        refuse_more_epochs(&args, &run.task.training.trainer, config.trainer.epochs)?;
     }
     let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
     let compute = compute.map_err(wrong_usage)?;
@@ -157,8 +157,8 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let mut source = DataSource { data: args.source.data.clone().or(named.data) };
     let mut dataset = named.dataset;
     if let Some(run) = &resumed {
-        source = source.or(&run.data);
-        dataset = dataset.or(run.data.dataset);
+        source = source.or(&run.task.data);
+        dataset = dataset.or(run.task.data.dataset);
     }
     let data = source.load(dataset.unwrap_or_default(), args.quiet)?;
     let source = match &source.data {
@@ -171,12 +171,12 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let dataset = data_config.dataset.or(dataset);
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => RunDir::next_free(Path::new("runs")).map_err(|error| match error {
+        None => run::next_free(Path::new("runs")).map_err(|error| match error {
             Error::Checkpoint { .. } => anyhow::anyhow!("{error}: give --out"),
             error => error.into(),
         })?,
     };
-    let run = RunConfig::new(config, data_config);
+    let run = ImageConfig::new(config, data_config);
     let keeping = SessionConfig {
         if_exists: args.if_exists(),
         save_every: named.save_every,
@@ -186,7 +186,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             .max_minutes
             .and_then(|minutes| Duration::try_from_secs_f64(60. * minutes).ok()),
     };
-    let opened = Session::open(&out, run, data, &device, keeping);
+    let opened = Session::images(&out, run, data, &device, keeping);
     let (mut session, start) = opened.map_err(|error| match error {
         Error::RunExists { .. } if args.resume => {
             anyhow::anyhow!("{error}; --overwrite starts over")
@@ -230,7 +230,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         threads: compute.threads(),
         ..named
     })?;
-    let effective = effective.or(Settings::of(&session.run_dir().config().training)?);
+    let effective = effective.or(Settings::of(&session.run_dir().config().task.training)?);
     session.run_dir().write_settings(&effective.to_toml())?;
     // On one of the threads that compute: from another, every call into them would wait for two of
     // them to wake up.

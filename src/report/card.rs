@@ -3,7 +3,7 @@
 use crate::data::known::Known;
 use crate::data::mnist::{ImageSet, Mnist, Validation, COLUMNS, ROWS};
 use crate::run::{best_of, RunConfig};
-use crate::train::EpochMetrics;
+use crate::train::{EpochMetrics, ImageConfig};
 
 /// A model card in the form of the Hugging Face hub's: front matter, then Markdown.
 ///
@@ -20,7 +20,7 @@ pub fn card(
     data: &Mnist,
     kept: Option<usize>,
 ) -> String {
-    let RunConfig { model, training, .. } = config;
+    let ImageConfig { model, training, data: about } = &config.task;
     let json = |value: serde_json::Value| value.as_str().unwrap_or_default().to_string();
     let cell = json(serde_json::json!(model.network.cell));
     let both = if model.network.bidirectional { "in both directions" } else { "forward in time" };
@@ -30,7 +30,7 @@ pub fn card(
     let accuracy = |m: Option<&EpochMetrics>| {
         m.and_then(|m| m.valid_accuracy).map_or("-".into(), |accuracy| format!("{accuracy:.4}"))
     };
-    let known = Known::of(&config.data.sha256);
+    let known = Known::of(&about.sha256);
     let datasets = match known {
         Some(Known::Whole(dataset)) => format!("datasets: [{}]\n", dataset.name()),
         _ => String::new(),
@@ -39,7 +39,7 @@ pub fn card(
     let metrics = if has_accuracy { "metrics: [accuracy]\n" } else { "" };
     let (title, task) = (title(known), task(known, config, data));
     let validation = validation(config, data);
-    let again = match (known, &config.data.source) {
+    let again = match (known, &about.source) {
         (None, Some(_)) => " --data FOLDER",
         _ => "",
     };
@@ -72,7 +72,7 @@ pub fn card(
         best_accuracy = accuracy(best),
         best_loss = best.map_or("-".into(), |m| format!("{:.4}", m.valid_loss)),
         settings = settings.unwrap_or_default(),
-        sha256 = config.data.sha256,
+        sha256 = about.sha256,
         again = again,
         best_epoch = best_epoch,
         both = both,
@@ -121,7 +121,7 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
             let count = labels.len();
             let numbers: Vec<String> = labels.iter().map(u8::to_string).collect();
             // The folder's own name: the path to it is this machine's.
-            let folder = config.data.source.as_ref().and_then(|source| source.file_name());
+            let folder = config.task.data.source.as_ref().and_then(|source| source.file_name());
             let folder = folder.map_or_else(String::new, |name| {
                 let name = name.to_string_lossy();
                 let is_plain = |c: &char| !c.is_control() && *c != '`';
@@ -143,8 +143,8 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
 /// Which images validate.
 fn validation(config: &RunConfig, data: &Mnist) -> String {
     let (count, all) = (data.valid.len(), data.train.len() + data.valid.len());
-    if config.training.validation == Some(Validation::Stratified) {
-        let seed = config.training.trainer.seed;
+    if config.task.training.validation == Some(Validation::Stratified) {
+        let seed = config.task.training.trainer.seed;
         return format!(
             "Validation images are {count} of the training file's {all}, drawn with seed {seed}, the same part \
              of each class."

@@ -86,7 +86,10 @@ impl EventFile {
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
-        self.scalars(&[
+        let tags = metrics.metrics.iter().map(|(name, value)| (tag_of(name), *value));
+        let tags: Vec<(String, f64)> = tags.collect();
+        let others = tags.iter().map(|(tag, value)| (tag.as_str(), Some(*value)));
+        let known = [
             ("epoch", Some(metrics.epoch as f64)),
             ("loss/train", Some(metrics.train_loss)),
             ("loss/valid", Some(metrics.valid_loss)),
@@ -94,7 +97,8 @@ impl EventFile {
             ("accuracy/valid", metrics.valid_accuracy),
             ("learning_rate", Some(metrics.learning_rate)),
             ("examples_per_second", Some(metrics.examples_per_second)),
-        ])?;
+        ];
+        self.scalars(&known.into_iter().chain(others).collect::<Vec<_>>())?;
         self.flush()
     }
 
@@ -122,6 +126,11 @@ impl EventFile {
     fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(Error::io(&self.path, "write the file"))
     }
+}
+
+/// The tag of another metric: `rmse/valid` for `valid_rmse`.
+fn tag_of(name: &str) -> String {
+    name.strip_prefix("valid_").map_or(name.to_string(), |name| format!("{name}/valid"))
 }
 
 /// Seconds since 1970.

@@ -20,7 +20,7 @@ use crate::files::durable;
 use crate::run::layout::{CARD, CONFUSION, CURVES, SETTINGS};
 use crate::run::{RunConfig, Session};
 use crate::settings::{RunSettings, Settings};
-use crate::train::confusion;
+use crate::train::{confusion, ImageConfig};
 use crate::Result;
 
 /// Writes the pictures and the model card of a run that has ended.
@@ -34,7 +34,7 @@ pub fn write(session: &Session) -> Result<()> {
         session.measured(|task| confusion(task.model(), task.gather(), &task.data().valid))?;
     let parameters = trainer.weights()?.values().map(|weight| weight.elem_count()).sum();
     // The classes of data that are not known have no other names than their numbers.
-    let known = Known::of(&config.data.sha256).map(Known::dataset);
+    let known = Known::of(&config.task.data.sha256).map(Known::dataset);
     let names = known.unwrap_or(ImageSet::Mnist).class_names();
     let put = |name: &str, content: String| {
         durable::write(&session.path().join(name), content.as_bytes())
@@ -63,7 +63,7 @@ pub fn complete(session: &Session) -> Result<()> {
 
 /// The settings that train a run again, as far as another machine can have its data.
 fn settings_of(config: &RunConfig) -> Result<Settings> {
-    let RunConfig { training, data, .. } = config;
+    let ImageConfig { training, data, .. } = &config.task;
     // A folder of this machine is nobody else's.
     let source = data.source.clone().filter(|source| source.as_os_str() == "sample");
     let run = RunSettings { dataset: data.dataset, data: source, ..RunSettings::default() };

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::config::RunConfig;
 use super::continuation::is_continued_by;
 use super::layout::MODEL;
+use super::task::TaskConfig;
 use super::weights::fit;
 use crate::files::durable;
 use crate::files::tensors::{self, WeightFile};
 use crate::optim::AdamState;
-use crate::train::{CarriedState, EpochMetrics, Position, TrainerState};
+use crate::train::{CarriedState, EpochMetrics, ImageConfig, Position, TrainerState};
 use crate::{Error, Result};
 
 const TRAINING_STATE: &str = "training_state.safetensors";
@@ -29,9 +30,9 @@ const CARRIED: &str = "state.";
 ///
 /// On disk it is a folder of three files and `SHA256SUMS`, their digests, as `sha256sum -c` reads them.
 #[derive(Clone, Debug)]
-pub struct Checkpoint {
-    /// The run that it is of: model, data and training.
-    pub config: RunConfig,
+pub struct Checkpoint<C = ImageConfig> {
+    /// The run that it is of.
+    pub config: RunConfig<C>,
     /// Weights, optimizer state and position.
     pub state: TrainerState,
     /// The metrics of all epochs so far.
@@ -45,9 +46,9 @@ pub struct Checkpoint {
 
 /// `trainer_state.json`.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TrainerStateFile {
-    config: RunConfig,
+#[serde(deny_unknown_fields, bound = "C: TaskConfig")]
+struct TrainerStateFile<C> {
+    config: RunConfig<C>,
     step: u64,
     #[serde(flatten)]
     position: Position,
@@ -58,7 +59,7 @@ struct TrainerStateFile {
     kept_epoch: Option<usize>,
 }
 
-impl Checkpoint {
+impl<C: TaskConfig> Checkpoint<C> {
     /// Writes the checkpoint as the folder `path`, whole or not at all.
     ///
     /// # Errors
@@ -101,13 +102,13 @@ impl Checkpoint {
     /// [`Error::Checkpoint`] when a file is missing, has not the digest that `SHA256SUMS` says, or does
     /// not fit the settings, and when the checkpoint is of a run with other settings or data, which are
     /// named; [`Error::Io`] when a file cannot be read.
-    pub fn load(path: &Path, config: &RunConfig) -> Result<Self> {
+    pub fn load(path: &Path, config: &RunConfig<C>) -> Result<Self> {
         let [json, weights, training_state] =
             durable::read_folder(path, [TRAINER_STATE, MODEL, TRAINING_STATE])?;
-        let file: TrainerStateFile = serde_json::from_slice(&json)
+        let file: TrainerStateFile<C> = serde_json::from_slice(&json)
             .map_err(|error| Error::checkpoint(path.join(TRAINER_STATE), error.to_string()))?;
         let is_continued = {
-            let (saved, own) = (&file.config.training.trainer, &config.training.trainer);
+            let (saved, own) = (file.config.task.trainer(), config.task.trainer());
             is_continued_by(saved, own, &file.position)
         };
         let own = if is_continued { file.config.as_long_as(config) } else { file.config.clone() };
@@ -116,9 +117,9 @@ impl Checkpoint {
             let reason = format!("belongs to a run with other settings or data: {differences}");
             return Err(Error::checkpoint(path, reason));
         }
-        let RunConfig { model, training, .. } = config;
+        let RunConfig { task, .. } = config;
         let weights = WeightFile::parse(&path.join(MODEL), weights)?;
-        let weights = fit(&weights, model, training.dtype.dtype())?;
+        let weights = fit(&weights, task.parameters(), task.dtype())?;
         let training_state = WeightFile::parse(&path.join(TRAINING_STATE), training_state)?;
         let [mut moments, mut last, mut carried] = [const { BTreeMap::new() }; 3];
         for (name, tensor) in training_state.all()? {
@@ -132,7 +133,7 @@ impl Checkpoint {
         }
         let carried = CarriedState::from_tensors(&carried)
             .map_err(|error| Error::checkpoint(path.join(TRAINING_STATE), error.to_string()))?;
-        let (weights, average) = match training.trainer.ema {
+        let (weights, average) = match task.trainer().ema {
             None => (weights, None),
             Some(_) => (last, Some(weights)),
         };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::{saved_step, Checkpoint};
 use super::config::RunConfig;
 use super::layout::CHECKPOINTS;
+use super::task::TaskConfig;
 use crate::files::durable;
 use crate::{Error, Result};
 
@@ -38,7 +39,11 @@ impl Checkpoints {
     }
 
     /// Saves a checkpoint under its step, and removes all but the newest `keep`.
-    pub(super) fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf> {
+    pub(super) fn save<C: TaskConfig>(
+        &self,
+        checkpoint: &Checkpoint<C>,
+        keep: usize,
+    ) -> Result<PathBuf> {
         let path = self.folder.join(format!("{STEP}{:08}", checkpoint.state.adam.step));
         checkpoint.save(&path)?;
         // Folders of later steps are damaged ones, which were skipped: they count for nothing.
@@ -50,12 +55,12 @@ impl Checkpoints {
     }
 
     /// Saves a checkpoint as the best.
-    pub(super) fn save_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+    pub(super) fn save_best<C: TaskConfig>(&self, checkpoint: &Checkpoint<C>) -> Result<()> {
         checkpoint.save(&self.folder.join(BEST))
     }
 
     /// The best checkpoint, if it is whole and that of a run with this configuration.
-    pub(super) fn best(&self, config: &RunConfig) -> Option<Checkpoint> {
+    pub(super) fn best<C: TaskConfig>(&self, config: &RunConfig<C>) -> Option<Checkpoint<C>> {
         Checkpoint::load(&self.folder.join(BEST), config).ok()
     }
 
@@ -64,7 +69,10 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::Io`] when one may not be read, which may well be whole; [`Error::RunExists`] when there are some
     /// and none is whole.
-    pub(super) fn newest(&self, config: &RunConfig) -> Result<(Option<Checkpoint>, Vec<Error>)> {
+    pub(super) fn newest<C: TaskConfig>(
+        &self,
+        config: &RunConfig<C>,
+    ) -> Result<(Option<Checkpoint<C>>, Vec<Error>)> {
         if self.exist() {
             durable::remove_leftovers(&self.folder)?;
         }

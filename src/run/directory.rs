@@ -15,8 +15,9 @@ use super::layout::{
 };
 use super::lock::Lock;
 use super::metrics::{self, best_of};
+use super::task::TaskConfig;
 use crate::files::{durable, tensors};
-use crate::train::{Best, EpochMetrics, TrainerState};
+use crate::train::{Best, EpochMetrics, ImageConfig, TrainerState};
 use crate::{Error, Result};
 
 /// What is to happen when the folder already holds a run.
@@ -41,45 +42,43 @@ impl IfExists {
     }
 }
 
+/// Creates the next free folder of `parent`: `0001`, `0002`, ...
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be created.
+pub fn next_free(parent: &Path) -> Result<PathBuf> {
+    durable::create_folder(parent)?;
+    let entries = fs::read_dir(parent).map_err(Error::io(parent, "read the folder"))?;
+    let highest =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
+    let mut number = highest.unwrap_or(0);
+    loop {
+        let next = number.checked_add(1);
+        number = next.ok_or_else(|| {
+            Error::checkpoint(parent, format!("no number is free after {number}"))
+        })?;
+        let path = parent.join(format!("{number:04}"));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            // Another process was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io(&path, "create the folder")(error)),
+        }
+    }
+}
+
 /// A run directory that this process writes: no other process may, until it is dropped.
 #[derive(Debug)]
-pub struct RunDir {
+pub struct RunDir<C = ImageConfig> {
     path: PathBuf,
-    config: RunConfig,
+    config: RunConfig<C>,
     /// How many checkpoints are kept, besides the best.
     keep: usize,
     checkpoints: Checkpoints,
     lock: Lock,
 }
 
-impl RunDir {
-    /// Creates the next free folder of `parent`: `0001`, `0002`, ...
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be created.
-    pub fn next_free(parent: &Path) -> Result<PathBuf> {
-        durable::create_folder(parent)?;
-        let entries = fs::read_dir(parent).map_err(Error::io(parent, "read the folder"))?;
-        let highest = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-            .max();
-        let mut number = highest.unwrap_or(0);
-        loop {
-            let next = number.checked_add(1);
-            number = next.ok_or_else(|| {
-                Error::checkpoint(parent, format!("no number is free after {number}"))
-            })?;
-            let path = parent.join(format!("{number:04}"));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(path),
-                // Another process was faster.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io(&path, "create the folder")(error)),
-            }
-        }
-    }
-
+impl<C: TaskConfig> RunDir<C> {
     /// Opens the folder for a run with this configuration; it is created if it does not exist.
     /// Returns the checkpoint to continue from, if there is one and it was asked for, and why newer
     /// ones were skipped. The newest `keep` checkpoints are kept, besides the best. How many epochs the run has
@@ -92,10 +91,10 @@ impl RunDir {
     /// [`Error::Io`] when the folder cannot be written.
     pub fn open(
         path: &Path,
-        config: RunConfig,
+        config: RunConfig<C>,
         if_exists: IfExists,
         keep: usize,
-    ) -> Result<(Self, Option<Checkpoint>, Vec<Error>)> {
+    ) -> Result<(Self, Option<Checkpoint<C>>, Vec<Error>)> {
         // Before anything is removed for it.
         let json = json_of(&path.join(CONFIG), &config)?;
         durable::create_folder(path)?;
@@ -115,7 +114,7 @@ impl RunDir {
         // nor to disagree with.
         let begun = path.join(CONFIG).exists();
         if begun && if_exists.continues() {
-            let found = RunConfig::parse(&path.join(CONFIG))?;
+            let found = RunConfig::<C>::parse(&path.join(CONFIG))?;
             let cannot = |differences: String| {
                 let reason =
                     format!("cannot resume a run with other settings or data: {differences}");
@@ -132,11 +131,11 @@ impl RunDir {
             if let Some(checkpoint) = &checkpoint {
                 let (position, extend) =
                     (&checkpoint.state.position, if_exists == IfExists::Extend);
-                let (before, asked) = (&found.training.trainer, &asked.training.trainer);
+                let (before, asked) = (found.task.trainer(), asked.task.trainer());
                 let trainer = continued(before, asked, position, extend).map_err(cannot)?;
                 trainer.check()?;
                 let mut longer = found.clone();
-                longer.training.trainer = trainer;
+                *longer.task.trainer_mut() = trainer;
                 run.go_on_with(longer)?;
             } else {
                 run.config = asked;
@@ -149,8 +148,8 @@ impl RunDir {
     }
 
     /// Takes over how many epochs the run has from now on, and with which patience.
-    fn go_on_with(&mut self, config: RunConfig) -> Result<()> {
-        if self.config.training == config.training {
+    fn go_on_with(&mut self, config: RunConfig<C>) -> Result<()> {
+        if self.config.task.trainer() == config.task.trainer() {
             return Ok(());
         }
         // In this order: where the configuration is the new one, no model card is left that speaks of the old.
@@ -162,12 +161,12 @@ impl RunDir {
         }
         let path = self.path.join(CONFIG);
         durable::write(&path, &json_of(&path, &config)?)?;
-        self.config.training = config.training;
+        self.config.task.trainer_mut().clone_from(config.task.trainer());
         Ok(())
     }
 
     /// The configuration.
-    pub fn config(&self) -> &RunConfig {
+    pub fn config(&self) -> &RunConfig<C> {
         &self.config
     }
 
@@ -242,7 +241,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written, [`Error::Checkpoint`] when the folder is another by now.
-    pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
+    pub fn save_checkpoint(&self, checkpoint: &Checkpoint<C>) -> Result<PathBuf> {
         self.lock.check()?;
         self.checkpoints.save(checkpoint, self.keep)
     }
@@ -251,7 +250,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
-    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+    pub fn save_best(&self, checkpoint: &Checkpoint<C>) -> Result<()> {
         self.checkpoints.save_best(checkpoint)
     }
 
@@ -260,7 +259,7 @@ impl RunDir {
     /// # Errors
     /// As [`Checkpoints::newest`]; also [`Error::RunExists`] where there is more of the run than its first epoch
     /// leaves before it is saved: to begin anew is not for this function to decide.
-    fn newest_checkpoint(&self) -> Result<(Option<Checkpoint>, Vec<Error>)> {
+    fn newest_checkpoint(&self) -> Result<(Option<Checkpoint<C>>, Vec<Error>)> {
         let (newest, damaged) = self.checkpoints.newest(&self.config)?;
         if newest.is_some() {
             return Ok((newest, damaged));
@@ -327,7 +326,7 @@ fn refuse_to_replace(folder: &Path, if_exists: IfExists) -> Result<()> {
     }
 }
 
-fn json_of(path: &Path, config: &RunConfig) -> Result<Vec<u8>> {
+fn json_of<C: TaskConfig>(path: &Path, config: &RunConfig<C>) -> Result<Vec<u8>> {
     let mut json = serde_json::to_vec_pretty(config)
         .map_err(|error| Error::checkpoint(path, error.to_string()))?;
     json.push(b'\n');

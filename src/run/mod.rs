@@ -1,8 +1,9 @@
 //! The run directory: what a training leaves behind, in the Hugging Face hub's layout, and the session that keeps it.
 //!
-//! [`Session`] drives a trainer of [`train`](crate::train) and writes a [`RunDir`]; [`read_config`],
+//! [`Session`] drives a trainer of [`train`](crate::train) and writes a [`RunDir`], for any task that is a [`RunTask`]:
+//! its [`TaskConfig`] is what the directory keeps of it, and [`ImageConfig`] that of the image classifier. [`read_config`],
 //! [`read_metrics`] and [`read_weights`] read one. `layout` has the names of its files, `config` what it was trained
-//! with, `metrics` what was measured, `checkpoint` the content of a checkpoint and `checkpoints` which are kept;
+//! with, `task` what any task must say of itself and `image` what the image classifier does, `metrics` what was measured, `checkpoint` the content of a checkpoint and `checkpoints` which are kept;
 //! `continuation` says which run may go on with which settings, `weights` fits a file's tensors to a model, `lock`
 //! keeps other processes out.
 //!
@@ -24,20 +25,26 @@ mod checkpoint;
 mod checkpoints;
 mod config;
 mod continuation;
+mod differences;
 mod directory;
+mod image;
 pub(crate) mod layout;
 mod lock;
 mod metrics;
 mod read;
 mod session;
+mod task;
 mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use config::{DataConfig, RunConfig};
-pub use directory::{IfExists, RunDir};
+pub use config::RunConfig;
+pub use directory::{next_free, IfExists, RunDir};
 pub use metrics::{best_of, read_metrics, read_metrics_and_cut};
 #[cfg(feature = "settings")]
 pub use read::read_settings;
 pub use read::{read_config, read_weights};
 pub use session::{Outcome, Session, SessionConfig, Start};
+pub use task::{RunTask, TaskConfig};
 pub use weights::load_weights;
+
+pub use crate::train::{DataConfig, ImageConfig};

@@ -10,6 +10,7 @@ use super::config::RunConfig;
 #[cfg(feature = "settings")]
 use super::layout::SETTINGS;
 use super::layout::{run_of_checkpoint, CONFIG, MODEL};
+use super::task::TaskConfig;
 use super::weights::load_weights;
 use crate::{Error, Result};
 
@@ -17,8 +18,16 @@ use crate::{Error, Result};
 /// `RUN/checkpoints/best`, or a link to one: the configuration is the run's.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when `run` is not a run directory or its configuration is wrong.
-pub fn read_config(run: &Path) -> Result<RunConfig> {
+/// [`Error::Checkpoint`] when `run` is not a run directory, when its configuration is wrong or that of another task,
+/// which is named.
+///
+/// ```no_run
+/// # use candle_rnn::run::{read_config, ImageConfig};
+/// let config = read_config::<ImageConfig>("runs/0001".as_ref())?;
+/// println!("{} epochs", config.task.training.trainer.epochs);
+/// # Ok::<(), candle_rnn::Error>(())
+/// ```
+pub fn read_config<C: TaskConfig>(run: &Path) -> Result<RunConfig<C>> {
     let path = run_of_checkpoint(run).unwrap_or_else(|| run.to_path_buf()).join(CONFIG);
     if !path.exists() {
         return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
@@ -45,7 +54,10 @@ pub fn read_settings(run: &Path) -> Result<Option<crate::settings::Settings>> {
 ///
 /// # Errors
 /// As [`load_weights`] and [`Checkpoint::load`]; also [`Error::Checkpoint`] when the run has no weights yet.
-pub fn read_weights(run: &Path, config: &RunConfig) -> Result<BTreeMap<String, Tensor>> {
+pub fn read_weights<C: TaskConfig>(
+    run: &Path,
+    config: &RunConfig<C>,
+) -> Result<BTreeMap<String, Tensor>> {
     let path = run.join(MODEL);
     if !path.exists() {
         let reason = "no such file: the run was stopped before the end of its first epoch, or its \
@@ -55,5 +67,5 @@ pub fn read_weights(run: &Path, config: &RunConfig) -> Result<BTreeMap<String, T
     if run_of_checkpoint(run).is_some() {
         return Ok(Checkpoint::load(run, config)?.state.model().clone());
     }
-    load_weights(&path, &config.model, config.training.dtype.dtype())
+    load_weights(&path, config.task.parameters(), config.task.dtype())
 }

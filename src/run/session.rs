@@ -5,23 +5,23 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::{best_of, read_config, read_weights};
+use super::task::{check_weights, RunTask, TaskConfig};
+use super::{best_of, read_weights};
 use super::{Checkpoint, IfExists, RunConfig, RunDir};
-use crate::data::mnist::Mnist;
 use crate::recurrence;
-use crate::train::{Best, Classification, EpochMetrics, Event, Trainer, TrainerState};
+use crate::train::{Best, Classification, EpochMetrics, Event, Task, Trainer, TrainerState};
 use crate::{Error, Result};
 
-/// Trains a classifier of images, and saves so that nothing but the steps since the last save can be lost.
+/// Trains a task, by default the classifier of images, and saves so that nothing but the steps since the last save can be lost.
 ///
 /// ```
 /// use std::ops::ControlFlow;
 ///
 /// use candle_core::Device;
 /// use candle_rnn::data::mnist::Mnist;
-/// use candle_rnn::run::{DataConfig, IfExists, RunConfig, Session, SessionConfig};
+/// use candle_rnn::run::{DataConfig, IfExists, ImageConfig, Session, SessionConfig};
 /// use candle_rnn::train::{Event, TrainConfig, TrainerConfig};
 /// # #[cfg(feature = "sample")]
 /// # fn main() -> candle_rnn::Result<()> {
@@ -31,10 +31,10 @@ use crate::{Error, Result};
 /// let data = Mnist::sample()?;
 /// let trainer = TrainerConfig { epochs: 2, ..TrainerConfig::default() };
 /// let training = TrainConfig { trainer, ..TrainConfig::default() };
-/// let config = RunConfig::new(training, DataConfig::new(&data, Some("sample".into())));
+/// let config = ImageConfig::new(training, DataConfig::new(&data, Some("sample".into())));
 /// // Goes on where a run in that folder was interrupted.
 /// let keeping = SessionConfig { if_exists: IfExists::Resume, ..SessionConfig::default() };
-/// let (mut session, _start) = Session::open(run, config, data, &Device::Cpu, keeping)?;
+/// let (mut session, _start) = Session::images(run, config, data, &Device::Cpu, keeping)?;
 /// session.run(&mut |event| {
 ///     if let Event::Epoch(metrics) = event {
 ///         println!("validation loss {:.3}", metrics.valid_loss);
@@ -47,9 +47,9 @@ use crate::{Error, Result};
 /// # #[cfg(not(feature = "sample"))]
 /// # fn main() {}
 /// ```
-pub struct Session {
-    trainer: Trainer,
-    run: RunDir,
+pub struct Session<T: RunTask = Classification> {
+    trainer: Trainer<T>,
+    run: RunDir<T::Config>,
     history: Vec<EpochMetrics>,
     config: SessionConfig,
     /// What computed the steps so far.
@@ -108,40 +108,31 @@ pub enum Outcome {
     OutOfTime,
 }
 
-impl Session {
-    /// Opens `path` for a run. Nothing is written before settings and data proved right. Settings that depend on the
-    /// data and are not named are those of the run that continues, or else chosen for the data.
+impl<T: RunTask> Session<T> {
+    /// Opens `path` for a run of `task`, whose weights are the initial ones. Nothing is written before settings and
+    /// task proved right.
     ///
     /// # Errors
-    /// As [`RunDir::open`] and [`Trainer::new`].
-    pub fn open(
-        path: &Path,
-        config: RunConfig,
-        data: Mnist,
-        device: &Device,
-        session: SessionConfig,
-    ) -> Result<(Self, Start)> {
+    /// As [`RunDir::open`] and [`Trainer::new`]; also [`Error::Config`] when the task's variables are not those that
+    /// its configuration says.
+    pub fn open(path: &Path, task: T, session: SessionConfig) -> Result<(Self, Start)> {
         let SessionConfig { if_exists, keep, save_every, .. } = session;
         if save_every == Some(0) || keep == 0 {
             return Err(Error::Config("save_every and keep must be at least 1, got 0".into()));
         }
-        let continued = if_exists.continues().then(|| read_config(path).ok()).flatten();
-        let mut training = config.training;
-        if let Some(run) = continued {
-            training.trainer.batching = training.trainer.batching.or(run.training.trainer.batching);
-            training.validation = training.validation.or(run.training.validation);
-        }
-        let config = RunConfig { training: training.resolved(&data), ..config };
-        let mut trainer = Trainer::classifier(&config.training, data, device)?;
+        let config = RunConfig::new(task.config().clone());
+        config.task.check()?;
+        check_weights(&task)?;
+        let mut trainer = Trainer::new(task, config.task.trainer().clone())?;
         let (run, checkpoint, damaged) = RunDir::open(path, config, if_exists, keep)?;
-        let mut instruction_set = recurrence::instruction_set(device)?.to_string();
+        let mut instruction_set = recurrence::instruction_set(trainer.task().device())?.to_string();
         let (history, start) = match checkpoint {
             None => (Vec::new(), Start::New { damaged }),
             Some(Checkpoint {
                 mut state, history, instruction_set: before, kept_epoch, ..
             }) => {
                 // The run may have been given more epochs.
-                trainer.set_config(run.config().training.trainer.clone());
+                trainer.set_config(run.config().task.trainer().clone());
                 if trainer.config().patience.is_some() {
                     state.best = run.best(&state, &history).or_else(|| {
                         // Without its checkpoint, the weights that the finished run kept are in its own file.
@@ -213,7 +204,7 @@ impl Session {
     }
 
     /// The trainer.
-    pub fn trainer(&self) -> &Trainer {
+    pub fn trainer(&self) -> &Trainer<T> {
         &self.trainer
     }
 
@@ -232,7 +223,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Trainer::measured`].
-    pub fn measured<R>(&self, measure: impl FnOnce(&Classification) -> Result<R>) -> Result<R> {
+    pub fn measured<R>(&self, measure: impl FnOnce(&T) -> Result<R>) -> Result<R> {
         match self.trainer.best().filter(|_| self.kept().is_some()) {
             Some(best) => self.trainer.measured_with(&best.weights, measure),
             None => self.trainer.measured(measure),
@@ -240,7 +231,7 @@ impl Session {
     }
 
     /// Run directory, or a checkpoint of it.
-    pub fn run_dir(&self) -> &RunDir {
+    pub fn run_dir(&self) -> &RunDir<T::Config> {
         &self.run
     }
 
@@ -265,7 +256,7 @@ impl Session {
         Ok(due)
     }
 
-    fn checkpoint(&self) -> Result<Checkpoint> {
+    fn checkpoint(&self) -> Result<Checkpoint<T::Config>> {
         Ok(Checkpoint {
             config: self.run.config().clone(),
             state: self.trainer.state()?,
@@ -277,12 +268,15 @@ impl Session {
 }
 
 /// The epoch that a finished run with patience keeps.
-fn kept(trainer: &Trainer) -> Option<&EpochMetrics> {
+fn kept<T: Task>(trainer: &Trainer<T>) -> Option<&EpochMetrics> {
     trainer.best().filter(|_| trainer.is_done()).map(|best| &best.metrics)
 }
 
 /// The weights that `model.safetensors` holds when a trainer has come to this state.
-fn model_of<'a>(trainer: &'a Trainer, state: &'a TrainerState) -> &'a BTreeMap<String, Tensor> {
+fn model_of<'a, T: Task>(
+    trainer: &'a Trainer<T>,
+    state: &'a TrainerState,
+) -> &'a BTreeMap<String, Tensor> {
     let best = trainer.best().filter(|_| trainer.is_done());
     best.map_or_else(|| state.model(), |best| &best.weights)
 }

@@ -6,11 +6,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::files::tensors::{is_finite, WeightFile};
-use crate::model::ClassifierConfig;
 use crate::nn::weights::prefixes;
 use crate::{Error, Result};
 
-/// The weights of a model: exactly those that `config` asks for, in `dtype`.
+/// The weights of a model: exactly those with these names and shapes, in `dtype`.
 ///
 /// `f16` and `bf16` are converted. `rnn.bias_hh_l0` and its like, which PyTorch keeps and this crate does
 /// not for tanh and relu, are added to `rnn.bias_ih_l0` and its like. Where the recurrent layers have no
@@ -22,21 +21,20 @@ use crate::{Error, Result};
 /// infinite. Where all names differ by what stands before them, the error says so.
 pub fn load_weights(
     path: &Path,
-    config: &ClassifierConfig,
+    parameters: Vec<(String, Vec<usize>)>,
     dtype: DType,
 ) -> Result<BTreeMap<String, Tensor>> {
-    fit(&WeightFile::open(path)?, config, dtype)
+    fit(&WeightFile::open(path)?, parameters, dtype)
 }
 
 /// As [`load_weights`], of a file in memory.
 pub(super) fn fit(
     file: &WeightFile,
-    config: &ClassifierConfig,
+    mut parameters: Vec<(String, Vec<usize>)>,
     dtype: DType,
 ) -> Result<BTreeMap<String, Tensor>> {
     let fail = |reason: String| Error::checkpoint(file.path(), reason);
     let is_there = |name: &str| file.names().any(|found| found == name);
-    let mut parameters = config.parameters();
     let is_bias = |name: &str| name.starts_with("rnn.bias_");
     let mut no_biases = Vec::new();
     if !file.names().any(is_bias) {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::evaluate::Accumulator;
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
-use super::{evaluate, evaluate_steps, ObjectiveConfig, Score, StepContext, Task, TrainConfig};
+use super::{
+    evaluate, evaluate_steps, DataConfig, ImageConfig, ObjectiveConfig, Score, StepContext, Task, TrainConfig,
+};
 use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
@@ -18,7 +19,7 @@ use crate::Result;
 
 /// A [`SequenceClassifier`] that learns from the images of [`Mnist`].
 pub struct Classification {
-    config: TrainConfig,
+    config: ImageConfig,
     data: Mnist,
     gather: Gather,
     vars: BTreeMap<String, Var>,
@@ -28,26 +29,43 @@ pub struct Classification {
 }
 
 impl Classification {
-    /// A model with initial weights on `device`; the data are split as [`TrainConfig::split`] says.
+    /// A model with initial weights on `device`; the data are split as [`TrainConfig::split`] says. Settings that
+    /// depend on the data and are not named are chosen for them.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for settings out of range or that the device does not
     /// support, [`Error::Candle`](crate::Error::Candle) when the device fails.
     pub fn new(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
-        config.check()?;
-        config.check_device(device)?;
-        let dtype = config.dtype.dtype();
+        let about = DataConfig::new(&data, None);
+        Self::from_config(ImageConfig::new(config.clone(), about), data, device)
+    }
+
+    /// As [`new`](Self::new), of a configuration that says what the data are.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_config(mut config: ImageConfig, data: Mnist, device: &Device) -> Result<Self> {
+        config.training = config.training.resolved(&data);
+        let training = &config.training;
+        training.check()?;
+        training.check_device(device)?;
+        let dtype = training.dtype.dtype();
         let sink = VarSink::new(dtype, device);
-        let rng = &mut SeededRng::new(config.trainer.seed, Purpose::Init);
-        let model = SequenceClassifier::init(&config.model(), config.init, rng, &sink)?;
+        let rng = &mut SeededRng::new(training.trainer.seed, Purpose::Init);
+        let model = SequenceClassifier::init(&config.model, training.init, rng, &sink)?;
         Ok(Self {
-            gather: Gather::new(config.view, dtype, device)?,
+            gather: Gather::new(training.view, dtype, device)?,
             vars: sink.named()?,
             transforms: Vec::new(),
-            config: config.clone(),
-            data: config.split(data),
+            data: training.split(data),
+            config,
             model,
         })
+    }
+
+    /// What it was made from, with the settings that were chosen for the data.
+    pub fn config(&self) -> &ImageConfig {
+        &self.config
     }
 
     /// The model; it transforms with every step of its trainer.
@@ -82,7 +100,7 @@ impl Task for Classification {
     }
 
     fn begin_epoch(&mut self, rng: &mut SeededRng) {
-        let limits = self.config.augment;
+        let limits = self.config.training.augment;
         self.transforms =
             if limits.is_none() { Vec::new() } else { limits.draw(rng, self.data.train.len()) };
     }
@@ -96,7 +114,8 @@ impl Task for Classification {
     }
 
     fn loss(&self, batch: &Batch, context: &mut StepContext<'_>) -> Result<Tensor> {
-        let ObjectiveConfig { truncation, loss_at, label_smoothing } = &self.config.objective;
+        let ObjectiveConfig { truncation, loss_at, label_smoothing } =
+            &self.config.training.objective;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
         let logits = self.model.forward_training(&batch.x, unroll, context.rng)?;
@@ -109,21 +128,15 @@ impl Task for Classification {
     }
 
     fn score(&self, batch: &Batch) -> Result<Score> {
-        let mut accumulator = Accumulator::default();
-        let labels = batch.labels.to_vec1::<u32>()?;
-        accumulator.add(
-            &self.model.detach().forward(&batch.x)?,
-            labels.into_iter().map(|label| label as usize),
-        )?;
-        let found = accumulator.evaluation();
-        Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step: None })
+        Score::from_logits(&self.model.detach().forward(&batch.x)?, &batch.labels)
     }
 
     fn validate(&self) -> Result<Score> {
         let found = evaluate(&self.model, &self.gather, &self.data.valid)?;
-        let is_read_once = self.config.objective.loss_at.is_last();
+        let is_read_once = self.config.training.objective.loss_at.is_last();
         let by_step = || evaluate_steps(&self.model, &self.gather, &self.data.valid);
         let accuracy_by_step = (!is_read_once).then(by_step).transpose()?;
-        Ok(Score { loss: found.loss, accuracy: Some(found.accuracy), accuracy_by_step })
+        let accuracy = Some(found.accuracy);
+        Ok(Score { loss: found.loss, accuracy, accuracy_by_step, ..Score::default() })
     }
 }

@@ -14,6 +14,7 @@ mod engine;
 mod evaluate;
 mod extension;
 mod finite;
+mod image_config;
 mod loss;
 mod loss_at;
 mod metrics;
@@ -33,6 +34,7 @@ pub use context::StepContext;
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{confusion, evaluate, evaluate_steps, Confusion, Evaluation};
 pub use extension::{Extension, Extensions};
+pub use image_config::{DataConfig, ImageConfig};
 pub use loss::{
     cross_entropy, huber, mae, masked_cross_entropy, mse, ragged_cross_entropy,
     sequence_cross_entropy, smoothed_cross_entropy, smoothed_sequence_cross_entropy,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::config::check_part;
+use super::trainer_config::check_part;
 use super::engine::StepEngine;
 use super::finite::StepAt;
 use super::{CarriedState, Progress, Schedule};

@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 
 use super::engine::{Attempt, StepEngine};
 use super::finite::StepAt;
+use super::metrics::named_metrics;
 use super::schedule::Progress;
 use super::{
     Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig, PLATEAU_EPOCHS,
@@ -409,6 +410,7 @@ impl<T: Task> Trainer<T> {
             // Not what the optimizer has: a trainer that was restored here has made no step.
             learning_rate: self.learning_rate(self.step_count().saturating_sub(1)),
             valid_accuracy_by_step: valid.accuracy_by_step,
+            metrics: named_metrics(valid.metrics)?,
         };
         let is_best = |best: &Best| metrics.is_better_than(&best.metrics);
         if self.config.patience.is_some() && self.best.as_ref().is_none_or(is_best) {
@@ -464,8 +466,9 @@ impl Trainer<Classification> {
     /// # Errors
     /// As [`Classification::new`].
     pub fn classifier(config: &TrainConfig, data: Mnist, device: &Device) -> Result<Self> {
-        let config = config.resolved(&data);
-        Self::new(Classification::new(&config, data, device)?, config.trainer)
+        let task = Classification::new(config, data, device)?;
+        let config = task.config().training.trainer.clone();
+        Self::new(task, config)
     }
 
     /// The model; it transforms with every step.

@@ -33,9 +33,12 @@ fn a_head_on_all_outputs_has_a_weight_a_unit_and_step() {
     place.train("run", "--readout all --dtype f64 --cell gru --bidirectional");
     let predictor = candle_rnn::predict::Predictor::load(place.path("run")).unwrap();
     let weights = candle_rnn::files::tensors::read(&place.path("run/model.safetensors")).unwrap();
-    let stack =
-        candle_rnn::nn::weights::from_pytorch(predictor.config().model.rnn(), &weights, "rnn.")
-            .unwrap();
+    let stack = candle_rnn::nn::weights::from_pytorch(
+        predictor.config().task.model.rnn(),
+        &weights,
+        "rnn.",
+    )
+    .unwrap();
     let image = candle_rnn::data::mnist::Mnist::sample().unwrap().test.image(5).to_vec();
     let pixels: Vec<f64> = image.iter().map(|pixel| f64::from(*pixel) / 255.).collect();
     let x = Tensor::from_vec(pixels, (1, 28, 28), &Device::Cpu).unwrap();

@@ -284,7 +284,7 @@ impl Place {
         if !folder.exists() || !self.exists(&format!("{run}/config.json")) {
             return 0;
         }
-        let config = run::read_config(&self.path(run)).unwrap();
+        let config = run::read_config::<run::ImageConfig>(&self.path(run)).unwrap();
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
         let named = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
         let mut whole = 0;

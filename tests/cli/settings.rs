@@ -135,15 +135,19 @@ fn files_of_the_previous_version_still_load() {
     let place = Place::new();
     for run in ["wide", "deep"] {
         let folder = std::path::Path::new(previous).join(run);
-        let config = candle_rnn::run::read_config(&folder).unwrap();
+        let config = candle_rnn::run::read_config::<candle_rnn::run::ImageConfig>(&folder).unwrap();
         let settings = candle_rnn::run::read_settings(&folder).unwrap().unwrap();
         let base = candle_rnn::train::TrainConfig::default();
-        assert_eq!(settings.config(&base).unwrap(), config.training, "{run}");
-        assert_eq!((settings.run().keep, settings.run().dataset), (Some(1), config.data.dataset));
+        assert_eq!(settings.config(&base).unwrap(), config.task.training, "{run}");
+        assert_eq!(
+            (settings.run().keep, settings.run().dataset),
+            (Some(1), config.task.data.dataset)
+        );
         let toml = folder.join("train.toml");
         place.run(&format!("train --config {} --out {run}", toml.display())).succeeded();
-        let again = candle_rnn::run::read_config(&place.path(run)).unwrap();
-        assert_eq!(again.training, config.training);
+        let again =
+            candle_rnn::run::read_config::<candle_rnn::run::ImageConfig>(&place.path(run)).unwrap();
+        assert_eq!(again.task.training, config.task.training);
     }
     place.copy(&format!("{previous}/deep"), "old");
     let outcome = place.run("train --out old --resume --epochs 2").succeeded();

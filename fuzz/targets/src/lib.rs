@@ -22,7 +22,7 @@ use candle_rnn::predict::Predictor;
 use candle_rnn::recurrence::Cell;
 use candle_rnn::run;
 use candle_rnn::run::Checkpoint;
-use candle_rnn::run::{DataConfig, RunConfig};
+use candle_rnn::run::{DataConfig, ImageConfig, RunConfig};
 use candle_rnn::settings::Settings;
 use candle_rnn::train::{Precision, TrainConfig, TrainerConfig};
 use sha2::{Digest, Sha256};
@@ -83,7 +83,7 @@ pub fn weights(folder: &Path, input: &[u8]) -> bool {
     fs::write(&path, framed(input)).unwrap();
     let loaded = settings().map(|training| {
         let model = training.model();
-        let weights = run::load_weights(&path, &model, training.dtype.dtype()).ok();
+        let weights = run::load_weights(&path, model.parameters(), training.dtype.dtype()).ok();
         weights.inspect(|weights| check(weights, &model, &training))
     });
     let Ok(tensors) = tensors::read(&path) else {
@@ -151,14 +151,14 @@ pub fn config(folder: &Path, input: &[u8]) -> bool {
     let [json, model] = cut(input);
     let path = folder.join("run");
     write_folder(&path, &[("config.json", json.map(Cow::Borrowed)), (MODEL, model.map(framed))]);
-    let Ok(config) = run::read_config(&path) else { return false };
+    let Ok(config) = run::read_config::<ImageConfig>(&path) else { return false };
     if let Ok(predictor) = Predictor::load(&path) {
         let image = [0; 784];
         let predicted = predictor.predict(&[&image]);
-        assert_eq!(predicted.unwrap()[0].probabilities.len(), config.model.num_classes);
+        assert_eq!(predicted.unwrap()[0].probabilities.len(), config.task.model.num_classes);
     }
     fs::write(path.join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
-    assert_eq!(run::read_config(&path).unwrap(), config);
+    assert_eq!(run::read_config::<ImageConfig>(&path).unwrap(), config);
     true
 }
 
@@ -216,7 +216,7 @@ pub fn run_of(training: &TrainConfig) -> RunConfig {
         source: Some("a/folder".into()),
         sha256: "00".repeat(32),
     };
-    RunConfig::new(training.clone(), data)
+    RunConfig::new(ImageConfig::new(training.clone(), data))
 }
 
 /// The first N files of an input; `None` for those that are not there.

@@ -16,7 +16,7 @@ use candle_rnn::files::tensors::WeightFile;
 use candle_rnn::model::NetworkConfig;
 use candle_rnn::optim::Clip;
 use candle_rnn::run;
-use candle_rnn::run::{DataConfig, RunConfig};
+use candle_rnn::run::{DataConfig, ImageConfig, RunConfig};
 use candle_rnn::train::{TrainConfig, TrainerConfig};
 use candle_rnn_fuzz_targets::{self as targets, gzip, seeds, settings, CUT};
 use proptest::prelude::*;
@@ -274,7 +274,7 @@ proptest! {
         let path = folder.path().join("model.safetensors");
         let load = |weights: &BTreeMap<String, Tensor>| {
             tensors::write(&path, weights).unwrap();
-            run::load_weights(&path, &training.model(), training.dtype.dtype())
+            run::load_weights(&path, training.model().parameters(), training.dtype.dtype())
         };
         let written = weights_of_bits(training, &all);
         prop_assert_eq!(bits_of(&load(&written).unwrap()), bits_of(&written));
@@ -329,9 +329,16 @@ proptest! {
         norm in -1f64..3.,
         ema in prop::option::of(-0.5f64..1.5),
     ) {
-        let training = TrainConfig { network: NetworkConfig { hidden_size, num_layers, dropout, ..NetworkConfig::default() }, trainer: TrainerConfig { learning_rate, seed, ema, clip: Clip::Norm(norm), ..TrainerConfig::default() }, ..TrainConfig::default() };
+        let training = TrainConfig {
+            network: NetworkConfig { hidden_size, num_layers, dropout, ..NetworkConfig::default() },
+            trainer: TrainerConfig {
+                learning_rate, seed, ema, clip: Clip::Norm(norm),
+                ..TrainerConfig::default()
+            },
+            ..TrainConfig::default()
+        };
         let data = DataConfig { dataset: Some(ImageSet::Mnist), source: None, sha256: String::new() };
-        let config = RunConfig::new(training.clone(), data);
+        let config = RunConfig::new(ImageConfig::new(training.clone(), data));
         let folder = folder();
         let path = folder.path().join("config.json");
         fs::write(path, serde_json::to_vec_pretty(&config).unwrap()).unwrap();

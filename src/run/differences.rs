@@ -1,0 +1,34 @@
+//! Differences between two JSON values, in words.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A value as JSON; null where it cannot be written.
+pub(super) fn json_of(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The leaves in which two JSON values of the same structure differ, in words; empty if none.
+pub(super) fn differences(a: &Value, b: &Value, names: (&str, &str)) -> String {
+    fn collect(path: &str, a: &Value, b: &Value, names: (&str, &str), found: &mut Vec<String>) {
+        match (a, b) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    let value = |of: &serde_json::Map<String, Value>| {
+                        of.get(key).cloned().unwrap_or(Value::Null)
+                    };
+                    collect(&path, &value(a), &value(b), names, found);
+                }
+            }
+            _ if a != b => found.push(format!("{path}: {} {a}, {} {b}", names.0, names.1)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect("", a, b, names, &mut found);
+    found.join("; ")
+}

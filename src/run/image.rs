@@ -1,0 +1,82 @@
+//! The image classifier as a task of a run directory.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use serde_json::{json, Value};
+
+use super::differences::{differences, json_of};
+use super::read::read_config;
+use super::session::{Session, SessionConfig, Start};
+use super::task::{RunTask, TaskConfig};
+use crate::data::mnist::Mnist;
+use crate::train::{Classification, ImageConfig, TrainerConfig};
+use crate::{Error, Result};
+
+impl TaskConfig for ImageConfig {
+    const TASK: Option<&'static str> = None;
+
+    fn trainer(&self) -> &TrainerConfig {
+        &self.training.trainer
+    }
+
+    fn trainer_mut(&mut self) -> &mut TrainerConfig {
+        &mut self.training.trainer
+    }
+
+    fn check(&self) -> Result<()> {
+        self.training.check()?;
+        self.model.check()?;
+        let expected = self.training.model();
+        if self.model == expected {
+            return Ok(());
+        }
+        let names = ("model says", "training says");
+        let found = differences(&json_of(&self.model), &json_of(&expected), names);
+        Err(Error::Config(format!("it contradicts itself: {found}")))
+    }
+
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        self.model.parameters()
+    }
+
+    fn dtype(&self) -> DType {
+        self.training.dtype.dtype()
+    }
+
+    fn identity(&self) -> Value {
+        // What the data are called and where they lie makes no other model.
+        json!({ "data": { "sha256": self.data.sha256 }, "training": self.training })
+    }
+}
+
+impl RunTask for Classification {
+    type Config = ImageConfig;
+
+    fn config(&self) -> &ImageConfig {
+        Classification::config(self)
+    }
+}
+
+impl Session {
+    /// Opens `path` for a run of the image classifier, as [`open`](Self::open) does. Settings that depend on the data
+    /// and are not named are those of the run that continues, or else chosen for the data.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`Classification::new`].
+    pub fn images(
+        path: &Path,
+        mut config: ImageConfig,
+        data: Mnist,
+        device: &Device,
+        session: SessionConfig,
+    ) -> Result<(Self, Start)> {
+        let continues = session.if_exists.continues();
+        if let Some(run) = continues.then(|| read_config::<ImageConfig>(path).ok()).flatten() {
+            let (own, run) = (&mut config.training, run.task.training);
+            own.trainer.batching = own.trainer.batching.or(run.trainer.batching);
+            own.validation = own.validation.or(run.validation);
+        }
+        Self::open(path, Classification::from_config(config, data, device)?, session)
+    }
+}

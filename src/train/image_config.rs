@@ -1,0 +1,50 @@
+//! Configuration of the image classifier: its model, its data and its training.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainConfig;
+use crate::data::known::Known;
+use crate::data::mnist::{ImageSet, Mnist};
+use crate::model::ClassifierConfig;
+
+/// Everything that decides what a [`Classification`](super::Classification) of images becomes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageConfig {
+    /// The model: its network and its sizes.
+    pub model: ClassifierConfig,
+    /// What it is trained on.
+    pub data: DataConfig,
+    /// How it is trained.
+    pub training: TrainConfig,
+}
+
+impl ImageConfig {
+    /// The model that the settings ask for, trained on these data.
+    pub fn new(training: TrainConfig, data: DataConfig) -> Self {
+        Self { model: training.model(), data, training }
+    }
+}
+
+/// The data that a model is trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The data set, where `sha256` is that of one that is known, or of the sample; `None` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<ImageSet>,
+    /// `sample` or a folder, as given with `--data`; the user's cache folder if `None`.
+    pub source: Option<PathBuf>,
+    /// SHA-256 over all pixels and labels.
+    pub sha256: String,
+}
+
+impl DataConfig {
+    /// Of data that were loaded from `source`: what they are follows from their fingerprint.
+    pub fn new(data: &Mnist, source: Option<PathBuf>) -> Self {
+        let sha256 = data.fingerprint();
+        Self { dataset: Known::of(&sha256).map(Known::dataset), source, sha256 }
+    }
+}
