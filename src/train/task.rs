@@ -29,7 +29,8 @@ pub trait Task: Sync {
     fn begin_epoch(&mut self, _rng: &mut SeededRng) {}
 
     /// Whether an epoch goes through the examples in the order 0, 1, .., N - 1, unshuffled: for pieces of long
-    /// sequences that follow each other, whose state is carried in [`StepContext::state`].
+    /// sequences that follow each other, whose state is carried in [`StepContext::state`]. A state has as many rows as
+    /// the batch that it comes from: where examples are rows, the batch size should divide N.
     fn is_sequential(&self) -> bool {
         false
     }
