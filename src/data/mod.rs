@@ -20,6 +20,7 @@ mod dataset_builder;
 pub mod fetch;
 mod files;
 mod forecast;
+pub mod formats;
 pub mod idx;
 mod image_set;
 pub mod known;

@@ -121,6 +121,31 @@ impl LabelsBuilder {
         self.place.entry(name.to_string()).or_insert(index);
     }
 
+    /// Adds the last label once more; nothing if there is none.
+    pub(super) fn push_again(&mut self) {
+        self.indices.extend(self.indices.last().copied());
+    }
+
+    /// Each label as many times as `counts` says.
+    pub(super) fn repeated(mut self, counts: impl Iterator<Item = usize>) -> Self {
+        let labels = self.indices.iter().zip(counts);
+        self.indices =
+            labels.flat_map(|(label, count)| std::iter::repeat_n(*label, count)).collect();
+        self
+    }
+
+    /// The names of the classes in the order in which they came, and the labels.
+    pub(super) fn into_parts(self) -> (Vec<String>, Vec<u32>) {
+        let mut names: Vec<(String, u32)> = self.place.into_iter().collect();
+        names.sort_by_key(|(_, index)| *index);
+        (names.into_iter().map(|(name, _)| name).collect(), self.indices)
+    }
+
+    /// Whether there is such a class.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.place.contains_key(name)
+    }
+
     /// How many labels there are.
     pub fn len(&self) -> usize {
         self.indices.len()

@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor, Var};
 
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
 use super::{
-    evaluate, evaluate_steps, DataConfig, ImageConfig, ObjectiveConfig, Score, StepContext, Task, TrainConfig,
+    evaluate, evaluate_steps, DataConfig, ImageConfig, ObjectiveConfig, Score, StepContext, Task,
+    TrainConfig,
 };
 use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};

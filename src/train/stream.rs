@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::trainer_config::check_part;
 use super::engine::StepEngine;
 use super::finite::StepAt;
+use super::trainer_config::check_part;
 use super::{CarriedState, Progress, Schedule};
 use crate::nn::{Output, Sequences, Stack};
 use crate::optim::{Adam, AdamConfig, AdamState, Clip, Variables};

@@ -1,0 +1,97 @@
+//! Numbers as they stand in text files.
+
+/// What a cell of a table, or an item of a list, holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum CellValue {
+    /// A finite number.
+    Number(f32),
+    /// No value: an empty cell, `?`, `NaN`, `NA`, `null`, in any case.
+    Missing,
+    /// Anything else.
+    Other,
+}
+
+/// Reads a cell.
+pub(super) fn parse(cell: &[u8]) -> CellValue {
+    let Ok(text) = std::str::from_utf8(cell) else { return CellValue::Other };
+    if let Ok(number) = text.parse::<f32>() {
+        if number.is_finite() {
+            return CellValue::Number(number);
+        }
+    }
+    let text = text.trim();
+    if is_missing(text) {
+        return CellValue::Missing;
+    }
+    match text.parse::<f32>() {
+        Ok(number) if number.is_finite() => CellValue::Number(number),
+        _ => CellValue::Other,
+    }
+}
+
+/// Whether a text stands for no value.
+pub(super) fn is_missing(text: &str) -> bool {
+    let names = ["", "?", "nan", "+nan", "-nan", "na", "n/a", "null", "none"];
+    text.len() <= 4 && names.iter().any(|name| text.eq_ignore_ascii_case(name))
+}
+
+/// Whether a text is a finite number, and no missing value.
+pub(super) fn is_number(text: &str) -> bool {
+    matches!(parse(text.as_bytes()), CellValue::Number(_))
+}
+
+/// What is wrong with a cell that is no number, and what was expected.
+pub(super) fn complaint(cell: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(cell) else {
+        return "is not UTF-8 text: save the file as UTF-8".into();
+    };
+    let text = text.trim();
+    let quoted = quote(text);
+    if let Some((whole, part)) = text.split_once(',') {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if digits(whole.trim_start_matches(['-', '+'])) && digits(part) {
+            return format!("{quoted} has a decimal comma: write {whole}.{part}");
+        }
+    }
+    if text.parse::<f64>().is_ok() {
+        return format!("{quoted} is not a finite number of 32 bits");
+    }
+    format!("expected a number, got {quoted}")
+}
+
+/// A text in quotes, cut where it is long.
+pub(super) fn quote(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let mut short: String = text.chars().take(LONGEST).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    format!("{short:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_numbers_missing_or_other() {
+        for (text, number) in [("1", 1.), (" -2.5 ", -2.5), ("1e3", 1000.), ("+.5", 0.5)] {
+            assert_eq!(parse(text.as_bytes()), CellValue::Number(number), "{text}");
+        }
+        for text in ["", "  ", "?", "NaN", "nan", "NA", "N/A", "null", "None"] {
+            assert_eq!(parse(text.as_bytes()), CellValue::Missing, "{text}");
+        }
+        for text in ["a", "1,5", "inf", "1e40", "1 2", "0x10"] {
+            assert_eq!(parse(text.as_bytes()), CellValue::Other, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_says_what_was_expected() {
+        assert_eq!(complaint(b"abc"), "expected a number, got \"abc\"");
+        assert_eq!(complaint(b"-1,25"), "\"-1,25\" has a decimal comma: write -1.25");
+        assert_eq!(complaint(b"1e40"), "\"1e40\" is not a finite number of 32 bits");
+        assert_eq!(complaint(b"caf\xe9"), "is not UTF-8 text: save the file as UTF-8");
+        assert!(complaint("x".repeat(1000).as_bytes()).len() < 80);
+    }
+}

@@ -1,0 +1,386 @@
+//! What each column of a table is.
+
+use std::collections::HashSet;
+
+use super::dialect::Dialect;
+use super::times;
+use crate::data::formats::cells::{is_missing, is_number, quote};
+use crate::data::formats::options::{Layout, ReadOptions};
+use crate::data::TargetKind;
+
+/// What each column of a table is, by its place from 0.
+#[derive(Debug, PartialEq)]
+pub(super) struct Columns {
+    pub(super) layout: Layout,
+    pub(super) id: Option<usize>,
+    pub(super) time: Option<usize>,
+    pub(super) group: Option<usize>,
+    pub(super) labels: Vec<usize>,
+    /// Features of a step, or the steps of a sequence.
+    pub(super) features: Vec<usize>,
+}
+
+const IDS: [&str; 14] = [
+    "id",
+    "ids",
+    "seq",
+    "seq_id",
+    "sequence",
+    "sequence_id",
+    "series",
+    "series_id",
+    "case",
+    "case_id",
+    "sample_id",
+    "recording",
+    "recording_id",
+    "unique_id",
+];
+const TIMES: [&str; 15] = [
+    "time",
+    "times",
+    "timestamp",
+    "date",
+    "datetime",
+    "datetime_gmt",
+    "step",
+    "t",
+    "ds",
+    "day",
+    "month",
+    "frame",
+    "timepoint",
+    "time_step",
+    "timestep",
+];
+const GROUPS: [&str; 6] = ["group", "groups", "subject", "subject_id", "person", "participant"];
+const LABELS: [&str; 10] = [
+    "label",
+    "labels",
+    "class",
+    "target",
+    "y",
+    "activity",
+    "is_anomaly",
+    "anomaly",
+    "category",
+    "classlabel",
+];
+
+/// The most features of a step. A table with more is one whose rows are sequences.
+const MOST_FEATURES: usize = 65_536;
+/// Columns from which rows of numbers alone are taken for sequences.
+const WIDE: usize = 12;
+
+impl Columns {
+    /// Finds out what they are, and notes what was assumed.
+    ///
+    /// # Errors
+    /// What options and table disagree about.
+    pub(super) fn of(
+        dialect: &Dialect,
+        options: &ReadOptions,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, String> {
+        let find = |name: &String| find(dialect, name);
+        let given = |name: &Option<String>| name.as_ref().map(find).transpose();
+        let (id, time, group) =
+            (given(&options.id)?, given(&options.time)?, given(&options.group)?);
+        let labels = options.labels.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let features = options.features.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let asked = Self { layout: Layout::Long, id, time, group, labels, features };
+        asked.check(dialect)?;
+        let mut columns =
+            Self { labels: asked.labels.clone(), features: asked.features.clone(), ..asked };
+        let layout = match options.layout {
+            Some(layout) => layout,
+            None => columns.guess_layout(dialect, options, notes),
+        };
+        columns.layout = layout;
+        match layout {
+            Layout::Long => columns.complete_long(dialect, options, notes)?,
+            Layout::Wide => columns.complete_wide(dialect, options, notes),
+        }
+        if columns.features.is_empty() {
+            return Err("has no column of numbers that could be a feature".into());
+        }
+        if layout == Layout::Long && columns.features.len() > MOST_FEATURES {
+            return Err(format!(
+                "has {} columns, more than the {MOST_FEATURES} features that a step may have: if each row is a \
+                 sequence, ask for the wide layout",
+                columns.features.len()
+            ));
+        }
+        Ok(columns)
+    }
+
+    /// The columns that have a use.
+    fn used(&self) -> HashSet<usize> {
+        let single = [self.id, self.time, self.group].into_iter().flatten();
+        single.chain(self.labels.iter().copied()).chain(self.features.iter().copied()).collect()
+    }
+
+    /// No column has two uses.
+    fn check(&self, dialect: &Dialect) -> Result<(), String> {
+        let mut seen = HashSet::new();
+        let single = [self.id, self.time, self.group].into_iter().flatten();
+        let all = single.chain(self.labels.iter().copied()).chain(self.features.iter().copied());
+        for column in all {
+            if !seen.insert(column) {
+                let name = quote(&dialect.names[column]);
+                return Err(format!(
+                    "the column {name} is asked for twice: give each column one use"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn guess_layout(
+        &self,
+        dialect: &Dialect,
+        options: &ReadOptions,
+        notes: &mut Vec<String>,
+    ) -> Layout {
+        let asked_long = self.time.is_some() || !self.features.is_empty();
+        if asked_long || options.target == Some(TargetKind::StepClass) {
+            return Layout::Long;
+        }
+        let width = dialect.names.len();
+        let is_wide = if dialect.header {
+            let free: Vec<&str> = (0..width)
+                .filter(|column| Some(*column) != self.id && !self.labels.contains(column))
+                .map(|column| &dialect.names[column][..])
+                .filter(|name| {
+                    ![&LABELS[..], &IDS, &GROUPS].iter().any(|names| is_one_of(name, names))
+                })
+                .collect();
+            let first_is_named = free.first().is_some_and(|name| numbered(name).is_none());
+            are_numbered(&free[usize::from(first_is_named && free.len() > 1)..])
+        } else {
+            width >= WIDE && (1..width).all(|column| dialect.column(column).all(is_value))
+        };
+        let is = if is_wide {
+            "sequence and each column a step"
+        } else {
+            "step and each column a feature"
+        };
+        if width > 2 || is_wide {
+            notes.push(format!("each row is taken for a {is}"));
+        }
+        if is_wide {
+            Layout::Wide
+        } else {
+            Layout::Long
+        }
+    }
+
+    fn complete_long(
+        &mut self,
+        dialect: &Dialect,
+        options: &ReadOptions,
+        notes: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let width = dialect.names.len();
+        let called = |names: &[&str], columns: &Self| {
+            let used = columns.used();
+            let mut free = (0..width).filter(|column| dialect.header && !used.contains(column));
+            free.find(|column| is_one_of(&dialect.names[*column], names))
+        };
+        let name = |column: usize| &dialect.names[column];
+        if self.id.is_none() {
+            self.id = called(&IDS, self);
+        }
+        if self.time.is_none() {
+            self.time = called(&TIMES, self).or_else(|| self.index_column(dialect));
+            if let Some(time) = self.time {
+                notes.push(format!("column {} is taken for the time", name(time)));
+            }
+        }
+        if self.group.is_none() {
+            self.group = called(&GROUPS, self);
+        }
+        if let Some(id) = self.id.filter(|_| options.id.is_none()) {
+            notes.push(format!("column {} says which sequence a row belongs to", name(id)));
+        }
+        if let Some(group) = self.group.filter(|_| options.group.is_none()) {
+            notes.push(format!("column {} is taken for the group of a sequence", name(group)));
+        }
+        if self.id.is_none() {
+            notes.push(
+                "no column says which sequence a row belongs to: the file is one sequence".into(),
+            );
+        }
+        let wants_label = options.target != Some(TargetKind::None);
+        if self.labels.is_empty() && wants_label {
+            let guess = called(&LABELS, self).or_else(|| self.text_column(dialect));
+            if let Some(label) = guess {
+                let fractions =
+                    dialect.column(label).any(|cell| is_number(cell) && !is_whole(cell));
+                if fractions && self.id.is_none() && options.target.is_none() {
+                    notes.push(format!(
+                        "column {} has a number at each step: it is taken for a feature",
+                        name(label)
+                    ));
+                } else {
+                    notes.push(format!("column {} is taken for the label", name(label)));
+                    self.labels.push(label);
+                }
+            }
+        } else if !wants_label {
+            // Not a feature either: whoever asks for no target does not want to see it.
+            let label = called(&LABELS, self);
+            if let Some(label) = label {
+                notes.push(format!("column {} is left out: no target is asked for", name(label)));
+                return self.all_features(dialect, Some(label), notes);
+            }
+        }
+        self.all_features(dialect, None, notes)
+    }
+
+    /// All columns of numbers that are nothing else are features, unless features were asked for.
+    fn all_features(
+        &mut self,
+        dialect: &Dialect,
+        but: Option<usize>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), String> {
+        if !self.features.is_empty() {
+            return Ok(());
+        }
+        let used = self.used();
+        for column in (0..dialect.names.len()).filter(|c| !used.contains(c) && Some(*c) != but) {
+            let cells = || dialect.column(column);
+            if dialect.header && cells().all(is_text) {
+                let what = if cells().all(|cell| times::parse(cell.as_bytes()).is_some()) {
+                    "times"
+                } else {
+                    "text"
+                };
+                notes
+                    .push(format!("column {} holds {what} and is left out", dialect.names[column]));
+                continue;
+            }
+            self.features.push(column);
+        }
+        Ok(())
+    }
+
+    /// The first column, if it counts rows or holds dates.
+    fn index_column(&self, dialect: &Dialect) -> Option<usize> {
+        if self.used().contains(&0) || dialect.names.len() < 2 {
+            return None;
+        }
+        let cells = || dialect.column(0);
+        let dates = cells().all(|cell| is_text(cell) && times::parse(cell.as_bytes()).is_some());
+        if dates {
+            return Some(0);
+        }
+        let numbers: Vec<f64> = cells().filter_map(|cell| cell.parse().ok()).collect();
+        let counts = numbers.len() == dialect.sample.len()
+            && numbers.len() > 1
+            && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1.);
+        (counts && self.id.is_none()).then_some(0)
+    }
+
+    /// The only column of text, if its texts come again.
+    fn text_column(&self, dialect: &Dialect) -> Option<usize> {
+        let used = self.used();
+        let mut found = (0..dialect.names.len()).filter(|column| {
+            let cells = || dialect.column(*column);
+            let is_time = || cells().all(|cell| times::parse(cell.as_bytes()).is_some());
+            !used.contains(column) && cells().all(is_text) && !is_time()
+        });
+        let only = found.next().filter(|_| found.next().is_none())?;
+        let distinct = dialect.column(only).collect::<HashSet<_>>().len();
+        (2 * distinct <= dialect.sample.len().max(2)).then_some(only)
+    }
+
+    fn complete_wide(&mut self, dialect: &Dialect, options: &ReadOptions, notes: &mut Vec<String>) {
+        let width = dialect.names.len();
+        let called = |names: &[&str], columns: &Self| {
+            let used = columns.used();
+            let mut free = (0..width).filter(|column| dialect.header && !used.contains(column));
+            free.find(|column| is_one_of(&dialect.names[*column], names))
+        };
+        self.id = self.id.or_else(|| called(&IDS, self));
+        self.group = self.group.or_else(|| called(&GROUPS, self));
+        let named = called(&LABELS, self);
+        if self.labels.is_empty() {
+            let used = self.used();
+            let first = (0..width).find(|column| !used.contains(column));
+            let label = named.or_else(|| {
+                let first = first?;
+                let names_step = dialect.header && numbered(&dialect.names[first]).is_some();
+                let labels = || dialect.column(first);
+                let asked = options.target.is_some_and(|target| target != TargetKind::None);
+                let are_classes = labels().all(is_text) || labels().all(is_whole);
+                (!names_step && (asked || are_classes)).then_some(first)
+            });
+            match label {
+                Some(label) if options.target == Some(TargetKind::None) => {
+                    let name = &dialect.names[label];
+                    notes.push(format!("column {name} is left out: no target is asked for"));
+                    self.features =
+                        (0..width).filter(|c| *c != label && !used.contains(c)).collect();
+                    return;
+                }
+                Some(label) => {
+                    notes.push(format!("column {} is taken for the label", dialect.names[label]));
+                    self.labels.push(label);
+                }
+                None => notes.push("no column is taken for the label: all hold steps".into()),
+            }
+        }
+        if self.features.is_empty() {
+            let used = self.used();
+            self.features = (0..width).filter(|column| !used.contains(column)).collect();
+        }
+    }
+}
+
+/// The column of this name or, from 1, this number.
+fn find(dialect: &Dialect, name: &String) -> Result<usize, String> {
+    if let Some(column) = dialect.names.iter().position(|column| column == name) {
+        return Ok(column);
+    }
+    let number = name.parse::<usize>().ok();
+    let column = number.and_then(|number| number.checked_sub(1));
+    column.filter(|column| *column < dialect.names.len()).ok_or_else(|| {
+        let shown: Vec<&str> = dialect.names.iter().take(12).map(String::as_str).collect();
+        let more = if dialect.names.len() > shown.len() { ", ..." } else { "" };
+        format!("has no column {}: there are {}{more}", quote(name), shown.join(", "))
+    })
+}
+
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn is_text(cell: &str) -> bool {
+    !is_number(cell) && !is_missing(cell)
+}
+
+fn is_value(cell: &str) -> bool {
+    !is_text(cell)
+}
+
+fn is_whole(cell: &str) -> bool {
+    is_number(cell) && cell.parse::<f64>().is_ok_and(|value| value.fract() == 0.)
+}
+
+/// A name's text and the number behind it: `t12` is `t` and 12.
+fn numbered(name: &str) -> Option<(&str, u64)> {
+    let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    Some((text, name[text.len()..].parse().ok()?))
+}
+
+/// Whether columns are named as steps are: `0, 1, 2`, or in larger numbers `t1, t2, t3`.
+fn are_numbered(names: &[&str]) -> bool {
+    let Some(found) = names.iter().map(|name| numbered(name)).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let least = if found.first().is_some_and(|(text, _)| text.is_empty()) { 3 } else { WIDE };
+    found.len() >= least
+        && found.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[1].1 == pair[0].1 + 1)
+}

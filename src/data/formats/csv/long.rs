@@ -1,0 +1,316 @@
+//! Tables with a row a step.
+
+use std::collections::HashSet;
+
+use twox_hash::XxHash3_128;
+
+use super::columns::Columns;
+use super::rows::Rows;
+use super::times::{self, TimeKey};
+use crate::data::formats::cells::{complaint, parse, quote, CellValue};
+use crate::data::formats::labels::LabelColumn;
+use crate::data::formats::memory;
+use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
+use crate::Result;
+
+/// Steps between two looks at the memory that is taken.
+const LOOK: usize = 1 << 16;
+
+/// Reads such a table.
+///
+/// # Errors
+/// [`DataFile`](crate::Error::DataFile) with line and column.
+pub(super) fn read(
+    rows: Rows,
+    columns: &Columns,
+    kind: Option<TargetKind>,
+    memory: u64,
+    notes: &mut Vec<String>,
+) -> Result<Dataset> {
+    let features: Vec<String> =
+        columns.features.iter().map(|column| rows.names[*column].clone()).collect();
+    let labels = LongLabels::new(&rows, columns, kind);
+    let mut table = LongTable {
+        builder: DatasetBuilder::new(features),
+        sequence: Sequence::default(),
+        seen: HashSet::new(),
+        lengths: Vec::new(),
+        groups: LabelsBuilder::new(),
+        labels,
+        columns,
+        rows,
+    };
+    let mut step = vec![0.; columns.features.len()];
+    let mut until_look = LOOK;
+    while table.rows.next()? {
+        table.turn_to_sequence()?;
+        table.check_time()?;
+        table.read_label()?;
+        for (value, column) in step.iter_mut().zip(&columns.features) {
+            let cell = table.rows.cell(*column);
+            *value = match parse(cell) {
+                CellValue::Number(value) => value,
+                CellValue::Missing => {
+                    table.builder.missing_at(|| table.rows.place(*column));
+                    f32::NAN
+                }
+                CellValue::Other => return Err(table.rows.at_cell(*column, complaint(cell))),
+            };
+        }
+        table.builder.push_step(&step)?;
+        until_look -= 1;
+        if until_look == 0 {
+            until_look = LOOK;
+            memory::check(&table.rows.path, table.builder.bytes() as u64, memory)?;
+        }
+    }
+    table.finish(notes)
+}
+
+/// The sequence that is being read.
+#[derive(Debug, Default)]
+struct Sequence {
+    id: Vec<u8>,
+    group: Vec<u8>,
+    time: Option<TimeKey>,
+    /// The time as it is written.
+    time_text: Vec<u8>,
+}
+
+struct LongTable<'a> {
+    rows: Rows,
+    columns: &'a Columns,
+    builder: DatasetBuilder,
+    sequence: Sequence,
+    /// Hashes of the ids of sequences that have ended.
+    seen: HashSet<u128>,
+    lengths: Vec<u32>,
+    groups: LabelsBuilder,
+    labels: LongLabels,
+}
+
+impl LongTable<'_> {
+    /// Ends the sequence before if the row belongs to another.
+    fn turn_to_sequence(&mut self) -> Result<()> {
+        let is_first = self.builder.is_empty() && self.builder.open_steps() == 0;
+        let is_new = match self.columns.id {
+            Some(column) => is_first || *self.rows.cell(column) != self.sequence.id[..],
+            None => is_first,
+        };
+        if is_new {
+            if !is_first {
+                self.end_sequence()?;
+            }
+            if let Some(column) = self.columns.id {
+                let id = self.rows.cell(column);
+                if self.seen.contains(&XxHash3_128::oneshot(id)) {
+                    let id = quote(&String::from_utf8_lossy(id));
+                    let reason = format!(
+                        "the sequence {id} comes back after another: the rows of a sequence must follow each other"
+                    );
+                    return Err(self.rows.at_cell(column, reason));
+                }
+                let Ok(text) = std::str::from_utf8(id) else {
+                    return Err(self.rows.at_cell(column, complaint(id)));
+                };
+                if text.trim().is_empty() {
+                    return Err(self.rows.at_cell(column, "the id is missing"));
+                }
+                self.sequence.id.clear();
+                self.sequence.id.extend_from_slice(id);
+            }
+            self.sequence.time = None;
+        }
+        let Some(column) = self.columns.group else { return Ok(()) };
+        let group = self.rows.cell(column);
+        if is_new {
+            let Ok(text) = std::str::from_utf8(group) else {
+                return Err(self.rows.at_cell(column, complaint(group)));
+            };
+            self.groups.push(text.trim());
+            self.sequence.group.clear();
+            self.sequence.group.extend_from_slice(group);
+        } else if group != &self.sequence.group[..] {
+            let [new, old] =
+                [group, &self.sequence.group].map(|g| quote(&String::from_utf8_lossy(g)));
+            let reason = format!("the group changes from {old} to {new} within a sequence");
+            return Err(self.rows.at_cell(column, reason));
+        }
+        Ok(())
+    }
+
+    fn end_sequence(&mut self) -> Result<()> {
+        self.lengths.push(u32::try_from(self.builder.open_steps()).unwrap_or(u32::MAX));
+        if self.columns.id.is_none() {
+            return self.builder.end_sequence();
+        }
+        self.seen.insert(XxHash3_128::oneshot(&self.sequence.id));
+        self.builder.end_named(String::from_utf8_lossy(&self.sequence.id).trim())
+    }
+
+    /// Times increase.
+    fn check_time(&mut self) -> Result<()> {
+        let Some(column) = self.columns.time else { return Ok(()) };
+        let cell = self.rows.cell(column);
+        let sequence = &mut self.sequence;
+        let Some(time) = times::parse(cell) else {
+            let cell = quote(&String::from_utf8_lossy(cell));
+            return Err(self
+                .rows
+                .at_cell(column, format!("expected a number or a date, got {cell}")));
+        };
+        if let Some(before) = sequence.time {
+            if cell == &sequence.time_text[..] || time.is_after(before) == Some(false) {
+                let [now, before] =
+                    [cell, &sequence.time_text].map(|t| quote(&String::from_utf8_lossy(t)));
+                let reason = if now == before {
+                    format!("the time {now} is there twice: times must increase within a sequence")
+                } else {
+                    format!(
+                        "the time {now} follows {before}: times must increase within a sequence"
+                    )
+                };
+                return Err(self.rows.at_cell(column, reason));
+            }
+        }
+        sequence.time = Some(time);
+        sequence.time_text.clear();
+        sequence.time_text.extend_from_slice(cell);
+        Ok(())
+    }
+
+    fn read_label(&mut self) -> Result<()> {
+        let open = self.builder.open_steps();
+        self.labels.read(&self.rows, &self.columns.labels, open, &self.lengths)
+    }
+
+    fn finish(mut self, notes: &mut Vec<String>) -> Result<Dataset> {
+        if self.builder.open_steps() > 0 {
+            self.end_sequence()?;
+        }
+        let target = self.labels.finish(notes).map_err(|reason| self.rows.fail(reason))?;
+        if self.columns.group.is_some() {
+            self.builder.groups(self.groups.build());
+        }
+        self.builder.build(target)
+    }
+}
+
+/// The labels of a table: of sequences as long as each sequence has one label, of steps from then on.
+struct LongLabels {
+    kind: Option<TargetKind>,
+    by_step: bool,
+    columns: Vec<LabelColumn>,
+    /// The labels of the row before.
+    last: Vec<Vec<u8>>,
+    /// Whether several columns are numbers together.
+    numbers: bool,
+}
+
+impl LongLabels {
+    fn new(rows: &Rows, columns: &Columns, kind: Option<TargetKind>) -> Self {
+        let numbers = columns.labels.len() > 1;
+        let kind = if numbers { Some(TargetKind::Numbers) } else { kind };
+        let new = |column: &usize| LabelColumn::new(&rows.names[*column], kind);
+        Self {
+            kind,
+            by_step: kind == Some(TargetKind::StepClass),
+            columns: columns.labels.iter().map(new).collect(),
+            last: vec![Vec::new(); columns.labels.len()],
+            numbers,
+        }
+    }
+
+    /// Reads the labels of a row.
+    ///
+    /// - `open`: steps of the row's sequence before it
+    /// - `lengths`: steps of the sequences before that
+    fn read(&mut self, rows: &Rows, columns: &[usize], open: usize, lengths: &[u32]) -> Result<()> {
+        for (place, column) in columns.iter().enumerate() {
+            let cell = rows.cell(*column);
+            let same = cell == &self.last[place][..];
+            if open > 0 && same {
+                if self.by_step {
+                    self.columns[place].push_again();
+                }
+                continue;
+            }
+            if open > 0 && !self.by_step {
+                self.become_steps(rows, *column, cell, open, lengths)?;
+            }
+            self.columns[place]
+                .push(cell, || rows.place(*column))
+                .map_err(|reason| rows.at_cell(*column, reason))?;
+            self.last[place].clear();
+            self.last[place].extend_from_slice(cell);
+        }
+        Ok(())
+    }
+
+    /// A label changes within a sequence: labels are those of steps.
+    fn become_steps(
+        &mut self,
+        rows: &Rows,
+        column: usize,
+        cell: &[u8],
+        open: usize,
+        lengths: &[u32],
+    ) -> Result<()> {
+        if matches!(self.kind, Some(TargetKind::Class | TargetKind::Numbers)) {
+            let [new, old] = [cell, &self.last[0]].map(|l| quote(&String::from_utf8_lossy(l)));
+            let what = if self.numbers { "several numbers are" } else { "the label is" };
+            let reason = format!("the label changes from {old} to {new} within a sequence, of which {what} asked for once");
+            return Err(rows.at_cell(column, reason));
+        }
+        self.by_step = true;
+        let all = lengths.iter().map(|steps| *steps as usize).chain([open]);
+        let labels = self.columns.pop();
+        self.columns.extend(labels.map(|labels| labels.repeated(all)));
+        Ok(())
+    }
+
+    fn finish(mut self, notes: &mut Vec<String>) -> std::result::Result<Target, String> {
+        if self.numbers {
+            let mut targets = Vec::new();
+            for column in self.columns {
+                targets.push(column.finish(notes)?);
+            }
+            return join(targets);
+        }
+        let Some(labels) = self.columns.pop() else { return Ok(Target::None) };
+        let name = labels.name().to_string();
+        if self.by_step {
+            if self.kind.is_none() {
+                notes
+                    .push(format!("column {name} changes within sequences: a class for each step"));
+            }
+            return labels.finish_steps();
+        }
+        let target = labels.finish(notes)?;
+        if self.kind.is_none() && target.kind() != TargetKind::None {
+            notes.push(format!(
+                "column {name} is constant within each sequence: one for each sequence"
+            ));
+        }
+        Ok(target)
+    }
+}
+
+/// The numbers of several columns, side by side.
+pub(super) fn join(targets: Vec<Target>) -> std::result::Result<Target, String> {
+    let mut columns = Vec::new();
+    for target in targets {
+        match target {
+            Target::Numbers(numbers) => columns.push(numbers),
+            Target::None => return Err("one of the columns of numbers is empty".into()),
+            Target::Class(_) | Target::StepClass(_) => {
+                return Err("several columns of labels must hold numbers".into())
+            }
+        }
+    }
+    let count = columns.first().map_or(0, |numbers| numbers.values.len());
+    let values = (0..count).flat_map(|row| columns.iter().map(move |numbers| numbers.values[row]));
+    let values = values.collect();
+    let names = columns.iter().flat_map(|numbers| numbers.names.clone()).collect();
+    Ok(Target::Numbers(Numbers { names, values }))
+}

@@ -1,0 +1,40 @@
+//! CSV and TSV files: tables whose rows are steps or sequences.
+
+mod columns;
+mod dialect;
+mod long;
+mod records;
+mod rows;
+mod times;
+mod wide;
+
+use columns::Columns;
+use dialect::Dialect;
+use rows::Rows;
+
+use super::options::{Layout, ReadOptions};
+use super::source::Source;
+use crate::data::Dataset;
+use crate::{Error, Result};
+
+/// Reads a table.
+///
+/// # Errors
+/// [`Error::DataFile`] with line and column.
+pub(super) fn read(
+    source: Source,
+    options: &ReadOptions,
+    notes: &mut Vec<String>,
+) -> Result<Dataset> {
+    let path = source.path.clone();
+    let fail = |reason: String| Error::data_file(&path, reason);
+    let dialect = Dialect::of(&source, notes).map_err(fail)?;
+    let columns = Columns::of(&dialect, options, notes).map_err(fail)?;
+    source.check_need(dialect.bytes, 4 * columns.features.len() * dialect.rows)?;
+    let memory = source.memory;
+    let rows = Rows::new(source, &dialect);
+    match columns.layout {
+        Layout::Long => long::read(rows, &columns, options.target, memory, notes),
+        Layout::Wide => wide::read(rows, &columns, options.target, memory, notes),
+    }
+}

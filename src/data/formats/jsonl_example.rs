@@ -1,0 +1,240 @@
+//! An object of a JSON lines file.
+
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+/// What an object holds.
+#[derive(Debug, Default)]
+pub(super) struct Example {
+    /// Step by step.
+    pub(super) values: Vec<f32>,
+    pub(super) steps: usize,
+    /// The features of a step; `None` where steps are numbers.
+    pub(super) width: Option<usize>,
+    pub(super) y: Option<JsonLabel>,
+    pub(super) id: Option<String>,
+    pub(super) group: Option<String>,
+}
+
+impl Example {
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        (self.steps, self.width) = (0, None);
+        (self.y, self.id, self.group) = (None, None, None);
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        &mut self,
+        deserializer: D,
+    ) -> std::result::Result<(), D::Error> {
+        deserializer.deserialize_map(ExampleVisitor(self))
+    }
+}
+
+struct ExampleVisitor<'a>(&'a mut Example);
+
+impl<'de> Visitor<'de> for ExampleVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object such as {\"x\": [1, 2, 3], \"y\": \"up\"}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let mut has_x = false;
+        while let Some(key) = map.next_key::<String>()? {
+            match &key[..] {
+                "x" | "sequence" => {
+                    if std::mem::replace(&mut has_x, true) {
+                        return Err(A::Error::custom("the object has two sequences"));
+                    }
+                    map.next_value_seed(StepsSeed(self.0))?;
+                }
+                "y" | "label" | "target" => self.0.y = Some(map.next_value_seed(LabelSeed)?),
+                "id" => self.0.id = map.next_value_seed(LabelSeed)?.name(),
+                "group" => self.0.group = map.next_value_seed(LabelSeed)?.name(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if has_x {
+            return Ok(());
+        }
+        Err(A::Error::custom("expected a field x (or sequence) with the steps"))
+    }
+}
+
+/// A list of steps.
+struct StepsSeed<'a>(&'a mut Example);
+
+impl<'de> DeserializeSeed<'de> for StepsSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> std::result::Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for StepsSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of steps")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
+        while let Some(width) = list.next_element_seed(ElementSeed(&mut self.0.values))? {
+            if self.0.steps > 0 && width != self.0.width {
+                let say = |width: Option<usize>| {
+                    width.map_or("a number".to_string(), |width| {
+                        format!("a list of {width} numbers")
+                    })
+                };
+                let (step, now, first) = (self.0.steps + 1, say(width), say(self.0.width));
+                return Err(A::Error::custom(format!("step {step} is {now}, step 1 is {first}")));
+            }
+            self.0.width = width;
+            self.0.steps += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A step, a number or a list of them; how many if it is a list.
+struct ElementSeed<'a>(&'a mut Vec<f32>);
+
+impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        from: D,
+    ) -> std::result::Result<Self::Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ElementSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, null, or a list of numbers")
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Self::Value, E> {
+        let value = value as f32;
+        if !value.is_finite() {
+            return Err(E::custom("expected a finite number of 32 bits"));
+        }
+        self.0.push(value);
+        Ok(None)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> std::result::Result<Self::Value, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> std::result::Result<Self::Value, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        self.0.push(f32::NAN);
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(
+        self,
+        mut list: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut width = 0;
+        while let Some(element) = list.next_element_seed(ElementSeed(self.0))? {
+            if element.is_some() {
+                return Err(A::Error::custom("expected a number in a step, got a list"));
+            }
+            width += 1;
+        }
+        Ok(Some(width))
+    }
+}
+
+/// The value of `y`: numbers are kept as they are written in Rust.
+#[derive(Debug, PartialEq)]
+pub(super) enum JsonLabel {
+    Missing,
+    Name(String),
+    Number(f64),
+    /// Names and whether all of them are numbers.
+    List(Vec<String>, bool),
+}
+
+impl JsonLabel {
+    /// The text of what is neither missing nor a list.
+    pub(super) fn name(self) -> Option<String> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Number(value) => Some(value.to_string()),
+            Self::Missing | Self::List(..) => None,
+        }
+    }
+}
+
+struct LabelSeed;
+
+impl<'de> DeserializeSeed<'de> for LabelSeed {
+    type Value = JsonLabel;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        from: D,
+    ) -> std::result::Result<JsonLabel, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LabelSeed {
+    type Value = JsonLabel;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, or a list of them")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<JsonLabel, E> {
+        Ok(JsonLabel::Name(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<JsonLabel, E> {
+        Ok(JsonLabel::Number(value as f64))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<JsonLabel, E> {
+        Ok(JsonLabel::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<JsonLabel, E> {
+        Ok(JsonLabel::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<JsonLabel, E> {
+        Ok(JsonLabel::Name(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<JsonLabel, E> {
+        Ok(JsonLabel::Missing)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<JsonLabel, A::Error> {
+        let (mut names, mut numbers) = (Vec::new(), true);
+        while let Some(element) = list.next_element_seed(LabelSeed)? {
+            numbers &= matches!(element, JsonLabel::Number(_));
+            let name = element.name();
+            names
+                .push(name.ok_or_else(|| A::Error::custom("expected labels, got null or a list"))?);
+        }
+        Ok(JsonLabel::List(names, numbers))
+    }
+}

@@ -1,0 +1,283 @@
+//! Labels as they are read: classes or numbers, whichever they turn out to be.
+
+use std::borrow::Cow;
+
+use super::cells::{complaint, is_missing, is_number, quote};
+use crate::data::{LabelsBuilder, Numbers, Target, TargetKind};
+
+/// Distinct whole numbers up to which they are taken for classes, however few examples each has.
+const FEW: usize = 20;
+/// Distinct numbers from which they are certainly no classes.
+const MANY: usize = 10_000;
+
+/// The label of each sequence, or of each step.
+#[derive(Debug)]
+pub(super) struct LabelColumn {
+    /// The name of the column or field; that of the number, if it is one.
+    name: String,
+    kind: Option<TargetKind>,
+    read: ReadLabels,
+    /// Whether a class must be one that was declared.
+    declared: bool,
+    /// Where the first label is missing, and how many are.
+    missing: Option<String>,
+    missing_count: usize,
+    /// Whether one of the labels is no number.
+    text: bool,
+    /// Whether one of the labels is a number and not whole.
+    fraction: bool,
+}
+
+#[derive(Debug)]
+enum ReadLabels {
+    Names(LabelsBuilder),
+    Numbers(Vec<f32>),
+}
+
+impl LabelColumn {
+    /// No label yet.
+    ///
+    /// - `kind`: the kind of target that was asked for
+    pub(super) fn new(name: &str, kind: Option<TargetKind>) -> Self {
+        let read = if kind == Some(TargetKind::Numbers) {
+            ReadLabels::Numbers(Vec::new())
+        } else {
+            ReadLabels::Names(LabelsBuilder::new())
+        };
+        Self {
+            name: name.into(),
+            kind,
+            read,
+            declared: false,
+            missing: None,
+            missing_count: 0,
+            text: false,
+            fraction: false,
+        }
+    }
+
+    /// As [`new`](Self::new), of classes that are declared beforehand.
+    pub(super) fn declared(classes: &[String]) -> Self {
+        let mut new = Self::new("label", Some(TargetKind::Class));
+        let mut labels = LabelsBuilder::new();
+        classes.iter().for_each(|name| labels.declare(&plain(name)));
+        new.read = ReadLabels::Names(labels);
+        new.declared = true;
+        new
+    }
+
+    /// How many labels there are.
+    pub(super) fn len(&self) -> usize {
+        match &self.read {
+            ReadLabels::Names(labels) => labels.len(),
+            ReadLabels::Numbers(values) => values.len(),
+        }
+    }
+
+    /// Adds the label of the next sequence or step.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn push(
+        &mut self,
+        label: &[u8],
+        place: impl FnOnce() -> String,
+    ) -> Result<(), String> {
+        let text = std::str::from_utf8(label).map_err(|_| complaint(label))?.trim();
+        let missing = is_missing(text);
+        if missing {
+            self.missing_count += 1;
+            if self.missing.is_none() {
+                self.missing = Some(place());
+            }
+        }
+        match &mut self.read {
+            ReadLabels::Numbers(values) => {
+                let value = if missing {
+                    f32::NAN
+                } else {
+                    let value = text.parse::<f32>().ok().filter(|value| value.is_finite());
+                    value.ok_or_else(|| complaint(label))?
+                };
+                values.push(value);
+                return Ok(());
+            }
+            ReadLabels::Names(labels) => {
+                let name = plain(text);
+                if self.declared && !missing && !labels.has(&name) {
+                    return Err(format!("{} is not among the declared classes", quote(text)));
+                }
+                if missing {
+                    // Refused in the end unless all are missing.
+                    labels.push("?");
+                    return Ok(());
+                }
+                labels.push(&name);
+                if !is_number(&name) {
+                    self.text = true;
+                } else if name.contains(['.', 'e', 'E']) {
+                    self.fraction = true;
+                }
+            }
+        }
+        self.settle_early();
+        Ok(())
+    }
+
+    /// Adds the last label once more.
+    pub(super) fn push_again(&mut self) {
+        match &mut self.read {
+            ReadLabels::Names(labels) => labels.push_again(),
+            ReadLabels::Numbers(values) => values.extend(values.last().copied()),
+        }
+    }
+
+    /// The name of the column or field.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Each label as many times as `counts` says: labels of sequences become those of steps.
+    pub(super) fn repeated(mut self, counts: impl Iterator<Item = usize>) -> Self {
+        if let ReadLabels::Names(labels) = self.read {
+            self.read = ReadLabels::Names(labels.repeated(counts));
+        }
+        self
+    }
+
+    /// Names of numbers that cannot be classes any more are not kept.
+    fn settle_early(&mut self) {
+        let ReadLabels::Names(labels) = &self.read else { return };
+        let open = self.kind.is_none() && !self.text;
+        if open && (self.fraction && labels.classes() > FEW || labels.classes() > MANY) {
+            self.become_numbers();
+        }
+    }
+
+    fn become_numbers(&mut self) {
+        if let ReadLabels::Names(labels) = &mut self.read {
+            let (names, indices) = std::mem::take(labels).into_parts();
+            let values: Vec<f32> =
+                names.iter().map(|name| name.parse().unwrap_or(f32::NAN)).collect();
+            let numbers = indices.iter().map(|index| values[*index as usize]);
+            self.read = ReadLabels::Numbers(numbers.collect());
+        }
+    }
+
+    /// The target of the sequences, and what was assumed.
+    ///
+    /// # Errors
+    /// What is wrong with the labels.
+    pub(super) fn finish(mut self, notes: &mut Vec<String>) -> Result<Target, String> {
+        if self.missing_count == self.len() {
+            if self.missing_count > 0 {
+                notes.push("all labels are missing: there is no target".into());
+            }
+            return Ok(Target::None);
+        }
+        if let ReadLabels::Names(labels) = &self.read {
+            let (classes, count) = (labels.classes(), labels.len());
+            let many = classes > FEW && count < 2 * classes;
+            if self.kind.is_none() && !self.text && (self.fraction || many) {
+                self.become_numbers();
+            }
+        }
+        if let Some(place) = self.missing {
+            let count = self.missing_count;
+            return Err(format!(
+                "{place}: the label is missing, one of {count}: give all labels or none"
+            ));
+        }
+        let name = self.name;
+        match self.read {
+            ReadLabels::Names(labels) => {
+                if self.kind.is_none() && !self.text {
+                    notes.push(format!("{name} has few distinct whole numbers: they are classes"));
+                }
+                Ok(Target::Class(labels.build()))
+            }
+            ReadLabels::Numbers(values) => {
+                if self.kind.is_none() {
+                    notes.push(format!("{name} has many distinct numbers: they are the target"));
+                }
+                Ok(Target::Numbers(Numbers { names: vec![name], values }))
+            }
+        }
+    }
+
+    /// The target of the steps.
+    ///
+    /// # Errors
+    /// What is wrong with the labels.
+    pub(super) fn finish_steps(self) -> Result<Target, String> {
+        if let Some(place) = self.missing {
+            return Err(format!("{place}: the label of the step is missing: give all labels"));
+        }
+        match self.read {
+            ReadLabels::Names(labels) if self.text || !self.fraction => {
+                Ok(Target::StepClass(labels.build()))
+            }
+            _ => Err(format!(
+                "{} has a number at each step, which cannot be a target: leave it among the features to forecast it",
+                self.name
+            )),
+        }
+    }
+}
+
+/// A whole number without its fraction: `1.0` and `1.0000e+00` are the class `1`.
+fn plain(name: &str) -> Cow<'_, str> {
+    if name.contains(['.', 'e', 'E']) && is_number(name) {
+        if let Some(value) = name.parse::<f64>().ok().filter(|v| v.fract() == 0. && v.abs() < 1e15)
+        {
+            return format!("{}", value as i64).into();
+        }
+    }
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(labels: &[&str], kind: Option<TargetKind>) -> Result<Target, String> {
+        let mut column = LabelColumn::new("y", kind);
+        for (line, label) in labels.iter().enumerate() {
+            column.push(label.as_bytes(), || format!("line {}", line + 1))?;
+        }
+        column.finish(&mut Vec::new())
+    }
+
+    #[test]
+    fn whole_numbers_and_texts_are_classes() {
+        let Ok(Target::Class(labels)) = target(&["1.0", "-1", "1.000e+00"], None) else { panic!() };
+        assert_eq!((labels.names, labels.indices), (vec!["-1".into(), "1".into()], vec![1, 0, 1]));
+        let Ok(Target::Class(labels)) = target(&["b", "1.5", "a"], None) else { panic!() };
+        assert_eq!(labels.names, ["1.5", "a", "b"]);
+    }
+
+    #[test]
+    fn fractions_and_many_numbers_are_numbers() {
+        let Ok(Target::Numbers(numbers)) = target(&["1", "2.5"], None) else { panic!() };
+        assert_eq!(numbers.values, [1., 2.5]);
+        let many: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(target(&many, None).unwrap().kind(), TargetKind::Numbers);
+        assert_eq!(target(&many, Some(TargetKind::Class)).unwrap().kind(), TargetKind::Class);
+        let twice = [&many[..], &many[..]].concat();
+        assert_eq!(target(&twice, None).unwrap().kind(), TargetKind::Class);
+        let error = target(&["1", "x"], Some(TargetKind::Numbers)).unwrap_err();
+        assert_eq!(error, "expected a number, got \"x\"");
+    }
+
+    #[test]
+    fn labels_are_all_there_or_all_missing() {
+        assert_eq!(target(&["?", ""], None).unwrap(), Target::None);
+        let error = target(&["a", "?", "b"], None).unwrap_err();
+        assert_eq!(error, "line 2: the label is missing, one of 1: give all labels or none");
+        let mut declared = LabelColumn::declared(&["a".into(), "b".into()]);
+        declared.push(b"a", String::new).unwrap();
+        let error = declared.push(b"c", String::new).unwrap_err();
+        assert_eq!(error, "\"c\" is not among the declared classes");
+    }
+}

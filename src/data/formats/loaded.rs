@@ -1,0 +1,74 @@
+//! `Loaded`: what a file holds.
+
+use std::fmt;
+
+use crate::data::Dataset;
+
+/// The format of a data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Comma-separated values; semicolons and spaces separate as well.
+    Csv,
+    /// Tab-separated values.
+    Tsv,
+    /// The `.ts` format of sktime and aeon.
+    Ts,
+    /// The attribute-relation format of Weka, relational attributes included.
+    Arff,
+    /// A JSON object a line.
+    JsonLines,
+    /// NumPy arrays in a zip archive.
+    Npz,
+    /// A NumPy array.
+    Npy,
+    /// Tensors in a safetensors file.
+    Safetensors,
+    /// The IDX format that MNIST comes in.
+    Idx,
+    /// Plain text.
+    Text,
+}
+
+impl Format {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "CSV",
+            Self::Tsv => "TSV",
+            Self::Ts => ".ts",
+            Self::Arff => "ARFF",
+            Self::JsonLines => "JSON lines",
+            Self::Npz => "npz",
+            Self::Npy => "npy",
+            Self::Safetensors => "safetensors",
+            Self::Idx => "IDX",
+            Self::Text => "plain text",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The content of a data file.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Sequences of numbers, with a target.
+    Sequences(Dataset),
+    /// Characters.
+    Text(String),
+}
+
+/// A data file that was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it holds.
+    pub content: Content,
+    /// Its format.
+    pub format: Format,
+    /// What was assumed about it, a sentence each.
+    pub notes: Vec<String>,
+}

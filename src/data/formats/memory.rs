@@ -1,0 +1,62 @@
+//! How much memory data may take.
+
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Bytes of memory that this machine, or this process's control group, has available; `u64::MAX` where the system
+/// does not say.
+pub(super) fn available() -> u64 {
+    let text = |path: &str| std::fs::read_to_string(path).ok();
+    let number = |path: &str| text(path)?.trim().parse::<u64>().ok();
+    let machine = text("/proc/meminfo").and_then(|info| {
+        let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kib.saturating_mul(1024))
+    });
+    let group = number("/sys/fs/cgroup/memory.max").map(|limit| {
+        limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or_default())
+    });
+    machine.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX))
+}
+
+/// Refuses data that need more memory than there is.
+///
+/// # Errors
+/// [`Error::DataFile`] with the need.
+pub(super) fn check(path: &Path, need: u64, memory: u64) -> Result<()> {
+    if need <= memory {
+        return Ok(());
+    }
+    Err(Error::data_file(
+        path,
+        format!(
+            "its data need about {} of memory, and {} are available: cut the file into parts",
+            size(need),
+            size(memory)
+        ),
+    ))
+}
+
+/// A number of bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, f64); 3] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    let unit = UNITS.iter().find(|(_, unit)| bytes as f64 >= *unit);
+    unit.map_or_else(
+        || format!("{bytes} bytes"),
+        |(name, unit)| format!("{:.1} {name}", bytes as f64 / unit),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_units() {
+        assert_eq!(size(999), "999 bytes");
+        assert_eq!(size(1_500), "1.5 kB");
+        assert_eq!(size(23_400_000_000), "23.4 GB");
+        assert!(available() > 1 << 20);
+    }
+}

@@ -1,0 +1,25 @@
+//! Readers: files of sequences in the formats that people have, one file a format.
+//!
+//! [`read`] tells a format by the file's content first and by its name second, unpacks gzip, and returns
+//! a [`Dataset`](super::Dataset) or a text. What it had to assume is said in [`Loaded::notes`].
+
+mod arff;
+mod arff_header;
+mod cells;
+mod csv;
+mod detect;
+mod jsonl;
+mod jsonl_example;
+mod labels;
+mod lines;
+mod loaded;
+mod memory;
+mod options;
+mod read;
+mod source;
+mod plain_text;
+mod ts;
+
+pub use loaded::{Content, Format, Loaded};
+pub use options::{Layout, ReadOptions};
+pub use read::read;

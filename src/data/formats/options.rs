@@ -1,0 +1,52 @@
+//! `ReadOptions`: what a caller may say about a file.
+
+use crate::data::TargetKind;
+
+/// What each row of a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A step: columns are features.
+    Long,
+    /// A sequence: columns are steps.
+    Wide,
+}
+
+/// What is known about a file before it is read. What is not said is found out, as far as it can be.
+///
+/// Columns are those of CSV and TSV files. Each is given by its name in the header, or else by its number,
+/// from 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReadOptions {
+    /// The column that says which sequence a row belongs to.
+    pub id: Option<String>,
+    /// The column with the time of a step. It must increase within each sequence, and is no feature.
+    pub time: Option<String>,
+    /// The column that says which group a sequence belongs to, such as the person who was recorded.
+    pub group: Option<String>,
+    /// The columns with the target: one with labels or numbers, or several with numbers.
+    pub labels: Vec<String>,
+    /// The columns with the features; all others that hold numbers if there are none here.
+    pub features: Vec<String>,
+    /// The kind of target.
+    pub target: Option<TargetKind>,
+    /// What each row of a table is.
+    pub layout: Option<Layout>,
+    /// Bytes of memory that the data may take; what the machine has available if it is not given.
+    pub memory: Option<u64>,
+}
+
+impl ReadOptions {
+    /// The first option that only a table of columns has a use for.
+    pub(super) fn of_tables(&self) -> Option<&'static str> {
+        [
+            ("id", self.id.is_some()),
+            ("time", self.time.is_some()),
+            ("group", self.group.is_some()),
+            ("labels", !self.labels.is_empty()),
+            ("features", !self.features.is_empty()),
+            ("layout", self.layout.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+}

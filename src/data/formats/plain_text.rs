@@ -1,0 +1,31 @@
+//! Plain text.
+
+use std::io::Read;
+
+use super::source::{unreadable, Source};
+use crate::{Error, Result};
+
+/// Reads a text.
+///
+/// # Errors
+/// [`Error::DataFile`] when it is not UTF-8, says the line, or does not fit into memory.
+pub(super) fn read(source: Source) -> Result<String> {
+    source.check_need(1, 1)?;
+    let (path, size) = (source.path.clone(), source.size);
+    let mut bytes = Vec::new();
+    if !source.gzipped {
+        bytes.reserve_exact(usize::try_from(size).unwrap_or_default().min(isize::MAX as usize) + 1);
+    }
+    source.into_text().read_to_end(&mut bytes).map_err(|error| unreadable(&path, error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..valid];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let byte =
+            valid - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) + 1;
+        Error::data_file(
+            &path,
+            format!("line {line}, byte {byte}: is not UTF-8 text: save the file as UTF-8"),
+        )
+    })
+}

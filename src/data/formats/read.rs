@@ -1,0 +1,52 @@
+//! `read`: any file of sequences.
+
+use std::path::Path;
+
+use super::loaded::{Content, Format, Loaded};
+use super::options::ReadOptions;
+use super::source::Source;
+use super::{arff, csv, detect, jsonl, plain_text, ts};
+use crate::{Error, Result};
+
+/// Reads a file of sequences or text, gzipped or not. Its format is told by its content.
+///
+/// ```
+/// use candle_rnn::data::formats::{read, Content, ReadOptions};
+/// # fn main() -> candle_rnn::Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("read-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// let path = folder.join("walks.csv");
+/// std::fs::write(&path, "id,x,label\na,1,up\na,2,up\nb,5,down\nb,4,down\nb,3,down\n").unwrap();
+/// let loaded = read(&path, &ReadOptions::default())?;
+/// let Content::Sequences(data) = loaded.content else { panic!("not a text") };
+/// assert_eq!((data.lengths(), data.class_names()), (vec![2, 3], &["down".into(), "up".into()][..]));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read. [`Error::DataFile`] when it is of no known format, disagrees with
+/// itself or with `options`, or needs more memory than there is: with the line and the column, what was expected and
+/// what is there.
+pub fn read(path: &Path, options: &ReadOptions) -> Result<Loaded> {
+    let source = Source::open(path, options.memory)?;
+    let format = detect::detect(&source)?;
+    if !matches!(format, Format::Csv | Format::Tsv) {
+        if let Some(option) = options.of_tables() {
+            let reason = format!(
+                "is a file of the format {format}, for which the option {option} means nothing"
+            );
+            return Err(Error::data_file(path, format!("{reason}: leave it out")));
+        }
+    }
+    let mut notes = Vec::new();
+    let content = match format {
+        Format::Csv | Format::Tsv => Content::Sequences(csv::read(source, options, &mut notes)?),
+        Format::Ts => Content::Sequences(ts::read(source, options, &mut notes)?),
+        Format::Arff => Content::Sequences(arff::read(source, options, &mut notes)?),
+        Format::JsonLines => Content::Sequences(jsonl::read(source, options, &mut notes)?),
+        Format::Text => Content::Text(plain_text::read(source)?),
+        other => return Err(Error::data_file(path, format!("{other} is not read yet"))),
+    };
+    Ok(Loaded { content, format, notes })
+}

@@ -1,0 +1,159 @@
+//! `Source`: the bytes of a file, unpacked if they are gzip data.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use super::memory;
+use crate::{Error, Result};
+
+/// A file that is about to be read.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    /// Bytes on the disk.
+    pub(super) size: u64,
+    pub(super) gzipped: bool,
+    /// The first bytes, unpacked.
+    pub(super) head: Vec<u8>,
+    /// Whether there are no others.
+    pub(super) whole: bool,
+    /// Bytes of memory that the data may take.
+    pub(super) memory: u64,
+    rest: Box<dyn Read>,
+}
+
+/// What can be read from anywhere.
+pub(super) trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
+
+impl Source {
+    /// Bytes of the head: formats are told and tables are understood by it.
+    const HEAD: u64 = 256 << 10;
+
+    /// Opens a file and reads its head.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::DataFile`] when it is a folder, empty or damaged gzip data.
+    pub(super) fn open(path: &Path, memory: Option<u64>) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io(path, "open the file"))?;
+        let metadata = file.metadata().map_err(Error::io(path, "read the file"))?;
+        if metadata.is_dir() {
+            return Err(Error::data_file(path, "is a folder: give a file"));
+        }
+        let mut magic = Vec::new();
+        (&mut file).take(2).read_to_end(&mut magic).map_err(Error::io(path, "read the file"))?;
+        let gzipped = magic == [0x1f, 0x8b];
+        let memory = memory.unwrap_or_else(memory::available);
+        let bytes = Cursor::new(magic).chain(file);
+        let mut rest: Box<dyn Read> = if gzipped {
+            let unpacked = MultiGzDecoder::new(BufReader::with_capacity(64 << 10, bytes));
+            Box::new(Limited { unpacked, left: memory, limit: memory })
+        } else {
+            Box::new(bytes)
+        };
+        let mut head = Vec::new();
+        (&mut rest)
+            .take(Self::HEAD)
+            .read_to_end(&mut head)
+            .map_err(|error| unreadable(path, error))?;
+        if head.is_empty() {
+            return Err(Error::data_file(path, "is empty"));
+        }
+        let whole = (head.len() as u64) < Self::HEAD;
+        let path = path.to_path_buf();
+        Ok(Self { path, size: metadata.len(), gzipped, head, whole, memory, rest })
+    }
+
+    /// All bytes, in order. The head stays where it is only if it is cloned first.
+    pub(super) fn into_reader(self) -> Box<dyn Read> {
+        Box::new(Cursor::new(self.head).chain(self.rest))
+    }
+
+    /// All bytes of a text, in order and without a byte order mark.
+    pub(super) fn into_text(mut self) -> Box<dyn Read> {
+        if self.head.starts_with(UTF8_MARK) {
+            self.head.drain(..UTF8_MARK.len());
+        }
+        self.into_reader()
+    }
+
+    /// The head of a text, without a byte order mark and without a last line that is cut off.
+    pub(super) fn head_lines(&self) -> &[u8] {
+        let head = self.head.strip_prefix(UTF8_MARK).unwrap_or(&self.head);
+        if self.whole {
+            return head;
+        }
+        let end = head.iter().rposition(|byte| *byte == b'\n' || *byte == b'\r');
+        end.map_or(head, |end| &head[..=end])
+    }
+
+    /// The bytes for reading in any order: gzip data are unpacked into memory. And how many there are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn into_seekable(self) -> Result<(Box<dyn ReadSeek>, u64)> {
+        let path = self.path.clone();
+        if self.gzipped {
+            let mut bytes = Vec::new();
+            self.into_reader().read_to_end(&mut bytes).map_err(|error| unreadable(&path, error))?;
+            let size = bytes.len() as u64;
+            return Ok((Box::new(Cursor::new(bytes)), size));
+        }
+        let mut file = File::open(&path).map_err(Error::io(&path, "open the file"))?;
+        let size = file.seek(SeekFrom::End(0)).map_err(Error::io(&path, "read the file"))?;
+        file.rewind().map_err(Error::io(&path, "read the file"))?;
+        Ok((Box::new(BufReader::with_capacity(256 << 10, file)), size))
+    }
+
+    /// Refuses a file whose values need more memory than there is, judged by a part of it; gzip data are not judged.
+    ///
+    /// - `part`: bytes of the part
+    /// - `values`: bytes that its values take in memory
+    ///
+    /// # Errors
+    /// [`Error::DataFile`] with the need.
+    pub(super) fn check_need(&self, part: usize, values: usize) -> Result<()> {
+        if self.gzipped || part == 0 {
+            return Ok(());
+        }
+        let need = self.size as f64 * (values as f64 / part as f64);
+        memory::check(&self.path, need as u64, self.memory)
+    }
+}
+
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What an error while reading means: of unpacking, it is the file's fault.
+pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    match error.kind() {
+        Other => Error::data_file(path, error.to_string()),
+        InvalidData | InvalidInput | UnexpectedEof => {
+            Error::data_file(path, format!("damaged or truncated gzip data: {error}"))
+        }
+        _ => Error::Io { path: path.to_path_buf(), action: "read the file", cause: error },
+    }
+}
+
+/// Unpacked bytes, as long as they do not exceed a limit.
+struct Limited<R> {
+    unpacked: R,
+    left: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.unpacked.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other(format!(
+                "unpacks to more than {}, the memory that is available: unpack it and cut it into parts",
+                memory::size(self.limit)
+            ))
+        })?;
+        Ok(read)
+    }
+}

@@ -1,0 +1,202 @@
+//! `.ts` files of sktime and aeon: a line a sequence, its features between colons, its label last.
+
+use std::io::{BufRead, BufReader};
+
+use super::cells::{complaint, parse, quote, CellValue};
+use super::labels::LabelColumn;
+use super::lines::Lines;
+use super::memory;
+use super::options::ReadOptions;
+use super::source::Source;
+use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
+use crate::{Error, Result};
+
+/// What the directives before the data say.
+#[derive(Debug, Default)]
+struct TsHeader {
+    /// The label's kind, if sequences have one, and the classes that are declared.
+    label: Option<(TargetKind, Vec<String>)>,
+    univariate: Option<bool>,
+    dimensions: Option<usize>,
+}
+
+/// Reads such a file.
+///
+/// # Errors
+/// [`Error::DataFile`] with the line.
+pub(super) fn read(
+    source: Source,
+    options: &ReadOptions,
+    notes: &mut Vec<String>,
+) -> Result<Dataset> {
+    let path = source.path.clone();
+    let memory = source.memory;
+    check_need(&source)?;
+    let mut lines = Lines::new(BufReader::with_capacity(64 << 10, source.into_text()), &path);
+    let header = read_header(&mut lines)?;
+    let mut labels = match (&header.label, options.target) {
+        (None, _) | (_, Some(TargetKind::None)) => None,
+        (_, Some(TargetKind::StepClass)) => {
+            return Err(Error::data_file(&path, "a .ts file has no label for each step"));
+        }
+        (Some((TargetKind::Class, classes)), None | Some(TargetKind::Class))
+            if !classes.is_empty() =>
+        {
+            Some(LabelColumn::declared(classes))
+        }
+        (Some((kind, _)), wanted) => {
+            Some(LabelColumn::new("target", Some(wanted.unwrap_or(*kind))))
+        }
+    };
+    let mut builder: Option<DatasetBuilder> = None;
+    let (mut by_feature, mut by_step) = (Vec::new(), Vec::new());
+    while lines.next()? {
+        let number = lines.number();
+        let text = lines.line().trim_ascii();
+        if text.is_empty() || text.starts_with(b"#") || text.starts_with(b"%") {
+            continue;
+        }
+        let fail = |reason: String| lines.at(reason);
+        if text.starts_with(b"(") {
+            return Err(fail(TIMES.into()));
+        }
+        let (features, label) = if header.label.is_some() {
+            let colon = text.iter().rposition(|byte| *byte == b':');
+            let colon =
+                colon.ok_or_else(|| fail("expected a colon and a label at the end".into()))?;
+            (&text[..colon], Some(&text[colon + 1..]))
+        } else {
+            (text, None)
+        };
+        by_feature.clear();
+        let (mut width, mut steps) = (0, 0);
+        let mut first_missing = None;
+        for feature in features.split(|byte| *byte == b':') {
+            width += 1;
+            let before = by_feature.len();
+            for (step, cell) in (1..).zip(feature.split(|byte| *byte == b',')) {
+                by_feature.push(match parse(cell) {
+                    CellValue::Number(value) => value,
+                    // Of a feature without steps.
+                    CellValue::Missing if feature.trim_ascii().is_empty() => break,
+                    CellValue::Missing => {
+                        first_missing.get_or_insert((width, step));
+                        f32::NAN
+                    }
+                    CellValue::Other => {
+                        let reason = complaint(cell);
+                        return Err(fail(format!("feature {width}, step {step}: {reason}")));
+                    }
+                });
+            }
+            let count = by_feature.len() - before;
+            if width > 1 && count != steps {
+                return Err(fail(format!(
+                    "feature {width} has {count} steps, feature 1 has {steps}"
+                )));
+            }
+            steps = count;
+        }
+        if steps == 0 {
+            return Err(fail("the sequence has no steps".into()));
+        }
+        let data = match &mut builder {
+            Some(data) => data,
+            None => {
+                check_width(&header, width).map_err(fail)?;
+                builder.insert(DatasetBuilder::unnamed(width))
+            }
+        };
+        if width != data.features().len() {
+            let expected = data.features().len();
+            return Err(fail(format!("has {width} features, the first sequence has {expected}")));
+        }
+        if let Some((feature, step)) = first_missing {
+            data.missing_at(|| format!("line {number}, feature {feature}, step {step}"));
+        }
+        if width == 1 {
+            data.push_steps(&by_feature, steps)?;
+        } else {
+            by_step.clear();
+            for step in 0..steps {
+                by_step.extend((0..width).map(|feature| by_feature[feature * steps + step]));
+            }
+            data.push_steps(&by_step, steps)?;
+        }
+        data.end_sequence()?;
+        memory::check(&path, data.bytes() as u64, memory)?;
+        if let (Some(labels), Some(label)) = (&mut labels, label) {
+            labels
+                .push(label, || format!("line {number}"))
+                .map_err(|reason| fail(format!("label: {reason}")))?;
+        }
+    }
+    let Some(builder) = builder else {
+        return Err(Error::data_file(&path, "has no sequences after its line @data"));
+    };
+    let target = match labels {
+        Some(labels) => labels.finish(notes).map_err(|reason| Error::data_file(&path, reason))?,
+        None => Target::None,
+    };
+    builder.build(target)
+}
+
+const TIMES: &str = "values have time stamps, which are not read here: write the values alone, or a CSV file with a \
+                     column for the time";
+
+/// Refuses a file that is too large, judged by the numbers in its head.
+fn check_need(source: &Source) -> Result<()> {
+    let head = source.head_lines();
+    let cells = head.iter().filter(|byte| matches!(byte, b',' | b':')).count() + 1;
+    source.check_need(head.len().max(1), 4 * cells)
+}
+
+fn check_width(header: &TsHeader, width: usize) -> std::result::Result<(), String> {
+    match (header.univariate, header.dimensions) {
+        (_, Some(expected)) if expected != width => {
+            Err(format!("has {width} features, @dimensions says {expected}"))
+        }
+        (Some(true), _) if width > 1 => {
+            Err(format!("has {width} features, @univariate says there is one"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_header<R: BufRead>(lines: &mut Lines<R>) -> Result<TsHeader> {
+    let mut header = TsHeader::default();
+    while lines.next()? {
+        let fail = |reason: String| lines.at(reason);
+        let text = lines.text()?;
+        if !text.starts_with('@') {
+            if text.is_empty() || text.starts_with(['#', '%']) {
+                continue;
+            }
+            return Err(fail(format!("expected a directive such as @data, got {}", quote(text))));
+        }
+        let mut words = text.split_whitespace();
+        let directive = words.next().unwrap_or_default().to_ascii_lowercase();
+        let value = words.next().unwrap_or_default().to_ascii_lowercase();
+        let truth = || match &value[..] {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(fail(format!("{directive} must be true or false, got {}", quote(other)))),
+        };
+        match &directive[..] {
+            "@data" => return Ok(header),
+            "@timestamps" if truth()? => return Err(fail(TIMES.into())),
+            "@univariate" => header.univariate = Some(truth()?),
+            "@dimensions" | "@dimension" => {
+                let count = value.parse().map_err(|_| fail(complaint(value.as_bytes())))?;
+                header.dimensions = Some(count);
+            }
+            "@classlabel" if truth()? => {
+                let classes: Vec<String> = words.map(String::from).collect();
+                header.label = Some((TargetKind::Class, classes));
+            }
+            "@targetlabel" if truth()? => header.label = Some((TargetKind::Numbers, Vec::new())),
+            _ => {}
+        }
+    }
+    Err(lines.fail("ends before its line @data"))
+}
