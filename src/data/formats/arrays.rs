@@ -85,6 +85,18 @@ impl ArrayInfo {
     }
 }
 
+/// A file of arrays.
+pub(super) trait ArrayFile {
+    /// The names of all arrays.
+    fn names(&self) -> Vec<String>;
+
+    /// Opens an array.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn open(&mut self, name: &str) -> Result<OpenArray<'_>, String>;
+}
+
 /// An array whose elements are about to be read.
 pub(super) struct OpenArray<'a> {
     pub(super) info: ArrayInfo,
@@ -137,7 +149,10 @@ impl OpenArray<'_> {
             let now = (piece as u64).min(left) as usize;
             self.stream.read_exact(&mut bytes[..now]).map_err(|error| match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
-                    format!("is truncated: its shape is {:?}, {left} bytes are missing or more", self.info.shape)
+                    format!(
+                        "is truncated: its shape is {:?}, {left} bytes are missing or more",
+                        self.info.shape
+                    )
                 }
                 _ => format!("cannot be read: {error}"),
             })?;
@@ -174,7 +189,9 @@ fn decode(bytes: &[u8], dtype: ArrayDtype, big_endian: bool, values: &mut Vec<f6
         ArrayDtype::U64 => read!(u64, |value| value as f64),
         ArrayDtype::I64 => read!(i64, |value| value as f64),
         ArrayDtype::F16 => read!(u16, f16_to_f64),
-        ArrayDtype::Bf16 => read!(u16, |bits: u16| f64::from(f32::from_bits(u32::from(bits) << 16))),
+        ArrayDtype::Bf16 => {
+            read!(u16, |bits: u16| f64::from(f32::from_bits(u32::from(bits) << 16)))
+        }
         ArrayDtype::F32 => read!(f32, f64::from),
         ArrayDtype::F64 => read!(f64, |value| value),
         ArrayDtype::Bytes(_) | ArrayDtype::Unicode(_) => {}
@@ -208,7 +225,11 @@ pub(super) fn texts(info: &ArrayInfo, bytes: &[u8]) -> Result<Vec<String>, Strin
             .chunks_exact(4)
             .map(|word| {
                 let word = [word[0], word[1], word[2], word[3]];
-                if info.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+                if info.big_endian {
+                    u32::from_be_bytes(word)
+                } else {
+                    u32::from_le_bytes(word)
+                }
             })
             .take_while(|word| *word != 0)
             .map(|word| char::from_u32(word).ok_or_else(no_text))
@@ -227,7 +248,9 @@ mod tests {
 
     #[test]
     fn half_precision_numbers_are_read() {
-        for (bits, value) in [(0x3c00, 1.), (0xc000, -2.), (0x3555, 0.333_251_953_125), (0, 0.), (1, 2f64.powi(-24))] {
+        for (bits, value) in
+            [(0x3c00, 1.), (0xc000, -2.), (0x3555, 0.333_251_953_125), (0, 0.), (1, 2f64.powi(-24))]
+        {
             assert_eq!(f16_to_f64(bits), value);
         }
         assert!(f16_to_f64(0x7e00).is_nan() && f16_to_f64(0x7c00).is_infinite());

@@ -5,17 +5,26 @@
 
 mod arff;
 mod arff_header;
+mod array_data;
+mod array_target;
+mod arrays;
 mod cells;
 mod csv;
 mod detect;
+mod idx_images;
 mod jsonl;
 mod jsonl_example;
 mod labels;
 mod lines;
 mod loaded;
 mod memory;
+mod npy;
+mod npy_file;
+mod npz;
 mod options;
 mod read;
+mod safetensors;
+mod sequence_shape;
 mod source;
 mod plain_text;
 mod ts;

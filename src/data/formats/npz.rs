@@ -5,8 +5,7 @@ use std::io::{BufReader, Read};
 use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::array_data::ArrayFile;
-use super::arrays::OpenArray;
+use super::arrays::{ArrayFile, OpenArray};
 use super::npy;
 use super::source::ReadSeek;
 
@@ -19,9 +18,12 @@ impl NpzFile {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn new(file: Box<dyn ReadSeek>) -> Result<Self, String> {
-        let archive = ZipArchive::new(file).map_err(|error| format!("is a damaged zip archive: {error}"))?;
-        if !archive.file_names().any(|name| name.ends_with(".npy")) {
-            return Err("is a zip archive without arrays: expected members such as x.npy and y.npy".into());
+        let archive =
+            ZipArchive::new(file).map_err(|error| format!("is a damaged zip archive: {error}"))?;
+        if !archive.file_names_raw().any(|name| name.ends_with(b".npy")) {
+            return Err(
+                "is a zip archive without arrays: expected members such as x.npy and y.npy".into(),
+            );
         }
         Ok(Self(archive))
     }
@@ -29,11 +31,13 @@ impl NpzFile {
 
 impl ArrayFile for NpzFile {
     fn names(&self) -> Vec<String> {
-        self.0.file_names().filter_map(|name| Some(name.strip_suffix(".npy")?.into())).collect()
+        let names = self.0.file_names_raw().filter_map(|name| std::str::from_utf8(name).ok());
+        names.filter_map(|name| Some(name.strip_suffix(".npy")?.into())).collect()
     }
 
     fn open(&mut self, name: &str) -> Result<OpenArray<'_>, String> {
-        let damaged = |error: &dyn std::fmt::Display| format!("array {name} cannot be read: {error}");
+        let damaged =
+            |error: &dyn std::fmt::Display| format!("array {name} cannot be read: {error}");
         let index = self.0.index_for_name(&format!("{name}.npy"));
         let index = index.ok_or_else(|| format!("has no array {name}"))?;
         let (method, size, crc) = {
@@ -50,11 +54,14 @@ impl ArrayFile for NpzFile {
             method if method == CompressionMethod::DEFLATE => {
                 Box::new(DeflateDecoder::new(BufReader::new(raw)))
             }
-            method => return Err(damaged(&format!("it is compressed with {method}, expected deflate"))),
+            method => {
+                return Err(damaged(&format!("it is compressed with {method}, expected deflate")))
+            }
         };
         let mut stream: Box<dyn Read> =
             Box::new(Checked { unpacked, left: size, crc: flate2::Crc::new(), expected: crc });
-        let info = npy::read_header(&mut stream).map_err(|reason| format!("array {name} {reason}"))?;
+        let info =
+            npy::read_header(&mut stream).map_err(|reason| format!("array {name} {reason}"))?;
         Ok(OpenArray { info, stream })
     }
 }

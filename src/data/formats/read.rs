@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use super::arrays::ArrayFile;
 use super::loaded::{Content, Format, Loaded};
+use super::npy_file::NpyFile;
+use super::npz::NpzFile;
 use super::options::ReadOptions;
+use super::safetensors::SafetensorsFile;
 use super::source::Source;
-use super::{arff, csv, detect, jsonl, plain_text, ts};
+use super::{arff, array_data, csv, detect, idx_images, jsonl, plain_text, ts};
+use crate::data::Dataset;
 use crate::{Error, Result};
 
 /// Reads a file of sequences or text, gzipped or not. Its format is told by its content.
@@ -46,7 +51,30 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Loaded> {
         Format::Arff => Content::Sequences(arff::read(source, options, &mut notes)?),
         Format::JsonLines => Content::Sequences(jsonl::read(source, options, &mut notes)?),
         Format::Text => Content::Text(plain_text::read(source)?),
-        other => return Err(Error::data_file(path, format!("{other} is not read yet"))),
+        Format::Idx => {
+            source.check_need(1, 1)?;
+            Content::Sequences(idx_images::read(path, options.target, &source.head, &mut notes)?)
+        }
+        Format::Npz | Format::Npy | Format::Safetensors => {
+            Content::Sequences(read_arrays(source, format, options, &mut notes)?)
+        }
     };
     Ok(Loaded { content, format, notes })
+}
+
+fn read_arrays(
+    source: Source,
+    format: Format,
+    options: &ReadOptions,
+    notes: &mut Vec<String>,
+) -> Result<Dataset> {
+    let (path, memory) = (source.path.clone(), source.memory);
+    let fail = |reason: String| Error::data_file(&path, reason);
+    let (file, size) = source.into_seekable()?;
+    let mut arrays: Box<dyn ArrayFile> = match format {
+        Format::Npz => Box::new(NpzFile::new(file).map_err(fail)?),
+        Format::Safetensors => Box::new(SafetensorsFile::new(file, size).map_err(fail)?),
+        _ => Box::new(NpyFile(file)),
+    };
+    array_data::read(&mut *arrays, &path, memory, options, notes)
 }

@@ -1,0 +1,253 @@
+//! Sequences from arrays: `x` with `lengths`, `y`, `groups` and `ids` beside it.
+
+use std::path::Path;
+
+use super::array_target::{labels_of, target_of};
+use super::arrays::{texts, ArrayDtype, ArrayFile, ArrayInfo};
+use super::memory;
+use super::options::ReadOptions;
+use super::sequence_shape::SequenceShape;
+use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, TargetKind};
+use crate::{Error, Result};
+
+/// The names that an array may have.
+const X: [&str; 3] = ["x", "X", "sequences"];
+const Y: [&str; 6] = ["y", "Y", "labels", "label", "target", "targets"];
+const LENGTHS: [&str; 3] = ["lengths", "length", "seq_lens"];
+const GROUPS: [&str; 2] = ["groups", "group"];
+const IDS: [&str; 2] = ["ids", "id"];
+
+/// Reads `x` of `(N, T, I)`, `(N, T)`, or with `lengths` `(steps, I)`; `lengths` of `(N,)`; `y` of `(N,)`, `(N, T)` or
+/// `(N, K)`; `groups` and `ids` of `(N,)`.
+///
+/// # Errors
+/// [`Error::DataFile`] with the array.
+pub(super) fn read(
+    file: &mut dyn ArrayFile,
+    path: &Path,
+    memory: u64,
+    options: &ReadOptions,
+    notes: &mut Vec<String>,
+) -> Result<Dataset> {
+    let fail = |reason: String| Error::data_file(path, reason);
+    let names = file.names();
+    let find = |known: &[&str]| {
+        known
+            .iter()
+            .find(|known| names.iter().any(|name| name == *known))
+            .map(|name| name.to_string())
+    };
+    let x = match (find(&X), &names[..]) {
+        (Some(x), _) => x,
+        (None, [only]) => only.clone(),
+        _ => {
+            let names = names.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
+            return Err(fail(format!("has no array x: there are {names}")));
+        }
+    };
+    let lengths = find(&LENGTHS).map(|name| lengths(file, &name, memory, path)).transpose()?;
+    let info = file.open(&x).map_err(fail)?.info;
+    if info.dtype.is_text() {
+        return Err(fail(format!("array {x} holds texts: expected numbers")));
+    }
+    let shape = SequenceShape::of(&x, &info.shape, lengths).map_err(fail)?;
+    let steps: usize = shape.lengths.iter().sum();
+    let is_bytes = info.dtype == ArrayDtype::U8
+        && !info.fortran
+        && shape.padded.is_some_and(|padded| shape.lengths.iter().all(|length| *length == padded));
+    let size = if is_bytes { 1 } else { 4 };
+    memory::check(path, (steps as u64).saturating_mul(size * shape.features as u64), memory)?;
+    let ids = find(&IDS).filter(|name| *name != x);
+    let ids = ids.map(|name| names_of(file, &name, shape.count).map_err(fail)).transpose()?;
+    let groups = find(&GROUPS).map(|name| names_of(file, &name, shape.count).map_err(fail));
+    let groups = groups.transpose()?;
+    let y = find(&Y).filter(|_| options.target != Some(TargetKind::None));
+    if let Some(y) = &y {
+        let info = file.open(y).map_err(fail)?.info;
+        memory::check(path, info.bytes(), memory)?;
+    }
+    let target = target_of(file, y.as_deref(), &shape, options.target, notes).map_err(fail)?;
+    let features = DatasetBuilder::unnamed(shape.features);
+    if is_bytes && ids.is_none() && groups.is_none() {
+        let bytes =
+            file.open(&x).and_then(|x| x.raw()).map_err(|r| fail(format!("array {x} {r}")))?;
+        notes.push(format!("array {x} holds bytes: each stands for a 255th"));
+        return dataset_of_bytes(
+            features.features().to_vec(),
+            bytes,
+            shape.padded.unwrap_or(1),
+            target,
+        )
+        .map_err(|error| fail(error.to_string()));
+    }
+    let mut sequences = Sequences { builder: features, shape: &shape, ids, row: 0, step: 0 };
+    let array = file.open(&x).map_err(fail)?;
+    sequences.read(array, &info).map_err(|reason| fail(format!("array {x} {reason}")))?;
+    let mut builder = sequences.builder;
+    if let Some(groups) = groups {
+        builder.groups(labels_of(&groups));
+    }
+    builder.build(target).map_err(|error| fail(error.to_string()))
+}
+
+/// Whole numbers, one for each sequence.
+fn lengths(file: &mut dyn ArrayFile, name: &str, memory: u64, path: &Path) -> Result<Vec<usize>> {
+    let fail = |reason: String| Error::data_file(path, format!("array {name} {reason}"));
+    let array = file.open(name).map_err(|reason| Error::data_file(path, reason))?;
+    let shape = &array.info.shape;
+    if shape.len() != 1 || array.info.dtype.is_text() {
+        return Err(fail(format!("has the shape {shape:?}: expected (N,), of whole numbers")));
+    }
+    memory::check(path, 8 * array.info.count as u64, memory)?;
+    let mut lengths = Vec::new();
+    array
+        .numbers(|values| {
+            for value in values {
+                if value.fract() != 0. || *value < 0. || *value > f64::from(u32::MAX) {
+                    return Err(format!("holds {value}: expected a number of steps"));
+                }
+                lengths.push(*value as usize);
+            }
+            Ok(())
+        })
+        .map_err(fail)?;
+    Ok(lengths)
+}
+
+/// Texts, or whole numbers as texts, one for each sequence.
+fn names_of(
+    file: &mut dyn ArrayFile,
+    name: &str,
+    count: usize,
+) -> std::result::Result<Vec<String>, String> {
+    let array = file.open(name)?;
+    let fail = |reason: String| format!("array {name} {reason}");
+    if array.info.shape != [count] {
+        let shape = &array.info.shape;
+        return Err(fail(format!(
+            "has the shape {shape:?}: expected ({count},), one for each sequence"
+        )));
+    }
+    if array.info.dtype.is_text() {
+        let info = array.info.clone();
+        return texts(&info, &array.raw().map_err(fail)?).map_err(fail);
+    }
+    let mut names = Vec::new();
+    array
+        .numbers(|values| {
+            names.extend(values.iter().map(f64::to_string));
+            Ok(())
+        })
+        .map_err(fail)?;
+    Ok(names)
+}
+
+/// Sequences that are being read from `x`.
+struct Sequences<'a> {
+    builder: DatasetBuilder,
+    shape: &'a SequenceShape,
+    ids: Option<Vec<String>>,
+    /// The sequence and the step in it that come next.
+    row: usize,
+    step: usize,
+}
+
+impl Sequences<'_> {
+    fn read(
+        &mut self,
+        array: super::arrays::OpenArray<'_>,
+        info: &ArrayInfo,
+    ) -> std::result::Result<(), String> {
+        let features = self.shape.features;
+        if info.fortran {
+            let mut all = Vec::new();
+            array.numbers(|values| {
+                all.extend(values.iter().map(|value| *value as f32));
+                Ok(())
+            })?;
+            return self.read_fortran(&all);
+        }
+        // Numbers of a step that is not complete are kept for the next piece.
+        let mut open: Vec<f32> = Vec::new();
+        array.numbers(|values| {
+            for value in values {
+                if value.is_infinite() || value.abs() > f64::from(f32::MAX) {
+                    return Err(self.not_finite(*value));
+                }
+            }
+            open.extend(values.iter().map(|value| *value as f32));
+            let whole = open.len() / features * features;
+            self.take(&open[..whole])?;
+            open.drain(..whole);
+            Ok(())
+        })
+    }
+
+    fn not_finite(&self, value: f64) -> String {
+        let (row, step) = (self.row + 1, self.step + 1);
+        format!(
+            "holds {value} in or soon behind sequence {row}, step {step}: expected finite numbers"
+        )
+    }
+
+    /// Adds steps in the order of `x`, those of the padding included.
+    fn take(&mut self, mut values: &[f32]) -> std::result::Result<(), String> {
+        let features = self.shape.features;
+        while !values.is_empty() {
+            let length = self.shape.lengths[self.row];
+            let slots = self.shape.padded.unwrap_or(length);
+            let now = (slots - self.step).min(values.len() / features);
+            let (these, others) = values.split_at(now * features);
+            let real = length.saturating_sub(self.step).min(now);
+            let added = self.builder.push_steps(&these[..real * features], real);
+            added.map_err(|error| error.to_string())?;
+            self.step += now;
+            if self.step == slots {
+                self.end()?;
+            }
+            values = others;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::result::Result<(), String> {
+        let ended = match &mut self.ids {
+            Some(ids) => self.builder.end_named(std::mem::take(&mut ids[self.row])),
+            None => self.builder.end_sequence(),
+        };
+        (self.row, self.step) = (self.row + 1, 0);
+        ended.map_err(|error| error.to_string())
+    }
+
+    /// All numbers, the first index fastest.
+    fn read_fortran(&mut self, all: &[f32]) -> std::result::Result<(), String> {
+        if all.iter().any(|value| value.is_infinite()) {
+            return Err("holds an infinite number: expected finite numbers".into());
+        }
+        let features = self.shape.features;
+        let rows = self.shape.count;
+        let mut step_values = vec![0.; features];
+        let steps: usize = self.shape.lengths.iter().sum();
+        for row in 0..rows {
+            let slots = self.shape.padded.unwrap_or(self.shape.lengths[row]);
+            let before: usize = self.row_start(row);
+            for step in 0..slots {
+                for (feature, value) in step_values.iter_mut().enumerate() {
+                    *value = match self.shape.padded {
+                        Some(padded) => all[row + rows * (step + padded * feature)],
+                        None => all[before + step + steps * feature],
+                    };
+                }
+                self.take(&step_values)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row_start(&self, row: usize) -> usize {
+        if self.shape.padded.is_some() {
+            return 0;
+        }
+        self.shape.lengths[..row].iter().sum()
+    }
+}
