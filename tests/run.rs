@@ -13,7 +13,9 @@ use candle_rnn::run::{
     read_config, read_metrics, read_weights, DataConfig, IfExists, ImageConfig, Outcome, RunConfig,
     RunTask, Session, SessionConfig, Start, TaskConfig,
 };
-use candle_rnn::train::{EpochMetrics, Event, Schedule, Score, Task, TrainConfig, TrainerConfig};
+use candle_rnn::train::{
+    EpochMetrics, Event, Schedule, Score, StepContext, Task, TrainConfig, TrainerConfig,
+};
 use candle_rnn::{
     Dense, DenseConfig, Error, Gru, GruConfig, Init, Purpose, Result, SeededRng, VarSink,
 };
@@ -136,8 +138,8 @@ impl Task for Wave {
         Ok(((Tensor::cat(&x, 0)? + self.offset)?, Tensor::cat(&y, 0)?))
     }
 
-    fn loss(&self, (x, target): &Self::Batch, rng: &mut SeededRng) -> Result<Tensor> {
-        self.error(&((x + rng.symmetric(0.01))?, target.clone()))
+    fn loss(&self, (x, target): &Self::Batch, context: &mut StepContext<'_>) -> Result<Tensor> {
+        self.error(&((x + context.rng.symmetric(0.01))?, target.clone()))
     }
 
     fn score(&self, batch: &Self::Batch) -> Result<Score> {

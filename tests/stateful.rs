@@ -4,19 +4,21 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::{Dense, DenseConfig, Init, Lstm, LstmConfig};
 use candle_rnn::rng::SeededRng;
-use candle_rnn::run::{Checkpoint, DataConfig, RunConfig};
+use candle_rnn::run::{IfExists, RunTask, Session, SessionConfig, TaskConfig};
 use candle_rnn::train::{
-    CarriedState, Event, Schedule, Score, StepContext, Task, TrainConfig, Trainer, TrainerConfig,
+    CarriedState, Event, Schedule, Score, StepContext, Task, Trainer, TrainerConfig,
 };
-use candle_rnn::{Error, Result, Sequences, State};
+use candle_rnn::{Error, Result, Sequences};
 use common::{init_rng, values};
+use serde::{Deserialize, Serialize};
 
 /// Rows of a batch, steps of a piece, pieces.
 const ROWS: usize = 2;
@@ -25,6 +27,7 @@ const PIECES: usize = 7;
 
 /// Forecasts of two waves, in pieces that follow each other: example n is piece n / 2 of wave n % 2.
 struct Waves {
+    config: WavesConfig,
     vars: BTreeMap<String, Var>,
     lstm: Lstm,
     head: Dense,
@@ -44,11 +47,12 @@ impl Waves {
     fn new(dropout: f64) -> Self {
         let sink = common::sink(DType::F64);
         let rng = &mut init_rng(3);
-        let config = LstmConfig { num_layers: 2, dropout, ..LstmConfig::new(1, 5) };
-        let lstm = Lstm::init(config, Init::Glorot, rng, &sink.pp("lstm")).unwrap();
+        let layers = LstmConfig { num_layers: 2, dropout, ..LstmConfig::new(1, 5) };
+        let lstm = Lstm::init(layers, Init::Glorot, rng, &sink.pp("lstm")).unwrap();
         let head =
             Dense::init(DenseConfig::new(5, 1), Init::Glorot, rng, &sink.pp("head")).unwrap();
         Self {
+            config: WavesConfig { dropout, training: config() },
             vars: sink.named().unwrap(),
             lstm,
             head,
@@ -292,32 +296,85 @@ fn an_arranged_order_is_the_same_after_an_interruption() {
     }
 }
 
+/// What a run directory keeps of the waves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct WavesConfig {
+    dropout: f64,
+    training: TrainerConfig,
+}
+
+impl TaskConfig for WavesConfig {
+    const TASK: Option<&'static str> = Some("waves");
+
+    fn trainer(&self) -> &TrainerConfig {
+        &self.training
+    }
+
+    fn trainer_mut(&mut self) -> &mut TrainerConfig {
+        &mut self.training
+    }
+
+    fn check(&self) -> Result<()> {
+        self.training.check()
+    }
+
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let vars = Waves::new(self.dropout).vars;
+        vars.into_iter().map(|(name, var)| (name, var.dims().to_vec())).collect()
+    }
+
+    fn dtype(&self) -> DType {
+        DType::F64
+    }
+
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+}
+
+impl RunTask for Waves {
+    type Config = WavesConfig;
+
+    fn config(&self) -> &WavesConfig {
+        &self.config
+    }
+}
+
 #[test]
-fn a_checkpoint_has_the_carried_state() {
-    let (folder, data) = (common::folder(), Mnist::sample().unwrap());
-    let config = RunConfig::new(TrainConfig::default(), DataConfig::new(&data, None));
-    let mut trainer = Trainer::classifier(&config.training, data, &Device::Cpu).unwrap();
-    trainer.next_event().unwrap();
-    let mut state = trainer.state().unwrap();
-    let h = Tensor::new(&[[[1f32, -2.], [f32::MIN_POSITIVE, 3.]]], &Device::Cpu).unwrap();
-    for c in [None, Some(h.neg().unwrap())] {
-        state.carried.carry(&State::from_parts(h.clone(), c));
-        let path = folder.path().join(format!("{}", state.carried.tensors().unwrap().len()));
-        let checkpoint = Checkpoint {
-            config: config.clone(),
-            state: state.clone(),
-            history: Vec::new(),
-            instruction_set: String::new(),
-            kept_epoch: None,
+fn an_interrupted_stateful_run_ends_with_the_same_bits() {
+    let folder = common::folder();
+    let open = |name: &str| {
+        let session = SessionConfig { if_exists: IfExists::Resume, ..SessionConfig::default() };
+        Session::open(&folder.path().join(name), Waves::new(0.3), session).unwrap().0
+    };
+    let mut whole = open("whole");
+    whole.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    for stop in [1, 4, PIECES, PIECES + 1, PIECES + 3] {
+        let name = stop.to_string();
+        let mut session = open(&name);
+        let mut events = 0;
+        let interrupt = |_: &Event| {
+            events += 1;
+            if events == stop {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
         };
-        checkpoint.save(&path).unwrap();
-        let found = Checkpoint::load(&path, &config).unwrap().state;
-        assert_eq!(carried(&found.carried), carried(&state.carried));
-        assert_eq!(found.adam.moments.len(), state.adam.moments.len());
-        let file =
-            candle_core::safetensors::load(path.join("training_state.safetensors"), &Device::Cpu);
-        assert!(file.unwrap().contains_key("state.0.h"));
-        trainer.restore(&found).unwrap();
-        assert_eq!(carried(&trainer.state().unwrap().carried), carried(&state.carried));
+        session.run(&mut { interrupt }).unwrap();
+        let steps = session.trainer().step_count();
+        let before = carried(&session.trainer().state().unwrap().carried);
+        drop(session);
+        let path = folder.path().join(&name);
+        let saved = path.join(format!("checkpoints/step-{steps:08}/training_state.safetensors"));
+        let saved = candle_core::safetensors::load(saved, &Device::Cpu).unwrap();
+        // Behind the end of an epoch nothing is carried.
+        let has_state = stop != PIECES + 1;
+        assert_eq!([saved.contains_key("state.0.h"), !before.is_empty()], [has_state; 2], "{stop}");
+        let mut session = open(&name);
+        assert_eq!(carried(&session.trainer().state().unwrap().carried), before, "{stop}");
+        session.run(&mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(weights(session.trainer()), weights(whole.trainer()), "{stop}");
+        let model = |path: &Path| std::fs::read(path.join("model.safetensors")).unwrap();
+        assert!(model(&path) == model(&folder.path().join("whole")), "{stop}");
     }
 }
