@@ -4,7 +4,11 @@
 //! users do, and returns whether it was accepted. What is accepted is written and read again: it must
 //! be what it was.
 
+mod formats;
 pub mod seeds;
+mod seeds_of_formats;
+
+pub use formats::{arff, csv, jsonl, npz, safetensors, text, ts};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -220,7 +224,7 @@ pub fn run_of(training: &TrainConfig) -> RunConfig {
 }
 
 /// The first N files of an input; `None` for those that are not there.
-fn cut<const N: usize>(input: &[u8]) -> [Option<&[u8]>; N] {
+pub(crate) fn cut<const N: usize>(input: &[u8]) -> [Option<&[u8]>; N] {
     let mut rest = Some(input);
     std::array::from_fn(|_| {
         let input = rest?;
@@ -234,7 +238,7 @@ fn cut<const N: usize>(input: &[u8]) -> [Option<&[u8]>; N] {
 
 /// A safetensors file of a header, a line feed and data: the header's size is put in front of it,
 /// which libFuzzer could not keep right. Anything else is left as it is.
-fn framed(file: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn framed(file: &[u8]) -> Cow<'_, [u8]> {
     let line_feed = file.iter().position(|byte| *byte == b'\n');
     match line_feed.filter(|_| file.starts_with(b"{")) {
         Some(at) => [&(at as u64).to_le_bytes(), &file[..at], &file[at + 1..]].concat().into(),

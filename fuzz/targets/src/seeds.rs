@@ -17,7 +17,7 @@ use candle_rnn::settings::{Recipe, Settings};
 use candle_rnn::train::LossAt;
 use candle_rnn::train::{ObjectiveConfig, Schedule, TrainConfig, TrainerConfig};
 
-use crate::{gzip, run_of, settings, CUT};
+use crate::{gzip, run_of, seeds_of_formats, settings, CUT};
 
 /// Name and content of every seed of a target. What begins with `right` is accepted, what begins with
 /// `wrong` is refused.
@@ -26,13 +26,15 @@ type Seeds = BTreeMap<String, Vec<u8>>;
 /// The seeds of every target.
 pub fn all() -> BTreeMap<&'static str, Seeds> {
     let checkpoints: Vec<_> = settings().iter().map(files_of_checkpoint).collect();
-    BTreeMap::from([
+    let mut all = BTreeMap::from([
         ("idx", of_idx()),
         ("weights", of_weights(&checkpoints)),
         ("checkpoint", of_checkpoint(&checkpoints)),
         ("config", of_config(&checkpoints)),
         ("toml", of_toml()),
-    ])
+    ]);
+    all.extend(seeds_of_formats::all());
+    all
 }
 
 fn of_idx() -> Seeds {

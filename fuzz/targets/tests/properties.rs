@@ -29,12 +29,19 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus");
 /// A fuzz target: whether it accepts an input; it writes to the folder.
 type Target = fn(&Path, &[u8]) -> bool;
 
-const TARGETS: [(&str, Target); 5] = [
+const TARGETS: [(&str, Target); 12] = [
     ("idx", targets::idx),
     ("weights", targets::weights),
     ("checkpoint", targets::checkpoint),
     ("config", targets::config),
     ("toml", targets::toml),
+    ("csv", targets::csv),
+    ("ts", targets::ts),
+    ("arff", targets::arff),
+    ("jsonl", targets::jsonl),
+    ("npz", targets::npz),
+    ("safetensors", targets::safetensors),
+    ("text", targets::text),
 ];
 
 /// A folder that is removed when it is dropped; in memory where there is one such, as the fuzzer's.

@@ -13,7 +13,7 @@ use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
-use super::source::Source;
+use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::DataFile`] with the line.
 pub(super) fn read(
-    source: Source,
+    source: DataSource,
     options: &ReadOptions,
     notes: &mut Vec<String>,
 ) -> Result<Dataset> {

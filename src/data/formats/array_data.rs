@@ -46,9 +46,23 @@ pub(super) fn read(
         }
     };
     let lengths = find(&LENGTHS).map(|name| lengths(file, &name, memory, path)).transpose()?;
-    let info = file.open(&x).map_err(fail)?.info;
+    let info = {
+        let array = file.open(&x).map_err(fail)?;
+        array.check_held().map_err(|reason| fail(format!("array {x} {reason}")))?;
+        array.info.clone()
+    };
     if info.dtype.is_text() {
         return Err(fail(format!("array {x} holds texts: expected numbers")));
+    }
+    let sequences = info.shape.first().copied().unwrap_or_default() as u64;
+    let size = if info.dtype == ArrayDtype::U8 { 1 } else { 4 };
+    let need =
+        (info.count as u64).saturating_mul(size).saturating_add(sequences.saturating_mul(16));
+    if lengths.is_none() {
+        memory::check(path, need, memory)?;
+    }
+    if info.count == 0 {
+        return Err(fail(format!("array {x} has the shape {:?}: it holds nothing", info.shape)));
     }
     let shape = SequenceShape::of(&x, &info.shape, lengths).map_err(fail)?;
     let steps: usize = shape.lengths.iter().sum();
@@ -80,7 +94,7 @@ pub(super) fn read(
         )
         .map_err(|error| fail(error.to_string()));
     }
-    let mut sequences = Sequences { builder: features, shape: &shape, ids, row: 0, step: 0 };
+    let mut sequences = ArraySequences { builder: features, shape: &shape, ids, row: 0, step: 0 };
     let array = file.open(&x).map_err(fail)?;
     sequences.read(array, &info).map_err(|reason| fail(format!("array {x} {reason}")))?;
     let mut builder = sequences.builder;
@@ -143,7 +157,7 @@ fn names_of(
 }
 
 /// Sequences that are being read from `x`.
-struct Sequences<'a> {
+struct ArraySequences<'a> {
     builder: DatasetBuilder,
     shape: &'a SequenceShape,
     ids: Option<Vec<String>>,
@@ -152,7 +166,7 @@ struct Sequences<'a> {
     step: usize,
 }
 
-impl Sequences<'_> {
+impl ArraySequences<'_> {
     fn read(
         &mut self,
         array: super::arrays::OpenArray<'_>,

@@ -101,6 +101,8 @@ pub(super) trait ArrayFile {
 pub(super) struct OpenArray<'a> {
     pub(super) info: ArrayInfo,
     pub(super) stream: Box<dyn Read + 'a>,
+    /// Bytes behind the header, as far as the file's own list says.
+    pub(super) held: u64,
 }
 
 impl OpenArray<'_> {
@@ -137,25 +139,33 @@ impl OpenArray<'_> {
         Ok(all)
     }
 
+    /// Refuses an array of which the file holds less or more than its shape says.
+    ///
+    /// # Errors
+    /// The shape and the bytes.
+    pub(super) fn check_held(&self) -> Result<(), String> {
+        let (held, expected, shape) = (self.held, self.info.bytes(), &self.info.shape);
+        if held == expected {
+            return Ok(());
+        }
+        let what = if held < expected { "is truncated" } else { "is too long" };
+        Err(format!("{what}: its shape {shape:?} takes {expected} bytes, the file holds {held}"))
+    }
+
     fn pieces(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
         let size = self.info.dtype.size();
         if size == 0 {
             return Ok(());
         }
+        self.check_held()?;
         let piece = (Self::PIECE / size).max(1) * size;
         let mut left = self.info.bytes();
         let mut bytes = vec![0; piece.min(usize::try_from(left).unwrap_or(piece))];
         while left > 0 {
             let now = (piece as u64).min(left) as usize;
-            self.stream.read_exact(&mut bytes[..now]).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    format!(
-                        "is truncated: its shape is {:?}, {left} bytes are missing or more",
-                        self.info.shape
-                    )
-                }
-                _ => format!("cannot be read: {error}"),
-            })?;
+            self.stream
+                .read_exact(&mut bytes[..now])
+                .map_err(|error| format!("cannot be read: {error}"))?;
             take(&bytes[..now])?;
             left -= now as u64;
         }

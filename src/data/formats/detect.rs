@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::cells::{parse, CellValue};
 use super::loaded::Format;
-use super::source::Source;
+use super::source::DataSource;
 use crate::{Error, Result};
 
 /// Formats that are no data of ours: their first bytes, and what to do about them.
@@ -25,7 +25,7 @@ const FOREIGN: [(&[u8], &str); 10] = [
 ///
 /// # Errors
 /// [`Error::DataFile`] for a format that is not read here, and says what it is if that is known.
-pub(super) fn detect(source: &Source) -> Result<Format> {
+pub(super) fn detect(source: &DataSource) -> Result<Format> {
     let head = &source.head[..];
     let fail = |reason: &str| Err(Error::data_file(&source.path, reason));
     if let Some((_, reason)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
@@ -147,7 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let outcome = Source::open(&path, None).and_then(|source| detect(&source));
+        let outcome = DataSource::open(&path, None).and_then(|source| detect(&source));
         outcome.map_err(|error| error.to_string().rsplit("/").next().unwrap().to_string())
     }
 

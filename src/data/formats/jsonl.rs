@@ -8,7 +8,7 @@ use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
-use super::source::Source;
+use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::DataFile`] with line and column.
 pub(super) fn read(
-    source: Source,
+    source: DataSource,
     options: &ReadOptions,
     notes: &mut Vec<String>,
 ) -> Result<Dataset> {

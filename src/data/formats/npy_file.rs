@@ -7,7 +7,11 @@ use super::npy;
 use super::source::ReadSeek;
 
 /// A `.npy` file: its array is `x`.
-pub(super) struct NpyFile(pub(super) Box<dyn ReadSeek>);
+pub(super) struct NpyFile {
+    pub(super) file: Box<dyn ReadSeek>,
+    /// Its bytes, header included.
+    pub(super) size: u64,
+}
 
 impl ArrayFile for NpyFile {
     fn names(&self) -> Vec<String> {
@@ -15,8 +19,14 @@ impl ArrayFile for NpyFile {
     }
 
     fn open(&mut self, _name: &str) -> Result<OpenArray<'_>, String> {
-        self.0.rewind().map_err(|error| error.to_string())?;
-        let info = npy::read_header(&mut self.0)?;
-        Ok(OpenArray { info, stream: Box::new(&mut self.0) })
+        let unreadable = |error: std::io::Error| error.to_string();
+        self.file.rewind().map_err(unreadable)?;
+        let info = npy::read_header(&mut self.file)?;
+        let start = self.file.stream_position().map_err(unreadable)?;
+        Ok(OpenArray {
+            info,
+            stream: Box::new(&mut self.file),
+            held: self.size.saturating_sub(start),
+        })
     }
 }

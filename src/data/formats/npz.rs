@@ -58,11 +58,11 @@ impl ArrayFile for NpzFile {
                 return Err(damaged(&format!("it is compressed with {method}, expected deflate")))
             }
         };
-        let mut stream: Box<dyn Read> =
-            Box::new(Checked { unpacked, left: size, crc: flate2::Crc::new(), expected: crc });
+        let mut checked = Checked { unpacked, left: size, crc: flate2::Crc::new(), expected: crc };
         let info =
-            npy::read_header(&mut stream).map_err(|reason| format!("array {name} {reason}"))?;
-        Ok(OpenArray { info, stream })
+            npy::read_header(&mut checked).map_err(|reason| format!("array {name} {reason}"))?;
+        let held = checked.left;
+        Ok(OpenArray { info, stream: Box::new(checked), held })
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::io::Read;
 
-use super::source::{unreadable, Source};
+use super::source::{unreadable, DataSource};
 use crate::{Error, Result};
 
 /// Reads a text.
 ///
 /// # Errors
 /// [`Error::DataFile`] when it is not UTF-8, says the line, or does not fit into memory.
-pub(super) fn read(source: Source) -> Result<String> {
+pub(super) fn read(source: DataSource) -> Result<String> {
     source.check_need(1, 1)?;
     let (path, size) = (source.path.clone(), source.size);
     let mut bytes = Vec::new();

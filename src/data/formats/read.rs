@@ -8,7 +8,7 @@ use super::npy_file::NpyFile;
 use super::npz::NpzFile;
 use super::options::ReadOptions;
 use super::safetensors::SafetensorsFile;
-use super::source::Source;
+use super::source::DataSource;
 use super::{arff, array_data, csv, detect, idx_images, jsonl, plain_text, ts};
 use crate::data::Dataset;
 use crate::{Error, Result};
@@ -34,7 +34,7 @@ use crate::{Error, Result};
 /// itself or with `options`, or needs more memory than there is: with the line and the column, what was expected and
 /// what is there.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Loaded> {
-    let source = Source::open(path, options.memory)?;
+    let source = DataSource::open(path, options.memory)?;
     let format = detect::detect(&source)?;
     if !matches!(format, Format::Csv | Format::Tsv) {
         if let Some(option) = options.of_tables() {
@@ -63,7 +63,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Loaded> {
 }
 
 fn read_arrays(
-    source: Source,
+    source: DataSource,
     format: Format,
     options: &ReadOptions,
     notes: &mut Vec<String>,
@@ -74,7 +74,7 @@ fn read_arrays(
     let mut arrays: Box<dyn ArrayFile> = match format {
         Format::Npz => Box::new(NpzFile::new(file).map_err(fail)?),
         Format::Safetensors => Box::new(SafetensorsFile::new(file, size).map_err(fail)?),
-        _ => Box::new(NpyFile(file)),
+        _ => Box::new(NpyFile { file, size }),
     };
     array_data::read(&mut *arrays, &path, memory, options, notes)
 }

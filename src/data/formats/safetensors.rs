@@ -89,6 +89,6 @@ impl ArrayFile for SafetensorsFile {
         }
         let place = SeekFrom::Start(self.start + from);
         self.file.seek(place).map_err(|error| fail(format!("cannot be read: {error}")))?;
-        Ok(OpenArray { info, stream: Box::new((&mut self.file).take(to - from)) })
+        Ok(OpenArray { info, stream: Box::new((&mut self.file).take(to - from)), held: to - from })
     }
 }

@@ -1,4 +1,4 @@
-//! `Source`: the bytes of a file, unpacked if they are gzip data.
+//! `DataSource`: the bytes of a file, unpacked if they are gzip data.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use super::memory;
 use crate::{Error, Result};
 
 /// A file that is about to be read.
-pub(super) struct Source {
+pub(super) struct DataSource {
     pub(super) path: PathBuf,
     /// Bytes on the disk.
     pub(super) size: u64,
@@ -29,7 +29,7 @@ pub(super) trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
 
-impl Source {
+impl DataSource {
     /// Bytes of the head: formats are told and tables are understood by it.
     const HEAD: u64 = 256 << 10;
 
@@ -65,6 +65,25 @@ impl Source {
         let whole = (head.len() as u64) < Self::HEAD;
         let path = path.to_path_buf();
         Ok(Self { path, size: metadata.len(), gzipped, head, whole, memory, rest })
+    }
+
+    /// Makes the head of a text longer, until it has some lines or is the whole file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn lengthen_head(&mut self) -> Result<()> {
+        const LINES: usize = 3;
+        let longest = self.memory.min(1 << 28);
+        let has_lines = |head: &[u8]| head.iter().filter(|byte| **byte == b'\n').count() >= LINES;
+        while !self.whole && !has_lines(&self.head) && (self.head.len() as u64) < longest {
+            let before = self.head.len() as u64;
+            (&mut self.rest)
+                .take(before)
+                .read_to_end(&mut self.head)
+                .map_err(|error| unreadable(&self.path, error))?;
+            self.whole = (self.head.len() as u64) < 2 * before;
+        }
+        Ok(())
     }
 
     /// All bytes, in order. The head stays where it is only if it is cloned first.

@@ -7,7 +7,7 @@ use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
-use super::source::Source;
+use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
 use crate::{Error, Result};
 
@@ -25,7 +25,7 @@ struct TsHeader {
 /// # Errors
 /// [`Error::DataFile`] with the line.
 pub(super) fn read(
-    source: Source,
+    source: DataSource,
     options: &ReadOptions,
     notes: &mut Vec<String>,
 ) -> Result<Dataset> {
@@ -145,7 +145,7 @@ const TIMES: &str = "values have time stamps, which are not read here: write the
                      column for the time";
 
 /// Refuses a file that is too large, judged by the numbers in its head.
-fn check_need(source: &Source) -> Result<()> {
+fn check_need(source: &DataSource) -> Result<()> {
     let head = source.head_lines();
     let cells = head.iter().filter(|byte| matches!(byte, b',' | b':')).count() + 1;
     source.check_need(head.len().max(1), 4 * cells)

@@ -59,12 +59,12 @@ const LABELS: [&str; 10] = [
     "labels",
     "class",
     "target",
-    "y",
     "activity",
     "is_anomaly",
     "anomaly",
     "category",
     "classlabel",
+    "y",
 ];
 
 /// The most features of a step. A table with more is one whose rows are sequences.
@@ -147,7 +147,9 @@ impl Columns {
             return Layout::Long;
         }
         let width = dialect.names.len();
-        let is_wide = if dialect.header {
+        let is_wide = if self.has_rows_of_steps(dialect) {
+            false
+        } else if dialect.header {
             let free: Vec<&str> = (0..width)
                 .filter(|column| Some(*column) != self.id && !self.labels.contains(column))
                 .map(|column| &dialect.names[column][..])
@@ -175,6 +177,17 @@ impl Columns {
         }
     }
 
+    /// Whether a column of times, or an id that comes again, says that rows are steps.
+    fn has_rows_of_steps(&self, dialect: &Dialect) -> bool {
+        let named = |names: &[&str]| {
+            let found = dialect.names.iter().position(|name| is_one_of(name, names));
+            found.filter(|_| dialect.header)
+        };
+        let id = self.id.or_else(|| named(&IDS)).map(|id| dialect.column(id).collect::<Vec<_>>());
+        let comes_again = id.is_some_and(|ids| ids.windows(2).any(|pair| pair[0] == pair[1]));
+        comes_again || named(&TIMES).is_some()
+    }
+
     fn complete_long(
         &mut self,
         dialect: &Dialect,
@@ -182,11 +195,7 @@ impl Columns {
         notes: &mut Vec<String>,
     ) -> Result<(), String> {
         let width = dialect.names.len();
-        let called = |names: &[&str], columns: &Self| {
-            let used = columns.used();
-            let mut free = (0..width).filter(|column| dialect.header && !used.contains(column));
-            free.find(|column| is_one_of(&dialect.names[*column], names))
-        };
+        let called = |names: &[&str], columns: &Self| called(dialect, names, &columns.used());
         let name = |column: usize| &dialect.names[column];
         if self.id.is_none() {
             self.id = called(&IDS, self);
@@ -298,11 +307,7 @@ impl Columns {
 
     fn complete_wide(&mut self, dialect: &Dialect, options: &ReadOptions, notes: &mut Vec<String>) {
         let width = dialect.names.len();
-        let called = |names: &[&str], columns: &Self| {
-            let used = columns.used();
-            let mut free = (0..width).filter(|column| dialect.header && !used.contains(column));
-            free.find(|column| is_one_of(&dialect.names[*column], names))
-        };
+        let called = |names: &[&str], columns: &Self| called(dialect, names, &columns.used());
         self.id = self.id.or_else(|| called(&IDS, self));
         self.group = self.group.or_else(|| called(&GROUPS, self));
         let named = called(&LABELS, self);
@@ -351,6 +356,18 @@ fn find(dialect: &Dialect, name: &String) -> Result<usize, String> {
         let more = if dialect.names.len() > shown.len() { ", ..." } else { "" };
         format!("has no column {}: there are {}{more}", quote(name), shown.join(", "))
     })
+}
+
+/// The column that is called by the first of these names that any free column has.
+fn called(dialect: &Dialect, names: &[&str], used: &HashSet<usize>) -> Option<usize> {
+    let find = |name: &str| {
+        let mut columns = (0..dialect.names.len()).filter(|column| !used.contains(column));
+        columns.find(|column| dialect.names[*column].eq_ignore_ascii_case(name))
+    };
+    // Beside x and z, y is a coordinate.
+    let is_coordinate = |name: &str| name == "y" && find("z").is_some();
+    let mut names = names.iter().filter(|name| dialect.header && !is_coordinate(name));
+    names.find_map(|name| find(name))
 }
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::records::{Records, Separator};
 use crate::data::formats::cells::{complaint, is_missing, is_number, quote};
-use crate::data::formats::source::Source;
+use crate::data::formats::source::DataSource;
 
 /// How a table is written, and its first rows.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Dialect {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn of(source: &Source, notes: &mut Vec<String>) -> Result<Self, String> {
+    pub(super) fn of(source: &DataSource, notes: &mut Vec<String>) -> Result<Self, String> {
         let head = source.head_lines();
         let separator = separator(head);
         let mut sample: Vec<Vec<String>> = Vec::new();

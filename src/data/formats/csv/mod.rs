@@ -13,7 +13,7 @@ use dialect::Dialect;
 use rows::Rows;
 
 use super::options::{Layout, ReadOptions};
-use super::source::Source;
+use super::source::DataSource;
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -22,11 +22,12 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::DataFile`] with line and column.
 pub(super) fn read(
-    source: Source,
+    mut source: DataSource,
     options: &ReadOptions,
     notes: &mut Vec<String>,
 ) -> Result<Dataset> {
     let path = source.path.clone();
+    source.lengthen_head()?;
     let fail = |reason: String| Error::data_file(&path, reason);
     let dialect = Dialect::of(&source, notes).map_err(fail)?;
     let columns = Columns::of(&dialect, options, notes).map_err(fail)?;

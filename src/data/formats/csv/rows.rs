@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::dialect::Dialect;
 use super::records::Records;
-use crate::data::formats::source::{unreadable, Source};
+use crate::data::formats::source::{unreadable, DataSource};
 use crate::{Error, Result};
 
 /// The rows of a table behind its header, one after the other in the same memory.
@@ -18,7 +18,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(source: Source, dialect: &Dialect) -> Self {
+    pub(super) fn new(source: DataSource, dialect: &Dialect) -> Self {
         let path = source.path.clone();
         let records = Records::new(source.into_text(), dialect.separator);
         Self { path, names: dialect.names.clone(), records, header: dialect.header }

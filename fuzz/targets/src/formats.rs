@@ -1,0 +1,123 @@
+//! Files of sequences: whatever is read as a data set is one, and the same gzipped.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use candle_rnn::data::formats::{read, Content, Loaded, ReadOptions};
+use candle_rnn::data::{Dataset, TargetKind};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::{cut, framed, gzip};
+
+/// Bytes of memory that any file may take.
+const MEMORY: u64 = 8 << 20;
+
+/// A table of cells.
+pub fn csv(folder: &Path, input: &[u8]) -> bool {
+    sequences(folder, "input.csv", input)
+}
+
+/// A `.ts` file.
+pub fn ts(folder: &Path, input: &[u8]) -> bool {
+    sequences(folder, "input.ts", input)
+}
+
+/// An ARFF file.
+pub fn arff(folder: &Path, input: &[u8]) -> bool {
+    sequences(folder, "input.arff", input)
+}
+
+/// JSON lines.
+pub fn jsonl(folder: &Path, input: &[u8]) -> bool {
+    sequences(folder, "input.jsonl", input)
+}
+
+/// An archive of arrays; or the arrays `x`, `y` and `lengths` with [`CUT`](crate::CUT) between them, of which an
+/// archive is made: libFuzzer could not keep its checksums right.
+pub fn npz(folder: &Path, input: &[u8]) -> bool {
+    if input.starts_with(b"PK") {
+        return sequences(folder, "input.npz", input);
+    }
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, array) in ["x", "y", "lengths"].into_iter().zip(cut::<3>(input)) {
+        let Some(array) = array.filter(|array| !array.is_empty()) else { continue };
+        zip.start_file(format!("{name}.npy"), options).unwrap();
+        zip.write_all(array).unwrap();
+    }
+    sequences(folder, "input.npz", &zip.finish().unwrap().into_inner())
+}
+
+/// A safetensors file, or its header, a line feed and its numbers.
+pub fn safetensors(folder: &Path, input: &[u8]) -> bool {
+    let file: Cow<'_, [u8]> = framed(input);
+    sequences(folder, "input.safetensors", &file)
+}
+
+/// A file of no known extension: what it is, is told by its content.
+pub fn text(folder: &Path, input: &[u8]) -> bool {
+    sequences(folder, "input", input)
+}
+
+/// Reads a file in several ways.
+fn sequences(folder: &Path, name: &str, input: &[u8]) -> bool {
+    let path = folder.join(name);
+    fs::write(&path, input).unwrap();
+    let memory = Some(MEMORY + 2 * input.len() as u64);
+    let kinds = [
+        None,
+        Some(TargetKind::None),
+        Some(TargetKind::Class),
+        Some(TargetKind::StepClass),
+        Some(TargetKind::Numbers),
+    ];
+    let [first, others @ ..] = kinds.map(|target| {
+        let loaded = read(&path, &ReadOptions { target, memory, ..ReadOptions::default() });
+        loaded.inspect(check).map_err(|error| error.to_string())
+    });
+    for loaded in others.into_iter().flatten() {
+        check(&loaded);
+    }
+    let packed = folder.join(format!("{name}.gz"));
+    if input.starts_with(&[0x1f, 0x8b]) {
+        return first.is_ok();
+    }
+    fs::write(&packed, gzip(input)).unwrap();
+    let again = read(&packed, &ReadOptions { memory, ..ReadOptions::default() });
+    // Of a packed file it is not known beforehand how much it is.
+    if let (Ok(first), Ok(again)) = (&first, &again) {
+        assert_eq!(digest(first), digest(again));
+    }
+    first.is_ok()
+}
+
+/// A data set is consistent.
+fn check(loaded: &Loaded) {
+    let Content::Sequences(data) = &loaded.content else { return };
+    assert!(!data.is_empty() && !data.features().is_empty());
+    for index in 0..data.len() {
+        assert!(data.seq_len(index) > 0);
+        if let Some(label) = data.label(index) {
+            assert!((label as usize) < data.class_names().len());
+        }
+        if let Some(labels) = data.step_labels(index) {
+            assert_eq!(labels.len(), data.seq_len(index));
+        }
+    }
+    missing(data);
+}
+
+/// What is missing is counted, and has a place.
+fn missing(data: &Dataset) {
+    assert_eq!(data.missing().count == 0, data.missing().first.is_empty(), "{:?}", data.missing());
+}
+
+fn digest(loaded: &Loaded) -> String {
+    match &loaded.content {
+        Content::Sequences(data) => data.fingerprint(),
+        Content::Text(text) => text.clone(),
+    }
+}
