@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::dialect::Dialect;
+use super::names::{are_numbered, called, find, is_one_of, numbered, GROUPS, IDS, LABELS, TIMES};
 use super::times;
 use crate::data::formats::cells::{is_missing, is_number, quote};
 use crate::data::formats::options::{Layout, ReadOptions};
@@ -20,53 +21,6 @@ pub(super) struct Columns {
     pub(super) features: Vec<usize>,
 }
 
-const IDS: [&str; 14] = [
-    "id",
-    "ids",
-    "seq",
-    "seq_id",
-    "sequence",
-    "sequence_id",
-    "series",
-    "series_id",
-    "case",
-    "case_id",
-    "sample_id",
-    "recording",
-    "recording_id",
-    "unique_id",
-];
-const TIMES: [&str; 15] = [
-    "time",
-    "times",
-    "timestamp",
-    "date",
-    "datetime",
-    "datetime_gmt",
-    "step",
-    "t",
-    "ds",
-    "day",
-    "month",
-    "frame",
-    "timepoint",
-    "time_step",
-    "timestep",
-];
-const GROUPS: [&str; 6] = ["group", "groups", "subject", "subject_id", "person", "participant"];
-const LABELS: [&str; 10] = [
-    "label",
-    "labels",
-    "class",
-    "target",
-    "activity",
-    "is_anomaly",
-    "anomaly",
-    "category",
-    "classlabel",
-    "y",
-];
-
 /// The most features of a step. A table with more is one whose rows are sequences.
 const MOST_FEATURES: usize = 65_536;
 /// Columns from which rows of numbers alone are taken for sequences.
@@ -82,7 +36,7 @@ impl Columns {
         options: &ReadOptions,
         notes: &mut Vec<String>,
     ) -> Result<Self, String> {
-        let find = |name: &String| find(dialect, name);
+        let find = |name: &String| find(&dialect.names, name);
         let given = |name: &Option<String>| name.as_ref().map(find).transpose();
         let (id, time, group) =
             (given(&options.id)?, given(&options.time)?, given(&options.group)?);
@@ -158,7 +112,7 @@ impl Columns {
                 })
                 .collect();
             let first_is_named = free.first().is_some_and(|name| numbered(name).is_none());
-            are_numbered(&free[usize::from(first_is_named && free.len() > 1)..])
+            are_numbered(&free[usize::from(first_is_named && free.len() > 1)..], WIDE)
         } else {
             width >= WIDE && (1..width).all(|column| dialect.column(column).all(is_value))
         };
@@ -194,8 +148,8 @@ impl Columns {
         options: &ReadOptions,
         notes: &mut Vec<String>,
     ) -> Result<(), String> {
-        let width = dialect.names.len();
-        let called = |names: &[&str], columns: &Self| called(dialect, names, &columns.used());
+        let named = if dialect.header { &dialect.names[..] } else { &[] };
+        let called = |names: &[&str], columns: &Self| called(named, names, &columns.used());
         let name = |column: usize| &dialect.names[column];
         if self.id.is_none() {
             self.id = called(&IDS, self);
@@ -307,14 +261,15 @@ impl Columns {
 
     fn complete_wide(&mut self, dialect: &Dialect, options: &ReadOptions, notes: &mut Vec<String>) {
         let width = dialect.names.len();
-        let called = |names: &[&str], columns: &Self| called(dialect, names, &columns.used());
+        let named = if dialect.header { &dialect.names[..] } else { &[] };
+        let called = |names: &[&str], columns: &Self| called(named, names, &columns.used());
         self.id = self.id.or_else(|| called(&IDS, self));
         self.group = self.group.or_else(|| called(&GROUPS, self));
-        let named = called(&LABELS, self);
+        let label = called(&LABELS, self);
         if self.labels.is_empty() {
             let used = self.used();
             let first = (0..width).find(|column| !used.contains(column));
-            let label = named.or_else(|| {
+            let label = label.or_else(|| {
                 let first = first?;
                 let names_step = dialect.header && numbered(&dialect.names[first]).is_some();
                 let labels = || dialect.column(first);
@@ -344,36 +299,6 @@ impl Columns {
     }
 }
 
-/// The column of this name or, from 1, this number.
-fn find(dialect: &Dialect, name: &String) -> Result<usize, String> {
-    if let Some(column) = dialect.names.iter().position(|column| column == name) {
-        return Ok(column);
-    }
-    let number = name.parse::<usize>().ok();
-    let column = number.and_then(|number| number.checked_sub(1));
-    column.filter(|column| *column < dialect.names.len()).ok_or_else(|| {
-        let shown: Vec<&str> = dialect.names.iter().take(12).map(String::as_str).collect();
-        let more = if dialect.names.len() > shown.len() { ", ..." } else { "" };
-        format!("has no column {}: there are {}{more}", quote(name), shown.join(", "))
-    })
-}
-
-/// The column that is called by the first of these names that any free column has.
-fn called(dialect: &Dialect, names: &[&str], used: &HashSet<usize>) -> Option<usize> {
-    let find = |name: &str| {
-        let mut columns = (0..dialect.names.len()).filter(|column| !used.contains(column));
-        columns.find(|column| dialect.names[*column].eq_ignore_ascii_case(name))
-    };
-    // Beside x and z, y is a coordinate.
-    let is_coordinate = |name: &str| name == "y" && find("z").is_some();
-    let mut names = names.iter().filter(|name| dialect.header && !is_coordinate(name));
-    names.find_map(|name| find(name))
-}
-
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
 fn is_text(cell: &str) -> bool {
     !is_number(cell) && !is_missing(cell)
 }
@@ -384,20 +309,4 @@ fn is_value(cell: &str) -> bool {
 
 fn is_whole(cell: &str) -> bool {
     is_number(cell) && cell.parse::<f64>().is_ok_and(|value| value.fract() == 0.)
-}
-
-/// A name's text and the number behind it: `t12` is `t` and 12.
-fn numbered(name: &str) -> Option<(&str, u64)> {
-    let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    Some((text, name[text.len()..].parse().ok()?))
-}
-
-/// Whether columns are named as steps are: `0, 1, 2`, or in larger numbers `t1, t2, t3`.
-fn are_numbered(names: &[&str]) -> bool {
-    let Some(found) = names.iter().map(|name| numbered(name)).collect::<Option<Vec<_>>>() else {
-        return false;
-    };
-    let least = if found.first().is_some_and(|(text, _)| text.is_empty()) { 3 } else { WIDE };
-    found.len() >= least
-        && found.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[1].1 == pair[0].1 + 1)
 }

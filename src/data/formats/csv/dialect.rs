@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::names::is_known;
 use super::records::{Records, Separator};
 use crate::data::formats::cells::{complaint, is_missing, is_number, quote};
 use crate::data::formats::source::DataSource;
@@ -128,6 +129,9 @@ fn has_header(sample: &[Vec<String>]) -> bool {
         // A header alone, or one row of data.
         return first.iter().all(|cell| !is_number(cell));
     };
+    if first.iter().any(|name| is_known(name)) {
+        return true;
+    }
     let is_text = |cell: &String| !is_number(cell) && !is_missing(cell);
     let pairs = || first.iter().zip(second);
     if pairs().any(|(a, b)| is_text(a) && (is_number(b) || is_missing(b))) {

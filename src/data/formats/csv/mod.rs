@@ -3,6 +3,7 @@
 mod columns;
 mod dialect;
 mod long;
+mod names;
 mod records;
 mod rows;
 mod times;
