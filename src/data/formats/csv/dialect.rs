@@ -129,7 +129,8 @@ fn has_header(sample: &[Vec<String>]) -> bool {
         // A header alone, or one row of data.
         return first.iter().all(|cell| !is_number(cell));
     };
-    if first.iter().any(|name| is_known(name)) {
+    // A class may be called y, as in yes.
+    if first.iter().any(|name| name.len() > 1 && is_known(name)) {
         return true;
     }
     let is_text = |cell: &String| !is_number(cell) && !is_missing(cell);
