@@ -115,6 +115,8 @@ fn time_series_are_one_sequence() {
     assert_eq!((ecg.len(), ecg.target().kind()), (1, TargetKind::StepClass));
     let labels = ecg.step_labels(0).unwrap();
     assert_eq!(labels.iter().sum::<u32>(), 61);
+    let normal = data("a.csv", "x,label\n1,0\n2,0\n");
+    assert_eq!(normal.step_labels(0), Some(&[0, 0][..]));
     let (belts, _, _) = real("seatbelts.csv");
     assert_eq!(belts.features(), ["KSI"]);
 }

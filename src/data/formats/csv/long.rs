@@ -214,7 +214,8 @@ impl LongLabels {
         let new = |column: &usize| LabelColumn::new(&rows.names[*column], kind);
         Self {
             kind,
-            by_step: kind == Some(TargetKind::StepClass),
+            // The label of a single sequence would be a class without another: it is that of its steps.
+            by_step: kind == Some(TargetKind::StepClass) || kind.is_none() && columns.id.is_none(),
             columns: columns.labels.iter().map(new).collect(),
             last: vec![Vec::new(); columns.labels.len()],
             numbers,
