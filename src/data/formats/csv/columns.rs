@@ -243,7 +243,13 @@ impl Columns {
         let counts = numbers.len() == dialect.sample.len()
             && numbers.len() > 1
             && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1.);
-        (counts && self.id.is_none()).then_some(0)
+        let is_feature = |column: usize| {
+            let is_label = dialect.header && is_one_of(&dialect.names[column], &LABELS);
+            !self.used().contains(&column) && !is_label && dialect.column(column).any(is_number)
+        };
+        // If it is the only one, it is the feature.
+        let others = (1..dialect.names.len()).any(is_feature);
+        (counts && others && self.id.is_none()).then_some(0)
     }
 
     /// The only column of text, if its texts come again.
