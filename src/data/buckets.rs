@@ -15,7 +15,7 @@ const BLOCK: usize = 64;
 /// - `batch_size`: sequences in a batch, at least 1
 /// - `length`: of the sequence with a number
 pub fn bucket_by_length(
-    order: &mut Vec<u32>,
+    order: &mut [u32],
     batch_size: usize,
     length: impl Fn(u32) -> usize,
     rng: &mut SeededRng,
@@ -29,7 +29,8 @@ pub fn bucket_by_length(
     let full = batches.iter().take_while(|batch| batch.len() == batch_size).count();
     let shuffled = rng.permutation(full as u32);
     let places = shuffled.into_iter().map(|place| place as usize).chain(full..batches.len());
-    *order = places.flat_map(|place| std::mem::take(&mut batches[place])).collect();
+    let arranged = places.flat_map(|place| std::mem::take(&mut batches[place]));
+    order.iter_mut().zip(arranged).for_each(|(place, number)| *place = number);
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::target::{Labels, Numbers, Target};
 use super::values::Values;
 use crate::files::checksums::hex;
+use crate::{Error, Result};
 
 /// N sequences of T_n steps of I features, with a target.
 ///
@@ -35,12 +36,12 @@ use crate::files::checksums::hex;
 pub struct Dataset {
     pub(super) store: Arc<Store>,
     /// Which sequences of the store there are, in this order, and what part of each.
-    parts: Arc<[Part]>,
+    parts: Arc<[SequencePart]>,
 }
 
 /// A sequence of the store, or consecutive steps of it.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct SequencePart {
     row: u32,
     /// The first step, from 0.
     first: u32,
@@ -58,6 +59,45 @@ pub(super) struct Store {
     pub(super) ids: Option<Vec<String>>,
     pub(super) groups: Option<Labels>,
     pub(super) missing: Missing,
+}
+
+impl Store {
+    /// Checks that there is as much of everything as there must be.
+    pub(super) fn check(&self) -> Result<()> {
+        let count = self.starts.len() - 1;
+        let steps = self.starts[count] as usize;
+        let fail = |reason: String| Err(Error::Config(reason));
+        if count == 0 {
+            return fail("the data have no sequences".into());
+        }
+        if u32::try_from(count).is_err() {
+            return fail(format!("{count} sequences are more than 2^32 - 1"));
+        }
+        let lengths = self.starts.windows(2).map(|ends| ends[1] - ends[0]);
+        if let Some(longest) = lengths.max().filter(|longest| *longest > u64::from(u32::MAX)) {
+            return fail(format!("a sequence of {longest} steps is longer than 2^32 - 1"));
+        }
+        if self.features.is_empty() {
+            return fail("the data have no features".into());
+        }
+        let (found, expected, what) = match &self.target {
+            Target::None => (count, count, "targets"),
+            Target::Class(labels) => (labels.indices.len(), count, "labels"),
+            Target::StepClass(labels) => (labels.indices.len(), steps, "labels of steps"),
+            Target::Numbers(numbers) => {
+                (numbers.values.len(), count * numbers.names.len(), "numbers")
+            }
+        };
+        if found != expected {
+            return fail(format!("there must be {expected} {what}, got {found}"));
+        }
+        let names = self.ids.as_ref().map_or(count, Vec::len);
+        let groups = self.groups.as_ref().map_or(count, |groups| groups.indices.len());
+        if names != count || groups != count {
+            return fail(format!("{count} sequences have {names} names and {groups} groups"));
+        }
+        Ok(())
+    }
 }
 
 /// How many values are missing, and where the first is.
@@ -81,7 +121,8 @@ pub enum SequenceValues<'a> {
 impl Dataset {
     pub(super) fn of(store: Store) -> Self {
         let lengths = store.starts.windows(2).map(|ends| (ends[1] - ends[0]) as u32);
-        let parts = (0u32..).zip(lengths).map(|(row, len)| Part { row, first: 0, len }).collect();
+        let parts =
+            (0u32..).zip(lengths).map(|(row, len)| SequencePart { row, first: 0, len }).collect();
         Self { store: Arc::new(store), parts }
     }
 
@@ -120,7 +161,7 @@ impl Dataset {
 
     /// Where the steps of a sequence lie in the store.
     fn steps(&self, index: usize) -> Range<usize> {
-        let Part { row, first, len } = self.parts[index];
+        let SequencePart { row, first, len } = self.parts[index];
         let start = self.store.starts[row as usize] as usize + first as usize;
         start..start + len as usize
     }
@@ -232,12 +273,12 @@ impl Dataset {
     /// A part of each sequence: the steps that `range` says for a sequence of so many steps. A sequence of whose
     /// steps none is left is left out.
     pub fn parts(&self, range: impl Fn(usize) -> Range<usize>) -> Self {
-        let of = |part: &Part| {
+        let of = |part: &SequencePart| {
             let len = part.len as usize;
             let Range { start, end } = range(len);
             let (start, end) = (start.min(len), end.min(len));
             let first = part.first + start as u32;
-            (start < end).then(|| Part { first, len: (end - start) as u32, ..*part })
+            (start < end).then(|| SequencePart { first, len: (end - start) as u32, ..*part })
         };
         Self { store: self.store.clone(), parts: self.parts.iter().filter_map(of).collect() }
     }
@@ -256,7 +297,7 @@ impl Dataset {
             let len = part.len as usize;
             let Range { start, end } = range(len);
             let ends = start.max(window)..(end.min(len) + 1).saturating_sub(horizon);
-            parts.extend(ends.map(|end| Part {
+            parts.extend(ends.map(|end| SequencePart {
                 first: part.first + (end - window) as u32,
                 len: window as u32,
                 ..*part
@@ -265,11 +306,16 @@ impl Dataset {
         Self { store: self.store.clone(), parts: parts.into() }
     }
 
-    /// The same sequences with another target, one for each sequence of the store.
-    pub(super) fn with_target(self, target: Target) -> Self {
+    /// The same sequences with another target.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it has not a target for each sequence, or for each step, of all
+    /// that share the numbers of this data set.
+    pub fn with_target(self, target: Target) -> Result<Self> {
         let mut store = Arc::unwrap_or_clone(self.store);
         store.target = target;
-        Self { store: Arc::new(store), parts: self.parts }
+        store.check()?;
+        Ok(Self { store: Arc::new(store), parts: self.parts })
     }
 
     /// Bytes of memory that the values take, whatever part of them is selected.
@@ -281,8 +327,7 @@ impl Dataset {
     /// sequences and of files are left out.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        let mut number =
-            |hash: &mut Sha256, value: usize| hash.update((value as u64).to_le_bytes());
+        let number = |hash: &mut Sha256, value: usize| hash.update((value as u64).to_le_bytes());
         let text = |hash: &mut Sha256, text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());

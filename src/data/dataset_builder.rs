@@ -197,36 +197,7 @@ pub fn dataset_of_bytes(
 }
 
 fn build(store: Store) -> Result<Dataset> {
-    let count = store.starts.len() - 1;
-    let steps = store.starts[count] as usize;
-    let fail = |reason: String| Err(Error::Config(reason));
-    if count == 0 {
-        return fail("the data have no sequences".into());
-    }
-    if u32::try_from(count).is_err() {
-        return fail(format!("{count} sequences are more than 2^32 - 1"));
-    }
-    let lengths = store.starts.windows(2).map(|ends| ends[1] - ends[0]);
-    if let Some(longest) = lengths.max().filter(|longest| *longest > u64::from(u32::MAX)) {
-        return fail(format!("a sequence of {longest} steps is longer than 2^32 - 1"));
-    }
-    if store.features.is_empty() {
-        return fail("the data have no features".into());
-    }
-    let (found, expected, what) = match &store.target {
-        Target::None => (count, count, "targets"),
-        Target::Class(labels) => (labels.indices.len(), count, "labels"),
-        Target::StepClass(labels) => (labels.indices.len(), steps, "labels of steps"),
-        Target::Numbers(numbers) => (numbers.values.len(), count * numbers.names.len(), "numbers"),
-    };
-    if found != expected {
-        return fail(format!("there must be {expected} {what}, got {found}"));
-    }
-    let names = store.ids.as_ref().map_or(count, Vec::len);
-    let groups = store.groups.as_ref().map_or(count, |groups| groups.indices.len());
-    if names != count || groups != count {
-        return fail(format!("{count} sequences have {names} names and {groups} groups"));
-    }
+    store.check()?;
     Ok(Dataset::of(store))
 }
 

@@ -100,6 +100,19 @@ impl Padder {
     /// # Panics
     /// When a number is not below the data set's length.
     pub fn batch(&self, data: &Dataset, numbers: &[u32]) -> Result<SequenceBatch> {
+        let batch = self.batch_without_target(data, numbers)?;
+        let target = self.targets(data, numbers, batch.x.dim(1)?)?;
+        Ok(SequenceBatch { target, ..batch })
+    }
+
+    /// The same without a target, whether there is one or not.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    ///
+    /// # Panics
+    /// As [`batch`](Self::batch).
+    pub fn batch_without_target(&self, data: &Dataset, numbers: &[u32]) -> Result<SequenceBatch> {
         let lengths: Vec<usize> =
             numbers.iter().map(|number| data.seq_len(*number as usize)).collect();
         let seq_len = lengths.iter().copied().max().unwrap_or(0);
@@ -111,8 +124,8 @@ impl Padder {
             _ => self.inputs::<f32>(data, numbers, seq_len)?,
         };
         let is_ragged = lengths.iter().any(|len| *len != seq_len);
-        let target = self.targets(data, numbers, seq_len)?;
-        Ok(SequenceBatch { x, lengths: is_ragged.then_some(lengths), target })
+        let lengths = is_ragged.then_some(lengths);
+        Ok(SequenceBatch { x, lengths, target: BatchTarget::None })
     }
 
     fn inputs<E: WithDType>(

@@ -62,6 +62,14 @@ impl Scaler {
         value * self.scale[column] + self.center[column]
     }
 
+    /// Whether there is a scale above 0 for each centre, and all numbers are finite.
+    pub fn is_valid(&self) -> bool {
+        let is_scale = |scale: &f64| *scale > 0. && scale.is_finite();
+        self.center.len() == self.scale.len()
+            && self.center.iter().all(|center| center.is_finite())
+            && self.scale.iter().all(is_scale)
+    }
+
     /// How many columns there are, K.
     pub fn width(&self) -> usize {
         self.center.len()

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 /// The kind of a data set's target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
     /// None: sequences to predict, or whose target is their own next steps.
     None,
@@ -13,6 +16,18 @@ pub enum TargetKind {
     StepClass,
     /// One number or several for each sequence.
     Numbers,
+}
+
+impl TargetKind {
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "no target",
+            Self::Class => "a class for each sequence",
+            Self::StepClass => "a class at each step",
+            Self::Numbers => "numbers for each sequence",
+        }
+    }
 }
 
 /// The targets of all sequences of a data set.

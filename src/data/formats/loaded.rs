@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::data::Dataset;
+use crate::{Error, Result};
 
 /// The format of a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,4 +72,17 @@ pub struct Loaded {
     pub format: Format,
     /// What was assumed about it, a sentence each.
     pub notes: Vec<String>,
+}
+
+impl Loaded {
+    /// The sequences.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for plain text.
+    pub fn sequences(self) -> Result<Dataset> {
+        match self.content {
+            Content::Sequences(data) => Ok(data),
+            Content::Text(_) => Err(Error::Config("plain text, where sequences are needed".into())),
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! `ReadOptions`: what a caller may say about a file.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::TargetKind;
 
 /// What each row of a table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// A step: columns are features.
     Long,
@@ -15,7 +18,8 @@ pub enum Layout {
 ///
 /// Columns are those of CSV and TSV files. Each is given by its name in the header, or else by its number,
 /// from 1.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ReadOptions {
     /// The column that says which sequence a row belongs to.
     pub id: Option<String>,
@@ -32,6 +36,7 @@ pub struct ReadOptions {
     /// What each row of a table is.
     pub layout: Option<Layout>,
     /// Bytes of memory that the data may take; what the machine has available if it is not given.
+    #[serde(skip)]
     pub memory: Option<u64>,
 }
 
