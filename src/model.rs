@@ -1,4 +1,5 @@
-//! The sequence classifier: recurrent layers and a dense head on the last layer's outputs.
+//! The models: recurrent layers and a dense head, of sequences ([`SequenceClassifier`]) and of text
+//! ([`LanguageModel`]).
 
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
@@ -10,8 +11,10 @@ use crate::rng::SeededRng;
 use crate::{Error, Result};
 
 mod config;
+mod language;
 
 pub use config::{ClassifierConfig, NetworkConfig, Readout};
+pub use language::{LanguageConfig, LanguageModel};
 
 /// A classifier of sequences: `logits = W h_T + b`, where `h_T` is the final state of a [`Stack`]'s last
 /// layer, of both directions if it has two. With [`Readout::MeanMax`] the mean and the maximum of all its

@@ -100,6 +100,11 @@ impl Embedding {
         Ok(self.weight.index_select(&numbers, 0)?.reshape(shape)?)
     }
 
+    /// The same embedding for inference: it shares the weight, and follows it when it changes, but makes no graph.
+    pub fn detach(&self) -> Self {
+        Self { weight: self.weight.detach() }
+    }
+
     /// The weight, `(V, D)`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
