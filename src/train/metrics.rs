@@ -106,11 +106,11 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// Whether this epoch's model is better than `other`'s: it is right more often or, where there is no
-    /// right or wrong, its loss is lower.
+    /// Whether this epoch's model is better than `other`'s: it is right more often or, where it is right as often or
+    /// there is no right or wrong, its loss is lower.
     pub fn is_better_than(&self, other: &Self) -> bool {
         match (self.valid_accuracy, other.valid_accuracy) {
-            (Some(accuracy), Some(other)) => accuracy > other,
+            (Some(accuracy), Some(other)) if accuracy != other => accuracy > other,
             _ => self.valid_loss < other.valid_loss,
         }
     }
@@ -156,6 +156,8 @@ mod tests {
         assert!(of(1., None).is_better_than(&of(2., None)));
         assert!(!of(2., None).is_better_than(&of(2., None)));
         assert!(of(2., Some(0.6)).is_better_than(&of(1., Some(0.5))));
+        assert!(of(1., Some(0.5)).is_better_than(&of(2., Some(0.5))));
+        assert!(!of(1., Some(0.5)).is_better_than(&of(1., Some(0.5))));
     }
 
     #[test]

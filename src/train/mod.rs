@@ -7,6 +7,7 @@
 
 mod average;
 mod carried_state;
+mod class_report;
 mod classification;
 mod config;
 mod context;
@@ -18,16 +19,19 @@ mod image_config;
 mod loss;
 mod loss_at;
 mod metrics;
+mod numbers_report;
 mod restore;
 mod schedule;
 mod state;
 mod stream;
 mod task;
+pub mod tasks;
 mod text;
 mod trainer;
 mod trainer_config;
 
 pub use carried_state::CarriedState;
+pub use class_report::{ClassCounter, ClassReport, ClassScore};
 pub use classification::Classification;
 pub use config::{ObjectiveConfig, Precision, TrainConfig};
 pub use context::StepContext;
@@ -42,6 +46,7 @@ pub use loss::{
 };
 pub use loss_at::LossAt;
 pub use metrics::{EpochMetrics, Score};
+pub use numbers_report::{NumberScore, NumbersCounter, NumbersReport};
 pub use schedule::{Progress, Schedule, PLATEAU_EPOCHS};
 pub use state::{Best, Position, TrainerState};
 pub use stream::{StreamState, StreamTrainer};

@@ -1,0 +1,121 @@
+//! `ClassReport`: how well a model tells classes apart.
+
+use serde::Serialize;
+
+/// How well a model tells C classes apart, of sequences or of steps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassReport {
+    /// The part of the examples whose most probable class is their label, in `[0, 1]`.
+    pub accuracy: f64,
+    /// The mean of the classes' F1 scores, of those that have examples or are predicted.
+    pub macro_f1: f64,
+    /// The mean of the classes' recalls, of those that have examples.
+    pub balanced_accuracy: f64,
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Number of examples: sequences, or steps.
+    pub examples: usize,
+    /// Each class.
+    pub classes: Vec<ClassScore>,
+    /// How often each class was predicted for the examples of each: `confusion[label][prediction]`.
+    pub confusion: Vec<Vec<usize>>,
+}
+
+/// How well a model does on a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassScore {
+    /// The name of the class.
+    pub name: String,
+    /// Number of examples of the class.
+    pub examples: usize,
+    /// The part of the predictions of this class that are right; 0 if there are none.
+    pub precision: f64,
+    /// The part of the class's examples that are predicted so; 0 if there are none.
+    pub recall: f64,
+    /// The harmonic mean of both.
+    pub f1: f64,
+}
+
+/// Counts predictions, one by one.
+#[derive(Clone, Debug)]
+pub struct ClassCounter {
+    confusion: Vec<Vec<usize>>,
+    loss: f64,
+}
+
+impl ClassCounter {
+    /// No example yet, of C classes.
+    pub fn new(classes: usize) -> Self {
+        Self { confusion: vec![vec![0; classes]; classes], loss: 0. }
+    }
+
+    /// Adds an example: its class, and the model's logits, `(C,)`.
+    pub fn add(&mut self, label: u32, logits: &[f64]) {
+        let label = label as usize;
+        self.confusion[label][super::most_likely(logits)] += 1;
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logits.iter().map(|logit| (logit - max).exp()).sum();
+        self.loss += max + sum.ln() - logits[label];
+    }
+
+    /// The report, with these names of the classes.
+    pub fn report(self, names: &[String]) -> ClassReport {
+        let Self { confusion, loss } = self;
+        let ratio =
+            |part: usize, whole: usize| if whole == 0 { 0. } else { part as f64 / whole as f64 };
+        let class = |index: usize| {
+            let right = confusion[index][index];
+            let examples: usize = confusion[index].iter().sum();
+            let predicted: usize = confusion.iter().map(|row| row[index]).sum();
+            ClassScore {
+                name: names.get(index).cloned().unwrap_or_else(|| index.to_string()),
+                examples,
+                precision: ratio(right, predicted),
+                recall: ratio(right, examples),
+                f1: ratio(2 * right, examples + predicted),
+            }
+        };
+        let classes: Vec<ClassScore> = (0..confusion.len()).map(class).collect();
+        let examples = classes.iter().map(|class| class.examples).sum();
+        let right = (0..confusion.len()).map(|index| confusion[index][index]).sum();
+        let occurs = |index: usize| {
+            classes[index].examples > 0 || confusion.iter().any(|row| row[index] > 0)
+        };
+        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let f1s = (0..classes.len()).filter(|index| occurs(*index)).map(|index| classes[index].f1);
+        let recalls = classes.iter().filter(|class| class.examples > 0).map(|class| class.recall);
+        ClassReport {
+            accuracy: ratio(right, examples),
+            macro_f1: mean(f1s.collect()),
+            balanced_accuracy: mean(recalls.collect()),
+            loss: loss / examples.max(1) as f64,
+            examples,
+            classes,
+            confusion,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_those_computed_by_hand() {
+        let mut counter = ClassCounter::new(3);
+        // Four of class 0, of which three are right; one of class 1, predicted 0; none of class 2.
+        for logits in [[2., 0., 0.], [2., 0., 0.], [2., 0., 0.], [0., 2., 0.]] {
+            counter.add(0, &logits);
+        }
+        counter.add(1, &[2., 0., 0.]);
+        let names = ["a".to_string(), "b".into(), "c".into()];
+        let report = counter.report(&names);
+        assert_eq!((report.accuracy, report.examples), (0.6, 5));
+        assert_eq!(report.confusion, [vec![3, 1, 0], vec![1, 0, 0], vec![0, 0, 0]]);
+        assert_eq!(report.balanced_accuracy, 0.375);
+        assert_eq!((report.classes[0].precision, report.classes[0].recall), (0.75, 0.75));
+        assert_eq!((report.classes[0].f1, report.macro_f1), (0.75, 0.375));
+        let wrong = (2f64.exp() + 2.).ln();
+        assert!((report.loss - (3. * (wrong - 2.) + 2. * wrong) / 5.).abs() < 1e-12);
+    }
+}

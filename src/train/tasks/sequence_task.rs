@@ -1,0 +1,259 @@
+//! `SequenceTask`: a network that learns from a data set of one's own.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::loss_kind::NumbersLoss;
+use super::outputs::for_each_output;
+use super::report::Report;
+use super::sequence_config::{SequenceConfig, SequenceData, SequenceSource};
+use super::sequence_training::SequenceTraining;
+use super::spec::{SequenceSpec, TaskKind};
+use crate::data::{bucket_by_length, BatchTarget, DataSplits, Dataset, Padder, SequenceBatch};
+use crate::model::SequenceClassifier;
+use crate::nn::{Sequences, VarSink};
+use crate::rng::{Purpose, SeededRng};
+use crate::train::{
+    huber, mae, masked_cross_entropy, mse, weighted_cross_entropy, CrossEntropyOptions, Score,
+    StepContext, Task,
+};
+use crate::{Error, Result};
+
+/// A recurrent network that learns a class, a class at each step, numbers or the next steps of sequences.
+pub struct SequenceTask {
+    config: SequenceConfig,
+    splits: DataSplits,
+    padder: Padder,
+    class_weights: Option<Vec<f64>>,
+    vars: BTreeMap<String, Var>,
+    model: SequenceClassifier,
+}
+
+impl SequenceTask {
+    /// A network with initial weights for what the data have as their target.
+    ///
+    /// - `splits`: of sequences with a target; the class names of all parts are made those of the training split
+    /// - `source`: where the data come from, for the record
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range, and as [`SequenceSpec::fit`] and [`SequenceSpec::data`].
+    pub fn new(
+        training: &SequenceTraining,
+        splits: DataSplits,
+        source: SequenceSource,
+        device: &Device,
+    ) -> Result<Self> {
+        training.check()?;
+        let spec = SequenceSpec::fit(training, &splits.train, None)?;
+        Self::of(spec, training, splits, source, device)
+    }
+
+    /// A network with initial weights that forecasts the next `horizon` steps of series from `window` steps.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range, series that are too short, and as [`SequenceSpec::fit`].
+    pub fn forecast(
+        training: &SequenceTraining,
+        series: &Dataset,
+        source: SequenceSource,
+        device: &Device,
+    ) -> Result<Self> {
+        training.check()?;
+        let SequenceTraining { window, horizon, split, .. } = training;
+        let splits = DataSplits::windows(series, *window, *horizon, split)?;
+        let known = series.parts(|len| 0..split.cuts(len).0);
+        let spec = SequenceSpec::fit(training, &splits.train, Some(&known))?;
+        Self::of(spec, training, splits, source, device)
+    }
+
+    fn of(
+        spec: SequenceSpec,
+        training: &SequenceTraining,
+        splits: DataSplits,
+        source: SequenceSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let dtype = training.dtype.dtype();
+        let sink = VarSink::new(dtype, device);
+        let rng = &mut SeededRng::new(training.trainer.seed, Purpose::Init);
+        let model = SequenceClassifier::init(&spec.model, training.init, rng, &sink)?;
+        let splits = DataSplits {
+            train: spec.data(splits.train)?,
+            valid: spec.data(splits.valid)?,
+            test: splits.test.map(|test| spec.data(test)).transpose()?,
+        };
+        let data = SequenceData {
+            source,
+            sha256: splits.train.fingerprint(),
+            valid_sha256: splits.valid.fingerprint(),
+            sequences: [splits.train.len(), splits.valid.len()],
+        };
+        Ok(Self {
+            padder: spec.padder(dtype, device)?,
+            class_weights: training.class_weights.of(&splits.train),
+            vars: sink.named()?,
+            config: SequenceConfig { spec, data, training: training.clone() },
+            splits,
+            model,
+        })
+    }
+
+    /// The settings, with all that was fitted to the training split.
+    pub fn config(&self) -> &SequenceConfig {
+        &self.config
+    }
+
+    /// The parts of the data.
+    pub fn splits(&self) -> &DataSplits {
+        &self.splits
+    }
+
+    /// The network; it changes with every step of its trainer.
+    pub fn model(&self) -> &SequenceClassifier {
+        &self.model
+    }
+
+    /// How well the network does on data that [`SequenceSpec::data`] has taken, such as a part of the
+    /// [`splits`](Self::splits).
+    ///
+    /// # Errors
+    /// As [`Report::measure`].
+    pub fn report(&self, data: &Dataset) -> Result<Report> {
+        Report::measure(&self.config.spec, &self.model, &self.padder, data)
+    }
+
+    /// The network's forecasts of windows, in the units of the data: K times I numbers for each.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless the task is a forecast; [`Error::Candle`] when Candle fails.
+    pub fn forecasts(&self, windows: &Dataset) -> Result<Vec<Vec<f64>>> {
+        let spec = &self.config.spec;
+        let no_forecast = || Error::Config("the task is no forecast".into());
+        let of = spec.forecast.ok_or_else(no_forecast)?;
+        let mut forecasts = vec![Vec::new(); windows.len()];
+        for_each_output(&self.model, &self.padder, windows, spec.read(), |index, differences| {
+            let scaler = &spec.preprocessor.scaler;
+            forecasts[index] = of.forecast(windows.sequence(index), scaler, differences);
+            Ok(())
+        })?;
+        Ok(forecasts)
+    }
+
+    fn loss_of(&self, outputs: &Tensor, batch: &SequenceBatch) -> Result<Tensor> {
+        let SequenceTraining { loss, label_smoothing, .. } = self.config.training;
+        let options = CrossEntropyOptions {
+            class_weights: self.class_weights.as_deref(),
+            smoothing: label_smoothing,
+            ignore_index: None,
+        };
+        match &batch.target {
+            BatchTarget::Class(labels) => weighted_cross_entropy(outputs, labels, &options),
+            BatchTarget::StepClass(labels) => {
+                masked_cross_entropy(outputs, labels, batch.lengths.as_deref(), &options)
+            }
+            BatchTarget::Numbers(numbers) => match loss {
+                NumbersLoss::Mse => mse(outputs, numbers),
+                NumbersLoss::Mae => mae(outputs, numbers),
+                NumbersLoss::Huber => huber(outputs, numbers, 1.),
+            },
+            BatchTarget::None => Err(Error::Config("the batch has no target".into())),
+        }
+    }
+
+    fn sequences<'a>(batch: &'a SequenceBatch) -> Sequences<'a> {
+        let sequences = Sequences::new(&batch.x);
+        match &batch.lengths {
+            Some(lengths) => sequences.lengths(lengths),
+            None => sequences,
+        }
+    }
+
+    /// The mean loss over a data set, as training has it but without dropout.
+    fn mean_loss(&self, data: &Dataset) -> Result<f64> {
+        const BATCH_SIZE: usize = 256;
+        let numbers: Vec<u32> = (0..data.len() as u32).collect();
+        let (mut sum, mut count) = (0., 0.);
+        let model = self.model.detach();
+        for numbers in numbers.chunks(BATCH_SIZE) {
+            let batch = self.padder.batch(data, numbers)?;
+            let outputs =
+                model.forward_unrolled(Self::sequences(&batch), self.config.spec.read())?;
+            let weight = match self.config.spec.target {
+                TaskKind::StepClass => {
+                    numbers.iter().map(|index| data.seq_len(*index as usize)).sum::<usize>() as f64
+                }
+                _ => numbers.len() as f64,
+            };
+            let loss = self.loss_of(&outputs, &batch)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            sum += weight * loss;
+            count += weight;
+        }
+        Ok(sum / count)
+    }
+
+    fn score_of(&self, data: &Dataset) -> Result<Score> {
+        let mut metrics = BTreeMap::new();
+        let (loss, accuracy) = match self.report(data)? {
+            Report::Classes(report) => {
+                metrics.insert("macro_f1".to_string(), report.macro_f1);
+                (report.loss, Some(report.accuracy))
+            }
+            Report::Numbers(report) => {
+                metrics.insert("rmse".to_string(), report.rmse);
+                (self.mean_loss(data)?, None)
+            }
+            Report::Forecast(report) => {
+                metrics.insert("rmse".to_string(), report.forecasts[0].rmse);
+                (self.mean_loss(data)?, None)
+            }
+        };
+        Ok(Score { loss, accuracy, metrics, ..Score::default() })
+    }
+}
+
+impl Task for SequenceTask {
+    type Batch = SequenceBatch;
+
+    fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    fn device(&self) -> &Device {
+        self.padder.device()
+    }
+
+    fn examples(&self) -> usize {
+        self.splits.train.len()
+    }
+
+    fn arrange(&self, order: &mut Vec<u32>, batch_size: usize, rng: &mut SeededRng) {
+        if self.config.training.bucketing {
+            let train = &self.splits.train;
+            bucket_by_length(order, batch_size, |number| train.seq_len(number as usize), rng);
+        }
+    }
+
+    fn batch(&self, numbers: &[u32], _place: usize) -> Result<SequenceBatch> {
+        self.padder.batch(&self.splits.train, numbers)
+    }
+
+    fn loss(&self, batch: &SequenceBatch, context: &mut StepContext<'_>) -> Result<Tensor> {
+        let read = self.config.spec.read();
+        let outputs = self.model.forward_training(Self::sequences(batch), read, context.rng)?;
+        self.loss_of(&outputs, batch)
+    }
+
+    fn score(&self, batch: &SequenceBatch) -> Result<Score> {
+        let outputs = self
+            .model
+            .detach()
+            .forward_unrolled(Self::sequences(batch), self.config.spec.read())?;
+        let loss = self.loss_of(&outputs, batch)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        Ok(Score { loss, ..Score::default() })
+    }
+
+    fn validate(&self) -> Result<Score> {
+        self.score_of(&self.splits.valid)
+    }
+}

@@ -1,0 +1,148 @@
+//! Settings of a training on sequences of one's own.
+
+use serde::{Deserialize, Serialize};
+
+use super::loss_kind::{ClassWeights, NumbersLoss};
+use crate::data::{floats, season_of, Dataset, PreprocessConfig, Scaling, SplitConfig};
+use crate::model::{NetworkConfig, Readout};
+use crate::nn::Init;
+use crate::optim::Clip;
+use crate::recurrence::Cell;
+use crate::train::{Precision, Schedule, TrainerConfig};
+use crate::{Error, Result};
+
+/// All settings that decide which model comes out of sequences, whatever their target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceTraining {
+    /// The recurrent layers.
+    #[serde(flatten)]
+    pub network: NetworkConfig,
+    /// How initial weights are drawn.
+    pub init: Init,
+    /// The float type.
+    pub dtype: Precision,
+    /// The loss of numbers.
+    pub loss: NumbersLoss,
+    /// How much each class counts in the loss.
+    pub class_weights: ClassWeights,
+    /// The part of each label that is spread over all classes.
+    pub label_smoothing: f64,
+    /// Whether batches are made of sequences of about the same length.
+    pub bucketing: bool,
+    /// W, the number of steps that a forecast is made from; 0 unless the task is a forecast.
+    pub window: usize,
+    /// K, the number of steps that are forecast; 0 unless the task is a forecast.
+    pub horizon: usize,
+    /// How values are preprocessed.
+    #[serde(flatten)]
+    pub preprocess: PreprocessConfig,
+    /// How data are split.
+    #[serde(flatten)]
+    pub split: SplitConfig,
+    /// What steers the trainer.
+    #[serde(flatten)]
+    pub trainer: TrainerConfig,
+}
+
+/// A network for a start: one bidirectional layer of 64 GRU units whose mean and maximum are read.
+impl Default for SequenceTraining {
+    fn default() -> Self {
+        Self {
+            network: NetworkConfig {
+                cell: Cell::Gru,
+                hidden_size: 64,
+                num_layers: 1,
+                bidirectional: true,
+                dropout: 0.,
+                readout: Readout::MeanMax,
+            },
+            init: Init::Pytorch,
+            dtype: Precision::F32,
+            loss: NumbersLoss::Mse,
+            class_weights: ClassWeights::None,
+            label_smoothing: 0.,
+            bucketing: true,
+            window: 0,
+            horizon: 0,
+            preprocess: PreprocessConfig::default(),
+            split: SplitConfig::default(),
+            trainer: TrainerConfig {
+                epochs: 60,
+                batch_size: 16,
+                learning_rate: 3e-3,
+                schedule: Schedule::Cosine,
+                clip: Clip::Norm(1.),
+                weight_decay: 0.01,
+                patience: Some(20),
+                ..TrainerConfig::default()
+            },
+        }
+    }
+}
+
+impl SequenceTraining {
+    /// Settings for a start with these data: the default ones or, for a forecast, a network that reads forward in
+    /// time. Small data sets get small batches.
+    pub fn for_data(data: &Dataset, is_forecast: bool) -> Self {
+        let mut settings = Self::default();
+        if is_forecast {
+            settings.network.bidirectional = false;
+            settings.network.readout = Readout::Last;
+            settings.split.valid_fraction = 0.15;
+        }
+        // About thirty steps an epoch at least, and batches that fill the vectors of a processor.
+        let size = (data.len() / 30).clamp(8, 256);
+        settings.trainer.batch_size = if is_forecast { 16 } else { size.next_power_of_two() };
+        settings
+    }
+
+    /// The number of known steps that a forecast is made from where none is named: two seasons of the first series,
+    /// or else twice the horizon; never so many that a third of the shortest series is not left.
+    pub fn default_window(&self, series: &Dataset) -> usize {
+        let first: Vec<f64> =
+            floats(series.sequence(0)).into_iter().step_by(series.features().len()).collect();
+        let known = self.split.cuts(first.len()).0;
+        let season = season_of(&first[..known]);
+        let wanted = if season > 1 { 2 * season } else { 2 * self.horizon };
+        let shortest = series.lengths().into_iter().min().unwrap_or(1);
+        wanted.clamp(1, (shortest / 3).max(1))
+    }
+
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that is not.
+    pub fn check(&self) -> Result<()> {
+        self.trainer.check()?;
+        self.split.check()?;
+        if !(0. ..1.).contains(&self.label_smoothing) {
+            let smoothing = self.label_smoothing;
+            return Err(Error::Config(format!(
+                "label_smoothing must be at least 0 and less than 1, got {smoothing}"
+            )));
+        }
+        if (self.window == 0) != (self.horizon == 0) {
+            let Self { window, horizon, .. } = self;
+            return Err(Error::Config(format!(
+                "a forecast needs both window and horizon, got {window} and {horizon}"
+            )));
+        }
+        if self.network.readout == Readout::All {
+            return Err(Error::Config(
+                "the readout of all outputs needs sequences of one length: take last or mean-max"
+                    .into(),
+            ));
+        }
+        if self.is_forecast() && self.preprocess.scaling == Scaling::PerSequence {
+            return Err(Error::Config(
+                "a forecast cannot be made with the scaling per-sequence: take standard, min-max or none".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the sequences' own next steps are the target.
+    pub fn is_forecast(&self) -> bool {
+        self.horizon > 0
+    }
+}

@@ -1,0 +1,233 @@
+//! `SequenceSpec`: what a network reads, and what it predicts.
+
+use candle_core::{DType, Device};
+use serde::{Deserialize, Serialize};
+
+use super::sequence_training::SequenceTraining;
+use crate::data::{
+    floats, season_of, Dataset, ForecastTarget, Padder, Preprocessor, Scaler, Scaling, Target,
+};
+use crate::model::{ClassifierConfig, Readout};
+use crate::recurrence::Outputs;
+use crate::{Error, Result};
+
+/// What a network is to predict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// The class of a sequence.
+    Class,
+    /// The class of each step.
+    StepClass,
+    /// Numbers for a sequence.
+    Numbers,
+    /// The next steps of a series.
+    Forecast,
+}
+
+/// What a network reads and predicts: all that is needed to use it on other data of the same kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceSpec {
+    /// What is predicted.
+    pub target: TaskKind,
+    /// The sizes of the network.
+    pub model: ClassifierConfig,
+    /// What is done to the values before the network reads them.
+    pub preprocessor: Preprocessor,
+    /// The names of the C classes, or of the K numbers.
+    pub outputs: Vec<String>,
+    /// How target numbers are scaled; `None` unless they are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_scaler: Option<Scaler>,
+    /// What is forecast, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastTarget>,
+}
+
+impl SequenceSpec {
+    /// Fits a spec to a training split; `series`, the training steps of all series, takes its place for a forecast.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for data without a target, with a single class or with missing target numbers, and as
+    /// [`Preprocessor::fit`].
+    pub fn fit(
+        training: &SequenceTraining,
+        train: &Dataset,
+        series: Option<&Dataset>,
+    ) -> Result<Self> {
+        let preprocessor = Preprocessor::fit(training.preprocess, series.unwrap_or(train))?;
+        let features = train.features();
+        let (mut target_scaler, mut forecast) = (None, None);
+        let mut network = training.network.clone();
+        let (target, outputs) = match (train.target(), series) {
+            (_, Some(series)) => {
+                let of_features = features.len();
+                let first: Vec<f64> =
+                    floats(series.sequence(0)).into_iter().step_by(of_features).collect();
+                let season = Some(season_of(&first)).filter(|season| *season <= training.window);
+                let of = ForecastTarget { horizon: training.horizon, season: season.unwrap_or(1) };
+                forecast = Some(of);
+                let names = |step: usize| features.iter().map(move |name| format!("{name}+{step}"));
+                (TaskKind::Forecast, (1..=training.horizon).flat_map(names).collect())
+            }
+            (Target::Class(labels), None) => (TaskKind::Class, labels.names.clone()),
+            (Target::StepClass(labels), None) => {
+                // What is read of the outputs is a matter of whole sequences.
+                network.readout = Readout::Last;
+                (TaskKind::StepClass, labels.names.clone())
+            }
+            (Target::Numbers(numbers), None) => {
+                let rows = (0..train.len()).filter_map(|index| train.numbers(index));
+                let mut rows_checked = rows.clone().enumerate();
+                if let Some((index, _)) =
+                    rows_checked.find(|(_, row)| row.iter().any(|value| !value.is_finite()))
+                {
+                    let id = train.id(index);
+                    return Err(Error::Config(format!(
+                        "the target of sequence {id} is missing or not finite: leave such sequences out"
+                    )));
+                }
+                target_scaler = Some(Scaler::fit(Scaling::Standard, numbers.names.len(), rows));
+                (TaskKind::Numbers, numbers.names.clone())
+            }
+            (Target::None, None) => {
+                return Err(Error::Config(
+                    "the data have no target to learn: name a label column, or ask for a forecast"
+                        .into(),
+                ))
+            }
+        };
+        let is_of_classes = matches!(target, TaskKind::Class | TaskKind::StepClass);
+        if is_of_classes && train.class_counts().iter().filter(|count| **count > 0).count() < 2 {
+            let name = outputs.first().map_or("", String::as_str);
+            return Err(Error::Config(format!(
+                "all training examples are of one class, {name}: there is nothing to learn"
+            )));
+        }
+        let model = ClassifierConfig {
+            network,
+            input_size: preprocessor.input_size(),
+            seq_len: 0,
+            num_classes: outputs.len(),
+        };
+        model.check()?;
+        Ok(Self { target, model, preprocessor, outputs, target_scaler, forecast })
+    }
+
+    /// Checks that the sizes fit together, as those of a file may not.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what does not fit.
+    pub fn check(&self) -> Result<()> {
+        self.model.check()?;
+        let features = self.preprocessor.features.len();
+        let widths = [self.preprocessor.scaler.width(), self.preprocessor.means.len()];
+        let forecasts =
+            self.forecast.map_or(self.outputs.len(), |of| of.horizon.saturating_mul(features));
+        let scaled = self.target_scaler.as_ref().map_or(self.outputs.len(), Scaler::width);
+        let fits = widths == [features; 2]
+            && self.preprocessor.scaler.is_valid()
+            && self.target_scaler.as_ref().is_none_or(Scaler::is_valid)
+            && self.model.input_size == self.preprocessor.input_size()
+            && [self.model.num_classes, forecasts, scaled] == [self.outputs.len(); 3]
+            && (self.target == TaskKind::Forecast) == self.forecast.is_some()
+            && (self.target == TaskKind::Numbers) == self.target_scaler.is_some();
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Config(
+            "it contradicts itself: features, outputs and the sizes of the model do not fit together".into(),
+        ))
+    }
+
+    /// The numbers that scaled ones stand for.
+    pub fn unscaled(&self, scaled: &[f64]) -> Vec<f64> {
+        let value = |(column, value): (usize, &f64)| {
+            self.target_scaler.as_ref().map_or(*value, |scaler| scaler.unscale(column, *value))
+        };
+        scaled.iter().enumerate().map(value).collect()
+    }
+
+    /// What makes batches for this network.
+    ///
+    /// # Errors
+    /// As [`Padder::new`].
+    pub fn padder(&self, dtype: DType, device: &Device) -> Result<Padder> {
+        let padder =
+            Padder::new(self.preprocessor.clone(), self.target_scaler.clone(), dtype, device)?;
+        Ok(match self.forecast {
+            Some(forecast) => padder.forecasting(forecast),
+            None => padder,
+        })
+    }
+
+    /// Which outputs of the network are read: those of the last step, or of all.
+    pub(crate) fn read(&self) -> Outputs {
+        if self.target == TaskKind::StepClass {
+            Outputs::All
+        } else {
+            Outputs::Last
+        }
+    }
+
+    /// Data for this network, whose classes have the network's numbers. Data without a target are taken as they are.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the features differ, values are missing that are not to be, the target is another, or
+    /// a class is one that the network does not know.
+    pub fn data(&self, data: Dataset) -> Result<Dataset> {
+        self.preprocessor.check(&data)?;
+        let is_alike = matches!(
+            (self.target, data.target()),
+            (TaskKind::Forecast, _)
+                | (_, Target::None)
+                | (TaskKind::Class, Target::Class(_))
+                | (TaskKind::StepClass, Target::StepClass(_))
+                | (TaskKind::Numbers, Target::Numbers(_))
+        );
+        if !is_alike {
+            return Err(Error::Config(format!(
+                "the model predicts {}, the data have {}",
+                self.target.name(),
+                data.target().kind().name()
+            )));
+        }
+        let classes = match data.target() {
+            Target::Class(labels) | Target::StepClass(labels) => labels.clone(),
+            Target::Numbers(numbers) if numbers.names.len() != self.outputs.len() => {
+                let (expected, found) = (self.outputs.len(), numbers.names.len());
+                return Err(Error::Config(format!(
+                    "the model predicts {expected} numbers, the data have {found}"
+                )));
+            }
+            _ => return Ok(data),
+        };
+        if classes.names == self.outputs {
+            return Ok(data);
+        }
+        let classes = classes.renamed(&self.outputs).map_err(|name| {
+            let known = self.outputs.join(", ");
+            Error::Config(format!(
+                "the class {name} is not among those of the training data: {known}"
+            ))
+        })?;
+        let target = if self.target == TaskKind::Class {
+            Target::Class(classes)
+        } else {
+            Target::StepClass(classes)
+        };
+        data.with_target(target)
+    }
+}
+
+impl TaskKind {
+    /// What is predicted, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Class => "a class for each sequence",
+            Self::StepClass => "a class at each step",
+            Self::Numbers => "numbers for each sequence",
+            Self::Forecast => "the next steps of a series",
+        }
+    }
+}
