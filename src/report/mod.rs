@@ -8,11 +8,16 @@ mod card;
 mod confusion;
 mod curves;
 mod events;
+mod forecast;
+mod own_card;
+mod sequences;
 
 pub use card::card;
 pub use confusion::confusion_svg;
 pub use curves::curves_svg;
 pub use events::EventFile;
+pub use forecast::forecast_svg;
+pub use sequences::{is_complete, write_sequences, write_text};
 
 use crate::data::known::Known;
 use crate::data::mnist::ImageSet;
@@ -44,7 +49,8 @@ pub fn write(session: &Session) -> Result<()> {
         session.run_dir().write_settings(&settings_of(config)?.to_toml())?;
     }
     put(CURVES, curves_svg(history)?)?;
-    put(CONFUSION, confusion_svg(&counts, &names)?)?;
+    let counts: Vec<Vec<usize>> = counts.iter().map(|row| row.to_vec()).collect();
+    put(CONFUSION, confusion_svg(&counts, &names.map(String::from))?)?;
     let kept = session.kept().map(|metrics| metrics.epoch);
     put(CARD, card(config, history, parameters, trainer.task().data(), kept))
 }

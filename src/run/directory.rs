@@ -11,7 +11,7 @@ use super::checkpoints::Checkpoints;
 use super::config::RunConfig;
 use super::continuation::continued;
 use super::layout::{
-    CARD, CHECKPOINTS, CONFIG, CONFUSION, CURVES, EVENTS, METRICS, MODEL, SETTINGS,
+    CARD, CHECKPOINTS, CONFIG, CONFUSION, CURVES, EVENTS, FORECAST, METRICS, MODEL, SETTINGS,
 };
 use super::lock::Lock;
 use super::metrics::{self, best_of};
@@ -153,7 +153,7 @@ impl<C: TaskConfig> RunDir<C> {
             return Ok(());
         }
         // In this order: where the configuration is the new one, no model card is left that speaks of the old.
-        for name in [CARD, CURVES, CONFUSION] {
+        for name in [CARD, CURVES, CONFUSION, FORECAST] {
             let path = self.path.join(name);
             if path.exists() {
                 fs::remove_file(&path).map_err(Error::io(&path, "remove the file"))?;
@@ -286,7 +286,7 @@ impl<C: TaskConfig> RunDir<C> {
 fn made(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, CARD];
+    let known = [METRICS, MODEL, CONFIG, SETTINGS, CURVES, CONFUSION, FORECAST, CARD];
     let is_known = |name: &String| known.contains(&name.as_str()) || name.starts_with(EVENTS);
     Ok(names.filter(is_known).collect())
 }

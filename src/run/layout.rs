@@ -13,6 +13,7 @@ pub(crate) const SETTINGS: &str = "train.toml";
 /// What is made from a run's metrics and weights, and is removed with them.
 pub(crate) const CURVES: &str = "curves.svg";
 pub(crate) const CONFUSION: &str = "confusion.svg";
+pub(crate) const FORECAST: &str = "forecast.svg";
 pub(crate) const CARD: &str = "README.md";
 pub(crate) const EVENTS: &str = "events.out.tfevents.";
 

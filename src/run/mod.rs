@@ -32,6 +32,7 @@ pub(crate) mod layout;
 mod lock;
 mod metrics;
 mod read;
+mod sequences;
 mod session;
 mod task;
 mod weights;
@@ -42,7 +43,7 @@ pub use directory::{next_free, IfExists, RunDir};
 pub use metrics::{best_of, read_metrics, read_metrics_and_cut};
 #[cfg(feature = "settings")]
 pub use read::read_settings;
-pub use read::{read_config, read_weights};
+pub use read::{read_config, read_task, read_weights, TaskName};
 pub use session::{Outcome, Session, SessionConfig, Start};
 pub use task::{RunTask, TaskConfig};
 pub use weights::load_weights;

@@ -35,6 +35,39 @@ pub fn read_config<C: TaskConfig>(run: &Path) -> Result<RunConfig<C>> {
     RunConfig::parse(&path)
 }
 
+/// The tasks that the program trains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskName {
+    /// Images are classified.
+    Images,
+    /// Something is predicted of sequences of one's own.
+    Sequences,
+    /// A text is continued.
+    Text,
+    /// A task of a program of one's own, with its name.
+    Other(String),
+}
+
+/// Reads which task a run is of; `run` may also be one of its checkpoints.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when `run` is not a run directory, or its configuration is not JSON.
+pub fn read_task(run: &Path) -> Result<TaskName> {
+    let path = run_of_checkpoint(run).unwrap_or_else(|| run.to_path_buf()).join(CONFIG);
+    if !path.exists() {
+        return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
+    }
+    let json = std::fs::read(&path).map_err(Error::io(&path, "read the file"))?;
+    let config: serde_json::Value = serde_json::from_slice(&json)
+        .map_err(|error| Error::checkpoint(&path, format!("not a run's configuration: {error}")))?;
+    Ok(match config["task"].as_str() {
+        None => TaskName::Images,
+        Some("sequences") => TaskName::Sequences,
+        Some("text") => TaskName::Text,
+        Some(name) => TaskName::Other(name.into()),
+    })
+}
+
 /// Reads `train.toml`, the settings that train a run again, if it is there.
 ///
 /// # Errors

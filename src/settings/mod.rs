@@ -1,13 +1,15 @@
 //! Settings as people write them: in a TOML file, in the words of `config.json`, and in named recipes.
 //!
-//! A setting has one name and one home, a field of [`TrainConfig`] or of [`RunSettings`]. [`Settings`] holds those
-//! that were named and nothing else; [`Settings::or`] puts one set on top of another, and [`Settings::config`] fills
-//! in the rest. [`Recipe`] names those that are known to work.
+//! A setting has one name and one home, a field of a task's configuration ([`TrainConfig`] of images,
+//! [`SequenceTraining`], [`TextTraining`]) or of [`RunSettings`]. [`Settings`] holds those that were named and nothing
+//! else; [`Settings::or`] puts one set on top of another, and [`Settings::config`] fills in the rest. [`Recipe`] names
+//! those that are known to work.
 
 mod recipe;
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use toml::{Spanned, Table, Value};
@@ -15,6 +17,7 @@ use toml::{Spanned, Table, Value};
 pub use recipe::Recipe;
 
 use crate::data::mnist::ImageSet;
+use crate::train::tasks::{SequenceTraining, TextTraining};
 use crate::train::{Schedule, TrainConfig};
 use crate::{Error, Result};
 
@@ -120,15 +123,18 @@ impl Settings {
         self
     }
 
-    /// The settings of a training: these and, of those that are not named, `base`'s.
+    /// The settings of a training, of whatever task: these and, of those that are not named, `base`'s.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings of `base` that no file can hold.
-    pub fn config(&self, base: &TrainConfig) -> Result<TrainConfig> {
+    /// [`Error::Config`] for settings that this task does not have, and for settings of `base` that no file can hold.
+    pub fn config<C: Serialize + DeserializeOwned>(&self, base: &C) -> Result<C> {
         let fail = |error: serde_json::Error| Error::Config(error.to_string());
         let mut config = serde_json::to_value(base).map_err(fail)?;
-        let run = names_of(&RunSettings::default());
+        let (run, own) = (names_of(&RunSettings::default()), names_of_config(base));
         for (name, value) in self.0.iter().filter(|(name, _)| !run.contains(name)) {
+            if !own.contains(name) {
+                return Err(Error::Config(format!("{name} is no setting of such a training")));
+            }
             config[name] = serde_json::to_value(value).map_err(fail)?;
         }
         serde_json::from_value(config).map_err(fail)
@@ -159,10 +165,14 @@ impl Settings {
             _ => (current.map_or(name, |(_, current)| current.to_string()), value),
         };
         let run = names_of(&RunSettings::default());
-        let mut names = names_of(&TrainConfig::default());
-        names.push("extensions".into());
+        let (images, sequences, text) =
+            (TrainConfig::default(), SequenceTraining::default(), TextTraining::default());
+        let homes = [names_of_config(&images), names_of_config(&sequences), names_of_config(&text)];
+        let mut names: Vec<String> = homes.concat();
         if !names.contains(&name) && !run.contains(&name) {
             names.extend(run);
+            names.sort();
+            names.dedup();
             let hint = most_alike(&name, names);
             return Err(Error::Config(format!("no setting is called {name}{hint}")));
         }
@@ -178,9 +188,15 @@ impl Settings {
             let run: std::result::Result<RunSettings, _> = named.0.try_into();
             run.map_err(|error| Error::Config(format!("{name}: {}", error.message())))?.check()?;
         } else {
-            named
-                .config(&TrainConfig::default())
-                .map_err(|error| Error::Config(format!("{name}: {error}")))?;
+            // It has the same values wherever it is a setting.
+            let checked = if homes[0].contains(&name) {
+                named.config(&images).map(drop)
+            } else if homes[1].contains(&name) {
+                named.config(&sequences).map(drop)
+            } else {
+                named.config(&text).map(drop)
+            };
+            checked.map_err(|error| Error::Config(format!("{name}: {error}")))?;
         }
         if self.0.insert(name.clone(), value).is_some() {
             return Err(Error::Config(format!("{name} is named twice")));
@@ -193,6 +209,13 @@ impl Settings {
 fn names_of(values: &impl Serialize) -> Vec<String> {
     let Ok(Json::Object(fields)) = serde_json::to_value(values) else { return Vec::new() };
     fields.into_iter().map(|(name, _)| name).collect()
+}
+
+/// The names of all settings of a training.
+fn names_of_config(config: &impl Serialize) -> Vec<String> {
+    let mut names = names_of(config);
+    names.push("extensions".into());
+    names
 }
 
 /// A hint at the name that `unknown` may stand for.

@@ -1,11 +1,11 @@
-//! Inference with trained models: [`Predictor`] for images, [`Stream`] for one row at a time.
+//! Inference with image classifiers: [`Predictor`] for images, [`Stream`] for one row at a time.
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
-use serde::Serialize;
 
+use super::prediction::{predictions, Prediction};
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::{Readout, SequenceClassifier};
@@ -49,15 +49,6 @@ pub struct Predictor {
     config: RunConfig,
     model: SequenceClassifier,
     gather: Gather,
-}
-
-/// What a model says of an image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Prediction {
-    /// The most probable class.
-    pub label: usize,
-    /// The probability of each class; they sum to 1.
-    pub probabilities: Vec<f64>,
 }
 
 impl Predictor {
@@ -196,19 +187,4 @@ impl Stream<'_> {
 
 fn not_step_by_step() -> Error {
     Error::Config("per-step predictions need a model with the last-state readout".into())
-}
-
-/// Softmax over `(N, C)` logits.
-fn predictions(logits: &Tensor) -> Result<Vec<Prediction>> {
-    let prediction = |logits: Vec<f64>| {
-        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let exps: Vec<f64> = logits.iter().map(|logit| (logit - max).exp()).collect();
-        let sum: f64 = exps.iter().sum();
-        Prediction {
-            label: crate::train::most_likely(&logits),
-            probabilities: exps.into_iter().map(|exp| exp / sum).collect(),
-        }
-    };
-    let logits = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-    Ok(logits.into_iter().map(prediction).collect())
 }

@@ -1,0 +1,14 @@
+//! Inference with trained models.
+//!
+//! [`Predictor`] classifies images, [`Stream`] one row at a time; [`SequencePredictor`] predicts whatever a model was
+//! trained to of sequences of one's own; [`Generator`] continues texts.
+
+mod images;
+mod prediction;
+mod sequences;
+mod text;
+
+pub use images::{Predictor, Stream};
+pub use prediction::Prediction;
+pub use sequences::{SequencePrediction, SequencePredictor};
+pub use text::{GenerateConfig, Generator};

@@ -1,0 +1,165 @@
+//! `SequencePredictor`: a model that was trained on data of one's own, ready for more of them.
+
+use std::path::Path;
+
+use candle_core::Device;
+use candle_nn::VarBuilder;
+use serde::Serialize;
+
+use super::prediction::{softmax, Prediction};
+use crate::data::{Dataset, Padder};
+use crate::model::SequenceClassifier;
+use crate::run::{self, RunConfig};
+use crate::train::tasks::{for_each_output, Report, SequenceConfig, SequenceSpec, TaskKind};
+use crate::Result;
+
+/// A model that was trained on data of one's own.
+///
+/// ```no_run
+/// # fn main() -> candle_rnn::Result<()> {
+/// use candle_rnn::data::formats::{read, ReadOptions};
+/// use candle_rnn::predict::{SequencePrediction, SequencePredictor};
+///
+/// let model = SequencePredictor::load("runs/0001")?;
+/// let data = read("vowels.csv".as_ref(), &ReadOptions::default())?.sequences()?;
+/// for (index, prediction) in model.predict(&data)?.iter().enumerate() {
+///     if let SequencePrediction::Class(found) = prediction {
+///         println!("{}: {}", data.id(index), model.spec().outputs[found.label]);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SequencePredictor {
+    config: RunConfig<SequenceConfig>,
+    model: SequenceClassifier,
+    padder: Padder,
+}
+
+/// What a model predicts of a sequence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SequencePrediction {
+    /// Its class.
+    Class(Prediction),
+    /// The class of each step.
+    Steps(Vec<Prediction>),
+    /// Numbers, in the units of the data: K, or K times I of a forecast, step by step.
+    Numbers(Vec<f64>),
+}
+
+impl SequencePredictor {
+    /// Loads the model of a run directory, or of a checkpoint of it, on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) and [`Error::Io`](crate::Error::Io) when the directory is not
+    /// that of a whole run of such a task.
+    pub fn load(run: impl AsRef<Path>) -> Result<Self> {
+        Self::load_on(run, &Device::Cpu)
+    }
+
+    /// Loads the model of a run directory, on a device.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(run: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let run = run.as_ref();
+        let config = run::read_config::<SequenceConfig>(run)?;
+        let dtype = config.task.training.dtype.dtype();
+        let weights = run::read_weights(run, &config)?;
+        let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
+        let model = SequenceClassifier::new(&config.task.spec.model, vb)?.freeze()?;
+        let padder = config.task.spec.padder(dtype, device)?;
+        Ok(Self { config, model, padder })
+    }
+
+    /// The run's configuration.
+    pub fn config(&self) -> &RunConfig<SequenceConfig> {
+        &self.config
+    }
+
+    /// What the model reads and predicts.
+    pub fn spec(&self) -> &SequenceSpec {
+        &self.config.task.spec
+    }
+
+    /// Checks that data are such as the model reads, whatever their target.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when the features are not those that the model reads, or values are
+    /// missing that are not to be.
+    pub fn check(&self, data: &Dataset) -> Result<()> {
+        self.spec().preprocessor.check(data)
+    }
+
+    /// What the model predicts of each sequence; of a series to forecast, what comes behind its end.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when the features are not those that the model reads, or values are
+    /// missing that are not to be; and for a series that is shorter than the window of a forecast.
+    pub fn predict(&self, data: &Dataset) -> Result<Vec<SequencePrediction>> {
+        let spec = self.spec();
+        self.check(data)?;
+        let data = self.known(data)?;
+        let empty = SequencePrediction::Numbers(Vec::new());
+        let mut predictions = vec![empty; data.len()];
+        let classes = spec.outputs.len();
+        for_each_output(&self.model, &self.padder, &data, spec.read(), |index, outputs| {
+            predictions[index] = match (spec.target, &spec.forecast) {
+                (TaskKind::Class, _) => SequencePrediction::Class(softmax(outputs)),
+                (TaskKind::StepClass, _) => {
+                    SequencePrediction::Steps(outputs.chunks_exact(classes).map(softmax).collect())
+                }
+                (_, Some(forecast)) => {
+                    let scaler = &spec.preprocessor.scaler;
+                    SequencePrediction::Numbers(forecast.forecast(
+                        data.sequence(index),
+                        scaler,
+                        outputs,
+                    ))
+                }
+                (_, None) => SequencePrediction::Numbers(spec.unscaled(outputs)),
+            };
+            Ok(())
+        })?;
+        Ok(predictions)
+    }
+
+    /// The data as the model reads them: of series to forecast, the last window alone.
+    fn known(&self, data: &Dataset) -> Result<Dataset> {
+        if self.spec().forecast.is_none() {
+            return Ok(data.clone());
+        }
+        let window = self.config.task.training.window;
+        if let Some(short) = (0..data.len()).find(|index| data.seq_len(*index) < window) {
+            return Err(crate::Error::Config(format!(
+                "the series {} has {} steps: a forecast needs {window}",
+                data.id(short),
+                data.seq_len(short)
+            )));
+        }
+        Ok(data.parts(|len| len - window..len))
+    }
+
+    /// How well the model does on data with a target; of series to forecast, at every step behind a window.
+    ///
+    /// # Errors
+    /// As [`SequenceSpec::data`] and [`Report::measure`].
+    pub fn report(&self, data: &Dataset) -> Result<Report> {
+        let mut data = self.spec().data(data.clone())?;
+        if self.spec().forecast.is_some() {
+            let training = &self.config.task.training;
+            data = data.windows(training.window, training.horizon, |len| 0..len);
+        }
+        self.report_windows(&data)
+    }
+
+    /// The same of data that [`SequenceSpec::data`] has taken and, of series, was cut into windows.
+    ///
+    /// # Errors
+    /// As [`Report::measure`].
+    pub fn report_windows(&self, data: &Dataset) -> Result<Report> {
+        Report::measure(self.spec(), &self.model, &self.padder, data)
+    }
+}

@@ -1,0 +1,205 @@
+//! The model cards of runs on data of one's own.
+
+use std::fmt::Write as _;
+
+use crate::model::NetworkConfig;
+use crate::run::{best_of, RunConfig};
+use crate::train::tasks::{Report, SequenceConfig, TaskKind, TextConfig};
+use crate::train::{EpochMetrics, TrainerConfig};
+
+/// The model card of a run on sequences: front matter of the Hugging Face hub's form, then Markdown.
+///
+/// - `parameters`: how many numbers were trained
+/// - `reports`: of the validation split, and of the test split if there is one
+/// - `pictures`: descriptions and files
+/// - `settings`: as TOML
+pub(super) fn sequence_card(
+    config: &RunConfig<SequenceConfig>,
+    history: &[EpochMetrics],
+    parameters: usize,
+    (valid, test): (&Report, Option<&Report>),
+    pictures: &[(&str, &str)],
+    settings: &str,
+) -> String {
+    let SequenceConfig { spec, data, training } = &config.task;
+    let features = &spec.preprocessor.features;
+    let [train, validating] = data.sequences;
+    let what = match spec.target {
+        TaskKind::Class => format!("the class of a sequence, one of {}", spec.outputs.len()),
+        TaskKind::StepClass => format!("the class of each step, one of {}", spec.outputs.len()),
+        TaskKind::Numbers => format!("{} of a sequence", spec.outputs.join(", ")),
+        TaskKind::Forecast => format!(
+            "the next {} steps of a series from {} known ones",
+            training.horizon, training.window
+        ),
+    };
+    let pipeline = match spec.target {
+        TaskKind::Class => "other",
+        TaskKind::StepClass => "token-classification",
+        TaskKind::Numbers => "tabular-regression",
+        TaskKind::Forecast => "time-series-forecasting",
+    };
+    let mut card = head(pipeline, &training.network);
+    let file = data.source.file.as_ref().and_then(|file| file.file_name());
+    let file = file.map_or("data of one's own".into(), |name| name.to_string_lossy());
+    let _ = write!(
+        card,
+        "# {}, on {file}\n\nPredicts {what}. It reads {} features ({}) at each step.\n\n{}\n",
+        network(&training.network),
+        features.len(),
+        listed(features),
+        trained(&config.candle_rnn_version, parameters, train, validating, "sequences"),
+    );
+    if !spec.outputs.is_empty() && spec.target != TaskKind::Forecast {
+        let _ = writeln!(card, "Outputs: {}.\n", listed(&spec.outputs));
+    }
+    card.push_str(&epochs(history, &training.trainer));
+    for (split, report) in [("Validation", Some(valid)), ("Test", test)] {
+        if let Some(report) = report {
+            let _ = write!(card, "\n## {split}\n\n{}", table(report));
+        }
+    }
+    if test.is_none() {
+        card.push_str("\nNo test data played a part: the figures above are those of the data that chose the epoch.\n");
+    }
+    for (text, file) in pictures {
+        let _ = write!(card, "\n![{text}]({file})\n");
+    }
+    let _ = write!(
+        card,
+        "{}\n## Settings\n\n```toml\n{settings}```\n\nTraining data: SHA-256 `{}` over all values and targets.\n",
+        include_str!("use_sequences.md"),
+        data.sha256
+    );
+    card
+}
+
+/// The model card of a language model's run.
+pub(super) fn text_card(
+    config: &RunConfig<TextConfig>,
+    history: &[EpochMetrics],
+    parameters: usize,
+    settings: &str,
+) -> String {
+    let TextConfig { vocabulary, data, training, .. } = &config.task;
+    let mut card = head("text-generation", &training.network);
+    let _ = write!(
+        card,
+        "# {}, a language model of characters\n\nPredicts the next of {} characters. It was trained on a text of {} \
+         characters, whose last part ({:.0} %) validates, by candle-rnn {}: {parameters} numbers.\n\n",
+        network(&training.network),
+        vocabulary.len(),
+        data.characters,
+        100. * training.valid_fraction,
+        config.candle_rnn_version,
+    );
+    card.push_str(&epochs(history, &training.trainer));
+    let _ = write!(
+        card,
+        "\n![losses over the epochs](curves.svg)\n{}\n## Settings\n\n```toml\n{settings}```\n\nTraining data: SHA-256 `{}` of the text.\n",
+        include_str!("use_text.md"),
+        data.sha256
+    );
+    card
+}
+
+fn head(pipeline: &str, network: &NetworkConfig) -> String {
+    let cell = cell(network);
+    format!(
+        "---\nlibrary_name: candle-rnn\npipeline_tag: {pipeline}\ntags: [candle, recurrent-neural-network, {cell}]\n---\n\n"
+    )
+}
+
+fn cell(network: &NetworkConfig) -> String {
+    serde_json::json!(network.cell).as_str().unwrap_or_default().to_string()
+}
+
+fn network(network: &NetworkConfig) -> String {
+    let NetworkConfig { num_layers, hidden_size, bidirectional, .. } = network;
+    let both = if *bidirectional { "bidirectional " } else { "" };
+    let layers = if *num_layers == 1 { "one layer".into() } else { format!("{num_layers} layers") };
+    format!("{both}{}, {layers} of {hidden_size} units", cell(network))
+}
+
+fn trained(version: &str, parameters: usize, train: usize, valid: usize, of: &str) -> String {
+    format!(
+        "candle-rnn {version} trained {parameters} numbers on {train} {of}; {valid} others validated.\n"
+    )
+}
+
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        format!("{shown}, and {} more", names.len() - MOST)
+    } else {
+        shown
+    }
+}
+
+/// The last epoch and the best, and which of them the model is of.
+fn epochs(history: &[EpochMetrics], trainer: &TrainerConfig) -> String {
+    let mut text = String::from("| | validation loss | validation accuracy |\n|---|---|---|\n");
+    let rows = [("last", history.last()), ("best", best_of(history))];
+    for (name, metrics) in rows {
+        let Some(metrics) = metrics else { continue };
+        let accuracy =
+            metrics.valid_accuracy.map_or("-".into(), |accuracy| format!("{accuracy:.4}"));
+        let _ = writeln!(
+            text,
+            "| {name}, epoch {} | {:.4} | {accuracy} |",
+            metrics.epoch, metrics.valid_loss
+        );
+    }
+    let kept = if trainer.patience.is_some() { "best" } else { "last" };
+    let _ = writeln!(text, "\n`model.safetensors` holds the {kept} epoch.");
+    text
+}
+
+/// A report as a table.
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    match report {
+        Report::Classes(report) => {
+            let _ = write!(
+                text,
+                "Accuracy {:.4}, macro F1 {:.4}, balanced accuracy {:.4}, of {} examples.\n\n\
+                 | class | examples | precision | recall | F1 |\n|---|---|---|---|---|\n",
+                report.accuracy, report.macro_f1, report.balanced_accuracy, report.examples
+            );
+            for class in &report.classes {
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {:.4} | {:.4} | {:.4} |",
+                    class.name, class.examples, class.precision, class.recall, class.f1
+                );
+            }
+        }
+        Report::Numbers(report) => {
+            text.push_str(
+                "| number | RMSE | MAE | R2 | RMSE of the training mean |\n|---|---|---|---|---|\n",
+            );
+            for number in &report.numbers {
+                let _ = writeln!(
+                    text,
+                    "| {} | {:.4} | {:.4} | {:.4} | {:.4} |",
+                    number.name, number.rmse, number.mae, number.r2, number.mean_rmse
+                );
+            }
+        }
+        Report::Forecast(report) => {
+            text.push_str("| forecast | RMSE | MAE | MAPE |\n|---|---|---|---|\n");
+            for score in &report.forecasts {
+                let _ = writeln!(
+                    text,
+                    "| {} | {:.4} | {:.4} | {:.2} % |",
+                    score.name,
+                    score.rmse,
+                    score.mae,
+                    100. * score.mape
+                );
+            }
+        }
+    }
+    text
+}
