@@ -83,6 +83,43 @@ pub(super) const DTYPES: [Choice; 2] = [("f32", "Single precision"), ("f64", "Do
 
 pub(super) const VALIDATIONS: [Choice; 2] = [("first", ""), ("stratified", "")];
 
+pub(super) const LAYOUTS: [Choice; 2] = [("long", "A step a row"), ("wide", "A sequence a row")];
+
+pub(super) const TARGETS: [Choice; 3] = [
+    ("class", "A class for each sequence"),
+    ("step-class", "A class at each step"),
+    ("numbers", "One number or several for each sequence"),
+];
+
+pub(super) const SCALINGS: [Choice; 4] = [
+    ("standard", "To mean 0 and standard deviation 1 over the training data"),
+    ("min-max", "To the range 0 to 1 of the training data"),
+    ("per-sequence", "To mean 0 and standard deviation 1 within each sequence"),
+    ("none", "Not at all"),
+];
+
+pub(super) const MISSING: [Choice; 4] = [
+    ("refuse", "Missing values are an error"),
+    ("zero", "Zero"),
+    ("mean", "The feature's mean over the training data"),
+    ("forward-fill", "The feature's last known value in the sequence"),
+];
+
+pub(super) const LOSSES: [Choice; 3] = [
+    ("mse", "Mean squared error"),
+    ("mae", "Mean absolute error"),
+    ("huber", "Huber's: squared for small errors, absolute for large ones"),
+];
+
+pub(super) const CLASS_WEIGHTS: [Choice; 2] =
+    [("none", "All examples count alike"), ("balanced", "All classes count alike")];
+
+pub(super) const SPLITS: [Choice; 3] = [
+    ("random", "At random, the same part of each class"),
+    ("group", "At random, groups as a whole"),
+    ("time", "The last sequences of the file"),
+];
+
 pub(super) const BATCHINGS: [Choice; 2] = [("split", ""), ("exact", "")];
 
 #[cfg(test)]
@@ -93,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_choice_is_one_of_the_librarys() {
-        let settings: [(&str, &[Choice]); 9] = [
+        let settings: [(&str, &[Choice]); 14] = [
             ("dataset", &DATASETS),
             ("validation", &VALIDATIONS),
             ("view", &VIEWS),
@@ -103,6 +140,11 @@ mod tests {
             ("batching", &BATCHINGS),
             ("schedule", &SCHEDULES),
             ("dtype", &DTYPES),
+            ("scaling", &SCALINGS),
+            ("missing", &MISSING),
+            ("loss", &LOSSES),
+            ("class_weights", &CLASS_WEIGHTS),
+            ("split_by", &SPLITS),
         ];
         for (setting, choices) in settings {
             for (name, _) in choices {

@@ -3,31 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_rnn::data::known::Known;
 use candle_rnn::files::tensors::TensorInfo;
-use candle_rnn::run::{self, DataConfig, RunConfig};
+use candle_rnn::run;
 use candle_rnn::train::EpochMetrics;
 use serde_json::json;
 
-use super::saved::{flatten, history, parameters, weights_of};
+use super::saved::{flatten, history, parameters, Saved};
 use super::screen;
 
 /// What is known of a run.
 struct Run {
     name: String,
-    config: RunConfig,
+    saved: Saved,
     history: Vec<EpochMetrics>,
-    /// None before its first save.
-    tensors: Vec<TensorInfo>,
 }
 
 impl Run {
     fn read(path: &Path) -> anyhow::Result<Self> {
-        let config = run::read_config(path)?;
-        let history = history(path)?;
-        let has_weights = path.join("model.safetensors").exists();
-        let tensors = if has_weights { weights_of(path, &config)? } else { Vec::new() };
-        Ok(Self { name: path.display().to_string(), config, history, tensors })
+        let (saved, history) = (Saved::read(path)?, history(path)?);
+        Ok(Self { name: path.display().to_string(), saved, history })
     }
 
     fn best(&self) -> Option<&EpochMetrics> {
@@ -39,11 +33,11 @@ impl Run {
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
         let (best, last) = (self.best(), self.history.last());
         let seconds = self.history.iter().map(|m| m.seconds).fold(0., |sum, seconds| sum + seconds);
-        let values: usize = self.tensors.iter().map(TensorInfo::elem_count).sum();
+        let values: usize = self.saved.tensors.iter().map(TensorInfo::elem_count).sum();
         [
             self.name.clone(),
-            name_of(&self.config.task.data),
-            format!("{}/{}", self.history.len(), self.config.task.training.trainer.epochs),
+            self.saved.data.clone(),
+            format!("{}/{}", self.history.len(), self.saved.epochs),
             screen::thousands(values),
             number(best.and_then(|m| m.valid_accuracy)),
             best.map_or("-".into(), |m| m.epoch.to_string()),
@@ -66,18 +60,6 @@ const COLUMNS: [&str; 9] = [
     "seconds",
 ];
 
-/// What the data of a run are called: a data set that is known by its SHA-256, else their folder.
-fn name_of(data: &DataConfig) -> String {
-    match Known::of(&data.sha256) {
-        Some(Known::Whole(dataset)) => dataset.name().into(),
-        Some(Known::Sample) => "mnist-sample".into(),
-        None => {
-            let folder = data.source.as_ref().and_then(|source| source.file_name());
-            folder.map_or("-".into(), |name| name.to_string_lossy().into_owned())
-        }
-    }
-}
-
 /// Shows `paths`, the run with the best validation accuracy first, and in which settings they differ.
 pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
     let mut runs = Vec::new();
@@ -92,8 +74,8 @@ pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
         return runs.iter().try_for_each(|run| {
             screen::json(&json!({
                 "run": run.name,
-                "config": run.config,
-                "parameters": parameters(&run.tensors),
+                "config": run.saved.config,
+                "parameters": parameters(&run.saved.tensors),
                 "history": run.history,
             }))
         });
@@ -116,11 +98,11 @@ fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut settings: Vec<BTreeMap<String, String>> = Vec::new();
     for run in runs {
         let mut of: BTreeMap<_, _> =
-            flatten("", &serde_json::to_value(&run.config.task.training)?).into_iter().collect();
-        let data = &run.config.task.data;
-        of.insert("dataset".into(), name_of(data));
+            flatten("", &run.saved.config["training"]).into_iter().collect();
+        of.insert("dataset".into(), run.saved.data.clone());
         // As long as commits are written: data that differ are to be seen.
-        of.insert("data_sha256".into(), data.sha256.chars().take(8).collect());
+        let sha256 = run.saved.config["data"]["sha256"].as_str().unwrap_or_default();
+        of.insert("data_sha256".into(), sha256.chars().take(8).collect());
         settings.push(of);
     }
     let names: std::collections::BTreeSet<&String> =

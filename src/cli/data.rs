@@ -1,37 +1,81 @@
-//! `candle-rnn data`: shapes of the splits, and digits drawn in the terminal.
+//! `candle-rnn data`: what data hold, without training.
 
+use std::path::{Path, PathBuf};
+
+use candle_rnn::data::formats::{Content, Loaded};
 use candle_rnn::data::mnist::{ImageSet, Split};
+use candle_rnn::data::Vocabulary;
 
 use super::choices::{value_of, DATASETS};
-use super::screen;
+use super::own_files::OwnFiles;
 use super::source::DataSource;
+use super::{describe, screen};
 
-/// Show the shapes of the splits and draw digits; downloads the data on first use
+/// Show what data hold: MNIST's splits, downloaded on first use, or a file of your own
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  candle-rnn data --show 3              shapes of the splits, and three training digits
-  candle-rnn data --data sample --show 1")]
+  candle-rnn data --show 3              shapes of MNIST's splits, and three training digits
+  candle-rnn data --data sample --show 1
+  candle-rnn data vowels_TRAIN.ts       sequences, steps, features, classes of a file of your own")]
 pub(super) struct DataArgs {
+    /// A file with sequences or a text of your own; without one, MNIST
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    own: OwnFiles,
     #[command(flatten)]
     source: DataSource,
     /// Data set
     #[arg(long, default_value = "mnist", value_parser = value_of::<ImageSet>(&DATASETS))]
     dataset: ImageSet,
-    /// Draw the first N training images, row by row
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    show: usize,
+    /// Draw the first N training images, or sequences [default: 0 images, 3 sequences]
+    #[arg(long, value_name = "N")]
+    show: Option<usize>,
     /// Print no progress on stderr
     #[arg(long)]
     quiet: bool,
 }
 
 pub(super) fn run(args: DataArgs) -> anyhow::Result<()> {
+    let data = args.source.data.as_ref().filter(|data| data.is_file());
+    if let Some(file) = args.file.as_ref().or(data) {
+        return of_file(file, &args.own, args.show.unwrap_or(3));
+    }
+    args.own.refuse()?;
+    images(&args)
+}
+
+/// Describes a file of one's own.
+fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
+    let Loaded { content, format, notes } = OwnFiles::read(file, &own.options())?;
+    let data = match content {
+        Content::Sequences(data) => data,
+        Content::Text(text) => {
+            let characters = screen::thousands(text.chars().count());
+            let different = Vocabulary::of(&text)?.len();
+            let file = file.display();
+            screen::line(&format!(
+                "{file}: text, {characters} characters, {different} different ones"
+            ))?;
+            let start: Vec<&str> = text.lines().take(show).collect();
+            return start.iter().try_for_each(|line| screen::line(&format!("  {line}")));
+        }
+    };
+    let mut lines = describe::summary(file, format, &data, &notes);
+    lines.extend(describe::histogram(&data));
+    for index in 0..show.min(data.len()) {
+        lines.push(describe::title(&data, index));
+        lines.extend(describe::sparklines(&data, index));
+    }
+    lines.iter().try_for_each(|line| screen::line(line))
+}
+
+fn images(args: &DataArgs) -> anyhow::Result<()> {
     let data = args.source.load(args.dataset, args.quiet)?;
     for (name, split) in [("train", &data.train), ("valid", &data.valid), ("test", &data.test)] {
         let count = split.len();
         screen::line(&format!("{name:<6} images ({count}, 28, 28) u8  labels ({count},) u8"))?;
     }
-    show(&data.train, args.show)
+    show(&data.train, args.show.unwrap_or(0))
 }
 
 fn show(split: &Split, count: usize) -> anyhow::Result<()> {

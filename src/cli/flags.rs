@@ -12,6 +12,9 @@ use serde::Serialize;
 use super::choices::{self, name_of};
 use super::numbers;
 
+/// The heading of the flags for data of one's own.
+pub(super) const OWN: &str = "Data of your own";
+
 #[derive(clap::Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct TrainFlags {
@@ -118,6 +121,49 @@ pub(super) struct TrainFlags {
     /// Floating-point type of weights and inputs [default: f32]
     #[arg(long, value_parser = name_of(&choices::DTYPES))]
     dtype: Option<String>,
+    /// Scaling of the features of data of your own [default: standard]
+    #[arg(long, help_heading = OWN, value_parser = name_of(&choices::SCALINGS))]
+    scaling: Option<String>,
+    /// What takes the place of missing values [default: refuse]
+    #[arg(long, help_heading = OWN, value_parser = name_of(&choices::MISSING))]
+    missing: Option<String>,
+    /// Give each feature a second one that is 1 where its value is missing [default: false]
+    #[arg(long, help_heading = OWN, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    missing_mask: Option<bool>,
+    /// Fraction of the data that validates: of the sequences, of a series' steps, of a text's end
+    /// [default: 0.1 of sequences, 0.15 of a series, 0.05 of a text]
+    #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
+    valid_fraction: Option<f64>,
+    /// Fraction of the data that is kept for a test [default: 0]
+    #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
+    test_fraction: Option<f64>,
+    /// Choice of the sequences that validate and test [default: random]
+    #[arg(long, help_heading = OWN, value_parser = name_of(&choices::SPLITS))]
+    split_by: Option<String>,
+    /// Weights of the classes in the loss [default: none]
+    #[arg(long, help_heading = OWN, value_parser = name_of(&choices::CLASS_WEIGHTS))]
+    class_weights: Option<String>,
+    /// Loss of numbers and forecasts [default: mse]
+    #[arg(long, help_heading = OWN, value_parser = name_of(&choices::LOSSES))]
+    loss: Option<String>,
+    /// Length bucketing: batches of sequences of about the same length [default: true]
+    #[arg(long, help_heading = OWN, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    bucketing: Option<bool>,
+    /// Forecast the next N steps of a series
+    #[arg(long, help_heading = OWN, value_name = "N", value_parser = numbers::at_least_one)]
+    horizon: Option<usize>,
+    /// Number of known steps that a forecast is made from [default: two seasons, or twice --horizon]
+    #[arg(long, help_heading = OWN, value_name = "N", value_parser = numbers::at_least_one)]
+    window: Option<usize>,
+    /// Number of last steps of a series that are kept for a test [default: 0]
+    #[arg(long, help_heading = OWN, value_name = "N", value_parser = numbers::at_least_one)]
+    test_steps: Option<usize>,
+    /// Number of features of a character's embedding, for texts [default: 64]
+    #[arg(long, help_heading = OWN, value_name = "N", value_parser = numbers::units)]
+    embedding_size: Option<usize>,
+    /// Number of characters of a text that gradients flow back [default: 64]
+    #[arg(long, help_heading = OWN, value_name = "N", value_parser = numbers::at_least_one)]
+    seq_len: Option<usize>,
     /// Save a checkpoint every N optimizer steps [default: every epoch]
     #[arg(long, value_name = "N", value_parser = numbers::steps)]
     save_every: Option<u64>,

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use candle_rnn::files::tensors::{TensorInfo, WeightFile};
-use candle_rnn::run::{self, ImageConfig};
 use serde_json::json;
 
-use super::saved::{flatten, history, parameters, weights_of};
+use super::saved::{flatten, history, parameters, Saved};
 use super::{compare, screen};
 
 /// Show a run's configuration, parameters and history, or compare several runs
@@ -33,8 +32,7 @@ pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
 }
 
 fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
-    let config = run::read_config::<ImageConfig>(path)?;
-    let tensors = weights_of(path, &config)?;
+    let Saved { config, epochs, tensors, .. } = Saved::read_whole(path)?;
     let history = history(path)?;
     if json {
         return screen::json(&json!({
@@ -44,17 +42,14 @@ fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
         }));
     }
     screen::line("configuration")?;
-    for (name, value) in flatten("", &serde_json::to_value(&config)?) {
+    for (name, value) in flatten("", &config) {
         screen::line(&format!("  {name:<26} {value}"))?;
     }
     screen::line("parameters")?;
     table(&tensors)?;
     screen::line("history")?;
     for metrics in &history {
-        screen::line(&format!(
-            "  {}",
-            screen::epoch_line(metrics, config.task.training.trainer.epochs)
-        ))?;
+        screen::line(&format!("  {}", screen::epoch_line(metrics, epochs)))?;
     }
     Ok(())
 }

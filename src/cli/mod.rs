@@ -8,12 +8,17 @@
 mod choices;
 mod compare;
 mod data;
+mod describe;
 mod device;
 mod eval;
 mod fetch;
 mod flags;
+mod generate;
 mod info;
+mod measures;
 mod numbers;
+mod own_files;
+mod own_predict;
 mod predict;
 mod saved;
 mod screen;
@@ -26,13 +31,15 @@ use std::process::ExitCode;
 use candle_rnn::Error;
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Train recurrent networks (RNN, GRU, LSTM) on images read step by step, and use them.
+/// Train recurrent networks (RNN, GRU, LSTM) on sequences, and use them.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "Example:
   candle-rnn train                      the reference job: 5 epochs, saved under runs/
   candle-rnn eval runs/0001
-  candle-rnn predict runs/0001 digit.png")]
+  candle-rnn predict runs/0001 digit.png
+  candle-rnn train vowels_TRAIN.ts      sequences of your own: classes, numbers, forecasts, text
+  candle-rnn eval runs/0002 vowels_TEST.ts")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,6 +51,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Generate(generate::GenerateArgs),
     Info(info::InfoArgs),
 }
 
@@ -55,6 +63,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
+        Command::Generate(args) => generate::run(args).map(done),
         Command::Info(args) => info::run(args).map(done),
     };
     result.unwrap_or_else(|error| fail(&error))

@@ -1,4 +1,4 @@
-//! `candle-rnn predict`: classes of pictures and of test images.
+//! `candle-rnn predict`: classes of pictures and of test images, and whatever a run predicts of files of one's own.
 
 use std::path::{Path, PathBuf};
 
@@ -6,25 +6,34 @@ use candle_rnn::data::known::Known;
 use candle_rnn::data::mnist::{ImageSet, Mnist, Split};
 use candle_rnn::data::picture::{self, Doubt};
 use candle_rnn::predict::{Prediction, Predictor};
+use candle_rnn::run::{self, TaskName};
 use serde_json::json;
 
 use super::device::Compute;
-use super::screen;
+use super::own_files::OwnFiles;
 use super::source::DataSource;
 use super::usage::wrong_usage;
+use super::{own_predict, screen};
 
-/// Classify the digits in PNG or JPEG files, or images of the test split
+/// Predict: the digits in PNG or JPEG files, or the sequences of a file of your own
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn predict runs/0001 digit.png photo.jpg
-  candle-rnn predict runs/0001 test:17 --steps      an image of the test set, row by row")]
+  candle-rnn predict runs/0001 test:17 --steps      an image of the test set, row by row
+  candle-rnn predict runs/0002 vowels_TEST.ts --output predictions.csv")]
 pub(super) struct PredictArgs {
     /// Run directory, or a checkpoint of it
     run: PathBuf,
-    /// PNG or JPEG files of any size, or `test:N` for image N of the test split, from 0
-    #[arg(required = true, value_name = "IMAGE")]
+    /// PNG or JPEG files of any size, or `test:N` for image N of the test split, from 0; files of
+    /// sequences for a run on data of your own
+    #[arg(required = true, value_name = "FILE")]
     images: Vec<PathBuf>,
-    /// Also print the prediction after each step
+    #[command(flatten)]
+    own: OwnFiles,
+    /// Write the predictions of sequences to this CSV file
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "json")]
+    output: Option<PathBuf>,
+    /// Also print the prediction after each step of an image
     #[arg(long)]
     steps: bool,
     #[command(flatten)]
@@ -51,6 +60,30 @@ struct Input {
 
 pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
+    match run::read_task(&args.run)? {
+        TaskName::Sequences if args.steps => {
+            return Err(wrong_usage("--steps is for images: this run was trained on sequences"));
+        }
+        TaskName::Sequences => {
+            let output = args.output.as_deref();
+            return own_predict::predict(
+                &args.run,
+                &args.images,
+                &args.own,
+                output,
+                &device,
+                args.json,
+            );
+        }
+        TaskName::Text => anyhow::bail!(
+            "{}: a language model continues texts: candle-rnn generate",
+            args.run.display()
+        ),
+        TaskName::Images | TaskName::Other(_) => args.own.refuse()?,
+    }
+    if args.output.is_some() {
+        return Err(wrong_usage("--output is for runs on data of your own"));
+    }
     let predictor = Predictor::load_on(&args.run, &device)?;
     if args.steps && predictor.config().task.model.network.bidirectional {
         return Err(wrong_usage(BIDIRECTIONAL_STEPS));

@@ -1,0 +1,152 @@
+//! What a file of sequences holds: the summary that `train` and `data` show.
+
+use std::path::Path;
+
+use candle_rnn::data::formats::Format;
+use candle_rnn::data::{Dataset, SequenceValues, Target};
+
+use super::screen;
+
+/// Classes, features and so on that are listed, at most.
+const MOST: usize = 12;
+
+/// A few lines about a data set.
+pub(super) fn summary(
+    file: &Path,
+    format: Format,
+    data: &Dataset,
+    notes: &[String],
+) -> Vec<String> {
+    let mut lengths = data.lengths();
+    lengths.sort_unstable();
+    let (shortest, median, longest) =
+        (lengths[0], lengths[lengths.len() / 2], lengths[lengths.len() - 1]);
+    let steps = if shortest == longest {
+        format!("{} steps each", screen::thousands(shortest))
+    } else {
+        format!("{shortest} to {longest} steps, median {median}")
+    };
+    let features = data.features();
+    let mut lines = vec![format!(
+        "{}: {}, {}, {steps}, {}: {}",
+        file.display(),
+        format.name(),
+        counted(data.len(), "sequence"),
+        counted(features.len(), "feature"),
+        listed(features.iter().cloned())
+    )];
+    match data.target() {
+        Target::None => lines.push("target: none".into()),
+        Target::Class(labels) | Target::StepClass(labels) => {
+            let of = if matches!(data.target(), Target::Class(_)) {
+                "of a sequence"
+            } else {
+                "at each step"
+            };
+            let counts = data.class_counts();
+            let classes = labels.names.iter().zip(counts);
+            let classes =
+                classes.map(|(name, count)| format!("{name} ({})", screen::thousands(count)));
+            lines.push(format!(
+                "target: a class {of}, {} classes: {}",
+                labels.names.len(),
+                listed(classes)
+            ));
+        }
+        Target::Numbers(numbers) => {
+            lines.push(format!("target: numbers, {}", listed(numbers.names.iter().cloned())));
+        }
+    }
+    let missing = data.missing();
+    if missing.count > 0 {
+        let count = screen::thousands(missing.count as usize);
+        lines.push(format!("missing values: {count}, the first at {}", missing.first));
+    }
+    lines.extend(notes.iter().map(|note| format!("assumed: {note}")));
+    lines
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", screen::thousands(count))
+}
+
+/// A list of which no more than some are shown.
+fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+    let count = items.len();
+    let mut text = items.take(MOST).collect::<Vec<_>>().join(", ");
+    if count > MOST {
+        text.push_str(&format!(", and {} more", screen::thousands(count - MOST)));
+    }
+    text
+}
+
+/// A histogram of the numbers of steps: ten bins, a line each; nothing where all sequences have as many.
+pub(super) fn histogram(data: &Dataset) -> Vec<String> {
+    const BINS: usize = 10;
+    let lengths = data.lengths();
+    let (shortest, longest) =
+        (lengths.iter().min().copied().unwrap_or(0), lengths.iter().max().copied().unwrap_or(0));
+    if shortest == longest {
+        return Vec::new();
+    }
+    let width = (longest - shortest + 1).div_ceil(BINS);
+    let mut counts = vec![0; (longest - shortest) / width + 1];
+    lengths.iter().for_each(|len| counts[(len - shortest) / width] += 1);
+    let most = counts.iter().max().copied().unwrap_or(1);
+    let digits = longest.to_string().len();
+    let line = |(bin, count): (usize, &usize)| {
+        let start = shortest + bin * width;
+        let end = (start + width - 1).min(longest);
+        let bar = screen::bar(*count as f64 / most as f64, 40);
+        format!("  {start:>digits$} to {end:>digits$} steps  {bar} {}", screen::thousands(*count))
+    };
+    counts.iter().enumerate().map(line).collect()
+}
+
+/// A sequence as a line for each of its first features: its course, from the smallest value to the largest.
+pub(super) fn sparklines(data: &Dataset, index: usize) -> Vec<String> {
+    const FEATURES: usize = 6;
+    const COLUMNS: usize = 60;
+    let names = data.features();
+    let values: Vec<f64> = match data.sequence(index) {
+        SequenceValues::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
+        SequenceValues::U8(values) => values.iter().map(|value| f64::from(*value) / 255.).collect(),
+    };
+    let name_width =
+        names.iter().take(FEATURES).map(|name| name.chars().count()).max().unwrap_or(0);
+    let line = |(feature, name): (usize, &String)| {
+        let course: Vec<f64> = values.iter().skip(feature).step_by(names.len()).copied().collect();
+        let known = || course.iter().copied().filter(|value| !value.is_nan());
+        let (low, high) =
+            (known().fold(f64::INFINITY, f64::min), known().fold(f64::NEG_INFINITY, f64::max));
+        let columns = course.len().min(COLUMNS);
+        let mark = |column: usize| {
+            const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+            let part =
+                &course[column * course.len() / columns..((column + 1) * course.len() / columns)];
+            let mean = part.iter().sum::<f64>() / part.len() as f64;
+            let height = (mean - low) / (high - low).max(f64::MIN_POSITIVE) * 7.;
+            if mean.is_nan() {
+                ' '
+            } else {
+                MARKS[(height.round() as usize).min(7)]
+            }
+        };
+        let marks: String = (0..columns).map(mark).collect();
+        format!("  {name:<name_width$}  {marks}  {low:.4} to {high:.4}")
+    };
+    names.iter().enumerate().take(FEATURES).map(line).collect()
+}
+
+/// What a sequence is called, and its target.
+pub(super) fn title(data: &Dataset, index: usize) -> String {
+    let label =
+        data.label(index).map(|label| format!(", class {}", data.class_names()[label as usize]));
+    let numbers = data.numbers(index).map(|numbers| {
+        let texts: Vec<String> = numbers.iter().map(f32::to_string).collect();
+        format!(", target {}", texts.join(", "))
+    });
+    let target = label.or(numbers).unwrap_or_default();
+    format!("sequence {}, {} steps{target}", data.id(index), data.seq_len(index))
+}

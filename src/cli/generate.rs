@@ -1,0 +1,71 @@
+//! `candle-rnn generate`: continues a text.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use candle_rnn::predict::{GenerateConfig, Generator};
+use serde_json::json;
+
+use super::device::Compute;
+use super::numbers;
+use super::screen;
+use super::usage::wrong_usage;
+
+/// Continue a text with a language model that was trained on one
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  candle-rnn generate runs/0001 --prompt \"Once upon a time\" --length 300
+  candle-rnn generate runs/0001 --prompt \"The \" --temperature 0.5 --top-k 10 --seed 7")]
+pub(super) struct GenerateArgs {
+    /// Run directory, or a checkpoint of it
+    run: PathBuf,
+    /// Text to continue; all its characters must occur in the training text
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Number of characters to add
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    length: usize,
+    /// Temperature: less than 1 prefers what is likely, 0 always takes the most likely character
+    #[arg(long, value_name = "F", default_value_t = 0.8, allow_negative_numbers = true)]
+    temperature: f64,
+    /// Draw from the K most likely characters alone [default: from all]
+    #[arg(long, value_name = "K", value_parser = numbers::at_least_one)]
+    top_k: Option<usize>,
+    /// Seed of what is drawn
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    compute: Compute,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
+    let GenerateArgs { length, temperature, top_k, seed, .. } = args;
+    let config = GenerateConfig { length, temperature, top_k, seed };
+    config.check().map_err(wrong_usage)?;
+    let device = args.compute.open()?;
+    let model = Generator::load_on(&args.run, &device)?;
+    if args.json {
+        let text = model.generate(&args.prompt, &config)?;
+        return screen::json(&json!({ "prompt": args.prompt, "text": text }));
+    }
+    let mut stdout = std::io::stdout().lock();
+    write!(stdout, "{}", args.prompt)?;
+    let mut failed = None;
+    let drawn = model.generate_with(&args.prompt, &config, |character| {
+        let written = write!(stdout, "{character}").and_then(|()| stdout.flush());
+        written.map_err(|error| {
+            let text = candle_rnn::Error::Config(format!("cannot write to stdout: {error}"));
+            failed = Some(error);
+            text
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    drawn?;
+    writeln!(stdout)?;
+    Ok(stdout.flush()?)
+}

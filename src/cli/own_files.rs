@@ -1,0 +1,92 @@
+//! Files of one's own: what the columns of a table are, and how a file is read.
+
+use std::path::{Path, PathBuf};
+
+use candle_rnn::data::formats::{self, Content, Layout, Loaded, ReadOptions};
+use candle_rnn::data::{Dataset, TargetKind};
+
+use super::choices::{value_of, LAYOUTS, TARGETS};
+use super::flags::OWN;
+use super::usage::wrong_usage;
+
+/// What a file of one's own holds.
+#[derive(clap::Args, Clone, Default)]
+pub(super) struct OwnFiles {
+    /// Column that names the sequence of a row (by name, or by number from 1)
+    #[arg(long, help_heading = OWN, value_name = "COLUMN")]
+    id: Option<String>,
+    /// Column with the time of a step; it must increase within a sequence
+    #[arg(long, help_heading = OWN, value_name = "COLUMN")]
+    time: Option<String>,
+    /// Column with the target: a label or a number; several, separated by commas, for several numbers
+    #[arg(long, help_heading = OWN, value_name = "COLUMN,..", value_delimiter = ',')]
+    label: Vec<String>,
+    /// Columns with the features [default: all others that hold numbers]
+    #[arg(long, help_heading = OWN, value_name = "COLUMN,..", value_delimiter = ',')]
+    features: Vec<String>,
+    /// Column that names the group of a sequence, such as a person
+    #[arg(long, help_heading = OWN, value_name = "COLUMN")]
+    group: Option<String>,
+    /// Rows of a table: a step each (`long`), or a sequence each (`wide`) [default: found out]
+    #[arg(long, help_heading = OWN, value_parser = value_of::<Layout>(&LAYOUTS))]
+    layout: Option<Layout>,
+    /// Kind of target [default: found out]
+    #[arg(long, help_heading = OWN, value_parser = value_of::<TargetKind>(&TARGETS))]
+    target: Option<TargetKind>,
+}
+
+/// Files beside that with the training data.
+#[derive(clap::Args, Clone, Default)]
+pub(super) struct OtherFiles {
+    /// File with validation data [default: a part of the training data, see --valid-fraction]
+    #[arg(long, help_heading = OWN, value_name = "FILE")]
+    pub(super) valid: Option<PathBuf>,
+    /// File with test data, measured when the training has ended
+    #[arg(long, help_heading = OWN, value_name = "FILE")]
+    pub(super) test: Option<PathBuf>,
+}
+
+impl OwnFiles {
+    /// What is known of a file before it is read.
+    pub(super) fn options(&self) -> ReadOptions {
+        let Self { id, time, label, features, group, layout, target } = self.clone();
+        ReadOptions { id, time, group, labels: label, features, target, layout, memory: None }
+    }
+
+    /// Whether anything was said.
+    pub(super) fn is_empty(&self) -> bool {
+        self.options() == ReadOptions::default()
+    }
+
+    /// What was said or, if nothing was, what a run was trained with.
+    pub(super) fn or(&self, run: &ReadOptions) -> ReadOptions {
+        if self.is_empty() {
+            run.clone()
+        } else {
+            self.options()
+        }
+    }
+
+    /// Refuses columns where there is no table.
+    pub(super) fn refuse(&self) -> anyhow::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        Err(wrong_usage("--id, --time, --label, --features, --group, --layout and --target need a FILE of sequences"))
+    }
+
+    /// Reads a file.
+    pub(super) fn read(file: &Path, options: &ReadOptions) -> anyhow::Result<Loaded> {
+        Ok(formats::read(file, options)?)
+    }
+
+    /// Reads a file of sequences.
+    pub(super) fn sequences(file: &Path, options: &ReadOptions) -> anyhow::Result<Dataset> {
+        match Self::read(file, options)?.content {
+            Content::Sequences(data) => Ok(data),
+            Content::Text(_) => {
+                anyhow::bail!("{}: plain text, where a file of sequences is needed", file.display())
+            }
+        }
+    }
+}

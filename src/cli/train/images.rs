@@ -1,0 +1,82 @@
+//! `candle-rnn train` on images: the reference job, and its kind.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use candle_rnn::report;
+use candle_rnn::run::{self, DataConfig, ImageConfig, RunConfig, Session};
+use candle_rnn::settings::{RunSettings, Settings};
+use candle_rnn::train::{Extensions, TrainConfig};
+
+use super::args::TrainArgs;
+use super::keep::{out, refuse_more_epochs, Keeping};
+use crate::cli::source::DataSource;
+use crate::cli::usage::wrong_usage;
+use crate::cli::{device, screen};
+
+pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let resumed = args.resumed().map(run::read_config::<ImageConfig>).transpose()?;
+    let settings = args.settings(resumed.is_some())?;
+    let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
+    // Where the run was extended is its own affair: it is not asked for again.
+    base.trainer.extensions = Extensions::default();
+    let config: TrainConfig = settings.config(&base).map_err(wrong_usage)?;
+    let named = settings.run();
+    config.check().map_err(wrong_usage)?;
+    if let Some(run) = &resumed {
+        refuse_more_epochs(args, &run.task.training.trainer, config.trainer.epochs)?;
+    }
+    let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
+    let compute = compute.map_err(wrong_usage)?;
+    let device = compute.open()?;
+    device::check_precision(&device, config.dtype)?;
+    config.check_device(&device)?;
+    // All files are read and checked before anything is written.
+    let mut source = DataSource { data: args.source.data.clone().or(named.data.clone()) };
+    let mut dataset = named.dataset;
+    if let Some(RunConfig { task, .. }) = &resumed {
+        source = source.or(&task.data);
+        dataset = dataset.or(task.data.dataset);
+    }
+    let data = source.load(dataset.unwrap_or_default(), args.quiet)?;
+    let source = match &source.data {
+        Some(folder) if folder.as_os_str() != "sample" => {
+            Some(std::path::absolute(folder).context("cannot resolve --data")?)
+        }
+        other => other.clone(),
+    };
+    let data_config = DataConfig::new(&data, source.clone());
+    let dataset = data_config.dataset.or(dataset);
+    let (out, keeping) = (out(args)?, args.keeping(&named));
+    let opened =
+        Session::images(&out, ImageConfig::new(config, data_config), data, &device, keeping);
+    let again = args.again(RunSettings { data: source, dataset, ..named }, &compute);
+    Keeping {
+        args,
+        device: &device,
+        settings: again,
+        training: |config: &ImageConfig| Settings::of(&config.training),
+        complete: report::complete,
+        report: report::write,
+        show: |session| {
+            let mut lines = steps(session);
+            lines.push(format!("saved; next: candle-rnn eval {}", session.path().display()));
+            Ok(lines)
+        },
+    }
+    .run(opened)
+}
+
+/// The accuracy after each step, where the loss is read at several.
+fn steps(session: &Session) -> Vec<String> {
+    let last = session.history().last().and_then(|metrics| metrics.valid_accuracy_by_step.as_ref());
+    let Some(by_step) = last else { return Vec::new() };
+    // Of 784 pixels as many as of 28 rows.
+    let every = by_step.len().div_ceil(28);
+    let mut lines = vec!["validation accuracy after each step".to_string()];
+    for (index, accuracy) in by_step.iter().enumerate().filter(|(i, _)| (i + 1) % every == 0) {
+        let bar = screen::bar(*accuracy, 40);
+        lines.push(format!("  step {:>3}  {accuracy:.4}  {bar}", index + 1));
+    }
+    lines
+}

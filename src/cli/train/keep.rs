@@ -1,0 +1,231 @@
+//! The training loop of the program: a session's events shown and recorded, whatever the task.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use candle_core::Device;
+use candle_rnn::report;
+use candle_rnn::run::{self, Outcome, RunTask, Session, Start};
+use candle_rnn::settings::{RunSettings, Settings};
+use candle_rnn::train::{Event, TrainerConfig};
+use candle_rnn::Error;
+
+use super::args::TrainArgs;
+use super::signals::Signals;
+use crate::cli::{device, screen};
+
+/// What the program does with a session, besides training.
+pub(super) struct Keeping<'a, T: RunTask> {
+    /// Command line.
+    pub(super) args: &'a TrainArgs,
+    /// What computes.
+    pub(super) device: &'a Device,
+    /// How the run is run, as far as that trains it again.
+    pub(super) settings: RunSettings,
+    /// The settings of its training.
+    pub(super) training: fn(&T::Config) -> candle_rnn::Result<Settings>,
+    /// Writes pictures and model card of a run that has ended, unless they are there.
+    pub(super) complete: fn(&Session<T>) -> candle_rnn::Result<()>,
+    /// Writes them.
+    pub(super) report: fn(&Session<T>) -> candle_rnn::Result<()>,
+    /// Lines to show when the run has ended.
+    pub(super) show: fn(&Session<T>) -> anyhow::Result<Vec<String>>,
+}
+
+/// Where a run is written.
+pub(super) fn out(args: &TrainArgs) -> anyhow::Result<std::path::PathBuf> {
+    match &args.out {
+        Some(out) => Ok(out.clone()),
+        None => run::next_free(Path::new("runs")).map_err(|error| match error {
+            Error::Checkpoint { .. } => anyhow::anyhow!("{error}: give --out"),
+            error => error.into(),
+        }),
+    }
+}
+
+/// Refuses more epochs where the run's schedule depends on their number.
+pub(super) fn refuse_more_epochs(
+    args: &TrainArgs,
+    run: &TrainerConfig,
+    epochs: usize,
+) -> anyhow::Result<()> {
+    if args.extend || epochs <= run.epochs || !run.schedule.depends_on_length() {
+        return Ok(());
+    }
+    let schedule = serde_json::json!(run.schedule);
+    anyhow::bail!(
+        "{}: cannot train to {epochs} epochs: its {} schedule is set for {}; finish the run, then \
+         --resume --extend --epochs {epochs} restarts the schedule over the added epochs",
+        args.out.as_deref().unwrap_or(Path::new("")).display(),
+        schedule.as_str().unwrap_or_default(),
+        run.epochs
+    );
+}
+
+impl<T: RunTask> Keeping<'_, T> {
+    /// Trains a session that was opened to its end.
+    pub(super) fn run(
+        self,
+        opened: candle_rnn::Result<(Session<T>, Start)>,
+    ) -> anyhow::Result<ExitCode>
+    where
+        Session<T>: Send,
+    {
+        let args = self.args;
+        let (mut session, start) = opened.map_err(|error| match error {
+            Error::RunExists { .. } if args.resume => {
+                anyhow::anyhow!("{error}; --overwrite starts over")
+            }
+            Error::RunExists { .. } => {
+                anyhow::anyhow!("{error}: name another folder, or pass --resume or --overwrite")
+            }
+            error => error.into(),
+        })?;
+        args.say(&format!("run {}", session.path().display()))?;
+        match start {
+            Start::Finished => {
+                (self.complete)(&session)?;
+                args.say(&finished(&session))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Start::Resumed { step, damaged, begun_with } => {
+                damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
+                if let Some(before) = begun_with.filter(|_| !args.quiet) {
+                    let now = candle_rnn::recurrence::instruction_set(self.device)?;
+                    screen::note(&format!(
+                        "note: this run was started with {before}, this machine computes with {now}: \
+                         the last bits may differ from an uninterrupted run"
+                    ));
+                }
+                args.say(&format!("resuming after step {step}"))?;
+            }
+            Start::New { damaged } => {
+                damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
+                if args.resume {
+                    args.say("nothing to resume: starting the run")?;
+                }
+            }
+        }
+        let training = (self.training)(&session.run_dir().config().task)?;
+        let settings = Settings::of(&self.settings)?.or(training);
+        session.run_dir().write_settings(&settings.to_toml())?;
+        // On one of the threads that compute: from another, every call into them would wait for two of
+        // them to wake up.
+        rayon::scope(|_| self.train(&mut session))
+    }
+
+    /// Trains, shows and records.
+    fn train(&self, session: &mut Session<T>) -> anyhow::Result<ExitCode> {
+        let args = self.args;
+        let signals = Signals::register().context("cannot listen to signals")?;
+        let (epochs, batches) = (session.trainer().config().epochs, session.trainer().batches());
+        let device = device::name(self.device);
+        args.say(&format!("training on {device}: epochs {epochs}, batches {batches} each"))?;
+        let done = session.trainer().step_count();
+        let mut progress = screen::TrainProgress::new(epochs, batches, done as usize, args.quiet);
+        let ends_epoch = session.trainer().position().batch == batches;
+        let mut events = report::EventFile::create(session.path(), done, ends_epoch)?;
+        let mut failed = None;
+        let outcome = session.run(&mut |event| {
+            let shown = match event {
+                Event::Step { epoch, batch, batches, examples, loss } => {
+                    progress.step(*epoch, *batch, *batches, *examples, *loss);
+                    Ok(())
+                }
+                Event::Epoch(metrics) => progress.pause(|| {
+                    let shown = if args.json {
+                        screen::json(metrics)
+                    } else {
+                        args.say(&screen::epoch_line(metrics, epochs))
+                    };
+                    shown.context("cannot write to stdout")
+                }),
+                Event::Done => Ok(()),
+            };
+            match shown.and_then(|()| Ok(events.record(event)?)) {
+                Ok(()) if signals.pending().is_none() => ControlFlow::Continue(()),
+                Ok(()) => ControlFlow::Break(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        progress.finish();
+        let run = session.path().display();
+        if let Some(error) = failed {
+            outcome?;
+            screen::note(&format!("stopped and saved: continue with --resume --out {run}"));
+            return Err(error);
+        }
+        let outcome = outcome?;
+        // What was recorded of an epoch that has not ended.
+        events.record(&Event::Done)?;
+        match (outcome, signals.pending()) {
+            (Outcome::Interrupted, Some(signal)) => {
+                screen::note(&format!("interrupted and saved: continue with --resume --out {run}"));
+                Ok(ExitCode::from(128 + signal))
+            }
+            (Outcome::OutOfTime, _) => {
+                let step = session.trainer().step_count();
+                screen::note(&format!(
+                    "time is up after step {step}; saved: continue with --resume --out {run}"
+                ));
+                Ok(ExitCode::SUCCESS)
+            }
+            _ => {
+                (self.report)(session)?;
+                let lines = (self.show)(session)?;
+                lines.iter().try_for_each(|line| args.say(line))?;
+                let ended = session.history().len();
+                if ended < epochs {
+                    args.say(&format!(
+                        "ended after epoch {ended}: the validation loss fell no further"
+                    ))?;
+                }
+                if let Some(kept) = kept(session) {
+                    args.say(&kept)?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// What is said of a run that was finished before: how it can be trained on.
+fn finished<T: RunTask>(session: &Session<T>) -> String {
+    let TrainerConfig { epochs, schedule, .. } = *session.trainer().config();
+    let done = session.history().len();
+    let how = if done < epochs {
+        format!("early stopping ended it after epoch {done}, and a larger --patience")
+    } else if schedule.depends_on_length() {
+        format!("{done} epochs are done, and --extend with a larger --epochs")
+    } else {
+        format!("{done} epochs are done, and a larger --epochs")
+    };
+    format!("this run is finished: {how} trains it on")
+}
+
+/// Which epoch's weights a run with patience keeps, and why.
+fn kept<T: RunTask>(session: &Session<T>) -> Option<String> {
+    let trainer = session.trainer().config();
+    let (kept, patience) = session.kept().zip(trainer.patience)?;
+    let history = session.history();
+    let measure = match kept.valid_accuracy {
+        Some(accuracy) => format!(", validation accuracy {accuracy:.4}"),
+        None => format!(", validation loss {:.4}", kept.valid_loss),
+    };
+    let best = run::best_of(history).filter(|best| best.is_better_than(kept));
+    let note = best.map_or(String::new(), |metrics| {
+        format!("; the weights of epoch {}, the best, cannot be read", metrics.epoch)
+    });
+    let ended = if history.len() < trainer.epochs {
+        format!("patience {patience} ran out at epoch {}", history.len())
+    } else {
+        format!("patience {patience} did not run out")
+    };
+    let best = if best.is_none() { "the best" } else { "the best available" };
+    Some(format!("kept epoch {}, {best}{measure}: {ended}{note}", kept.epoch))
+}

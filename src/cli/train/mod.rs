@@ -1,0 +1,67 @@
+//! `candle-rnn train`: trains a model or resumes a run.
+//!
+//! [`args`] are the arguments; [`images`], [`sequences`] and [`text`] make a session of a kind of data, which [`keep`]
+//! trains, shows and records until one of the [`signals`] stops it.
+
+mod args;
+mod images;
+mod keep;
+mod sequences;
+mod signals;
+mod text;
+
+use std::process::ExitCode;
+
+use candle_rnn::data::formats::{Content, Loaded};
+use candle_rnn::run::{self, TaskName};
+
+pub(super) use args::TrainArgs;
+
+use super::own_files::OwnFiles;
+use super::usage::wrong_usage;
+
+pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
+    let resumed = args.resumed().map(run::read_task).transpose()?;
+    let Some(file) = file(&args, resumed.is_some())? else {
+        return match resumed {
+            Some(TaskName::Sequences) => sequences::resume(&args),
+            Some(TaskName::Text) => text::resume(&args),
+            Some(TaskName::Other(name)) => {
+                anyhow::bail!(
+                    "a library's own task, {name}, can only be resumed by its own program"
+                )
+            }
+            Some(TaskName::Images) | None => {
+                args.files.refuse()?;
+                images::run(&args)
+            }
+        };
+    };
+    // All files are read and checked before anything is written.
+    let options = args.files.options();
+    let Loaded { content, format, notes } = OwnFiles::read(&file, &options)?;
+    match content {
+        Content::Sequences(data) => {
+            let found = super::describe::summary(&file, format, &data, &notes);
+            sequences::begin(&args, &file, data, &found)
+        }
+        Content::Text(content) => {
+            args.files.refuse()?;
+            text::run(&args, &file, &content)
+        }
+    }
+}
+
+/// The file with data of one's own, if there is one.
+fn file(args: &TrainArgs, is_resumed: bool) -> anyhow::Result<Option<std::path::PathBuf>> {
+    let data = args.source.data.as_ref().filter(|data| data.is_file());
+    match (&args.file, &args.source.data) {
+        (Some(file), None) => Ok(Some(file.clone())),
+        (Some(_), Some(_)) => Err(wrong_usage("give the data once: as FILE, or with --data")),
+        (None, _) if data.is_some() => Ok(data.cloned()),
+        (None, _) => {
+            let _ = is_resumed;
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `candle-rnn train FILE` on sequences of one's own.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use candle_core::Device;
+use candle_rnn::data::{DataSplits, Dataset};
+use candle_rnn::report;
+use candle_rnn::run::{self, Session};
+use candle_rnn::settings::{RunSettings, Settings};
+use candle_rnn::train::tasks::{SequenceConfig, SequenceSource, SequenceTask, SequenceTraining};
+use candle_rnn::train::Extensions;
+
+use super::args::TrainArgs;
+use super::keep::{out, refuse_more_epochs, Keeping};
+use crate::cli::own_files::OwnFiles;
+use crate::cli::usage::wrong_usage;
+use crate::cli::{device, measures};
+
+/// Trains on the data of a file.
+pub(super) fn begin(
+    args: &TrainArgs,
+    file: &Path,
+    data: Dataset,
+    found: &[String],
+) -> anyhow::Result<ExitCode> {
+    found.iter().try_for_each(|line| args.say(line))?;
+    let absolute = |file: &Path| std::path::absolute(file).context("cannot resolve the file");
+    let others = &args.others;
+    let source = SequenceSource {
+        file: Some(absolute(file)?),
+        valid: others.valid.as_deref().map(absolute).transpose()?,
+        test: others.test.as_deref().map(absolute).transpose()?,
+        read: args.files.options(),
+    };
+    train(args, source, data)
+}
+
+/// Goes on with a run whose file was not named again.
+pub(super) fn resume(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let run = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
+    let source = run.map(|run| run.task.data.source).unwrap_or_default();
+    let Some(file) = source.file.clone() else {
+        anyhow::bail!("this run does not say which file it was trained on: name it")
+    };
+    let data = OwnFiles::sequences(&file, &source.read)?;
+    train(args, source, data)
+}
+
+fn train(args: &TrainArgs, source: SequenceSource, data: Dataset) -> anyhow::Result<ExitCode> {
+    let resumed = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
+    let settings = args.settings(resumed.is_some())?;
+    let mut base = match &resumed {
+        Some(run) => run.task.training.clone(),
+        None => {
+            let asked: SequenceTraining =
+                settings.config(&SequenceTraining::default()).map_err(wrong_usage)?;
+            SequenceTraining::for_data(&data, asked.is_forecast())
+        }
+    };
+    base.trainer.extensions = Extensions::default();
+    let mut training: SequenceTraining = settings.config(&base).map_err(wrong_usage)?;
+    if training.horizon > 0 && training.window == 0 {
+        training.window = training.default_window(&data);
+    }
+    let named = settings.run();
+    training.check().map_err(wrong_usage)?;
+    if let Some(run) = &resumed {
+        refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
+    }
+    let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
+    let compute = compute.map_err(wrong_usage)?;
+    let device = compute.open()?;
+    device::check_precision(&device, training.dtype)?;
+    let task = task(&training, source, data, &device)?;
+    for line in measures::splits(&task) {
+        args.say(&line)?;
+    }
+    let (out, keeping) = (out(args)?, args.keeping(&named));
+    let again = args.again(RunSettings { data: None, dataset: None, ..named }, &compute);
+    Keeping {
+        args,
+        device: &device,
+        settings: again,
+        training: |config: &SequenceConfig| Settings::of(&config.training),
+        complete: |session| {
+            if report::is_complete(session) {
+                return Ok(());
+            }
+            report::write_sequences(session)
+        },
+        report: report::write_sequences,
+        show: |session: &Session<SequenceTask>| {
+            let mut lines = Vec::new();
+            let splits = session.trainer().task().splits();
+            for (name, split) in [("valid", Some(&splits.valid)), ("test", splits.test.as_ref())] {
+                if let Some(split) = split {
+                    let report = session.measured(|task| task.report(split))?;
+                    lines.extend(measures::lines(name, &report));
+                }
+            }
+            let run = session.path().display();
+            lines.push(format!("saved; next: candle-rnn predict {run} FILE"));
+            Ok(lines)
+        },
+    }
+    .run(Session::open(&out, task, keeping))
+}
+
+/// The task, with its data split.
+fn task(
+    training: &SequenceTraining,
+    source: SequenceSource,
+    data: Dataset,
+    device: &Device,
+) -> anyhow::Result<SequenceTask> {
+    if training.is_forecast() {
+        if source.valid.is_some() || source.test.is_some() {
+            return Err(wrong_usage(
+                "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
+            ));
+        }
+        return Ok(SequenceTask::forecast(training, &data, source, device)?);
+    }
+    let read = |file: &Option<std::path::PathBuf>| {
+        file.as_ref().map(|file| OwnFiles::sequences(file, &source.read)).transpose()
+    };
+    let (valid, test) = (read(&source.valid)?, read(&source.test)?);
+    let splits = DataSplits::sequences(data, valid, test, &training.split, training.trainer.seed)?;
+    Ok(SequenceTask::new(training, splits, source, device)?)
+}
