@@ -18,12 +18,12 @@ use crate::Result;
 /// ```no_run
 /// # fn main() -> candle_rnn::Result<()> {
 /// use candle_rnn::data::formats::{read, ReadOptions};
-/// use candle_rnn::predict::{SequencePrediction, SequencePredictor};
+/// use candle_rnn::predict::SequencePredictor;
 ///
 /// let model = SequencePredictor::load("runs/0001")?;
-/// let data = read("vowels.csv".as_ref(), &ReadOptions::default())?.sequences()?;
+/// let data = read("vowels.csv", &ReadOptions::default())?.sequences()?;
 /// for (index, prediction) in model.predict(&data)?.iter().enumerate() {
-///     if let SequencePrediction::Class(found) = prediction {
+///     if let Some(found) = prediction.class() {
 ///         println!("{}: {}", data.id(index), model.spec().outputs[found.label]);
 ///     }
 /// }
@@ -47,6 +47,32 @@ pub enum SequencePrediction {
     Steps(Vec<Prediction>),
     /// Numbers, in the units of the data: K, or K times I of a forecast, step by step.
     Numbers(Vec<f64>),
+}
+
+impl SequencePrediction {
+    /// The class of the sequence; `None` unless the model predicts one.
+    pub fn class(&self) -> Option<&Prediction> {
+        match self {
+            Self::Class(prediction) => Some(prediction),
+            Self::Steps(_) | Self::Numbers(_) => None,
+        }
+    }
+
+    /// The class of each step; `None` unless the model predicts them.
+    pub fn steps(&self) -> Option<&[Prediction]> {
+        match self {
+            Self::Steps(predictions) => Some(predictions),
+            Self::Class(_) | Self::Numbers(_) => None,
+        }
+    }
+
+    /// The numbers, or the forecast; `None` for classes.
+    pub fn numbers(&self) -> Option<&[f64]> {
+        match self {
+            Self::Numbers(numbers) => Some(numbers),
+            Self::Class(_) | Self::Steps(_) => None,
+        }
+    }
 }
 
 impl SequencePredictor {
@@ -161,5 +187,21 @@ impl SequencePredictor {
     /// As [`Report::measure`].
     pub fn report_windows(&self, data: &Dataset) -> Result<Report> {
         Report::measure(self.spec(), &self.model, &self.padder, data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predictions_are_taken_apart_by_their_kind() {
+        let class = softmax(&[0., 2.]);
+        let one = SequencePrediction::Class(class.clone());
+        assert_eq!((one.class(), one.steps(), one.numbers()), (Some(&class), None, None));
+        let steps = SequencePrediction::Steps(vec![class.clone(); 3]);
+        assert_eq!((steps.class(), steps.steps().map(<[_]>::len)), (None, Some(3)));
+        let numbers = SequencePrediction::Numbers(vec![1., 2.]);
+        assert_eq!((numbers.steps(), numbers.numbers()), (None, Some(&[1., 2.][..])));
     }
 }

@@ -115,7 +115,8 @@ impl<T: RunTask> Session<T> {
     /// # Errors
     /// As [`RunDir::open`] and [`Trainer::new`]; also [`Error::Config`] when the task's variables are not those that
     /// its configuration says.
-    pub fn open(path: &Path, task: T, session: SessionConfig) -> Result<(Self, Start)> {
+    pub fn open(path: impl AsRef<Path>, task: T, session: SessionConfig) -> Result<(Self, Start)> {
+        let path = path.as_ref();
         let SessionConfig { if_exists, keep, save_every, .. } = session;
         if save_every == Some(0) || keep == 0 {
             return Err(Error::Config("save_every and keep must be at least 1, got 0".into()));

@@ -33,7 +33,8 @@ use crate::{Error, Result};
 /// [`Error::Io`] when the file cannot be read. [`Error::DataFile`] when it is of no known format, disagrees with
 /// itself or with `options`, or needs more memory than there is: with the line and the column, what was expected and
 /// what is there.
-pub fn read(path: &Path, options: &ReadOptions) -> Result<Loaded> {
+pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
+    let path = path.as_ref();
     let source = DataSource::open(path, options.memory)?;
     let format = detect::detect(&source)?;
     if !matches!(format, Format::Csv | Format::Tsv) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::loss_kind::{ClassWeights, NumbersLoss};
-use crate::data::{floats, season_of, Dataset, PreprocessConfig, Scaling, SplitConfig};
+use crate::data::{floats, season_of, DataSplits, Dataset, PreprocessConfig, Scaling, SplitConfig};
 use crate::model::{NetworkConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
@@ -96,6 +96,14 @@ impl SequenceTraining {
         settings
     }
 
+    /// Data without files of their own for validation and test, split as these settings say, with their seed.
+    ///
+    /// # Errors
+    /// As [`DataSplits::sequences`].
+    pub fn splits(&self, data: Dataset) -> Result<DataSplits> {
+        DataSplits::sequences(data, None, None, &self.split, self.trainer.seed)
+    }
+
     /// The number of known steps that a forecast is made from where none is named: two seasons of the first series,
     /// or else twice the horizon; never so many that a third of the shortest series is not left.
     pub fn default_window(&self, series: &Dataset) -> usize {
@@ -144,5 +152,30 @@ impl SequenceTraining {
     /// Whether the sequences' own next steps are the target.
     pub fn is_forecast(&self) -> bool {
         self.horizon > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DatasetBuilder, Target};
+
+    #[test]
+    fn splits_take_fractions_and_seed_from_the_settings() {
+        let mut data = DatasetBuilder::unnamed(1);
+        for n in 0..20u32 {
+            data.push_step(&[n as f32]).unwrap();
+            data.end_sequence().unwrap();
+        }
+        let data = data.build(Target::None).unwrap();
+        let mut training = SequenceTraining::default();
+        (training.split.valid_fraction, training.split.test_fraction) = (0.25, 0.1);
+        let of = |training: &SequenceTraining| training.splits(data.clone()).unwrap();
+        let splits = of(&training);
+        let test = splits.test.as_ref().map(Dataset::len);
+        assert_eq!((splits.train.len(), splits.valid.len(), test), (13, 5, Some(2)));
+        assert_eq!(of(&training).valid.fingerprint(), splits.valid.fingerprint());
+        training.trainer.seed += 1;
+        assert_ne!(of(&training).valid.fingerprint(), splits.valid.fingerprint());
     }
 }
