@@ -1,9 +1,13 @@
-//! Trainable recurrent networks for Candle, and the MNIST row-by-row classifier that shows them at
-//! work.
+//! Trainable recurrent networks for Candle: layers, training, saved runs and predictions, for sequences of any kind.
 //!
-//! A digit is read as a sequence, 28 rows of 28 pixels; a layer of recurrent units takes one row
-//! after the other; a dense layer tells the digit from its last state. Gradients of all steps are
-//! summed into one set of weights: backpropagation through time.
+//! A [`Dataset`](data::Dataset) holds sequences of any length with a class, a class at each step or numbers as their
+//! target; [`data::formats::read`] reads it from a file. A [`SequenceTask`](train::tasks::SequenceTask) is a recurrent
+//! network that learns from one, or forecasts a series, a [`TextTask`](train::tasks::TextTask) one that learns from a
+//! text. A [`Trainer`] trains these and any other [`Task`]; a [`Session`](run::Session) does so with a run directory, of
+//! which an interrupted training goes on with the same bits. A [`SequencePredictor`](predict::SequencePredictor) or a
+//! [`Generator`](predict::Generator) uses the run:
+//!
+#![doc = concat!("```no_run\n", include_str!("../examples/csv_classifier.rs"), "```")]
 //!
 //! A first program, `examples/wave.rs`, in which an LSTM learns to continue a wave:
 //!
@@ -12,7 +16,9 @@
 //! [`Rnn`], [`Gru`] and [`Lstm`] are layers of one kind of cell, [`Stack`] of any; they are
 //! [`candle_core::Module`]s, and [`Adam`] is a [`candle_nn::Optimizer`]. [`Error`] becomes Candle's with `?`.
 //!
-//! A trained run is loaded in one line, see [`predict::Predictor`]:
+//! The reference job is MNIST read row by row: a digit is a sequence of 28 rows of 28 pixels; a layer of recurrent units
+//! takes one row after the other; a dense layer tells the digit from its last state. A trained run of it is loaded in one
+//! line, see [`predict::Predictor`]:
 //!
 //! ```no_run
 //! # fn main() -> candle_rnn::Result<()> {
@@ -25,11 +31,11 @@
 //!
 //! The modules stand in the order in which data flows through them.
 //!
-//! - [`data`]: pixels on disk to batches of sequences
+//! - [`data`]: files on disk to batches of sequences
 //! - [`recurrence`]: a cell's step over whole sequences, such as `h_t = tanh(W_ih x_t + b + W_hh h_{t-1})`,
 //!   and where gradients are cut
 //! - [`nn`]: layers made of it ([`nn::Rnn`], [`nn::Gru`], [`nn::Lstm`]), their weights and initial weights
-//! - [`model`]: the classifier, recurrent layers and a head
+//! - [`model`]: recurrent layers and a head, of sequences and of text
 //! - [`optim`]: optimizers whose state can be saved
 //! - [`train`]: the training loop; it hands out events and prints nothing
 //! - [`settings`]: those of a training as people write them
