@@ -34,11 +34,12 @@ pub fn forecast_svg(
             let values = known.last().into_iter().chain(values);
             (0..).zip(values).map(|(step, value)| (f64::from(step), *value)).collect()
         };
-        let before = (0..)
+        let before: Vec<(f64, f64)> = (0..)
             .zip(known)
-            .map(|(step, value)| (f64::from(step) - (known.len() as f64 - 1.), *value));
-        let lines: [(&str, RGBColor, Vec<(f64, f64)>); 4] = [
-            ("known", TRUTH, before.collect()),
+            .map(|(step, value)| (f64::from(step) - (known.len() as f64 - 1.), *value))
+            .collect();
+        let lines = [
+            ("known", TRUTH, before),
             ("what came", TRUTH, joined(truth)),
             ("naive forecast", NAIVE, joined(naive)),
             ("forecast", FORECAST, joined(forecast)),
