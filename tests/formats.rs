@@ -19,7 +19,7 @@ fn sequences(loaded: Loaded) -> Dataset {
 }
 
 fn real(name: &str) -> (Dataset, Format, Vec<String>) {
-    let loaded = read(&excerpt(name), &ReadOptions::default()).unwrap();
+    let loaded = read(excerpt(name), &ReadOptions::default()).unwrap();
     let (format, notes) = (loaded.format, loaded.notes.clone());
     (sequences(loaded), format, notes)
 }

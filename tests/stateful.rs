@@ -345,7 +345,7 @@ fn an_interrupted_stateful_run_ends_with_the_same_bits() {
     let folder = common::folder();
     let open = |name: &str| {
         let session = SessionConfig { if_exists: IfExists::Resume, ..SessionConfig::default() };
-        Session::open(&folder.path().join(name), Waves::new(0.3), session).unwrap().0
+        Session::open(folder.path().join(name), Waves::new(0.3), session).unwrap().0
     };
     let mut whole = open("whole");
     whole.run(&mut |_| ControlFlow::Continue(())).unwrap();
