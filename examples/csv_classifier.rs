@@ -1,7 +1,7 @@
 //! From a CSV file of sequences to a saved run, and from the run to predictions in another process.
 //!
 //! examples/data/gestures.csv has a row for each step of 90 gestures, 12 to 30 steps each: `id,px,py,label`.
-//! gestures_new.csv has 30 more, without labels.
+//! gestures_new.csv has 30 more, without labels. Any other file of labelled sequences does as well, such as a `.ts` file.
 //!
 //! ```sh
 //! cargo run --release --example csv_classifier train runs/gestures examples/data/gestures.csv
