@@ -46,11 +46,22 @@ pub(super) struct OtherFiles {
     pub(super) test: Option<PathBuf>,
 }
 
+impl OtherFiles {
+    /// Refuses other files where there are no sequences.
+    pub(super) fn refuse(&self) -> anyhow::Result<()> {
+        if self.valid.is_none() && self.test.is_none() {
+            return Ok(());
+        }
+        Err(wrong_usage("--valid and --test need a FILE of sequences"))
+    }
+}
+
 impl OwnFiles {
     /// What is known of a file before it is read.
     pub(super) fn options(&self) -> ReadOptions {
         let Self { id, time, label, features, group, layout, target } = self.clone();
-        ReadOptions { id, time, group, labels: label, features, target, layout, memory: None }
+        let defaults = ReadOptions::default();
+        ReadOptions { id, time, group, labels: label, features, target, layout, ..defaults }
     }
 
     /// Whether anything was said.
@@ -73,6 +84,16 @@ impl OwnFiles {
             return Ok(());
         }
         Err(wrong_usage("--id, --time, --label, --features, --group, --layout and --target need a FILE of sequences"))
+    }
+
+    /// Refuses columns where no file is named to which they could belong.
+    pub(super) fn refuse_without_file(&self) -> anyhow::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        Err(wrong_usage(
+            "--id, --time, --label, --features, --group, --layout and --target say how a FILE is read: name it",
+        ))
     }
 
     /// Reads a file.

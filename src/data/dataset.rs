@@ -118,6 +118,11 @@ pub enum SequenceValues<'a> {
     U8(&'a [u8]),
 }
 
+/// Whether one of the values is missing.
+fn has_nan(values: SequenceValues) -> bool {
+    matches!(values, SequenceValues::F32(values) if values.iter().any(|value| value.is_nan()))
+}
+
 impl Dataset {
     pub(super) fn of(store: Store) -> Self {
         let lengths = store.starts.windows(2).map(|ends| (ends[1] - ends[0]) as u32);
@@ -285,7 +290,8 @@ impl Dataset {
 
     /// All parts of `window` steps behind which `horizon` more steps follow, of which all lie in the steps that
     /// `range` says for a sequence of so many steps: what is known before, and what is to be forecast. The window
-    /// itself may begin before that range.
+    /// itself may begin before that range. Where values are missing, windows are left out of which a feature is not
+    /// known at all, or the steps that follow are not all known.
     pub fn windows(
         &self,
         window: usize,
@@ -303,7 +309,25 @@ impl Dataset {
                 ..*part
             }));
         }
-        Self { store: self.store.clone(), parts: parts.into() }
+        let mut windows = Self { store: self.store.clone(), parts: parts.into() };
+        if self.store.missing.count > 0 {
+            let known = |index: &u32| {
+                let index = *index as usize;
+                windows.knows_each_feature(index) && !has_nan(windows.following(index, horizon))
+            };
+            let known: Vec<u32> = (0..windows.len() as u32).filter(known).collect();
+            windows = windows.select(&known);
+        }
+        windows
+    }
+
+    /// Whether each feature of a sequence is known at one step at least.
+    pub fn knows_each_feature(&self, index: usize) -> bool {
+        let SequenceValues::F32(values) = self.sequence(index) else { return true };
+        let width = self.features().len();
+        let is_known =
+            |feature: usize| values.iter().skip(feature).step_by(width).any(|x| !x.is_nan());
+        (0..width).all(is_known)
     }
 
     /// The same sequences with another target.

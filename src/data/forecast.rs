@@ -21,7 +21,7 @@ impl ForecastTarget {
     /// The naive forecast: each step repeats the value of a season earlier, or of as many seasons as it takes to be
     /// within the window. K times I numbers.
     pub fn naive(&self, window: SequenceValues, features: usize) -> Vec<f64> {
-        let known = floats(window);
+        let known = filled(floats(window), features.max(1));
         let steps = known.len() / features.max(1);
         let season = self.season.clamp(1, steps.max(1));
         (0..self.horizon)
@@ -67,12 +67,31 @@ pub(crate) fn floats(values: SequenceValues) -> Vec<f64> {
     }
 }
 
+/// The values with each missing one replaced by the one before it, or else by the first one behind it.
+fn filled(mut values: Vec<f64>, features: usize) -> Vec<f64> {
+    if !values.iter().any(|value| value.is_nan()) {
+        return values;
+    }
+    for at in features..values.len() {
+        if values[at].is_nan() {
+            values[at] = values[at - features];
+        }
+    }
+    for at in (0..values.len().saturating_sub(features)).rev() {
+        if values[at].is_nan() {
+            values[at] = values[at + features];
+        }
+    }
+    values
+}
+
 /// The length of a season: the lag at which a series is most like itself, the highest peak of the autocorrelation of
 /// its changes from step to step; 1 where none is above 0.3.
 ///
 /// - `values`: the steps of the training split, one feature
 pub fn season_of(values: &[f64]) -> usize {
     const LEAST: f64 = 0.3;
+    let values = filled(values.to_vec(), 1);
     let changes: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let mean = changes.iter().sum::<f64>() / changes.len().max(1) as f64;
     let centred: Vec<f64> = changes.iter().map(|change| change - mean).collect();

@@ -170,7 +170,11 @@ impl Dataset {
             )));
         }
         if self.len() < 2 {
-            return Err(Error::Config("a single sequence cannot be split in two".into()));
+            return Err(Error::Config(
+                "a single sequence cannot be split in two: training and validation need one each, \
+                 and so does a test"
+                    .into(),
+            ));
         }
         let count = self.len();
         let held = ((count as f64 * fraction).round() as usize).clamp(1, count - 1);

@@ -106,8 +106,9 @@ impl TextStreams {
         let pieces = ids.len().saturating_sub(1) / streams.max(1) / seq_len.max(1);
         if pieces == 0 || streams == 0 || seq_len == 0 {
             return Err(Error::Config(format!(
-                "a text of {} characters is too short for {streams} streams of {seq_len} characters",
-                ids.len()
+                "a text of {} characters is too short for {streams} {} of {seq_len} characters",
+                ids.len(),
+                if streams == 1 { "stream" } else { "streams" }
             )));
         }
         Ok(Self { ids, streams, seq_len, pieces })

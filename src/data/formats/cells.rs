@@ -47,16 +47,20 @@ pub(super) fn complaint(cell: &[u8]) -> String {
     };
     let text = text.trim();
     let quoted = quote(text);
-    if let Some((whole, part)) = text.split_once(',') {
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        if digits(whole.trim_start_matches(['-', '+'])) && digits(part) {
-            return format!("{quoted} has a decimal comma: write {whole}.{part}");
-        }
+    if has_decimal_comma(text) {
+        return format!("{quoted} has a decimal comma: write {}", text.replace(',', "."));
     }
     if text.parse::<f64>().is_ok() {
         return format!("{quoted} is not a finite number of 32 bits");
     }
     format!("expected a number, got {quoted}")
+}
+
+/// Whether a text is a number with a comma where a point is read.
+pub(super) fn has_decimal_comma(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts = text.trim().split_once(',');
+    parts.is_some_and(|(whole, part)| digits(whole.trim_start_matches(['-', '+'])) && digits(part))
 }
 
 /// A text in quotes, cut where it is long.

@@ -24,6 +24,8 @@ pub(super) struct LabelColumn {
     missing_count: usize,
     /// Whether one of the labels is no number.
     text: bool,
+    /// The only label that is no number, as long as there is one.
+    stray: Option<(String, String)>,
     /// Whether one of the labels is a number and not whole.
     fraction: bool,
 }
@@ -52,6 +54,7 @@ impl LabelColumn {
             missing: None,
             missing_count: 0,
             text: false,
+            stray: None,
             fraction: false,
         }
     }
@@ -85,6 +88,8 @@ impl LabelColumn {
     ) -> Result<(), String> {
         let text = std::str::from_utf8(label).map_err(|_| complaint(label))?.trim();
         let missing = is_missing(text);
+        let mut place = Some(place);
+        let mut place = || place.take().map_or_else(String::new, |place| place());
         if missing {
             self.missing_count += 1;
             if self.missing.is_none() {
@@ -114,6 +119,12 @@ impl LabelColumn {
                 }
                 labels.push(&name);
                 if !is_number(&name) {
+                    let is_other = self.stray.as_ref().is_some_and(|(stray, _)| *stray != name);
+                    if !self.text {
+                        self.stray = Some((name.into_owned(), place()));
+                    } else if is_other {
+                        self.stray = None;
+                    }
                     self.text = true;
                 } else if name.contains(['.', 'e', 'E']) {
                     self.fraction = true;
@@ -188,6 +199,7 @@ impl LabelColumn {
                 "{place}: the label is missing, one of {count}: give all labels or none"
             ));
         }
+        self.refuse_stray()?;
         let name = self.name;
         match self.read {
             ReadLabels::Names(labels) => {
@@ -205,6 +217,22 @@ impl LabelColumn {
         }
     }
 
+    /// Refuses a single text among many distinct numbers, unless classes were asked for.
+    fn refuse_stray(&self) -> Result<(), String> {
+        let ReadLabels::Names(labels) = &self.read else { return Ok(()) };
+        match &self.stray {
+            Some((text, place))
+                if self.kind.is_none() && self.fraction && labels.classes() > FEW =>
+            {
+                Err(format!(
+                    "{place}: expected a number as the other labels are, got {}",
+                    quote(text)
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The target of the steps.
     ///
     /// # Errors
@@ -213,6 +241,7 @@ impl LabelColumn {
         if let Some(place) = self.missing {
             return Err(format!("{place}: the label of the step is missing: give all labels"));
         }
+        self.refuse_stray()?;
         match self.read {
             ReadLabels::Names(labels) if self.text || !self.fraction => {
                 Ok(Target::StepClass(labels.build()))

@@ -35,6 +35,9 @@ pub struct ReadOptions {
     pub target: Option<TargetKind>,
     /// What each row of a table is.
     pub layout: Option<Layout>,
+    /// Whether the file may lack the columns of `labels` and `group`, as data to predict do.
+    #[serde(skip)]
+    pub may_lack_labels: bool,
     /// Bytes of memory that the data may take; what the machine has available if it is not given.
     #[serde(skip)]
     pub memory: Option<u64>,

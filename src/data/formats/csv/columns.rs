@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::dialect::Dialect;
 use super::names::{are_numbered, called, find, is_one_of, numbered, GROUPS, IDS, LABELS, TIMES};
 use super::times;
-use crate::data::formats::cells::{is_missing, is_number, quote};
+use crate::data::formats::cells::{complaint, has_decimal_comma, is_missing, is_number, quote};
 use crate::data::formats::options::{Layout, ReadOptions};
 use crate::data::TargetKind;
 
@@ -17,6 +17,10 @@ pub(super) struct Columns {
     pub(super) time: Option<usize>,
     pub(super) group: Option<usize>,
     pub(super) labels: Vec<usize>,
+    /// Whether one of the labels that were asked for is not there and need not be: none is read.
+    pub(super) lacks_labels: bool,
+    /// Labels that are not read since others are not there.
+    unread: Vec<usize>,
     /// Features of a step, or the steps of a sequence.
     pub(super) features: Vec<usize>,
 }
@@ -38,11 +42,21 @@ impl Columns {
     ) -> Result<Self, String> {
         let find = |name: &String| find(&dialect.names, name);
         let given = |name: &Option<String>| name.as_ref().map(find).transpose();
-        let (id, time, group) =
-            (given(&options.id)?, given(&options.time)?, given(&options.group)?);
-        let labels = options.labels.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let (id, time) = (given(&options.id)?, given(&options.time)?);
+        let group = match given(&options.group) {
+            Err(_) if options.may_lack_labels => None,
+            group => group?,
+        };
+        let lacks_labels =
+            options.may_lack_labels && options.labels.iter().any(|label| find(label).is_err());
+        let (labels, unread) = if lacks_labels {
+            (Vec::new(), options.labels.iter().filter_map(|label| find(label).ok()).collect())
+        } else {
+            (options.labels.iter().map(find).collect::<Result<Vec<_>, _>>()?, Vec::new())
+        };
         let features = options.features.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let asked = Self { layout: Layout::Long, id, time, group, labels, features };
+        let asked =
+            Self { layout: Layout::Long, id, time, group, labels, lacks_labels, unread, features };
         asked.check(dialect)?;
         let mut columns =
             Self { labels: asked.labels.clone(), features: asked.features.clone(), ..asked };
@@ -56,7 +70,12 @@ impl Columns {
             Layout::Wide => columns.complete_wide(dialect, options, notes),
         }
         if columns.features.is_empty() {
-            return Err("has no column of numbers that could be a feature".into());
+            let cells = || (0..dialect.names.len()).flat_map(|column| dialect.column(column));
+            let comma = cells().find(|cell| has_decimal_comma(cell));
+            return Err(match comma {
+                Some(cell) => format!("has no column of numbers: {}", complaint(cell.as_bytes())),
+                None => "has no column of numbers that could be a feature".into(),
+            });
         }
         if layout == Layout::Long && columns.features.len() > MOST_FEATURES {
             return Err(format!(
@@ -71,7 +90,8 @@ impl Columns {
     /// The columns that have a use.
     fn used(&self) -> HashSet<usize> {
         let single = [self.id, self.time, self.group].into_iter().flatten();
-        single.chain(self.labels.iter().copied()).chain(self.features.iter().copied()).collect()
+        let lists = [&self.labels, &self.unread, &self.features];
+        single.chain(lists.into_iter().flatten().copied()).collect()
     }
 
     /// No column has two uses.
@@ -175,7 +195,9 @@ impl Columns {
             );
         }
         let wants_label = options.target != Some(TargetKind::None);
-        if self.labels.is_empty() && wants_label {
+        if self.lacks_labels {
+            notes.push("the file has no labels".into());
+        } else if self.labels.is_empty() && wants_label {
             let guess = called(&LABELS, self).or_else(|| self.text_column(dialect));
             if let Some(label) = guess {
                 let fractions =
@@ -215,6 +237,10 @@ impl Columns {
         for column in (0..dialect.names.len()).filter(|c| !used.contains(c) && Some(*c) != but) {
             let cells = || dialect.column(column);
             if dialect.header && cells().all(is_text) {
+                if let Some(cell) = cells().find(|cell| has_decimal_comma(cell)) {
+                    let name = &dialect.names[column];
+                    return Err(format!("column {name}: {}", complaint(cell.as_bytes())));
+                }
                 let what = if cells().all(|cell| times::parse(cell.as_bytes()).is_some()) {
                     "times"
                 } else {
@@ -272,7 +298,7 @@ impl Columns {
         self.id = self.id.or_else(|| called(&IDS, self));
         self.group = self.group.or_else(|| called(&GROUPS, self));
         let label = called(&LABELS, self);
-        if self.labels.is_empty() {
+        if self.labels.is_empty() && !self.lacks_labels {
             let used = self.used();
             let first = (0..width).find(|column| !used.contains(column));
             let label = label.or_else(|| {

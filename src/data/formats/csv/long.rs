@@ -163,12 +163,16 @@ impl LongTable<'_> {
             if cell == &sequence.time_text[..] || time.is_after(before) == Some(false) {
                 let [now, before] =
                     [cell, &sequence.time_text].map(|t| quote(&String::from_utf8_lossy(t)));
-                let reason = if now == before {
-                    format!("the time {now} is there twice: times must increase within a sequence")
+                let within = if self.columns.id.is_some() {
+                    "times must increase within a sequence"
                 } else {
-                    format!(
-                        "the time {now} follows {before}: times must increase within a sequence"
-                    )
+                    "times must increase within a sequence: name the column that says which sequence a row \
+                     belongs to, if the file holds several"
+                };
+                let reason = if now == before {
+                    format!("the time {now} is there twice: {within}")
+                } else {
+                    format!("the time {now} follows {before}: {within}")
                 };
                 return Err(self.rows.at_cell(column, reason));
             }

@@ -32,11 +32,12 @@ pub(super) fn read(
     let fail = |reason: String| Error::data_file(&path, reason);
     let dialect = Dialect::of(&source, notes).map_err(fail)?;
     let columns = Columns::of(&dialect, options, notes).map_err(fail)?;
+    let kind = if columns.lacks_labels { None } else { options.target };
     source.check_need(dialect.bytes, 4 * columns.features.len() * dialect.rows)?;
     let memory = source.memory;
     let rows = Rows::new(source, &dialect);
     match columns.layout {
-        Layout::Long => long::read(rows, &columns, options.target, memory, notes),
-        Layout::Wide => wide::read(rows, &columns, options.target, memory, notes),
+        Layout::Long => long::read(rows, &columns, kind, memory, notes),
+        Layout::Wide => wide::read(rows, &columns, kind, memory, notes),
     }
 }
