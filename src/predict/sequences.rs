@@ -113,20 +113,20 @@ impl SequencePredictor {
     /// Checks that data are such as the model reads, whatever their target.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when the features are not those that the model reads, or values are
-    /// missing that are not to be.
+    /// As [`predict`](Self::predict), all of which are found here.
     pub fn check(&self, data: &Dataset) -> Result<()> {
-        self.spec().preprocessor.check(data)
+        self.spec().preprocessor.check(data)?;
+        self.known(data).map(|_| ())
     }
 
     /// What the model predicts of each sequence; of a series to forecast, what comes behind its end.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) when the features are not those that the model reads, or values are
-    /// missing that are not to be; and for a series that is shorter than the window of a forecast.
+    /// missing that are not to be; and for a series that is shorter than the window of a forecast, or unknown in it.
     pub fn predict(&self, data: &Dataset) -> Result<Vec<SequencePrediction>> {
         let spec = self.spec();
-        self.check(data)?;
+        spec.preprocessor.check(data)?;
         let data = self.known(data)?;
         let empty = SequencePrediction::Numbers(Vec::new());
         let mut predictions = vec![empty; data.len()];
@@ -165,18 +165,35 @@ impl SequencePredictor {
                 data.seq_len(short)
             )));
         }
-        Ok(data.parts(|len| len - window..len))
+        let last = data.parts(|len| len - window..len);
+        if let Some(unknown) = (0..last.len()).find(|index| !last.knows_each_feature(*index)) {
+            return Err(crate::Error::Config(format!(
+                "the last {window} steps of the series {} lack all values of a feature: there is nothing to forecast from",
+                data.id(unknown)
+            )));
+        }
+        Ok(last)
     }
 
     /// How well the model does on data with a target; of series to forecast, at every step behind a window.
     ///
     /// # Errors
-    /// As [`SequenceSpec::data`] and [`Report::measure`].
+    /// As [`SequenceSpec::data`] and [`Report::measure`]; [`Error::Config`](crate::Error::Config) for series that are
+    /// all too short.
     pub fn report(&self, data: &Dataset) -> Result<Report> {
         let mut data = self.spec().data(data.clone())?;
         if self.spec().forecast.is_some() {
             let training = &self.config.task.training;
-            data = data.windows(training.window, training.horizon, |len| 0..len);
+            let (window, horizon) = (training.window, training.horizon);
+            let longest = data.lengths().into_iter().max().unwrap_or(0);
+            data = data.windows(window, horizon, |len| 0..len);
+            if data.is_empty() {
+                return Err(crate::Error::Config(format!(
+                    "there is nothing to compare forecasts with: that takes {} known steps of a series, of which the \
+                     longest has {longest}",
+                    window + horizon
+                )));
+            }
         }
         self.report_windows(&data)
     }

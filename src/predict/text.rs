@@ -99,6 +99,21 @@ impl Generator {
         &self.config
     }
 
+    /// Checks that a prompt can be continued.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an empty prompt, and one with a character that the model does not know.
+    pub fn check(&self, prompt: &str) -> Result<()> {
+        self.encoded(prompt).map(|_| ())
+    }
+
+    fn encoded(&self, prompt: &str) -> Result<Vec<u16>> {
+        if prompt.is_empty() {
+            return Err(Error::Config("a prompt needs at least one character".into()));
+        }
+        self.config.task.vocabulary.encode(prompt)
+    }
+
     /// Continues a text: what is added, without the text itself.
     ///
     /// # Errors
@@ -125,16 +140,14 @@ impl Generator {
     ) -> Result<()> {
         config.check()?;
         let vocabulary = &self.config.task.vocabulary;
-        let prompt = vocabulary.encode(prompt)?;
-        let Some((last, known)) = prompt.split_last() else {
-            return Err(Error::Config("a prompt needs at least one character".into()));
-        };
+        let prompt = self.encoded(prompt)?;
+        let (last, known) = (prompt[prompt.len() - 1], &prompt[..prompt.len() - 1]);
         let mut state = None;
         for id in known {
             state = Some(self.model.step(u32::from(*id), state.as_ref())?.1);
         }
         let mut rng = SeededRng::new(config.seed, Purpose::Sample);
-        let mut id = u32::from(*last);
+        let mut id = u32::from(last);
         for _ in 0..config.length {
             let (logits, next) = self.model.step(id, state.as_ref())?;
             let logits = logits.to_dtype(DType::F64)?.to_vec1::<f64>()?;

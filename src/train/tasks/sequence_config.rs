@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::sequence_training::SequenceTraining;
 use super::spec::SequenceSpec;
 use crate::data::formats::ReadOptions;
+use crate::Error;
 
 /// The files that data were read from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,21 @@ pub struct SequenceSource {
     pub test: Option<PathBuf>,
     /// How the files are read.
     pub read: ReadOptions,
+}
+
+impl SequenceSource {
+    /// Says of an error in the training data which file they were read from, if that is known.
+    pub(super) fn in_training(&self) -> impl Fn(Error) -> Error + '_ {
+        self.in_file(&self.file)
+    }
+
+    /// The same of data that were read from `file`, or else from that of the training data.
+    pub(super) fn in_file<'a>(&'a self, file: &'a Option<PathBuf>) -> impl Fn(Error) -> Error + 'a {
+        move |error| match (error, file.as_ref().or(self.file.as_ref())) {
+            (Error::Config(reason), Some(path)) => Error::data_file(path, reason),
+            (error, _) => error,
+        }
+    }
 }
 
 /// The data that a network was trained on.

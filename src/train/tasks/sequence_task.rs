@@ -10,7 +10,9 @@ use super::report::Report;
 use super::sequence_config::{SequenceConfig, SequenceData, SequenceSource};
 use super::sequence_training::SequenceTraining;
 use super::spec::{SequenceSpec, TaskKind};
-use crate::data::{bucket_by_length, BatchTarget, DataSplits, Dataset, Padder, SequenceBatch};
+use crate::data::{
+    bucket_by_length, BatchTarget, DataSplits, Dataset, Padder, SequenceBatch, Target,
+};
 use crate::model::SequenceClassifier;
 use crate::nn::{Sequences, VarSink};
 use crate::rng::{Purpose, SeededRng};
@@ -45,7 +47,8 @@ impl SequenceTask {
         device: &Device,
     ) -> Result<Self> {
         training.check()?;
-        let spec = SequenceSpec::fit(training, &splits.train, None)?;
+        let spec =
+            SequenceSpec::fit(training, &splits.train, None).map_err(source.in_training())?;
         Self::of(spec, training, splits, source, device)
     }
 
@@ -61,9 +64,11 @@ impl SequenceTask {
     ) -> Result<Self> {
         training.check()?;
         let SequenceTraining { window, horizon, split, .. } = training;
-        let splits = DataSplits::windows(series, *window, *horizon, split)?;
+        let splits = DataSplits::windows(series, *window, *horizon, split);
+        let splits = splits.map_err(source.in_training())?;
         let known = series.parts(|len| 0..split.cuts(len).0);
-        let spec = SequenceSpec::fit(training, &splits.train, Some(&known))?;
+        let spec = SequenceSpec::fit(training, &splits.train, Some(&known));
+        let spec = spec.map_err(source.in_training())?;
         Self::of(spec, training, splits, source, device)
     }
 
@@ -78,10 +83,19 @@ impl SequenceTask {
         let sink = VarSink::new(dtype, device);
         let rng = &mut SeededRng::new(training.trainer.seed, Purpose::Init);
         let model = SequenceClassifier::init(&spec.model, training.init, rng, &sink)?;
+        let measured = |data: Dataset| {
+            let data = spec.data(data)?;
+            if spec.forecast.is_none() && matches!(data.target(), Target::None) {
+                return Err(Error::Config(
+                    "the data have no target to compare predictions with".into(),
+                ));
+            }
+            Ok(data)
+        };
         let splits = DataSplits {
-            train: spec.data(splits.train)?,
-            valid: spec.data(splits.valid)?,
-            test: splits.test.map(|test| spec.data(test)).transpose()?,
+            train: spec.data(splits.train).map_err(source.in_training())?,
+            valid: measured(splits.valid).map_err(source.in_file(&source.valid))?,
+            test: splits.test.map(measured).transpose().map_err(source.in_file(&source.test))?,
         };
         let data = SequenceData {
             source,

@@ -87,6 +87,14 @@ impl SequenceSpec {
                         "the target of sequence {id} is missing or not finite: leave such sequences out"
                     )));
                 }
+                let mut all = rows.clone();
+                if let Some(first) = all.next().filter(|first| all.all(|row| row == *first)) {
+                    let values: Vec<String> = first.iter().map(f32::to_string).collect();
+                    return Err(Error::Config(format!(
+                        "the target is {} in all training examples: there is nothing to learn",
+                        values.join(", ")
+                    )));
+                }
                 target_scaler = Some(Scaler::fit(Scaling::Standard, numbers.names.len(), rows));
                 (TaskKind::Numbers, numbers.names.clone())
             }

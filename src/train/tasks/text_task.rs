@@ -145,15 +145,28 @@ impl TextTask {
         device: &Device,
     ) -> Result<Self> {
         training.check()?;
-        let vocabulary = Vocabulary::of(text)?;
+        let named = |error| match (error, &source) {
+            (Error::Config(reason), Some(path)) => Error::data_file(path, reason),
+            (error, _) => error,
+        };
+        let vocabulary = Vocabulary::of(text).map_err(named)?;
         let mut ids = vocabulary.encode(text)?;
         let characters = ids.len();
         let valid = ((characters as f64 * training.valid_fraction) as usize).max(2).min(characters);
         let TextTraining { trainer: TrainerConfig { batch_size, seed, .. }, seq_len, .. } =
             *training;
         let valid = TextStreams::new(ids.split_off(characters - valid), 1, seq_len);
-        let valid = valid.map_err(|error| Error::Config(format!("{error} to validate with")))?;
-        let train = TextStreams::new(ids, batch_size, seq_len)?;
+        let valid = valid.map_err(|error| {
+            named(Error::Config(format!(
+                "{error}, its last {:.0} %, to validate with: take a longer text, a shorter seq_len or a larger valid_fraction",
+                100. * training.valid_fraction
+            )))
+        })?;
+        let train = TextStreams::new(ids, batch_size, seq_len).map_err(|error| {
+            named(Error::Config(format!(
+                "{error}: take a longer text, a smaller batch_size or a shorter seq_len"
+            )))
+        })?;
         let model = LanguageConfig {
             network: training.network.clone(),
             vocabulary_size: vocabulary.len(),
