@@ -9,6 +9,7 @@ use candle_rnn::data::Vocabulary;
 use super::choices::{value_of, DATASETS};
 use super::own_files::OwnFiles;
 use super::source::DataSource;
+use super::usage::wrong_usage;
 use super::{describe, screen};
 
 /// Show what data hold: MNIST's splits, downloaded on first use, or a file of your own
@@ -36,6 +37,9 @@ pub(super) struct DataArgs {
 }
 
 pub(super) fn run(args: DataArgs) -> anyhow::Result<()> {
+    if args.file.is_some() && args.source.data.is_some() {
+        return Err(wrong_usage("give the data once: as FILE, or with --data"));
+    }
     let data = args.source.data.as_ref().filter(|data| data.is_file());
     if let Some(file) = args.file.as_ref().or(data) {
         return of_file(file, &args.own, args.show.unwrap_or(3));

@@ -48,8 +48,12 @@ pub(super) fn summary(
             let classes =
                 classes.map(|(name, count)| format!("{name} ({})", screen::thousands(count)));
             lines.push(format!(
-                "target: a class {of}, {} classes: {}",
-                labels.names.len(),
+                "target: a class {of}, {}: {}",
+                if labels.names.len() == 1 {
+                    "1 class".into()
+                } else {
+                    format!("{} classes", labels.names.len())
+                },
                 listed(classes)
             ));
         }
@@ -98,8 +102,13 @@ pub(super) fn histogram(data: &Dataset) -> Vec<String> {
     let line = |(bin, count): (usize, &usize)| {
         let start = shortest + bin * width;
         let end = (start + width - 1).min(longest);
+        let range = if width == 1 {
+            format!("{start:>digits$}")
+        } else {
+            format!("{start:>digits$} to {end:>digits$}")
+        };
         let bar = screen::bar(*count as f64 / most as f64, 40);
-        format!("  {start:>digits$} to {end:>digits$} steps  {bar} {}", screen::thousands(*count))
+        format!("  {range} steps  {bar} {}", screen::thousands(*count))
     };
     counts.iter().enumerate().map(line).collect()
 }

@@ -26,7 +26,7 @@ pub(super) struct EvalArgs {
     #[command(flatten)]
     own: OwnFiles,
     /// Split to measure on
-    #[arg(long, value_enum, default_value_t = SplitName::Test)]
+    #[arg(long, value_enum, default_value_t = SplitName::Test, conflicts_with = "file")]
     split: SplitName,
     #[command(flatten)]
     source: DataSource,
@@ -55,11 +55,21 @@ impl SplitName {
 pub(super) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let (file, split) = (args.file.as_deref(), args.split.name());
-    match run::read_task(&args.run)? {
+    let task = run::read_task(&args.run)?;
+    if matches!(task, TaskName::Sequences | TaskName::Text) {
+        args.source.refuse()?;
+    }
+    match task {
         TaskName::Sequences => {
-            return own_predict::eval(&args.run, file, split, &args.own, &device, args.json)
+            if file.is_none() {
+                args.own.refuse_without_file()?;
+            }
+            return own_predict::eval(&args.run, file, split, &args.own, &device, args.json);
         }
-        TaskName::Text => return own_predict::eval_text(&args.run, file, &device, args.json),
+        TaskName::Text => {
+            args.own.refuse()?;
+            return own_predict::eval_text(&args.run, file, &device, args.json);
+        }
         TaskName::Images | TaskName::Other(_) => args.own.refuse()?,
     }
     if let Some(file) = file {

@@ -51,6 +51,8 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
         let text = model.generate(&args.prompt, &config)?;
         return screen::json(&json!({ "prompt": args.prompt, "text": text }));
     }
+    // A prompt that cannot be read is not repeated.
+    model.check(&args.prompt)?;
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", args.prompt)?;
     let mut failed = None;

@@ -94,7 +94,21 @@ fn hint(error: &anyhow::Error) -> &'static str {
         {
             "; continue it with train --resume"
         }
+        Some(Error::DataFile { reason, .. } | Error::Config(reason)) => flags(reason),
         Some(Error::Fetch(_)) => "; put the four IDX files into a folder and name it with --data",
         _ => "",
     }
+}
+
+/// The flags that do what the library says in its own words.
+fn flags(reason: &str) -> &'static str {
+    const FLAGS: [(&str, &str); 6] = [
+        ("say how missing values are filled in", "; train with --missing"),
+        ("windows of ", " with --window and --horizon"),
+        ("name the column that says which sequence", ", with --id"),
+        ("no groups to be split by", "; name their column with --group"),
+        ("valid_fraction is 0", "; name a file with --valid"),
+        ("take a longer text", "; see --seq-len, --batch-size and --valid-fraction"),
+    ];
+    FLAGS.iter().find(|(text, _)| reason.contains(text)).map_or("", |(_, flags)| *flags)
 }

@@ -13,6 +13,7 @@ use candle_rnn::train::tasks::TaskKind;
 use serde_json::{json, Value};
 
 use super::own_files::OwnFiles;
+use super::usage::wrong_usage;
 use super::{measures, screen};
 
 /// Sequences that are predicted together, so that a large file is written as it goes.
@@ -29,6 +30,14 @@ pub(super) fn predict(
 ) -> anyhow::Result<()> {
     let model = SequencePredictor::load_on(run, device)?;
     let options = own.or(&model.config().task.data.source.read);
+    // What is to be predicted is often not known.
+    let options = ReadOptions { may_lack_labels: true, ..options };
+    if let Some(file) = output.and_then(|output| files.iter().find(|file| is_same(file, output))) {
+        return Err(wrong_usage(format!(
+            "{}: --output would replace the file that is predicted: name another",
+            file.display()
+        )));
+    }
     // All files are read before the first line is written.
     let mut inputs = Vec::new();
     for file in files {
@@ -68,6 +77,11 @@ pub(super) fn predict(
     let file = file.into_inner().map_err(io::IntoInnerError::into_error);
     file.and_then(|mut file| file.flush().and_then(|()| file.sync_all()))
         .with_context(|| format!("{}: cannot write the file", path.display()))
+}
+
+/// Whether two paths are those of one file that exists.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
 /// The columns of a table of predictions.
@@ -230,6 +244,12 @@ fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dataset> {
         let (valid, test) = (read(&source.valid)?, read(&source.test)?);
         DataSplits::sequences(data, valid, test, &training.split, training.trainer.seed)?
     };
+    // Of another file the test could be what was trained on.
+    anyhow::ensure!(
+        splits.train.fingerprint() == config.data.sha256,
+        "{}: has changed since the run was trained on it: name the file to measure on it as it is",
+        source.file.as_deref().unwrap_or(Path::new("")).display()
+    );
     let part = if split == "valid" { Some(splits.valid) } else { splits.test };
     let Some(part) = part else {
         anyhow::bail!("this run kept no test data: name a file, or measure --split valid")

@@ -65,6 +65,7 @@ pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
             return Err(wrong_usage("--steps is for images: this run was trained on sequences"));
         }
         TaskName::Sequences => {
+            args.source.refuse()?;
             let output = args.output.as_deref();
             return own_predict::predict(
                 &args.run,

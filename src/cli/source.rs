@@ -6,6 +6,7 @@ use candle_rnn::data::mnist::{ImageSet, Mnist, Source};
 use candle_rnn::run::DataConfig;
 use clap::Args;
 
+use super::usage::wrong_usage;
 use super::{fetch, screen};
 
 /// Where the images come from.
@@ -27,6 +28,14 @@ impl DataSource {
             None => Source::Folder(fetch::ensure_cached(dataset, &mut show)?),
         };
         Ok(Mnist::load(dataset, &source, &mut show)?)
+    }
+
+    /// Refuses images where a run was trained on other data.
+    pub(super) fn refuse(&self) -> anyhow::Result<()> {
+        if self.data.is_none() {
+            return Ok(());
+        }
+        Err(wrong_usage("--data names images, and this run was trained on other data: give a FILE"))
     }
 
     /// This source or, where none was named, the one that a run was trained on.

@@ -110,6 +110,16 @@ impl TrainArgs {
         self.out.as_deref().filter(|out| self.resume && out.join("config.json").exists())
     }
 
+    /// Refuses a data set of images where there are others to train on.
+    pub(super) fn refuse_images(&self, named: &RunSettings) -> anyhow::Result<()> {
+        if named.data.is_none() && named.dataset.is_none() {
+            return Ok(());
+        }
+        Err(wrong_usage(
+            "data and dataset are settings for images: they mean nothing beside a FILE",
+        ))
+    }
+
     /// How the run is kept.
     pub(super) fn keeping(&self, named: &RunSettings) -> SessionConfig {
         SessionConfig {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use candle_rnn::data::formats::{Content, Loaded};
 use candle_rnn::run::{self, TaskName};
+use candle_rnn::train::tasks::{SequenceConfig, SequenceSource};
 
 pub(super) use args::TrainArgs;
 
@@ -22,7 +23,11 @@ use super::usage::wrong_usage;
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed().map(run::read_task).transpose()?;
-    let Some(file) = file(&args, resumed.is_some())? else {
+    let Some(file) = file(&args)? else {
+        args.others.refuse()?;
+        if resumed.is_some() {
+            args.files.refuse_without_file()?;
+        }
         return match resumed {
             Some(TaskName::Sequences) => sequences::resume(&args),
             Some(TaskName::Text) => text::resume(&args),
@@ -38,30 +43,35 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         };
     };
     // All files are read and checked before anything is written.
-    let options = args.files.options();
+    let run = match (&resumed, args.resumed()) {
+        (Some(TaskName::Sequences), Some(run)) => {
+            Some(run::read_config::<SequenceConfig>(run)?.task.data.source)
+        }
+        _ => None,
+    };
+    let run = run.unwrap_or_default();
+    let options = args.files.or(&run.read);
     let Loaded { content, format, notes } = OwnFiles::read(&file, &options)?;
     match content {
         Content::Sequences(data) => {
             let found = super::describe::summary(&file, format, &data, &notes);
-            sequences::begin(&args, &file, data, &found)
+            sequences::begin(&args, &file, SequenceSource { read: options, ..run }, data, &found)
         }
         Content::Text(content) => {
             args.files.refuse()?;
+            args.others.refuse()?;
             text::run(&args, &file, &content)
         }
     }
 }
 
 /// The file with data of one's own, if there is one.
-fn file(args: &TrainArgs, is_resumed: bool) -> anyhow::Result<Option<std::path::PathBuf>> {
+fn file(args: &TrainArgs) -> anyhow::Result<Option<std::path::PathBuf>> {
     let data = args.source.data.as_ref().filter(|data| data.is_file());
     match (&args.file, &args.source.data) {
         (Some(file), None) => Ok(Some(file.clone())),
         (Some(_), Some(_)) => Err(wrong_usage("give the data once: as FILE, or with --data")),
         (None, _) if data.is_some() => Ok(data.cloned()),
-        (None, _) => {
-            let _ = is_resumed;
-            Ok(None)
-        }
+        (None, _) => Ok(None),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use candle_core::Device;
-use candle_rnn::data::{DataSplits, Dataset};
+use candle_rnn::data::{DataSplits, Dataset, Target};
 use candle_rnn::report;
 use candle_rnn::run::{self, Session};
 use candle_rnn::settings::{RunSettings, Settings};
@@ -19,22 +19,24 @@ use crate::cli::usage::wrong_usage;
 use crate::cli::{device, measures};
 
 /// Trains on the data of a file.
+///
+/// - `known`: how it is read and, of a run that is resumed, the other files
 pub(super) fn begin(
     args: &TrainArgs,
     file: &Path,
+    known: SequenceSource,
     data: Dataset,
     found: &[String],
 ) -> anyhow::Result<ExitCode> {
-    found.iter().try_for_each(|line| args.say(line))?;
     let absolute = |file: &Path| std::path::absolute(file).context("cannot resolve the file");
     let others = &args.others;
     let source = SequenceSource {
         file: Some(absolute(file)?),
-        valid: others.valid.as_deref().map(absolute).transpose()?,
-        test: others.test.as_deref().map(absolute).transpose()?,
-        read: args.files.options(),
+        valid: others.valid.as_deref().map(absolute).transpose()?.or(known.valid),
+        test: others.test.as_deref().map(absolute).transpose()?.or(known.test),
+        read: known.read,
     };
-    train(args, source, data)
+    train(args, source, data, found)
 }
 
 /// Goes on with a run whose file was not named again.
@@ -45,10 +47,15 @@ pub(super) fn resume(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("this run does not say which file it was trained on: name it")
     };
     let data = OwnFiles::sequences(&file, &source.read)?;
-    train(args, source, data)
+    train(args, source, data, &[])
 }
 
-fn train(args: &TrainArgs, source: SequenceSource, data: Dataset) -> anyhow::Result<ExitCode> {
+fn train(
+    args: &TrainArgs,
+    source: SequenceSource,
+    data: Dataset,
+    found: &[String],
+) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
     let settings = args.settings(resumed.is_some())?;
     let mut base = match &resumed {
@@ -65,6 +72,7 @@ fn train(args: &TrainArgs, source: SequenceSource, data: Dataset) -> anyhow::Res
         training.window = training.default_window(&data);
     }
     let named = settings.run();
+    args.refuse_images(&named)?;
     training.check().map_err(wrong_usage)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
@@ -73,6 +81,12 @@ fn train(args: &TrainArgs, source: SequenceSource, data: Dataset) -> anyhow::Res
     let compute = compute.map_err(wrong_usage)?;
     let device = compute.open()?;
     device::check_precision(&device, training.dtype)?;
+    if training.is_forecast() && (source.valid.is_some() || source.test.is_some()) {
+        return Err(wrong_usage(
+            "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
+        ));
+    }
+    found.iter().try_for_each(|line| args.say(line))?;
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
         args.say(&line)?;
@@ -116,17 +130,26 @@ fn task(
     device: &Device,
 ) -> anyhow::Result<SequenceTask> {
     if training.is_forecast() {
-        if source.valid.is_some() || source.test.is_some() {
-            return Err(wrong_usage(
-                "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
-            ));
-        }
         return Ok(SequenceTask::forecast(training, &data, source, device)?);
+    }
+    let path = source.file.as_deref().unwrap_or(Path::new("")).display().to_string();
+    if matches!(data.target(), Target::None) {
+        anyhow::bail!(
+            "{path}: holds no target to learn: name its column with --label, or forecast the next N \
+             steps with --horizon N"
+        );
+    }
+    if data.len() == 1 && source.valid.is_none() {
+        anyhow::bail!(
+            "{path}: holds a single sequence, which cannot both train and validate: name the column that \
+             says which sequence a row belongs to with --id, or a file to validate with, with --valid"
+        );
     }
     let read = |file: &Option<std::path::PathBuf>| {
         file.as_ref().map(|file| OwnFiles::sequences(file, &source.read)).transpose()
     };
     let (valid, test) = (read(&source.valid)?, read(&source.test)?);
-    let splits = DataSplits::sequences(data, valid, test, &training.split, training.trainer.seed)?;
+    let splits = DataSplits::sequences(data, valid, test, &training.split, training.trainer.seed);
+    let splits = splits.context(path)?;
     Ok(SequenceTask::new(training, splits, source, device)?)
 }

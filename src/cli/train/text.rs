@@ -37,6 +37,7 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
     base.trainer.extensions = Extensions::default();
     let training: TextTraining = settings.config(&base).map_err(wrong_usage)?;
     let named = settings.run();
+    args.refuse_images(&named)?;
     training.check().map_err(wrong_usage)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
