@@ -6,9 +6,10 @@
 //! [`mounts`]: disks that are full or read-only; [`damage`]: files whose bits have changed; [`foreign`]: what is not this run's, and is left alone; [`threads`], [`instruction_set`]: what computes;
 //! [`longer`]: runs that are trained on; [`batching`]: how data are cut; [`links`]: links to checkpoints;
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
-//! with one line; [`predict`], [`look`]: images, `info` and `data`.
+//! with one line; [`predict`], [`look`]: images, `info` and `data`; [`own_data`], [`own_resume`], [`texts`]: data of
+//! one's own, of which [`own_files`] makes small files, and [`own_bad_data`] refuses others.
 //!
-//! Everything runs on the sample and with few units: what is tested here is not how well it learns.
+//! Everything runs on the sample or on small files, and with few units: what is tested here is not how well it learns.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../common/mod.rs"]
@@ -32,10 +33,15 @@ mod longer;
 mod look;
 #[cfg(target_os = "linux")]
 mod mounts;
+mod own_bad_data;
+mod own_data;
+mod own_files;
+mod own_resume;
 mod predict;
 mod report;
 mod resume;
 mod settings;
+mod texts;
 mod threads;
 mod train;
 
