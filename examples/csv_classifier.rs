@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     // Which columns are what is found out; ReadOptions says it where that fails.
     let data = read(file, &ReadOptions::default())?.sequences()?;
     if command == "train" {
-        let training = SequenceTraining::for_data(&data, false);
+        let training = SequenceTraining::for_data(&data);
         let splits = training.splits(data)?;
         let source = SequenceSource { file: Some(file.into()), ..SequenceSource::default() };
         let task = SequenceTask::new(&training, splits, source, &Device::Cpu)?;

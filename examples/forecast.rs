@@ -18,10 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = arguments.next().map_or_else(airline, PathBuf::from);
     let series = read(&file, &ReadOptions::default())?.sequences()?;
 
-    let mut training = SequenceTraining::for_data(&series, true);
-    training.horizon = arguments.next().map_or(Ok(12), |horizon| horizon.parse())?;
-    training.split.test_steps = 2 * training.horizon;
-    training.window = training.default_window(&series);
+    let horizon = arguments.next().map_or(Ok(12), |horizon| horizon.parse())?;
+    let mut training = SequenceTraining::for_forecast(&series, horizon);
+    training.split.test_steps = 2 * horizon;
     if let Ok(epochs) = std::env::var("EPOCHS") {
         training.trainer.epochs = epochs.parse()?;
     }

@@ -9,11 +9,15 @@ use super::screen;
 pub(super) fn splits(task: &SequenceTask) -> Vec<String> {
     let splits = task.splits();
     let what = if task.config().spec.forecast.is_some() { "windows" } else { "sequences" };
-    let mut line = format!(
-        "split: {} {what} train, {} validate",
-        screen::thousands(splits.train.len()),
-        screen::thousands(splits.valid.len())
-    );
+    let data = &task.config().data;
+    let valid = if data.source.valid.is_none() && task.config().training.split.valid_fraction == 0.
+    {
+        "nothing validates: the figures of a validation are those of the training data".into()
+    } else {
+        format!("{} validate", screen::thousands(splits.valid.len()))
+    };
+    let mut line =
+        format!("split: {} {what} train, {valid}", screen::thousands(splits.train.len()));
     if let Some(test) = &splits.test {
         line.push_str(&format!(", {} are the test", screen::thousands(test.len())));
     }

@@ -68,7 +68,7 @@ impl SplitConfig {
 pub struct DataSplits {
     /// What is trained on.
     pub train: Dataset,
-    /// What validates.
+    /// What validates; the training data themselves where nothing is held out.
     pub valid: Dataset,
     /// What is kept for a test, if anything.
     pub test: Option<Dataset>,
@@ -77,7 +77,8 @@ pub struct DataSplits {
 impl DataSplits {
     /// Splits sequences.
     ///
-    /// - `valid`, `test`: data of their own, from which nothing is taken; without them they are fractions of `data`
+    /// - `valid`, `test`: data of their own, from which nothing is taken; without them they are fractions of `data`.
+    ///   With a `valid_fraction` of 0 nothing is held out: the training data are measured
     ///
     /// # Errors
     /// As [`Dataset::split`].
@@ -104,12 +105,7 @@ impl DataSplits {
                     valid_fraction / (1. - if test.is_some() { test_fraction } else { 0. });
                 data.split(fraction, split_by, &mut SeededRng::new(seed, Purpose::Validation))?
             }
-            None => {
-                return Err(Error::Config(
-                    "valid_fraction is 0 and there are no validation data: training needs some"
-                        .into(),
-                ))
-            }
+            None => (data.clone(), data),
         };
         Ok(Self { train, valid, test })
     }

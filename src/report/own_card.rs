@@ -24,6 +24,7 @@ pub(super) fn sequence_card(
     let SequenceConfig { spec, data, training } = &config.task;
     let features = &spec.preprocessor.features;
     let [train, validating] = data.sequences;
+    let is_validated = data.source.valid.is_some() || training.split.valid_fraction > 0.;
     let what = match spec.target {
         TaskKind::Class => format!("the class of a sequence, one of {}", spec.outputs.len()),
         TaskKind::StepClass => format!("the class of each step, one of {}", spec.outputs.len()),
@@ -48,7 +49,7 @@ pub(super) fn sequence_card(
         network(&training.network),
         features.len(),
         listed(features),
-        trained(&config.candle_rnn_version, parameters, train, validating, "sequences"),
+        trained(&config.candle_rnn_version, parameters, train, is_validated.then_some(validating)),
     );
     if !spec.outputs.is_empty() && spec.target != TaskKind::Forecast {
         let _ = writeln!(card, "Outputs: {}.\n", listed(&spec.outputs));
@@ -121,10 +122,14 @@ fn network(network: &NetworkConfig) -> String {
     format!("{both}{}, {layers} of {hidden_size} units", cell(network))
 }
 
-fn trained(version: &str, parameters: usize, train: usize, valid: usize, of: &str) -> String {
-    format!(
-        "candle-rnn {version} trained {parameters} numbers on {train} {of}; {valid} others validated.\n"
-    )
+fn trained(version: &str, parameters: usize, train: usize, valid: Option<usize>) -> String {
+    let valid = match valid {
+        Some(valid) => format!("{valid} others validated."),
+        None => {
+            "none was held out: the figures of a validation are those of the training data.".into()
+        }
+    };
+    format!("candle-rnn {version} trained {parameters} numbers on {train} sequences; {valid}\n")
 }
 
 fn listed(names: &[String]) -> String {

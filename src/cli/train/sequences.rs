@@ -63,14 +63,11 @@ fn train(
         None => {
             let asked: SequenceTraining =
                 settings.config(&SequenceTraining::default()).map_err(wrong_usage)?;
-            SequenceTraining::for_data(&data, asked.is_forecast())
+            start(&data, &asked)
         }
     };
     base.trainer.extensions = Extensions::default();
-    let mut training: SequenceTraining = settings.config(&base).map_err(wrong_usage)?;
-    if training.horizon > 0 && training.window == 0 {
-        training.window = training.default_window(&data);
-    }
+    let training: SequenceTraining = settings.config(&base).map_err(wrong_usage)?;
     let named = settings.run();
     args.refuse_images(&named)?;
     training.check().map_err(wrong_usage)?;
@@ -120,6 +117,20 @@ fn train(
         },
     }
     .run(Session::open(&out, task, keeping))
+}
+
+/// Settings for a start, for what was asked for.
+fn start(data: &Dataset, asked: &SequenceTraining) -> SequenceTraining {
+    let base = if asked.horizon > 0 {
+        SequenceTraining::for_forecast(data, asked.horizon)
+    } else {
+        SequenceTraining::for_data(data)
+    };
+    if asked.split.valid_fraction == 0. {
+        base.without_validation()
+    } else {
+        base
+    }
 }
 
 /// The task, with its data split.

@@ -3,13 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::loss_kind::{ClassWeights, NumbersLoss};
-use crate::data::{floats, season_of, DataSplits, Dataset, PreprocessConfig, Scaling, SplitConfig};
+use crate::data::{
+    floats, season_of, DataSplits, Dataset, PreprocessConfig, Scaling, SplitConfig, Target,
+};
 use crate::model::{NetworkConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::Cell;
 use crate::train::{Precision, Schedule, TrainerConfig};
 use crate::{Error, Result};
+
+/// Optimizer steps that a small data set is trained for.
+const STEPS: usize = 1_200;
 
 /// All settings that decide which model comes out of sequences, whatever their target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,19 +86,38 @@ impl Default for SequenceTraining {
 }
 
 impl SequenceTraining {
-    /// Settings for a start with these data: the default ones or, for a forecast, a network that reads forward in
-    /// time. Small data sets get small batches.
-    pub fn for_data(data: &Dataset, is_forecast: bool) -> Self {
+    /// Settings for a start with sequences that have a target. Small data sets get small batches and more epochs,
+    /// classes label smoothing.
+    pub fn for_data(data: &Dataset) -> Self {
         let mut settings = Self::default();
-        if is_forecast {
-            settings.network.bidirectional = false;
-            settings.network.readout = Readout::Last;
-            settings.split.valid_fraction = 0.15;
-        }
+        let trainer = &mut settings.trainer;
         // About thirty steps an epoch at least, and batches that fill the vectors of a processor.
-        let size = (data.len() / 30).clamp(8, 256);
-        settings.trainer.batch_size = if is_forecast { 16 } else { size.next_power_of_two() };
+        trainer.batch_size = (data.len() / 30).clamp(8, 256).next_power_of_two();
+        trainer.epochs = (STEPS * trainer.batch_size / data.len().max(1)).clamp(60, 150);
+        trainer.patience = Some(trainer.epochs / 3);
+        if matches!(data.target(), Target::Class(_) | Target::StepClass(_)) {
+            settings.label_smoothing = 0.1;
+        }
         settings
+    }
+
+    /// Settings for a start with series of which the next `horizon` steps are forecast: a network that reads forward in
+    /// time, from as many known steps as [`default_window`](Self::default_window) says.
+    pub fn for_forecast(series: &Dataset, horizon: usize) -> Self {
+        let mut settings = Self::default();
+        settings.network.bidirectional = false;
+        settings.network.readout = Readout::Last;
+        settings.split.valid_fraction = 0.15;
+        settings.horizon = horizon;
+        settings.window = settings.default_window(series);
+        settings
+    }
+
+    /// The same where nothing validates: all data are trained on, and no epoch can be the best.
+    pub fn without_validation(mut self) -> Self {
+        self.split.valid_fraction = 0.;
+        self.trainer.patience = None;
+        self
     }
 
     /// Data without files of their own for validation and test, split as these settings say, with their seed.
@@ -128,6 +152,11 @@ impl SequenceTraining {
             return Err(Error::Config(format!(
                 "label_smoothing must be at least 0 and less than 1, got {smoothing}"
             )));
+        }
+        if self.trainer.patience.is_some() && self.split.valid_fraction == 0. {
+            return Err(Error::Config(
+                "patience needs validation data: set valid_fraction above 0, or no patience".into(),
+            ));
         }
         if (self.window == 0) != (self.horizon == 0) {
             let Self { window, horizon, .. } = self;
