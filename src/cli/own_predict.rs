@@ -250,8 +250,15 @@ fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dataset> {
         "{}: has changed since the run was trained on it: name the file to measure on it as it is",
         source.file.as_deref().unwrap_or(Path::new("")).display()
     );
-    let part = if split == "valid" { Some(splits.valid) } else { splits.test };
+    let has_validation = source.valid.is_some() || training.split.valid_fraction > 0.;
+    let part = match split {
+        "valid" => Some(splits.valid).filter(|_| has_validation),
+        _ => splits.test,
+    };
     let Some(part) = part else {
+        if split == "valid" {
+            anyhow::bail!("this run held out no validation data: name a file to measure on");
+        }
         anyhow::bail!("this run kept no test data: name a file, or measure --split valid")
     };
     Ok(model.spec().data(part)?)

@@ -193,7 +193,6 @@ fn data_that_cannot_be_split_are_refused() {
         "--split-by group",
         &["wide.csv: ", "no groups to be split by", "--group"],
     );
-    place.refuses("wide.csv", "--valid-fraction 0", &["wide.csv: valid_fraction is 0", "--valid"]);
     place.write("one.csv", own_files::long(2, 1));
     place.refuses(
         "one.csv",
@@ -202,6 +201,16 @@ fn data_that_cannot_be_split_are_refused() {
     );
     place.misuses("train wide.csv --valid-fraction 0.6 --test-fraction 0.5 --out run");
     place.misuses("train wide.csv --valid-fraction -1 --out run");
+    place.misuses("train wide.csv --valid-fraction 0 --patience 3 --out run");
+}
+
+#[test]
+fn all_data_can_be_trained_on_without_validation() {
+    let place = Place::with_files();
+    let said = place.train_on("wide.csv", "all", "--valid-fraction 0").stdout;
+    assert!(said.contains("nothing validates"), "{said}");
+    assert!(!said.contains("kept epoch"), "{said}");
+    place.run("eval all --split valid").failed_saying(&["no validation data"]);
 }
 
 #[test]
