@@ -187,7 +187,7 @@ impl Dataset {
         let width = self.store.features.len();
         let range = steps.start * width..steps.end * width;
         match &self.store.values {
-            Values::F32(values) => SequenceValues::F32(&values[range]),
+            Values::F32(values) => SequenceValues::F32(values.get(range)),
             Values::U8(values) => SequenceValues::U8(&values[range]),
         }
     }

@@ -2,14 +2,14 @@
 
 use super::dataset::{Dataset, Missing, Store};
 use super::target::{Labels, Target};
-use super::values::{Chunks, Values};
+use super::values::{Segments, Values};
 use crate::{Error, Result};
 
 /// A data set that grows: step by step, sequence by sequence.
 #[derive(Debug)]
 pub struct DatasetBuilder {
     features: Vec<String>,
-    values: Chunks,
+    values: Segments,
     starts: Vec<u64>,
     /// Steps of the sequence that has not ended.
     steps: u64,
@@ -23,7 +23,7 @@ impl DatasetBuilder {
     pub fn new<S: Into<String>>(features: impl IntoIterator<Item = S>) -> Self {
         Self {
             features: features.into_iter().map(Into::into).collect(),
-            values: Chunks::default(),
+            values: Segments::default(),
             starts: vec![0],
             steps: 0,
             ids: Vec::new(),
@@ -101,6 +101,7 @@ impl DatasetBuilder {
             return Err(Error::Config(format!("sequence {number} has no steps")));
         }
         self.starts.push(self.starts[self.starts.len() - 1] + self.steps);
+        self.values.end_sequence();
         self.steps = 0;
         Ok(())
     }
@@ -146,7 +147,7 @@ impl DatasetBuilder {
     /// [`Error::Config`] when there are no sequences, no features, or not as many targets, names or groups as
     /// sequences or steps.
     pub fn build(self, target: Target) -> Result<Dataset> {
-        let values = Values::F32(self.values.into_vec());
+        let values = Values::F32(self.values);
         let Self { features, starts, ids, groups, missing, steps, .. } = self;
         if steps > 0 {
             return Err(Error::Config("the last sequence has not ended".into()));

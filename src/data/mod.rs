@@ -49,4 +49,4 @@ pub use scaler::{Scaler, Scaling};
 pub use splits::{DataSplits, SplitBy, SplitConfig};
 pub use target::{Labels, LabelsBuilder, Numbers, Target, TargetKind};
 pub use text::{TextStreams, Vocabulary};
-pub use values::Values;
+pub use values::{Segments, Values};

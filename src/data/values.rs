@@ -1,10 +1,12 @@
 //! The numbers of a data set's steps: kept once, as floats or as bytes.
 
+use std::ops::Range;
+
 /// All values of all steps, one step after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// Floats; NaN is a missing value.
-    F32(Vec<f32>),
+    F32(Segments),
     /// Bytes; each stands for a 255th of itself.
     U8(Vec<u8>),
 }
@@ -32,43 +34,79 @@ impl Values {
     }
 }
 
-/// Floats that arrive one by one, and end up in one piece without ever being there twice.
-#[derive(Debug, Default)]
-pub(super) struct Chunks {
-    full: Vec<Vec<f32>>,
-    last: Vec<f32>,
+/// Floats in pieces of memory, none of which a sequence crosses: so they are never copied while they arrive, and never
+/// there twice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Segments {
+    segments: Vec<Vec<f32>>,
+    /// The place of the first value of each, in all.
+    firsts: Vec<usize>,
+    /// Where the sequence begins, in the last segment, that has not ended.
+    open: usize,
 }
 
-impl Chunks {
-    /// Floats in a chunk: 4 MiB.
+impl Segments {
+    /// Floats in a segment, unless a single sequence has more: 4 MiB.
     const SIZE: usize = 1 << 20;
 
-    pub(super) fn extend(&mut self, mut values: &[f32]) {
-        while !values.is_empty() {
-            if self.last.len() == Self::SIZE {
-                self.full.push(std::mem::replace(&mut self.last, Vec::with_capacity(Self::SIZE)));
-            }
-            let (now, later) = values.split_at(values.len().min(Self::SIZE - self.last.len()));
-            self.last.extend_from_slice(now);
-            values = later;
+    /// Adds values to the sequence that has not ended.
+    pub(super) fn extend(&mut self, values: &[f32]) {
+        let is_full = |last: &Vec<f32>| last.len() + values.len() > Self::SIZE.max(last.capacity());
+        if self.segments.last().is_none_or(is_full) {
+            self.begin_segment(values.len());
+        }
+        if let Some(last) = self.segments.last_mut() {
+            last.extend_from_slice(values);
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.full.len() * Self::SIZE + self.last.len()
+    /// Moves the sequence that has not ended into a segment of its own, which has room for so many values more.
+    fn begin_segment(&mut self, more: usize) {
+        let open =
+            self.segments.last_mut().map(|last| last.split_off(self.open)).unwrap_or_default();
+        let first = self.len();
+        let mut segment = Vec::new();
+        // The first one grows as it must: most data are small.
+        if !self.segments.is_empty() {
+            segment.reserve_exact(Self::SIZE.max(2 * (open.len() + more)));
+        }
+        segment.extend_from_slice(&open);
+        if self.segments.last().is_some_and(Vec::is_empty) {
+            self.segments.pop();
+            self.firsts.pop();
+        }
+        self.segments.push(segment);
+        self.firsts.push(first);
+        self.open = 0;
     }
 
-    /// Each chunk is freed as soon as it is copied.
-    pub(super) fn into_vec(self) -> Vec<f32> {
-        if self.full.is_empty() {
-            return self.last;
+    /// Ends the sequence.
+    pub(super) fn end_sequence(&mut self) {
+        self.open = self.segments.last().map_or(0, Vec::len);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let last = self.segments.last().map_or(0, Vec::len);
+        self.firsts.last().map_or(0, |first| first + last)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values at these places, which must all be of one sequence.
+    ///
+    /// # Panics
+    /// When they are not, or there are not so many.
+    pub fn get(&self, places: Range<usize>) -> &[f32] {
+        let at = self.firsts.partition_point(|first| *first <= places.start).saturating_sub(1);
+        let first = self.firsts.get(at).copied().unwrap_or(0);
+        match self.segments.get(at) {
+            Some(segment) => &segment[places.start - first..places.end - first],
+            None => &[],
         }
-        let mut values = Vec::with_capacity(self.len());
-        for chunk in self.full {
-            values.extend_from_slice(&chunk);
-        }
-        values.extend_from_slice(&self.last);
-        values
     }
 }
 
@@ -77,11 +115,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_end_up_in_one_piece() {
-        let numbers: Vec<f32> = (0..3 * Chunks::SIZE as u32 / 2).map(|i| i as f32).collect();
-        let mut chunks = Chunks::default();
-        numbers.chunks(1000).for_each(|part| chunks.extend(part));
-        assert_eq!(chunks.len(), numbers.len());
-        assert!(chunks.into_vec() == numbers);
+    fn sequences_are_found_in_the_segments() {
+        let mut segments = Segments::default();
+        let mut ranges = Vec::new();
+        // Sequences of different lengths, one longer than a segment, pushed in pieces.
+        for (number, len) in
+            [3, 700_000, 1, 500_000, 2_500_000, 40, 1_048_570, 9].into_iter().enumerate()
+        {
+            let start = segments.len();
+            let values = vec![number as f32; len];
+            values.chunks(1_000).for_each(|part| segments.extend(part));
+            segments.end_sequence();
+            ranges.push(start..start + len);
+        }
+        for (number, range) in ranges.iter().enumerate() {
+            let found = segments.get(range.clone());
+            assert_eq!(found.len(), range.len());
+            assert!(found.iter().all(|value| *value == number as f32), "{number}");
+            assert!(segments.get(range.end..range.end).is_empty());
+        }
+        assert_eq!(segments.len(), ranges[7].end);
+        assert!(segments.segments.len() >= 3);
+        assert!(Segments::default().get(0..0).is_empty());
     }
 }
