@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType};
+use rayon::prelude::*;
 
 use super::checks::OP;
 use crate::{Error, Result};
@@ -162,38 +163,58 @@ impl CrossEntropy {
         }
     }
 
-    /// Computes in `f64`, whatever the logits are: there are few of them.
+    /// Computes in `f64`, whatever the logits are: there are few of them. Rows are shared out among threads; their
+    /// losses are summed in order, so that the sum's bits do not depend on how many there are.
     fn forward<E: WithDType>(&self, logits: &[E]) -> CpuStorage {
-        let mut probabilities = Vec::with_capacity(logits.len());
-        let mut loss = 0.;
-        let rows = logits.chunks_exact(self.classes).zip(&self.labels).zip(&self.weights);
-        for ((logits, label), weight) in rows {
-            let start = probabilities.len();
-            probabilities.extend(logits.iter().map(|logit| logit.to_f64()));
-            if *weight == 0. {
-                continue;
-            }
-            let row = &mut probabilities[start..];
-            // A NaN is no maximum, but reaches the sum by way of its own term.
-            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let mut own = row[*label] - max;
-            let mut mass = 1.;
-            if self.class_weights.is_some() {
-                mass = (0..self.classes).map(|class| self.target(class, *label)).sum();
-                let logits = row.iter().enumerate();
-                own = logits.map(|(class, logit)| self.target(class, *label) * (logit - max)).sum();
-            } else if self.smoothing > 0. {
-                let mean = row.iter().sum::<f64>() / self.classes as f64 - max;
-                own = (1. - self.smoothing) * own + self.smoothing * mean;
-            }
-            row.iter_mut().for_each(|logit| *logit = (*logit - max).exp());
-            let total: f64 = row.iter().sum();
-            row.iter_mut().for_each(|exp| *exp /= total);
-            loss += weight * (mass * total.ln() - own);
-        }
+        let mut probabilities = vec![0.; logits.len()];
+        let mut losses = vec![0.; self.labels.len()];
+        let rows_of_block = self.rows_of_a_block();
+        let numbers = rows_of_block * self.classes;
+        let blocks = probabilities.par_chunks_mut(numbers).zip(logits.par_chunks(numbers));
+        blocks.zip(losses.par_chunks_mut(rows_of_block)).enumerate().for_each(
+            |(block, ((probabilities, logits), losses))| {
+                let rows = probabilities.chunks_exact_mut(self.classes);
+                let rows = rows.zip(logits.chunks_exact(self.classes)).zip(losses);
+                for (at, ((probabilities, logits), loss)) in rows.enumerate() {
+                    *loss = self.row_loss(block * rows_of_block + at, logits, probabilities);
+                }
+            },
+        );
+        let loss = losses.iter().sum();
         // An op runs forward once; a second time would give the same.
         let _ = self.probabilities.set(probabilities);
         E::to_cpu_storage_owned(vec![E::from_f64(loss)])
+    }
+
+    /// The rows that a thread takes at once: all of them where there are few numbers.
+    fn rows_of_a_block(&self) -> usize {
+        const NUMBERS: usize = 1 << 13;
+        (NUMBERS / self.classes).max(1)
+    }
+
+    /// What a row adds to the loss; its probabilities are put in place.
+    fn row_loss<E: WithDType>(&self, index: usize, logits: &[E], row: &mut [f64]) -> f64 {
+        let (label, weight) = (self.labels[index], self.weights[index]);
+        row.iter_mut().zip(logits).for_each(|(place, logit)| *place = logit.to_f64());
+        if weight == 0. {
+            return 0.;
+        }
+        // A NaN is no maximum, but reaches the sum by way of its own term.
+        let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut own = row[label] - max;
+        let mut mass = 1.;
+        if self.class_weights.is_some() {
+            mass = (0..self.classes).map(|class| self.target(class, label)).sum();
+            let logits = row.iter().enumerate();
+            own = logits.map(|(class, logit)| self.target(class, label) * (logit - max)).sum();
+        } else if self.smoothing > 0. {
+            let mean = row.iter().sum::<f64>() / self.classes as f64 - max;
+            own = (1. - self.smoothing) * own + self.smoothing * mean;
+        }
+        row.iter_mut().for_each(|logit| *logit = (*logit - max).exp());
+        let total: f64 = row.iter().sum();
+        row.iter_mut().for_each(|exp| *exp /= total);
+        weight * (mass * total.ln() - own)
     }
 
     /// `∂L/∂logits = weight · (mass · softmax(logits) - target) · grad`: the target is the label's, smoothed, and
@@ -202,22 +223,30 @@ impl CrossEntropy {
         let Some(probabilities) = self.probabilities.get() else {
             candle_core::bail!("{}: backward without probabilities from forward", Self::NAME);
         };
-        let mut grads = Vec::with_capacity(probabilities.len());
-        let rows = probabilities.chunks_exact(self.classes).zip(&self.labels).zip(&self.weights);
-        for ((probabilities, label), weight) in rows {
-            if *weight == 0. {
-                grads.extend(std::iter::repeat_n(E::from_f64(0.), self.classes));
-                continue;
+        let mut grads = vec![E::from_f64(0.); probabilities.len()];
+        let rows = self.rows_of_a_block();
+        let blocks = grads.par_chunks_mut(rows * self.classes);
+        let blocks = blocks.zip(probabilities.par_chunks(rows * self.classes));
+        blocks.enumerate().for_each(|(block, (grads, probabilities))| {
+            let of_rows = grads.chunks_exact_mut(self.classes);
+            let of_rows = of_rows.zip(probabilities.chunks_exact(self.classes));
+            for (at, (grads, probabilities)) in of_rows.enumerate() {
+                let (label, weight) =
+                    (self.labels[block * rows + at], self.weights[block * rows + at]);
+                if weight == 0. {
+                    continue;
+                }
+                let scale = weight * grad;
+                let mass = match self.class_weights {
+                    Some(_) => (0..self.classes).map(|class| self.target(class, label)).sum(),
+                    None => 1.,
+                };
+                for (class, (grad, probability)) in grads.iter_mut().zip(probabilities).enumerate()
+                {
+                    *grad = E::from_f64(scale * (mass * probability - self.target(class, label)));
+                }
             }
-            let scale = weight * grad;
-            let mass = match self.class_weights {
-                Some(_) => (0..self.classes).map(|class| self.target(class, *label)).sum(),
-                None => 1.,
-            };
-            grads.extend(probabilities.iter().enumerate().map(|(class, probability)| {
-                E::from_f64(scale * (mass * probability - self.target(class, *label)))
-            }));
-        }
+        });
         Ok(grads)
     }
 }
