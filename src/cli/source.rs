@@ -12,7 +12,7 @@ use super::{fetch, screen};
 /// Where the images come from.
 #[derive(Args, Clone)]
 pub(super) struct DataSource {
-    /// Data: `sample` (2,500 digits inside this program), or a folder that holds the four IDX
+    /// Data: `sample` (2,500 digits inside this program), a file as FILE, or a folder that holds the four IDX
     /// files, gzipped or not, itself or in MNIST/raw or raw [default: the data of the run; else the
     /// user's cache folder, downloaded on first use]
     #[arg(long, value_name = "DIR|sample")]

@@ -1,4 +1,4 @@
-//! Forecasts: the steps behind a window, told as differences from a naive forecast.
+//! Forecasts: the steps behind a window, as differences from a naive forecast.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::scaler::Scaler;
 
 /// What is forecast of a window of a series: its next steps, all features of each.
 ///
-/// A network is told the differences from a naive forecast, so that it need not learn what the series' level is.
+/// A network predicts the differences from a naive forecast, so that it need not learn the level of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForecastTarget {
     /// K, the number of steps that are forecast.

@@ -16,7 +16,7 @@ pub struct SequenceBatch {
     pub x: Tensor,
     /// The number of steps of each row; `None` if all have T.
     pub lengths: Option<Vec<usize>>,
-    /// What the rows are to be told.
+    /// The targets of the rows.
     pub target: BatchTarget,
 }
 

@@ -1,4 +1,4 @@
-//! What a sequence of a data set is to be told: a class, a class at each step, or numbers.
+//! The target of a data set's sequences: a class, a class at each step, or numbers.
 
 use std::collections::HashMap;
 

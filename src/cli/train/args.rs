@@ -34,7 +34,9 @@ use crate::cli::usage::wrong_usage;
   candle-rnn train --out runs/relu --resume --epochs 60            train a finished run further")]
 pub(crate) struct TrainArgs {
     /// A file with sequences or a text of your own: CSV, TSV, .ts, ARFF, JSON lines, npz, npy,
-    /// safetensors, IDX or plain text, gzipped or not; without one, MNIST
+    /// safetensors, IDX or plain text, gzipped or not; without one, MNIST. The defaults in brackets
+    /// are those of MNIST; sequences have one bidirectional GRU layer of 64 units, learning rate
+    /// 0.003 with a cosine schedule and early stopping, a text an LSTM layer of 256 units
     pub(super) file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) files: OwnFiles,
