@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device};
 use candle_rnn::data::{
     BatchTarget, DataSplits, Dataset, DatasetBuilder, LabelsBuilder, MissingPolicy, Scaling,
-    SequenceBatch, Target,
+    SequenceBatch, SequenceValues, Target,
 };
+use candle_rnn::model::Readout;
+use candle_rnn::predict::{SequencePrediction, SequencePredictor, SequenceStream};
 use candle_rnn::rng::{Purpose, SeededRng};
+use candle_rnn::run::{Session, SessionConfig};
 use candle_rnn::train::tasks::{ClassWeights, SequenceSource, SequenceTask, SequenceTraining};
 use candle_rnn::train::{CarriedState, Precision, StepContext, Task};
 
@@ -207,5 +210,51 @@ fn forecasts_leak_nothing_from_behind_a_cut() {
             whole.validate().unwrap().loss,
             of(&series(valid_end - 1, 9.)).validate().unwrap().loss
         );
+    }
+}
+
+/// A run of a unidirectional network whose last output is read, saved for a predictor.
+fn saved(training: &mut SequenceTraining, data: Dataset, folder: &std::path::Path) {
+    training.network.bidirectional = false;
+    training.network.readout = Readout::Last;
+    training.trainer.epochs = 1;
+    let task = task(training, data.clone(), data);
+    let (mut session, _) = Session::open(folder, task, SessionConfig::default()).unwrap();
+    session.run(&mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+}
+
+#[test]
+fn a_stream_predicts_what_the_whole_sequence_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = tagged(30, 5, 1.);
+    for mask in [false, true] {
+        let mut training = training();
+        training.preprocess.missing = MissingPolicy::ForwardFill;
+        training.preprocess.missing_mask = mask;
+        let run = folder.path().join(mask.to_string());
+        saved(&mut training, data.clone(), &run);
+        let model = SequencePredictor::load(&run).unwrap();
+        let index = (0..30).find(|index| data.seq_len(*index) > 5).unwrap();
+        let predicted = model.predict(&data).unwrap();
+        let whole = predicted[index].steps().unwrap();
+        let SequenceValues::F32(values) = data.sequence(index) else { panic!("floats") };
+        let mut stream = SequenceStream::new(&model).unwrap();
+        for (step, expected) in values.chunks_exact(2).zip(whole) {
+            let step: Vec<f64> = step.iter().map(|value| f64::from(*value)).collect();
+            let SequencePrediction::Class(found) = stream.push(&step).unwrap() else {
+                panic!("a class at each step")
+            };
+            let pairs = found.probabilities.iter().zip(&expected.probabilities);
+            assert!(
+                pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-12),
+                "{found:?} {expected:?}"
+            );
+        }
+        assert!(stream.push(&[1.]).is_err());
+        // What is missing takes the value before.
+        let (mut one, mut other) = (stream.clone(), stream);
+        let last = f64::from(values[values.len() - 2]);
+        let filled = one.push(&[f64::NAN, 1.]).unwrap();
+        assert_eq!(filled == other.push(&[last, 1.]).unwrap(), !mask);
     }
 }

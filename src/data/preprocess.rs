@@ -145,10 +145,14 @@ impl Preprocessor {
 
     /// The values of a sequence with those filled in that are missing.
     fn filled(&self, values: &[f64]) -> Vec<f64> {
-        let width = self.features.len();
         let mut last = self.means.clone();
-        let fill = |(at, value): (usize, &f64)| {
-            let column = at % width;
+        let steps = values.chunks_exact(self.features.len());
+        steps.flat_map(|step| self.filled_step(step, &mut last)).collect()
+    }
+
+    /// The values of a step, those filled in that are missing; `last` are those of the step before, at first the means.
+    fn filled_step(&self, step: &[f64], last: &mut [f64]) -> Vec<f64> {
+        let fill = |(column, value): (usize, &f64)| {
             let filled = match self.config.missing {
                 _ if !value.is_nan() => *value,
                 MissingPolicy::Refuse | MissingPolicy::Zero => 0.,
@@ -158,7 +162,50 @@ impl Preprocessor {
             last[column] = filled;
             filled
         };
-        values.iter().enumerate().map(fill).collect()
+        step.iter().enumerate().map(fill).collect()
+    }
+
+    /// The inputs of one step, as [`apply`](Self::apply) has them, of a sequence that arrives step by step.
+    ///
+    /// - `step`: `(I,)`; NaN is a missing value
+    /// - `last`: what the step before was filled to; empty before the first
+    /// - returns [`input_size`](Self::input_size) numbers
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not a value for each feature; [`Error::Config`] for a missing value that is not to
+    /// be, and for [`Scaling::PerSequence`], which needs the whole sequence.
+    pub fn apply_step(&self, step: &[f64], last: &mut Vec<f64>) -> Result<Vec<f64>> {
+        let PreprocessConfig { scaling, missing, missing_mask } = self.config;
+        if step.len() != self.features.len() {
+            return Err(Error::Shape {
+                op: "preprocess",
+                tensor: "a step",
+                expected: format!("({},)", self.features.len()),
+                actual: vec![step.len()],
+            });
+        }
+        if scaling == Scaling::PerSequence {
+            return Err(Error::Config(
+                "the model scales whole sequences: it cannot read one step by step".into(),
+            ));
+        }
+        if let (MissingPolicy::Refuse, Some(column)) =
+            (missing, step.iter().position(|value| value.is_nan()))
+        {
+            let name = &self.features[column];
+            return Err(Error::Config(format!("the value of {name} is missing")));
+        }
+        if last.is_empty() {
+            last.clone_from(&self.means);
+        }
+        let filled = self.filled_step(step, last);
+        let scaled = filled.iter().enumerate();
+        let mut inputs: Vec<f64> =
+            scaled.map(|(column, value)| self.scaler.scale(column, *value)).collect();
+        if missing_mask {
+            inputs.extend(step.iter().map(|value| f64::from(u8::from(value.is_nan()))));
+        }
+        Ok(inputs)
     }
 }
 

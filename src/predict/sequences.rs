@@ -110,6 +110,10 @@ impl SequencePredictor {
         &self.config.task.spec
     }
 
+    pub(super) fn model(&self) -> &SequenceClassifier {
+        &self.model
+    }
+
     /// Checks that data are such as the model reads, whatever their target.
     ///
     /// # Errors

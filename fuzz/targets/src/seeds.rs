@@ -214,7 +214,6 @@ fn of_config(checkpoints: &[[Vec<u8>; 3]]) -> Seeds {
                 loss_at: LossAt::EVERY,
                 truncation: Truncation::window(2, 5).unwrap(),
                 label_smoothing: 0.1,
-                ..small.clone().objective
             },
             trainer: TrainerConfig {
                 schedule: Schedule::Plateau,

@@ -1,0 +1,85 @@
+//! `SequenceStream`: a sequence of one's own that arrives step by step.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::prediction::softmax;
+use super::sequences::{SequencePrediction, SequencePredictor};
+use crate::model::Readout;
+use crate::recurrence::State;
+use crate::train::tasks::TaskKind;
+use crate::{Error, Result};
+
+/// One sequence, read step by step as its values arrive.
+///
+/// ```no_run
+/// # fn main() -> candle_rnn::Result<()> {
+/// use candle_rnn::predict::{SequencePrediction, SequencePredictor, SequenceStream};
+///
+/// let model = SequencePredictor::load("runs/0001")?;
+/// let mut stream = SequenceStream::new(&model)?;
+/// for x_t in [[0.1, 2.], [0.3, 1.8]] {
+///     if let SequencePrediction::Class(found) = stream.push(&x_t)? {
+///         println!("{}", model.spec().outputs[found.label]);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SequenceStream<'a> {
+    predictor: &'a SequencePredictor,
+    /// Once there was a step.
+    state: Option<State>,
+    /// What the step before was filled to, where its values were missing.
+    last: Vec<f64>,
+}
+
+impl<'a> SequenceStream<'a> {
+    /// A stream that has seen nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model that reads sequences in both directions or more than the last output of each,
+    /// and for a forecast, which is made from a whole window.
+    pub fn new(predictor: &'a SequencePredictor) -> Result<Self> {
+        let spec = predictor.spec();
+        let network = &spec.model.network;
+        if network.bidirectional || network.readout != Readout::Last {
+            return Err(Error::Config(
+                "per-step predictions need a unidirectional model with the last-state readout"
+                    .into(),
+            ));
+        }
+        if spec.target == TaskKind::Forecast {
+            return Err(Error::Config(
+                "a forecast is made from a whole window: predict the window".into(),
+            ));
+        }
+        Ok(Self { predictor, state: None, last: Vec::new() })
+    }
+
+    /// Takes one step and returns what the model predicts now: the class of the sequence so far, the class of this step, or
+    /// the numbers of the sequence so far.
+    ///
+    /// - `x_t`: `(I,)`, as in the data: it is preprocessed as the training data were
+    ///
+    /// # Errors
+    /// As [`Preprocessor::apply_step`](crate::data::Preprocessor::apply_step); nothing has changed then.
+    pub fn push(&mut self, x_t: &[f64]) -> Result<SequencePrediction> {
+        let (spec, model) = (self.predictor.spec(), self.predictor.model());
+        let mut last = self.last.clone();
+        let inputs = spec.preprocessor.apply_step(x_t, &mut last)?;
+        let width = inputs.len();
+        let x_t = Tensor::from_vec(inputs, (1, width), &Device::Cpu)?
+            .to_dtype(model.rnn().dtype())?
+            .to_device(model.rnn().device())?;
+        let (h_t, state) = model.rnn().step(&x_t, self.state.as_ref())?;
+        let outputs = model.logits(&h_t)?.squeeze(0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        (self.state, self.last) = (Some(state), last);
+        Ok(match spec.target {
+            TaskKind::Numbers | TaskKind::Forecast => {
+                SequencePrediction::Numbers(spec.unscaled(&outputs))
+            }
+            TaskKind::Class | TaskKind::StepClass => SequencePrediction::Class(softmax(&outputs)),
+        })
+    }
+}
