@@ -45,9 +45,10 @@ pub(super) fn sequence_card(
     let file = file.map_or("data of one's own".into(), |name| name.to_string_lossy());
     let _ = write!(
         card,
-        "# {}, on {file}\n\nPredicts {what}. It reads {} features ({}) at each step.\n\n{}\n",
+        "# {}, on {file}\n\nPredicts {what}. It reads {} feature{} ({}) at each step.\n\n{}\n",
         network(&training.network),
         features.len(),
+        if features.len() == 1 { "" } else { "s" },
         listed(features),
         trained(&config.candle_rnn_version, parameters, train, is_validated.then_some(validating)),
     );
@@ -55,12 +56,13 @@ pub(super) fn sequence_card(
         let _ = writeln!(card, "Outputs: {}.\n", listed(&spec.outputs));
     }
     card.push_str(&epochs(history, &training.trainer));
-    for (split, report) in [("Validation", Some(valid)), ("Test", test)] {
+    let measured = if is_validated { "Validation" } else { "Training data" };
+    for (split, report) in [(measured, Some(valid)), ("Test", test)] {
         if let Some(report) = report {
             let _ = write!(card, "\n## {split}\n\n{}", table(report));
         }
     }
-    if test.is_none() {
+    if test.is_none() && is_validated {
         card.push_str("\nNo test data played a part: the figures above are those of the data that chose the epoch.\n");
     }
     for (text, file) in pictures {

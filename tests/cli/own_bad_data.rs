@@ -210,6 +210,8 @@ fn all_data_can_be_trained_on_without_validation() {
     let said = place.train_on("wide.csv", "all", "--valid-fraction 0").stdout;
     assert!(said.contains("nothing validates"), "{said}");
     assert!(!said.contains("kept epoch"), "{said}");
+    let card = String::from_utf8(place.read("all/README.md")).unwrap();
+    assert!(card.contains("## Training data") && !card.contains("## Validation"), "{card}");
     place.run("eval all --split valid").failed_saying(&["no validation data"]);
 }
 
