@@ -114,6 +114,16 @@ impl TextStreams {
         Ok(Self { ids, streams, seq_len, pieces })
     }
 
+    /// Cuts a text to be evaluated: into as many streams, up to 8, as leave 16 pieces to each. One stream alone would
+    /// read the weights once a character; more streams have more beginnings, where nothing has been read yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the text is too short.
+    pub fn for_evaluation(ids: Vec<u16>, seq_len: usize) -> Result<Self> {
+        let pieces = ids.len().saturating_sub(1) / seq_len.max(1);
+        Self::new(ids, (pieces / 16).clamp(1, 8), seq_len)
+    }
+
     /// The number of pieces of a stream.
     pub fn pieces(&self) -> usize {
         self.pieces
@@ -174,6 +184,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<Vocabulary>(&json).unwrap(), vocabulary);
         assert!(serde_json::from_str::<Vocabulary>("\"ba\"").is_err());
         assert!(Vocabulary::of("aaa").is_err());
+    }
+
+    #[test]
+    fn a_text_is_evaluated_in_streams_of_sixteen_pieces() {
+        for (len, streams) in [(2, 1), (65, 1), (129, 2), (512, 7), (513, 8), (100_000, 8)] {
+            let text = TextStreams::for_evaluation(vec![0; len], if len == 2 { 1 } else { 4 });
+            assert_eq!(text.unwrap().streams(), streams, "{len}");
+        }
+        assert!(TextStreams::for_evaluation(vec![0; 4], 4).is_err());
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Generator {
     pub fn evaluate(&self, text: &str) -> Result<Score> {
         let ids = self.config.task.vocabulary.encode(text)?;
         let seq_len = self.config.task.training.seq_len.min(ids.len().saturating_sub(1)).max(1);
-        evaluate_text(&self.model, &TextStreams::new(ids, 1, seq_len)?, &self.device)
+        evaluate_text(&self.model, &TextStreams::for_evaluation(ids, seq_len)?, &self.device)
     }
 }
 

@@ -155,7 +155,7 @@ impl TextTask {
         let valid = ((characters as f64 * training.valid_fraction) as usize).max(2).min(characters);
         let TextTraining { trainer: TrainerConfig { batch_size, seed, .. }, seq_len, .. } =
             *training;
-        let valid = TextStreams::new(ids.split_off(characters - valid), 1, seq_len);
+        let valid = TextStreams::for_evaluation(ids.split_off(characters - valid), seq_len);
         let valid = valid.map_err(|error| {
             named(Error::Config(format!(
                 "{error}, its last {:.0} %, to validate with: take a longer text, a shorter seq_len or a larger valid_fraction",
@@ -203,8 +203,8 @@ impl TextTask {
     }
 }
 
-/// Loss and bits per character of a model on a text: it is read from its beginning, with the state carried
-/// along.
+/// Loss and bits per character of a model on a text: each stream is read from its beginning, with the state
+/// carried along.
 ///
 /// # Errors
 /// [`Error::Candle`] when Candle fails.
