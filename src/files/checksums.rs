@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 
 /// What the file is called.
-pub(super) const NAME: &str = "SHA256SUMS";
+pub(crate) const NAME: &str = "SHA256SUMS";
 
 /// The content of the file: a line a file, sorted by name.
 pub(super) fn of(files: &[(&str, &[u8])]) -> String {

@@ -11,6 +11,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::files::protobuf::Message;
 use crate::run::layout::EVENTS;
 use crate::train::{EpochMetrics, Event};
 use crate::{Error, Result};
@@ -51,14 +52,14 @@ impl EventFile {
             }
         };
         let mut events = Self { path, file: BufWriter::new(file), step, losses: (0., 0) };
-        let mut version = Message::at(now, 0);
+        let mut version = event_at(now, 0);
         version.bytes(3, b"brain.Event:2");
         events.write(version)?;
         // What was recorded of later steps is void, and of this one where its epoch will be recorded anew.
-        let mut restarted = Message::at(now, if ends_epoch { step } else { step + 1 });
+        let mut restarted = event_at(now, if ends_epoch { step } else { step + 1 });
         let mut log = Message::default();
-        log.integer(1, 1);
-        restarted.bytes(7, &log.0);
+        log.int(1, 1);
+        restarted.message(7, &log);
         events.write(restarted)?;
         events.flush()?;
         Ok(events)
@@ -108,16 +109,17 @@ impl EventFile {
         for (tag, value) in values {
             let Some(value) = value else { continue };
             let mut scalar = Message::default();
-            scalar.bytes(1, tag.as_bytes());
+            scalar.text(1, tag);
             scalar.float(2, *value as f32);
-            summary.bytes(1, &scalar.0);
+            summary.message(1, &scalar);
         }
-        let mut event = Message::at(now(), self.step);
-        event.bytes(5, &summary.0);
+        let mut event = event_at(now(), self.step);
+        event.message(5, &summary);
         self.write(event)
     }
 
-    fn write(&mut self, Message(bytes): Message) -> Result<()> {
+    fn write(&mut self, event: Message) -> Result<()> {
+        let bytes = event.into_bytes();
         let length = (bytes.len() as u64).to_le_bytes();
         let record = [&length[..], &checksum(&length), &bytes, &checksum(&bytes)].concat();
         self.file.write_all(&record).map_err(Error::io(&self.path, "write the file"))
@@ -144,52 +146,12 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
     crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// A protocol buffer, field by field.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    const VARINT: u64 = 0;
-    const FIXED_64: u64 = 1;
-    const LENGTH: u64 = 2;
-    const FIXED_32: u64 = 5;
-
-    /// An event: its wall time and its step.
-    fn at(wall_time: f64, step: u64) -> Self {
-        let mut event = Self::default();
-        event.key(1, Self::FIXED_64);
-        event.0.extend(wall_time.to_le_bytes());
-        event.integer(2, step);
-        event
-    }
-
-    fn key(&mut self, field: u64, kind: u64) {
-        self.varint(field << 3 | kind);
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn integer(&mut self, field: u64, value: u64) {
-        self.key(field, Self::VARINT);
-        self.varint(value);
-    }
-
-    fn float(&mut self, field: u64, value: f32) {
-        self.key(field, Self::FIXED_32);
-        self.0.extend(value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, field: u64, value: &[u8]) {
-        self.key(field, Self::LENGTH);
-        self.varint(value.len() as u64);
-        self.0.extend(value);
-    }
+/// An event with its wall time and its step.
+fn event_at(wall_time: f64, step: u64) -> Message {
+    let mut event = Message::default();
+    event.double(1, wall_time);
+    event.int(2, step as i64);
+    event
 }
 
 #[cfg(test)]
@@ -201,12 +163,5 @@ mod tests {
         // Of the eight bytes of the length 24, in a file that TensorFlow wrote.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(checksum(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
-    }
-
-    #[test]
-    fn numbers_are_written_seven_bits_at_a_time() {
-        let mut message = Message::default();
-        message.integer(1, 300);
-        assert_eq!(message.0, [0x08, 0xac, 0x02]);
     }
 }
