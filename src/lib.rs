@@ -42,6 +42,7 @@
 //! - [`run`]: the run directory, with checkpoints to go on from, and the session that keeps it
 //! - [`report`]: what people look at when a run has ended
 //! - [`predict`]: trained models put to use
+//! - [`export`]: trained models in the formats of other programs
 //!
 //! [`files`] puts whole files on disk; [`rng`] gives all of them their seeded random numbers; [`Error`] is what all
 //! of them return. A module knows only those above it in this list and in that of the sources.
@@ -75,6 +76,7 @@ pub mod run;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod predict;
+pub mod export;
 
 pub use error::{Error, Result};
 pub use model::{ClassifierConfig, SequenceClassifier};
