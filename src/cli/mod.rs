@@ -1,6 +1,6 @@
 //! The command line: arguments, device choice, screen. The only code that prints.
 //!
-//! One file per subcommand, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
+//! One file per subcommand, [`halved`] for what `export` measures, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
 //! chooses device and threads, [`source`] the data, for which [`fetch`] runs a script; [`screen`] writes, and
 //! [`usage`] is what is wrong with arguments that clap takes. [`flags`] are the settings of a training, [`choices`]
 //! and [`numbers`] what they can be.
@@ -11,9 +11,11 @@ mod data;
 mod describe;
 mod device;
 mod eval;
+mod export;
 mod fetch;
 mod flags;
 mod generate;
+mod halved;
 mod info;
 mod measures;
 mod numbers;
@@ -52,6 +54,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Generate(generate::GenerateArgs),
+    Export(export::ExportArgs),
     Info(info::InfoArgs),
 }
 
@@ -64,6 +67,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Eval(args) => eval::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
         Command::Generate(args) => generate::run(args).map(done),
+        Command::Export(args) => export::run(args).map(done),
         Command::Info(args) => info::run(args).map(done),
     };
     result.unwrap_or_else(|error| fail(&error))
@@ -102,8 +106,9 @@ fn hint(error: &anyhow::Error) -> &'static str {
 
 /// The flags that do what the library says in its own words.
 fn flags(reason: &str) -> &'static str {
-    const FLAGS: [(&str, &str); 6] = [
+    const FLAGS: [(&str, &str); 7] = [
         ("say how missing values are filled in", "; train with --missing"),
+        (", or replace it", " with --overwrite"),
         ("windows of ", " with --window and --horizon"),
         ("name the column that says which sequence", ", with --id"),
         ("no groups to be split by", "; name their column with --group"),

@@ -228,7 +228,7 @@ pub(super) fn eval(
 }
 
 /// A part of the data of the run.
-fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dataset> {
+pub(super) fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dataset> {
     let config = &model.config().task;
     let source = &config.data.source;
     let no_file =

@@ -17,9 +17,14 @@ fn refused(place: &Place, damage: impl FnOnce(), expected: &[&str]) {
     place.copy("whole", "run");
     place.run("info run").succeeded();
     damage();
-    for command in
-        ["eval run", "eval run --json", "predict run test:0", "info run", "info run --json"]
-    {
+    for command in [
+        "eval run",
+        "eval run --json",
+        "predict run test:0",
+        "info run",
+        "info run --json",
+        "export run --onnx m.onnx --pytorch m.pt --half half",
+    ] {
         place.run(command).failed_saying(expected);
     }
 }

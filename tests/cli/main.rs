@@ -6,7 +6,7 @@
 //! [`mounts`]: disks that are full or read-only; [`damage`]: files whose bits have changed; [`foreign`]: what is not this run's, and is left alone; [`threads`], [`instruction_set`]: what computes;
 //! [`longer`]: runs that are trained on; [`batching`]: how data are cut; [`links`]: links to checkpoints;
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
-//! with one line; [`predict`], [`look`]: images, `info` and `data`; [`own_data`], [`own_resume`], [`texts`]: data of
+//! with one line; [`predict`], [`look`]: images, `info` and `data`; [`export`]: files for other programs; [`own_data`], [`own_resume`], [`texts`]: data of
 //! one's own, of which [`own_files`] makes small files, and [`own_bad_data`] refuses others.
 //!
 //! Everything runs on the sample or on small files, and with few units: what is tested here is not how well it learns.
@@ -21,6 +21,7 @@ mod bad_run;
 mod batching;
 mod control;
 mod damage;
+mod export;
 #[cfg(unix)]
 mod faults;
 mod foreign;

@@ -1,0 +1,260 @@
+//! `export`: ONNX files, PyTorch's weights and weights in f16. `just check-onnx` and `just check-pytorch` compare them
+//! with the other programs' answers.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_rnn::files::tensors;
+use serde_json::Value;
+
+use crate::own_files::LONG;
+use crate::Place;
+
+/// The names and shapes of an exported file's inputs or outputs.
+fn ports(object: &Value, which: &str) -> Vec<String> {
+    let port = |port: &Value| {
+        let shape: Vec<&str> =
+            port["shape"].as_array().unwrap().iter().map(|size| size.as_str().unwrap()).collect();
+        let (name, dtype) = (port["name"].as_str().unwrap(), port["dtype"].as_str().unwrap());
+        format!("{name} {dtype} {}", shape.join(","))
+    };
+    object[which].as_array().unwrap().iter().map(port).collect()
+}
+
+/// Exports a run as ONNX: its inputs and outputs.
+#[track_caller]
+fn onnx(place: &Place, run: &str, more: &str) -> [Vec<String>; 2] {
+    let command = format!("export {run} --onnx {run}.onnx --overwrite --json {more}");
+    let object = place.run(&command).succeeded().json();
+    let bytes = place.read(&format!("{run}.onnx"));
+    assert_eq!(object["bytes"], bytes.len());
+    // IR version 8.
+    assert_eq!(bytes[..2], [0x08, 0x08]);
+    [ports(&object, "inputs"), ports(&object, "outputs")]
+}
+
+const LENGTHS: &str = "lengths int64 batch";
+
+#[test]
+fn images_are_exported_as_onnx() {
+    let place = Place::new();
+    place.train("run", "");
+    let shown = place.run("export run --onnx new/digits.onnx").succeeded().stdout;
+    let bytes = place.read("new/digits.onnx").len();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("new/digits.onnx: ONNX, opset 17, "), "{shown}");
+    assert!(lines[0].replace(',', "").ends_with(&format!(" {bytes} bytes")), "{shown}");
+    assert!(
+        lines[1].starts_with("  input   pixels: float32 (batch, 28, 28); pixels from 0"),
+        "{shown}"
+    );
+    assert!(lines[2].starts_with("  output  logits: float32 (batch, 10); "), "{shown}");
+    assert!(lines[3].starts_with("  output  probabilities: float32 (batch, 10); "), "{shown}");
+    assert_eq!(lines.len(), 4, "{shown}");
+    let [inputs, outputs] = onnx(&place, "run", "--streaming");
+    assert_eq!(inputs, ["x float32 batch,28", "h float32 1,batch,12"]);
+    assert_eq!(outputs[0], "next_h float32 1,batch,12");
+    // A checkpoint of the run, whose weights are the same.
+    place.run("export run/checkpoints/step-00000020 --onnx last.onnx").succeeded();
+    assert_eq!(place.read("last.onnx"), place.read("new/digits.onnx"));
+}
+
+#[test]
+fn every_target_is_exported_as_onnx() {
+    let place = Place::with_files();
+    place.train_on("levels.ts", "class", "");
+    let [inputs, outputs] = onnx(&place, "class", "");
+    assert_eq!(inputs, ["x float32 batch,steps,2", LENGTHS]);
+    assert_eq!(outputs, ["logits float32 batch,3", "probabilities float32 batch,3"]);
+    let text = String::from_utf8_lossy(&place.read("class.onnx")).into_owned();
+    assert!(text.contains(r#"["high","low","mid"]"#), "the metadata name the classes");
+
+    let more =
+        format!("{LONG} --bidirectional=false --cell lstm --layers 2 --missing forward-fill");
+    place.train_on("long.csv", "steps", &more);
+    let [_, outputs] = onnx(&place, "steps", "");
+    assert_eq!(outputs, ["logits float32 batch,steps,2", "probabilities float32 batch,steps,2"]);
+    let [inputs, outputs] = onnx(&place, "steps", "--streaming");
+    let states = ["h float32 2,batch,4", "c float32 2,batch,4"];
+    assert_eq!(inputs, ["x float32 batch,2", "last float64 batch,2", states[0], states[1]]);
+    let names: Vec<&str> = outputs.iter().filter_map(|port| port.split(' ').next()).collect();
+    assert_eq!(names, ["next_h", "next_c", "logits", "probabilities", "next_last"]);
+
+    place.train_on("numbers.csv", "numbers", "--id id --time t --label target");
+    assert_eq!(onnx(&place, "numbers", "")[1], ["numbers float32 batch,1"]);
+
+    place.train_on("series.csv", "forecast", "--horizon 4 --window 12");
+    let [inputs, outputs] = onnx(&place, "forecast", "");
+    assert_eq!(inputs, ["x float32 batch,steps,1", LENGTHS]);
+    assert_eq!(outputs, ["forecast float32 batch,4,1"]);
+
+    place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
+    let [inputs, outputs] = onnx(&place, "text", "");
+    assert_eq!(inputs, ["ids int64 batch,steps", LENGTHS]);
+    assert_eq!(outputs[0], "logits float32 batch,steps,13");
+    assert_eq!(onnx(&place, "text", "--streaming")[0][0], "id int64 batch");
+}
+
+#[test]
+fn what_has_no_graph_of_one_step_is_refused() {
+    let place = Place::with_files();
+    place.train_on("levels.ts", "both", "--bidirectional --readout last");
+    place.train_on("levels.ts", "pooled", "--bidirectional=false --readout mean-max");
+    let alone = "--bidirectional=false --readout last --scaling per-sequence";
+    place.train_on("levels.ts", "alone", alone);
+    place.train_on("series.csv", "forecast", "--horizon 4 --window 12");
+    for (run, reason) in [
+        ("both", "a graph of one step needs a unidirectional model with the last-state readout"),
+        ("pooled", "a graph of one step needs a unidirectional model with the last-state readout"),
+        ("alone", "per-sequence scaling"),
+        ("forecast", "a forecast is made from a whole window"),
+    ] {
+        let command = format!("export {run} --onnx m.onnx --streaming");
+        place.run(&command).failed_saying(&[reason]);
+        assert!(!place.exists("m.onnx"));
+    }
+}
+
+#[test]
+fn files_are_not_replaced_unless_that_is_asked_for() {
+    let place = Place::new();
+    place.train("run", "");
+    for file in ["m.onnx", "m.pt", "half.safetensors"] {
+        place.write(file, "mine");
+    }
+    std::fs::create_dir(place.path("folder")).unwrap();
+    place.write("folder/mine", "mine");
+    let exists = "exists: name another file, or replace it with --overwrite";
+    for args in ["--onnx m.onnx", "--pytorch m.pt", "--half half.safetensors"] {
+        let file = args.split(' ').nth(1).unwrap();
+        place.run(&format!("export run {args}")).failed_saying(&[file, exists]);
+        assert_eq!(place.text(file), "mine");
+        place.run(&format!("export run {args} --overwrite")).succeeded();
+        assert_ne!(place.read(file), b"mine");
+    }
+    for args in ["--onnx folder", "--half folder"] {
+        place.run(&format!("export run {args} --overwrite")).failed_saying(&["folder"]);
+        assert_eq!(place.text("folder/mine"), "mine");
+    }
+    // A run is not a folder that an export has written.
+    let before = place.files("run");
+    place.run("export run --half run --overwrite").failed_saying(&["run holds"]);
+    assert_eq!(place.files("run"), before);
+    place.run("export run --half half").succeeded();
+    place.run("export run --half half").failed_saying(&["half exists", "--overwrite"]);
+    place.run("export run --half half --overwrite").succeeded();
+}
+
+#[test]
+fn a_state_dict_has_all_that_pytorch_asks_for() {
+    let place = Place::new();
+    place.train("run", "--layers 2 --bidirectional");
+    place.run("export run --pytorch m.safetensors --json").succeeded();
+    let found = tensors::read(&place.path("m.safetensors")).unwrap();
+    let own = tensors::read(&place.path("run/model.safetensors")).unwrap();
+    // Of two layers in both directions: two weights and two biases each; and the head.
+    assert_eq!(found.len(), 18);
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for (name, tensor) in &found {
+        match own.get(name) {
+            Some(own) => assert_eq!(values(own), values(tensor), "{name}"),
+            None => {
+                assert!(name.starts_with("rnn.bias_hh_l"), "{name}");
+                assert_eq!(values(tensor), [0.; 12]);
+            }
+        }
+    }
+    place.run("export run --pytorch m.pt").succeeded();
+    let pickled: BTreeMap<String, Tensor> =
+        candle_core::pickle::read_all(place.path("m.pt")).unwrap().into_iter().collect();
+    assert_eq!(pickled.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+    for (name, tensor) in &found {
+        assert_eq!((pickled[name].dims(), values(&pickled[name])), (tensor.dims(), values(tensor)));
+    }
+    place.run("export run --pytorch m.bin").misused();
+}
+
+#[test]
+fn a_cell_that_pytorch_does_not_have_is_refused() {
+    let place = Place::with_files();
+    for cell in ["minimal-gru", "gru-reset-before"] {
+        place.write("cell.toml", format!("cell = \"{cell}\"\n"));
+        place.train_on("levels.ts", cell, "--config cell.toml");
+        let refused = format!("pytorch has no {cell}");
+        // Nothing is written where a part cannot be.
+        place
+            .run(&format!("export {cell} --pytorch m.pt --onnx m.onnx"))
+            .failed_saying(&[&refused, "ONNX has it"]);
+        assert!(!place.exists("m.pt") && !place.exists("m.onnx"));
+        onnx(&place, cell, "");
+    }
+}
+
+#[test]
+fn halved_weights_load_as_a_run_and_are_measured() {
+    let place = Place::new();
+    place.train("run", "");
+    let json = place.run("export run --half half --json").succeeded().json();
+    assert_eq!((&json["bytes"], &json["bytes_before"]), (&Value::from(1_244), &Value::from(2_488)));
+    let error = json["largest_error"].as_f64().unwrap();
+    assert!(error > 0. && error < 1e-3, "{error}");
+    let half = tensors::read(&place.path("half/model.safetensors")).unwrap();
+    assert!(half.values().all(|tensor| tensor.dtype() == DType::F16));
+    // What was measured is what eval finds of both.
+    for (run, side) in [("run", "before"), ("half", "after")] {
+        let found = place.run(&format!("eval {run} --json")).succeeded().json();
+        assert_eq!(json["measured"][side]["accuracy"], found["accuracy"]);
+        assert_eq!(json["measured"][side]["loss"], found["loss"]);
+    }
+    assert_ne!(json["measured"]["before"]["loss"], json["measured"]["after"]["loss"]);
+    place.run("predict half test:0 --data sample").succeeded();
+    let shown = place.run("export run --half half.safetensors").succeeded().stdout;
+    assert_eq!(place.read("half.safetensors"), place.read("half/model.safetensors"));
+    assert!(shown.contains("\n  test  accuracy 0."), "{shown}");
+    place.run("export half --onnx half.onnx").succeeded();
+}
+
+#[test]
+fn halved_weights_of_other_tasks_are_measured() {
+    let place = Place::with_files();
+    place.train_on("levels.ts", "class", "--test-fraction 0.2");
+    let shown = place.run("export class --half a").succeeded().stdout;
+    assert!(shown.contains("\n  test  accuracy "), "{shown}");
+    place.train_on("numbers.csv", "numbers", "--id id --time t --label target");
+    let shown = place.run("export numbers --half b").succeeded().stdout;
+    assert!(shown.contains("\n  valid  RMSE "), "{shown}");
+    place.train_on("series.csv", "forecast", "--horizon 4 --window 12 --test-steps 20");
+    let shown = place.run("export forecast --half c").succeeded().stdout;
+    assert!(shown.contains("\n  test  RMSE "), "{shown}");
+    place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
+    let shown = place.run("export text --half d").succeeded().stdout;
+    assert!(shown.contains("\n  valid  bits per character "), "{shown}");
+    // Where the data are not at hand, that is said, and the weights are written.
+    std::fs::remove_file(place.path("book.txt")).unwrap();
+    let shown = place.run("export text --half e").succeeded().stdout;
+    assert!(shown.contains("\n  the loss of accuracy was not measured: "), "{shown}");
+    assert!(shown.contains("book.txt: cannot open the file"), "{shown}");
+    assert!(place.exists("e/model.safetensors"));
+}
+
+#[test]
+fn a_weight_beyond_the_range_of_f16_is_named() {
+    let place = Place::new();
+    place.train("run", "");
+    let mut weights = tensors::read(&place.path("run/model.safetensors")).unwrap();
+    let large = Tensor::full(70_000f32, (10, 12), &Device::Cpu).unwrap();
+    weights.insert("head.weight".into(), large);
+    place.write("run/model.safetensors", tensors::serialize(&weights).unwrap());
+    place.run("export run --half half").failed_saying(&["head.weight", "65504", "70000"]);
+    assert!(!place.exists("half"));
+    place.run("export run --onnx m.onnx").succeeded();
+}
+
+#[test]
+fn exports_that_have_no_meaning_are_wrong_usage() {
+    let place = Place::new();
+    for args in ["", "--streaming", "--pytorch m.pt --streaming", "--onnx m.onnx --data sample"] {
+        place.run(&format!("export run {args}")).misused();
+    }
+    place.run("export nowhere --onnx m.onnx").failed_saying(&["nowhere", "not a run directory"]);
+}
