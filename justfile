@@ -122,6 +122,18 @@ memcheck *ARGS:
 check-tensorboard:
     @scripts/check-tensorboard.sh
 
+# Compare exported ONNX files with the program's own predictions, in ONNX Runtime (`just onnx` installs it)
+[group('work')]
+[no-exit-message]
+check-onnx:
+    @scripts/check-onnx.sh
+
+# Compare exported weights in PyTorch with the program's own predictions (`just golden-venvs` installs it)
+[group('work')]
+[no-exit-message]
+check-pytorch:
+    @scripts/check-pytorch.sh
+
 # Fuzz a target (idx, weights, checkpoint, config or toml) for so many seconds, under AddressSanitizer (`just cargo-fuzz` installs the fuzzer)
 [group('work')]
 [no-exit-message]
@@ -235,13 +247,19 @@ cargo-fuzz:
 tensorboard:
     @scripts/install-tensorboard.sh
 
+# Install ONNX and ONNX Runtime from PyPI into .venv-onnx, for `just check-onnx`
+[group('install')]
+[no-exit-message]
+onnx:
+    @scripts/install-onnx.sh
+
 # Install PyTorch, Keras and JAX from PyPI into .venv-peers (about 8 GB), for `just bench-peers`
 [group('install')]
 [no-exit-message]
 peers:
     @scripts/install-peers.sh
 
-# Install PyTorch and Keras from PyPI into .venv-golden and .venv-golden-keras (about 3 GB), for `just golden`
+# Install PyTorch and Keras from PyPI into .venv-golden and .venv-golden-keras (about 3 GB), for `just golden` and `just check-pytorch`
 [group('install')]
 [no-exit-message]
 golden-venvs:
