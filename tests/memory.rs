@@ -1,4 +1,4 @@
-//! What a layer keeps for its backward pass, counted by the allocator.
+//! What a layer keeps for its backward pass, and what reading data takes, counted by the allocator.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
+use candle_rnn::data::formats::{read, ReadOptions};
+use candle_rnn::data::TargetKind;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{release_memory, Cell};
 
@@ -153,5 +155,51 @@ fn steps_keep_at_most_twice_what_one_call_keeps() {
         assert!(steps <= 2 * call, "{}: {steps} of {call} bytes", cell.name());
         // Of what the steps add, too.
         assert!(grown[1] <= 2 * grown[0], "{}: {grown:?} bytes", cell.name());
+    }
+}
+
+/// Reading takes at most half again what the data take: the values, a byte for each label, the names, and four bytes
+/// for each place.
+#[test]
+fn reading_takes_at_most_half_again_of_the_data() {
+    let _alone = ALONE.lock().unwrap();
+    let (count, steps, features) = (50_000, 20, 3);
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = String::from("id,label,a,b,c\n");
+    for step in 0..count * steps {
+        let (sequence, class) = (step / steps, ["walk", "run", "sit"][step % 7 % 3]);
+        table.push_str(&format!("s{sequence},{class},{},0.5,{}\n", step % 10, step % 9));
+    }
+    std::fs::write(folder.path().join("a.csv"), table).unwrap();
+    // Labels of sequences, and of steps.
+    for (name, labels) in [("b", count), ("c", count * steps)] {
+        let (x, y) = (4 * count * steps * features, 8 * labels);
+        let shape = if labels == count { format!("{count}") } else { format!("{count},{steps}") };
+        let header = format!(
+            "{{\"x\":{{\"dtype\":\"F32\",\"shape\":[{count},{steps},{features}],\"data_offsets\":[0,{x}]}},\
+             \"y\":{{\"dtype\":\"I64\",\"shape\":[{shape}],\"data_offsets\":[{x},{}]}}}}",
+            x + y
+        );
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.bytes());
+        file.resize(file.len() + x, 0);
+        file.extend((0..labels as i64).flat_map(|label| (label % 3).to_le_bytes()));
+        std::fs::write(folder.path().join(format!("{name}.safetensors")), file).unwrap();
+    }
+    let values = 4 * count * steps * features;
+    for (name, kind, compact) in [
+        ("a.csv", TargetKind::StepClass, values + count * steps + count * (6 + 4)),
+        ("b.safetensors", TargetKind::Class, values + count),
+        ("c.safetensors", TargetKind::StepClass, values + count * steps),
+    ] {
+        let before = NOW.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        let loaded = read(folder.path().join(name), &ReadOptions::default()).unwrap();
+        let peak = PEAK.load(Ordering::Relaxed) - before;
+        let data = loaded.sequences().unwrap();
+        assert_eq!((data.len(), data.target().kind()), (count, kind), "{name}");
+        println!("{name}: {peak} bytes for {compact}");
+        // Buffers, whatever the data are.
+        assert!(peak <= compact / 2 * 3 + (1 << 20), "{name}: {peak} bytes for {compact}");
     }
 }

@@ -78,11 +78,11 @@ fn padded_tagging_gradients_are_those_of_each_sequence() {
             let counts = train.class_counts();
             let weight = |index: u32| -> f64 {
                 let labels = train.step_labels(index as usize).unwrap();
-                let of = |label: &u32| match class_weights {
+                let of = |label: u32| match class_weights {
                     ClassWeights::None => 1.,
-                    ClassWeights::Balanced => 1. / counts[*label as usize] as f64,
+                    ClassWeights::Balanced => 1. / counts[label as usize] as f64,
                 };
-                labels.iter().map(of).sum()
+                labels.map(of).sum()
             };
             let mut padded = 0;
             // Batches as the trainer makes them, and one of all lengths.

@@ -1,5 +1,6 @@
 //! What a file of sequences holds: the summary that `train` and `data` show.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_rnn::data::formats::Format;
@@ -17,12 +18,16 @@ pub(super) fn summary(
     data: &Dataset,
     notes: &[String],
 ) -> Vec<String> {
-    let mut lengths = data.lengths();
-    lengths.sort_unstable();
-    let (shortest, median, longest) =
-        (lengths[0], lengths[lengths.len() / 2], lengths[lengths.len() - 1]);
+    let lengths = counts_of_lengths(data);
+    let (shortest, longest) = ends(&lengths);
+    let mut before = 0;
+    let median = lengths.iter().find(|(_, count)| {
+        before += **count;
+        before > data.len() / 2
+    });
+    let median = median.map_or(shortest, |(len, _)| *len);
     let steps = if shortest == longest {
-        format!("{} steps each", screen::thousands(shortest))
+        format!("{} each", counted(shortest, "step"))
     } else {
         format!("{shortest} to {longest} steps, median {median}")
     };
@@ -70,6 +75,21 @@ pub(super) fn summary(
     lines
 }
 
+/// How many sequences there are of each number of steps.
+fn counts_of_lengths(data: &Dataset) -> BTreeMap<usize, usize> {
+    let mut counts = BTreeMap::new();
+    for index in 0..data.len() {
+        *counts.entry(data.seq_len(index)).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// The least and the largest of these numbers of steps.
+fn ends(lengths: &BTreeMap<usize, usize>) -> (usize, usize) {
+    let end = |end: Option<(&usize, &usize)>| end.map_or(0, |(len, _)| *len);
+    (end(lengths.first_key_value()), end(lengths.last_key_value()))
+}
+
 fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {what}{plural}", screen::thousands(count))
@@ -88,15 +108,14 @@ fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
 /// A histogram of the numbers of steps: ten bins, a line each; nothing where all sequences have as many.
 pub(super) fn histogram(data: &Dataset) -> Vec<String> {
     const BINS: usize = 10;
-    let lengths = data.lengths();
-    let (shortest, longest) =
-        (lengths.iter().min().copied().unwrap_or(0), lengths.iter().max().copied().unwrap_or(0));
+    let lengths = counts_of_lengths(data);
+    let (shortest, longest) = ends(&lengths);
     if shortest == longest {
         return Vec::new();
     }
     let width = (longest - shortest + 1).div_ceil(BINS);
     let mut counts = vec![0; (longest - shortest) / width + 1];
-    lengths.iter().for_each(|len| counts[(len - shortest) / width] += 1);
+    lengths.iter().for_each(|(len, count)| counts[(len - shortest) / width] += count);
     let most = counts.iter().max().copied().unwrap_or(1);
     let digits = longest.to_string().len();
     let line = |(bin, count): (usize, &usize)| {
@@ -157,5 +176,5 @@ pub(super) fn title(data: &Dataset, index: usize) -> String {
         format!(", target {}", texts.join(", "))
     });
     let target = label.or(numbers).unwrap_or_default();
-    format!("sequence {}, {} steps{target}", data.id(index), data.seq_len(index))
+    format!("sequence {}, {}{target}", data.id(index), counted(data.seq_len(index), "step"))
 }

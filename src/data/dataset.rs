@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::names::Names;
+use super::offsets::Offsets;
 use super::target::{Labels, Numbers, Target};
 use super::values::Values;
 use crate::files::checksums::hex;
@@ -35,8 +37,8 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Dataset {
     pub(super) store: Arc<Store>,
-    /// Which sequences of the store there are, in this order, and what part of each.
-    parts: Arc<[SequencePart]>,
+    /// Which sequences of the store there are, in this order, and what part of each; `None` for all of them.
+    parts: Option<Arc<[SequencePart]>>,
 }
 
 /// A sequence of the store, or consecutive steps of it.
@@ -53,10 +55,10 @@ struct SequencePart {
 pub(super) struct Store {
     pub(super) features: Vec<String>,
     pub(super) values: Values,
-    /// Where each sequence begins, in steps, and where the last ends: N + 1 numbers.
-    pub(super) starts: Vec<u64>,
+    /// Where each of the N sequences begins and ends, in steps.
+    pub(super) steps: Offsets,
     pub(super) target: Target,
-    pub(super) ids: Option<Vec<String>>,
+    pub(super) ids: Option<Names>,
     pub(super) groups: Option<Labels>,
     pub(super) missing: Missing,
 }
@@ -64,8 +66,8 @@ pub(super) struct Store {
 impl Store {
     /// Checks that there is as much of everything as there must be.
     pub(super) fn check(&self) -> Result<()> {
-        let count = self.starts.len() - 1;
-        let steps = self.starts[count] as usize;
+        let count = self.steps.len();
+        let steps = self.steps.total() as usize;
         let fail = |reason: String| Err(Error::Config(reason));
         if count == 0 {
             return fail("the data have no sequences".into());
@@ -73,8 +75,8 @@ impl Store {
         if u32::try_from(count).is_err() {
             return fail(format!("{count} sequences are more than 2^32 - 1"));
         }
-        let lengths = self.starts.windows(2).map(|ends| ends[1] - ends[0]);
-        if let Some(longest) = lengths.max().filter(|longest| *longest > u64::from(u32::MAX)) {
+        let longest = self.steps.sizes().max();
+        if let Some(longest) = longest.filter(|longest| u32::try_from(*longest).is_err()) {
             return fail(format!("a sequence of {longest} steps is longer than 2^32 - 1"));
         }
         if self.features.is_empty() {
@@ -91,7 +93,7 @@ impl Store {
         if found != expected {
             return fail(format!("there must be {expected} {what}, got {found}"));
         }
-        let names = self.ids.as_ref().map_or(count, Vec::len);
+        let names = self.ids.as_ref().map_or(count, Names::len);
         let groups = self.groups.as_ref().map_or(count, |groups| groups.indices.len());
         if names != count || groups != count {
             return fail(format!("{count} sequences have {names} names and {groups} groups"));
@@ -125,20 +127,36 @@ fn has_nan(values: SequenceValues) -> bool {
 
 impl Dataset {
     pub(super) fn of(store: Store) -> Self {
-        let lengths = store.starts.windows(2).map(|ends| (ends[1] - ends[0]) as u32);
-        let parts =
-            (0u32..).zip(lengths).map(|(row, len)| SequencePart { row, first: 0, len }).collect();
-        Self { store: Arc::new(store), parts }
+        Self { store: Arc::new(store), parts: None }
+    }
+
+    fn of_parts(&self, parts: Arc<[SequencePart]>) -> Self {
+        Self { store: self.store.clone(), parts: Some(parts) }
+    }
+
+    fn part(&self, index: usize) -> SequencePart {
+        match &self.parts {
+            Some(parts) => parts[index],
+            None => {
+                let len = self.store.steps.range(index).len() as u32;
+                SequencePart { row: index as u32, first: 0, len }
+            }
+        }
+    }
+
+    /// Which sequence of the store a sequence is, or is a part of.
+    fn row(&self, index: usize) -> usize {
+        self.part(index).row as usize
     }
 
     /// N, the number of sequences.
     pub fn len(&self) -> usize {
-        self.parts.len()
+        self.parts.as_ref().map_or(self.store.steps.len(), |parts| parts.len())
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.len() == 0
     }
 
     /// The names of the I features.
@@ -151,7 +169,7 @@ impl Dataset {
     /// # Panics
     /// When `index` is not below N; so do all methods that take one.
     pub fn seq_len(&self, index: usize) -> usize {
-        self.parts[index].len as usize
+        self.part(index).len as usize
     }
 
     /// The numbers of steps of all sequences.
@@ -166,8 +184,8 @@ impl Dataset {
 
     /// Where the steps of a sequence lie in the store.
     fn steps(&self, index: usize) -> Range<usize> {
-        let SequencePart { row, first, len } = self.parts[index];
-        let start = self.store.starts[row as usize] as usize + first as usize;
+        let SequencePart { row, first, len } = self.part(index);
+        let start = self.store.steps.range(row as usize).start + first as usize;
         start..start + len as usize
     }
 
@@ -179,7 +197,7 @@ impl Dataset {
     /// The values of the `horizon` steps behind a part of a sequence, or of as many as there are.
     pub fn following(&self, index: usize, horizon: usize) -> SequenceValues<'_> {
         let Range { end, .. } = self.steps(index);
-        let last = self.store.starts[self.parts[index].row as usize + 1] as usize;
+        let last = self.store.steps.range(self.row(index)).end;
         self.values(end..last.min(end.saturating_add(horizon)))
     }
 
@@ -200,15 +218,15 @@ impl Dataset {
     /// The class of a sequence, below C; `None` unless the target is a class.
     pub fn label(&self, index: usize) -> Option<u32> {
         match &self.store.target {
-            Target::Class(labels) => Some(labels.indices[self.parts[index].row as usize]),
+            Target::Class(labels) => Some(labels.indices.get(self.row(index))),
             _ => None,
         }
     }
 
     /// The classes of a sequence's steps: T_n numbers below C; `None` unless the target is a class at each step.
-    pub fn step_labels(&self, index: usize) -> Option<&[u32]> {
+    pub fn step_labels(&self, index: usize) -> Option<impl ExactSizeIterator<Item = u32> + '_> {
         match &self.store.target {
-            Target::StepClass(labels) => Some(&labels.indices[self.steps(index)]),
+            Target::StepClass(labels) => Some(labels.indices.range(self.steps(index))),
             _ => None,
         }
     }
@@ -217,7 +235,7 @@ impl Dataset {
     pub fn numbers(&self, index: usize) -> Option<&[f32]> {
         match &self.store.target {
             Target::Numbers(Numbers { names, values }) => {
-                Some(&values[self.parts[index].row as usize * names.len()..][..names.len()])
+                Some(&values[self.row(index) * names.len()..][..names.len()])
             }
             _ => None,
         }
@@ -238,8 +256,8 @@ impl Dataset {
             if let Some(label) = self.label(index) {
                 counts[label as usize] += 1;
             }
-            for label in self.step_labels(index).unwrap_or_default() {
-                counts[*label as usize] += 1;
+            for label in self.step_labels(index).into_iter().flatten() {
+                counts[label as usize] += 1;
             }
         }
         counts
@@ -247,8 +265,8 @@ impl Dataset {
 
     /// The name of a sequence: its own, or else its number in the file, from 0.
     pub fn id(&self, index: usize) -> String {
-        let row = self.parts[index].row as usize;
-        self.store.ids.as_ref().map_or_else(|| row.to_string(), |ids| ids[row].clone())
+        let row = self.row(index);
+        self.store.ids.as_ref().map_or_else(|| row.to_string(), |ids| ids.get(row).to_string())
     }
 
     /// Whether sequences have names of their own.
@@ -258,7 +276,7 @@ impl Dataset {
 
     /// The group of a sequence, such as the person who was recorded: a number for each; `None` if there are no groups.
     pub fn group(&self, index: usize) -> Option<u32> {
-        self.store.groups.as_ref().map(|groups| groups.indices[self.parts[index].row as usize])
+        self.store.groups.as_ref().map(|groups| groups.indices.get(self.row(index)))
     }
 
     /// The missing values of all sequences that share this store.
@@ -271,21 +289,21 @@ impl Dataset {
     /// # Panics
     /// When a number is not below N.
     pub fn select(&self, indices: &[u32]) -> Self {
-        let parts = indices.iter().map(|index| self.parts[*index as usize]).collect();
-        Self { store: self.store.clone(), parts }
+        self.of_parts(indices.iter().map(|index| self.part(*index as usize)).collect())
     }
 
     /// A part of each sequence: the steps that `range` says for a sequence of so many steps. A sequence of whose
     /// steps none is left is left out.
     pub fn parts(&self, range: impl Fn(usize) -> Range<usize>) -> Self {
-        let of = |part: &SequencePart| {
+        let of = |index| {
+            let part = self.part(index);
             let len = part.len as usize;
             let Range { start, end } = range(len);
             let (start, end) = (start.min(len), end.min(len));
             let first = part.first + start as u32;
-            (start < end).then(|| SequencePart { first, len: (end - start) as u32, ..*part })
+            (start < end).then(|| SequencePart { first, len: (end - start) as u32, ..part })
         };
-        Self { store: self.store.clone(), parts: self.parts.iter().filter_map(of).collect() }
+        self.of_parts((0..self.len()).filter_map(of).collect())
     }
 
     /// All parts of `window` steps behind which `horizon` more steps follow, of which all lie in the steps that
@@ -299,17 +317,18 @@ impl Dataset {
         range: impl Fn(usize) -> Range<usize>,
     ) -> Self {
         let mut parts = Vec::new();
-        for part in self.parts.iter() {
+        for index in 0..self.len() {
+            let part = self.part(index);
             let len = part.len as usize;
             let Range { start, end } = range(len);
             let ends = start.max(window)..(end.min(len) + 1).saturating_sub(horizon);
             parts.extend(ends.map(|end| SequencePart {
                 first: part.first + (end - window) as u32,
                 len: window as u32,
-                ..*part
+                ..part
             }));
         }
-        let mut windows = Self { store: self.store.clone(), parts: parts.into() };
+        let mut windows = self.of_parts(parts.into());
         if self.store.missing.count > 0 {
             let known = |index: &u32| {
                 let index = *index as usize;
@@ -368,9 +387,9 @@ impl Dataset {
                 SequenceValues::U8(values) => hash.update(values),
             }
             hash.update(self.label(index).unwrap_or(u32::MAX).to_le_bytes());
-            hash.update(bytemuck::cast_slice::<u32, u8>(
-                self.step_labels(index).unwrap_or_default(),
-            ));
+            for label in self.step_labels(index).into_iter().flatten() {
+                hash.update(label.to_le_bytes());
+            }
             hash.update(bytemuck::cast_slice::<f32, u8>(self.numbers(index).unwrap_or_default()));
         }
         hex(&hash.finalize())

@@ -1,6 +1,8 @@
 //! `DatasetBuilder`: a data set put together step by step.
 
 use super::dataset::{Dataset, Missing, Store};
+use super::names::Names;
+use super::offsets::Offsets;
 use super::target::{Labels, Target};
 use super::values::{Segments, Values};
 use crate::{Error, Result};
@@ -10,10 +12,10 @@ use crate::{Error, Result};
 pub struct DatasetBuilder {
     features: Vec<String>,
     values: Segments,
-    starts: Vec<u64>,
+    ended: Offsets,
     /// Steps of the sequence that has not ended.
     steps: u64,
-    ids: Vec<String>,
+    ids: Names,
     groups: Option<Labels>,
     missing: Missing,
 }
@@ -24,9 +26,9 @@ impl DatasetBuilder {
         Self {
             features: features.into_iter().map(Into::into).collect(),
             values: Segments::default(),
-            starts: vec![0],
+            ended: Offsets::default(),
             steps: 0,
-            ids: Vec::new(),
+            ids: Names::default(),
             groups: None,
             missing: Missing::default(),
         }
@@ -100,7 +102,7 @@ impl DatasetBuilder {
             let number = self.len() + 1;
             return Err(Error::Config(format!("sequence {number} has no steps")));
         }
-        self.starts.push(self.starts[self.starts.len() - 1] + self.steps);
+        self.ended.push(self.steps);
         self.values.end_sequence();
         self.steps = 0;
         Ok(())
@@ -110,15 +112,15 @@ impl DatasetBuilder {
     ///
     /// # Errors
     /// As [`end_sequence`](Self::end_sequence).
-    pub fn end_named(&mut self, id: impl Into<String>) -> Result<()> {
+    pub fn end_named(&mut self, id: impl AsRef<str>) -> Result<()> {
         self.end_sequence()?;
-        self.ids.push(id.into());
+        self.ids.push(id.as_ref());
         Ok(())
     }
 
     /// The number of sequences that have ended.
     pub fn len(&self) -> usize {
-        self.starts.len() - 1
+        self.ended.len()
     }
 
     /// Whether none has.
@@ -129,6 +131,16 @@ impl DatasetBuilder {
     /// Steps of the sequence that has not ended.
     pub fn open_steps(&self) -> usize {
         self.steps as usize
+    }
+
+    /// The numbers of steps of all sequences that have ended.
+    pub(super) fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ended.sizes()
+    }
+
+    /// The names of the sequences that have ended, if they have names.
+    pub(super) fn ids(&self) -> &Names {
+        &self.ids
     }
 
     /// Bytes of memory that the values take so far.
@@ -148,14 +160,14 @@ impl DatasetBuilder {
     /// sequences or steps.
     pub fn build(self, target: Target) -> Result<Dataset> {
         let values = Values::F32(self.values);
-        let Self { features, starts, ids, groups, missing, steps, .. } = self;
+        let Self { features, ended, ids, groups, missing, steps, .. } = self;
         if steps > 0 {
             return Err(Error::Config("the last sequence has not ended".into()));
         }
         build(Store {
             features,
             values,
-            starts,
+            steps: ended,
             target,
             ids: (!ids.is_empty()).then_some(ids),
             groups,
@@ -185,9 +197,8 @@ pub fn dataset_of_bytes(
             actual: vec![bytes.len()],
         });
     }
-    let count = (bytes.len() / size) as u64;
     build(Store {
-        starts: (0..=count).map(|row| row * seq_len as u64).collect(),
+        steps: Offsets::even(seq_len as u64, bytes.len() / size),
         values: Values::U8(bytes),
         ids: None,
         groups: None,

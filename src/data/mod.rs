@@ -14,6 +14,7 @@
 pub mod augment;
 pub mod batches;
 mod buckets;
+mod class_indices;
 mod dataset;
 mod dataset_builder;
 #[cfg(feature = "download")]
@@ -25,6 +26,8 @@ pub mod idx;
 mod image_set;
 pub mod known;
 pub mod mnist;
+mod names;
+mod offsets;
 mod padded;
 #[cfg(feature = "pictures")]
 pub mod picture;
@@ -39,10 +42,12 @@ mod values;
 pub mod view;
 
 pub use buckets::bucket_by_length;
+pub use class_indices::ClassIndices;
 pub use dataset::{Dataset, Missing, SequenceValues};
 pub use dataset_builder::{dataset_of_bytes, DatasetBuilder};
 pub(crate) use forecast::floats;
 pub use forecast::{season_of, ForecastTarget};
+pub use names::Names;
 pub use padded::{BatchTarget, Padder, SequenceBatch};
 pub use preprocess::{MissingPolicy, PreprocessConfig, Preprocessor};
 pub use scaler::{Scaler, Scaling};

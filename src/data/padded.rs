@@ -161,7 +161,7 @@ impl Padder {
             Target::StepClass(_) => {
                 let mut labels = Vec::with_capacity(count * seq_len);
                 for (row, index) in indices().enumerate() {
-                    labels.extend_from_slice(data.step_labels(index).unwrap_or_default());
+                    labels.extend(data.step_labels(index).into_iter().flatten());
                     labels.resize((row + 1) * seq_len, 0);
                 }
                 BatchTarget::StepClass(Tensor::from_vec(labels, (count, seq_len), &self.device)?)

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::class_indices::ClassIndices;
+
 /// The kind of a data set's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,14 +64,14 @@ pub struct Labels {
     /// The names of all C classes: sorted, as numbers if all of them are numbers.
     pub names: Vec<String>,
     /// The class of each example, below C.
-    pub indices: Vec<u32>,
+    pub indices: ClassIndices,
 }
 
 impl Labels {
     /// How many examples each class has: C numbers.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.names.len()];
-        self.indices.iter().for_each(|index| counts[*index as usize] += 1);
+        self.indices.iter().for_each(|index| counts[index as usize] += 1);
         counts
     }
 
@@ -90,7 +92,7 @@ impl Labels {
                 None => return Err(name.clone()),
             }
         }
-        self.indices.iter_mut().for_each(|index| *index = new[*index as usize]);
+        self.indices.renumber(&new);
         Ok(Self { names: names.to_vec(), indices: self.indices })
     }
 }
@@ -108,7 +110,7 @@ pub struct Numbers {
 #[derive(Clone, Debug, Default)]
 pub struct LabelsBuilder {
     place: HashMap<String, u32>,
-    indices: Vec<u32>,
+    indices: ClassIndices,
 }
 
 impl LabelsBuilder {
@@ -130,6 +132,11 @@ impl LabelsBuilder {
         self.indices.push(index);
     }
 
+    /// Makes room for so many examples more.
+    pub fn reserve(&mut self, count: usize) {
+        self.indices.reserve(count);
+    }
+
     /// Adds a class that there may be no example of.
     pub fn declare(&mut self, name: &str) {
         let index = self.place.len() as u32;
@@ -138,19 +145,35 @@ impl LabelsBuilder {
 
     /// Adds the last label once more; nothing if there is none.
     pub(super) fn push_again(&mut self) {
-        self.indices.extend(self.indices.last().copied());
+        if let Some(last) = self.indices.last() {
+            self.indices.push(last);
+        }
+    }
+
+    /// Adds an example of a class that there is.
+    ///
+    /// - `class`: its number, as [`last`](Self::last) said it
+    pub(super) fn push_class(&mut self, class: u32) {
+        self.indices.push(class);
+    }
+
+    /// The number of the last label's class.
+    pub(super) fn last(&self) -> Option<u32> {
+        self.indices.last()
     }
 
     /// Each label as many times as `counts` says.
     pub(super) fn repeated(mut self, counts: impl Iterator<Item = usize>) -> Self {
-        let labels = self.indices.iter().zip(counts);
-        self.indices =
-            labels.flat_map(|(label, count)| std::iter::repeat_n(*label, count)).collect();
+        let mut repeated = ClassIndices::default();
+        for (label, count) in self.indices.iter().zip(counts) {
+            repeated.push_times(label, count);
+        }
+        self.indices = repeated;
         self
     }
 
     /// The names of the classes in the order in which they came, and the labels.
-    pub(super) fn into_parts(self) -> (Vec<String>, Vec<u32>) {
+    pub(super) fn into_parts(self) -> (Vec<String>, ClassIndices) {
         let mut names: Vec<(String, u32)> = self.place.into_iter().collect();
         names.sort_by_key(|(_, index)| *index);
         (names.into_iter().map(|(name, _)| name).collect(), self.indices)
@@ -193,7 +216,7 @@ impl LabelsBuilder {
             new[*old as usize] = place;
         }
         let mut indices = self.indices;
-        indices.iter_mut().for_each(|index| *index = new[*index as usize]);
+        indices.renumber(&new);
         Labels { names: names.into_iter().map(|(name, _)| name).collect(), indices }
     }
 }

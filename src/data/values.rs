@@ -48,10 +48,13 @@ pub struct Segments {
 impl Segments {
     /// Floats in a segment, unless a single sequence has more: 4 MiB.
     const SIZE: usize = 1 << 20;
+    /// Floats in the first one, which grows as it must: most data are small.
+    const FIRST: usize = 1 << 15;
 
     /// Adds values to the sequence that has not ended.
     pub(super) fn extend(&mut self, values: &[f32]) {
-        let is_full = |last: &Vec<f32>| last.len() + values.len() > Self::SIZE.max(last.capacity());
+        let size = if self.segments.len() == 1 { Self::FIRST } else { Self::SIZE };
+        let is_full = |last: &Vec<f32>| last.len() + values.len() > size.max(last.capacity());
         if self.segments.last().is_none_or(is_full) {
             self.begin_segment(values.len());
         }
@@ -66,7 +69,6 @@ impl Segments {
             self.segments.last_mut().map(|last| last.split_off(self.open)).unwrap_or_default();
         let first = self.len();
         let mut segment = Vec::new();
-        // The first one grows as it must: most data are small.
         if !self.segments.is_empty() {
             segment.reserve_exact(Self::SIZE.max(2 * (open.len() + more)));
         }

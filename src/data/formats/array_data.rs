@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::array_target::{labels_of, target_of};
-use super::arrays::{texts, ArrayDtype, ArrayFile, ArrayInfo};
+use super::arrays::{ArrayDtype, ArrayFile, ArrayInfo};
 use super::memory;
 use super::options::ReadOptions;
 use super::sequence_shape::SequenceShape;
-use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, TargetKind};
+use crate::data::offsets::Offsets;
+use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, Names, TargetKind};
 use crate::{Error, Result};
 
 /// The names that an array may have.
@@ -65,12 +66,12 @@ pub(super) fn read(
         return Err(fail(format!("array {x} has the shape {:?}: it holds nothing", info.shape)));
     }
     let shape = SequenceShape::of(&x, &info.shape, lengths).map_err(fail)?;
-    let steps: usize = shape.lengths.iter().sum();
+    let steps = shape.steps.total();
     let is_bytes = info.dtype == ArrayDtype::U8
         && !info.fortran
-        && shape.padded.is_some_and(|padded| shape.lengths.iter().all(|length| *length == padded));
+        && shape.padded.is_some_and(|padded| shape.steps.sizes().all(|length| length == padded));
     let size = if is_bytes { 1 } else { 4 };
-    memory::check(path, (steps as u64).saturating_mul(size * shape.features as u64), memory)?;
+    memory::check(path, steps.saturating_mul(size * shape.features as u64), memory)?;
     let ids = find(&IDS).filter(|name| *name != x);
     let ids = ids.map(|name| names_of(file, &name, shape.count).map_err(fail)).transpose()?;
     let groups = find(&GROUPS).map(|name| names_of(file, &name, shape.count).map_err(fail));
@@ -105,7 +106,7 @@ pub(super) fn read(
 }
 
 /// Whole numbers, one for each sequence.
-fn lengths(file: &mut dyn ArrayFile, name: &str, memory: u64, path: &Path) -> Result<Vec<usize>> {
+fn lengths(file: &mut dyn ArrayFile, name: &str, memory: u64, path: &Path) -> Result<Offsets> {
     let fail = |reason: String| Error::data_file(path, format!("array {name} {reason}"));
     let array = file.open(name).map_err(|reason| Error::data_file(path, reason))?;
     let shape = &array.info.shape;
@@ -113,14 +114,14 @@ fn lengths(file: &mut dyn ArrayFile, name: &str, memory: u64, path: &Path) -> Re
         return Err(fail(format!("has the shape {shape:?}: expected (N,), of whole numbers")));
     }
     memory::check(path, 8 * array.info.count as u64, memory)?;
-    let mut lengths = Vec::new();
+    let mut lengths = Offsets::default();
     array
         .numbers(|values| {
             for value in values {
                 if value.fract() != 0. || *value < 0. || *value > f64::from(u32::MAX) {
                     return Err(format!("holds {value}: expected a number of steps"));
                 }
-                lengths.push(*value as usize);
+                lengths.push(*value as u64);
             }
             Ok(())
         })
@@ -133,7 +134,7 @@ fn names_of(
     file: &mut dyn ArrayFile,
     name: &str,
     count: usize,
-) -> std::result::Result<Vec<String>, String> {
+) -> std::result::Result<Names, String> {
     let array = file.open(name)?;
     let fail = |reason: String| format!("array {name} {reason}");
     if array.info.shape != [count] {
@@ -142,14 +143,18 @@ fn names_of(
             "has the shape {shape:?}: expected ({count},), one for each sequence"
         )));
     }
+    let mut names = Names::default();
     if array.info.dtype.is_text() {
-        let info = array.info.clone();
-        return texts(&info, &array.raw().map_err(fail)?).map_err(fail);
+        let push = |name: &str| {
+            names.push(name);
+            Ok(())
+        };
+        array.texts(push).map_err(fail)?;
+        return Ok(names);
     }
-    let mut names = Vec::new();
     array
         .numbers(|values| {
-            names.extend(values.iter().map(f64::to_string));
+            values.iter().for_each(|value| names.push(&value.to_string()));
             Ok(())
         })
         .map_err(fail)?;
@@ -160,7 +165,7 @@ fn names_of(
 struct ArraySequences<'a> {
     builder: DatasetBuilder,
     shape: &'a SequenceShape,
-    ids: Option<Vec<String>>,
+    ids: Option<Names>,
     /// The sequence and the step in it that come next.
     row: usize,
     step: usize,
@@ -174,7 +179,7 @@ impl ArraySequences<'_> {
     ) -> std::result::Result<(), String> {
         let features = self.shape.features;
         if info.fortran {
-            let mut all = Vec::new();
+            let mut all = Vec::with_capacity(info.count);
             array.numbers(|values| {
                 all.extend(values.iter().map(|value| *value as f32));
                 Ok(())
@@ -208,7 +213,7 @@ impl ArraySequences<'_> {
     fn take(&mut self, mut values: &[f32]) -> std::result::Result<(), String> {
         let features = self.shape.features;
         while !values.is_empty() {
-            let length = self.shape.lengths[self.row];
+            let length = self.shape.steps.range(self.row).len();
             let slots = self.shape.padded.unwrap_or(length);
             let now = (slots - self.step).min(values.len() / features);
             let (these, others) = values.split_at(now * features);
@@ -225,8 +230,8 @@ impl ArraySequences<'_> {
     }
 
     fn end(&mut self) -> std::result::Result<(), String> {
-        let ended = match &mut self.ids {
-            Some(ids) => self.builder.end_named(std::mem::take(&mut ids[self.row])),
+        let ended = match &self.ids {
+            Some(ids) => self.builder.end_named(ids.get(self.row)),
             None => self.builder.end_sequence(),
         };
         (self.row, self.step) = (self.row + 1, 0);
@@ -241,10 +246,10 @@ impl ArraySequences<'_> {
         let features = self.shape.features;
         let rows = self.shape.count;
         let mut step_values = vec![0.; features];
-        let steps: usize = self.shape.lengths.iter().sum();
+        let steps = self.shape.steps.total() as usize;
         for row in 0..rows {
-            let slots = self.shape.padded.unwrap_or(self.shape.lengths[row]);
-            let before: usize = self.row_start(row);
+            let std::ops::Range { start: before, end } = self.shape.steps.range(row);
+            let slots = self.shape.padded.unwrap_or(end - before);
             for step in 0..slots {
                 for (feature, value) in step_values.iter_mut().enumerate() {
                     *value = match self.shape.padded {
@@ -256,12 +261,5 @@ impl ArraySequences<'_> {
             }
         }
         Ok(())
-    }
-
-    fn row_start(&self, row: usize) -> usize {
-        if self.shape.padded.is_some() {
-            return 0;
-        }
-        self.shape.lengths[..row].iter().sum()
     }
 }

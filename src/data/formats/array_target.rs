@@ -1,12 +1,12 @@
 //! Targets from an array `y` beside the sequences.
 
-use super::arrays::{texts, ArrayFile};
+use super::arrays::ArrayFile;
 use super::labels::LabelColumn;
 use super::sequence_shape::SequenceShape;
-use crate::data::{Labels, LabelsBuilder, Numbers, Target, TargetKind};
+use crate::data::{Labels, LabelsBuilder, Names, Numbers, Target, TargetKind};
 
 /// Labels of these names.
-pub(super) fn labels_of(names: &[String]) -> Labels {
+pub(super) fn labels_of(names: &Names) -> Labels {
     let mut labels = LabelsBuilder::new();
     names.iter().for_each(|name| labels.push(name));
     labels.build()
@@ -27,7 +27,7 @@ pub(super) fn target_of(
     let array = file.open(name)?;
     let fail = |reason: String| format!("array {name} {reason}");
     let info = array.info.clone();
-    let steps: usize = shape.lengths.iter().sum();
+    let steps = shape.steps.total();
     let count = shape.count;
     let by_step = by_step(&info.shape, info.dtype.is_float(), shape, kind);
     let width = match info.shape[..] {
@@ -45,24 +45,38 @@ pub(super) fn target_of(
         LabelColumn::new(name, if by_step { Some(TargetKind::StepClass) } else { kind });
     let real = |at: usize| match shape.padded {
         Some(padded) if by_step && info.shape.len() == 2 => {
-            at % padded < shape.lengths[at / padded]
+            at % padded < shape.steps.range(at / padded).len()
         }
         _ => true,
     };
+    let is_column = by_step || width == 1;
+    if is_column {
+        column.reserve(info.count);
+    }
+    let mut at = 0;
     if info.dtype.is_text() {
-        let info = info.clone();
-        for (at, text) in
-            texts(&info, &array.raw().map_err(fail)?).map_err(fail)?.iter().enumerate()
-        {
-            if real(at) {
-                column
-                    .push(text.as_bytes(), || format!("array {name}, element {at}"))
-                    .map_err(fail)?;
+        let push = |text: &str| {
+            at += 1;
+            if !real(at - 1) {
+                return Ok(());
             }
-        }
+            column.push(text.as_bytes(), || format!("array {name}, element {}", at - 1))
+        };
+        array.texts(push).map_err(fail)?;
         return finish(column, by_step, notes).map_err(fail);
     }
-    let mut values = Vec::new();
+    if is_column && !info.fortran {
+        let mut push = |value: f64| {
+            at += 1;
+            if !real(at - 1) {
+                return Ok(());
+            }
+            column.push_number(value, || format!("array {name}, element {}", at - 1))
+        };
+        array.numbers(|values| values.iter().try_for_each(|value| push(*value))).map_err(fail)?;
+        return finish(column, by_step, notes).map_err(fail);
+    }
+    let mut values = Vec::with_capacity(info.count);
     array
         .numbers(|piece| {
             values.extend_from_slice(piece);
@@ -74,7 +88,7 @@ pub(super) fn target_of(
         values =
             (0..rows * columns).map(|at| values[at / columns + rows * (at % columns)]).collect();
     }
-    if !by_step && width > 1 {
+    if !is_column {
         if matches!(kind, Some(TargetKind::Class | TargetKind::StepClass)) {
             let found = &info.shape;
             return Err(fail(format!(
@@ -89,15 +103,14 @@ pub(super) fn target_of(
         return Ok(Target::Numbers(Numbers { names, values }));
     }
     for (at, value) in values.iter().enumerate().filter(|(at, _)| real(*at)) {
-        let text = if value.is_nan() { String::new() } else { value.to_string() };
-        column.push(text.as_bytes(), || format!("array {name}, element {at}")).map_err(fail)?;
+        column.push_number(*value, || format!("array {name}, element {at}")).map_err(fail)?;
     }
     finish(column, by_step, notes).map_err(fail)
 }
 
 fn finish(column: LabelColumn, by_step: bool, notes: &mut Vec<String>) -> Result<Target, String> {
     if by_step {
-        return column.finish_steps();
+        return column.finish_steps(notes);
     }
     column.finish(notes)
 }
@@ -110,7 +123,7 @@ fn by_step(y: &[usize], is_float: bool, x: &SequenceShape, kind: Option<TargetKi
     };
     let fits = match (y, x.padded) {
         ([rows, steps], Some(padded)) => *rows == x.count && *steps == padded,
-        ([steps], None) => *steps == x.lengths.iter().sum::<usize>() && *steps != x.count,
+        ([steps], None) => *steps as u64 == x.steps.total() && *steps != x.count,
         _ => false,
     };
     wanted && fits

@@ -131,12 +131,35 @@ impl OpenArray<'_> {
     /// # Errors
     /// As [`numbers`](Self::numbers).
     pub(super) fn raw(mut self) -> Result<Vec<u8>, String> {
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(self.info.bytes() as usize);
         self.pieces(|bytes| {
             all.extend_from_slice(bytes);
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// Reads all texts, one after the other.
+    ///
+    /// # Errors
+    /// What is no text, and as [`numbers`](Self::numbers).
+    pub(super) fn texts(
+        mut self,
+        mut take: impl FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let info = self.info.clone();
+        let size = info.dtype.size();
+        if size == 0 {
+            return (0..info.count).try_for_each(|_| take(""));
+        }
+        let mut text = String::new();
+        self.pieces(|bytes| {
+            bytes.chunks_exact(size).try_for_each(|bytes| {
+                text.clear();
+                read_text(bytes, &info, &mut text)?;
+                take(&text)
+            })
+        })
     }
 
     /// Refuses an array of which the file holds less or more than its shape says.
@@ -220,36 +243,29 @@ fn f16_to_f64(bits: u16) -> f64 {
     }
 }
 
-/// The texts of an array of texts.
+/// Appends the text of an element.
 ///
 /// # Errors
 /// What is no text.
-pub(super) fn texts(info: &ArrayInfo, bytes: &[u8]) -> Result<Vec<String>, String> {
-    let size = info.dtype.size();
-    if size == 0 {
-        return Ok(vec![String::new(); info.count]);
-    }
+fn read_text(bytes: &[u8], info: &ArrayInfo, text: &mut String) -> Result<(), String> {
     let no_text = || "holds bytes that are no text".to_string();
-    let read = |bytes: &[u8]| match info.dtype {
-        ArrayDtype::Unicode(_) => bytes
-            .chunks_exact(4)
-            .map(|word| {
-                let word = [word[0], word[1], word[2], word[3]];
-                if info.big_endian {
-                    u32::from_be_bytes(word)
-                } else {
-                    u32::from_le_bytes(word)
-                }
-            })
-            .take_while(|word| *word != 0)
-            .map(|word| char::from_u32(word).ok_or_else(no_text))
-            .collect::<Result<String, _>>(),
-        _ => {
-            let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-            std::str::from_utf8(&bytes[..end]).map(String::from).map_err(|_| no_text())
+    if let ArrayDtype::Unicode(_) = info.dtype {
+        let words = bytes.chunks_exact(4).map(|word| {
+            let word = [word[0], word[1], word[2], word[3]];
+            if info.big_endian {
+                u32::from_be_bytes(word)
+            } else {
+                u32::from_le_bytes(word)
+            }
+        });
+        for word in words.take_while(|word| *word != 0) {
+            text.push(char::from_u32(word).ok_or_else(no_text)?);
         }
-    };
-    bytes.chunks_exact(size).map(read).collect()
+        return Ok(());
+    }
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    text.push_str(std::str::from_utf8(&bytes[..end]).map_err(|_| no_text())?);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Labels as they are read: classes or numbers, whichever they turn out to be.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::cells::{complaint, is_missing, is_number, quote};
 use crate::data::{LabelsBuilder, Numbers, Target, TargetKind};
@@ -22,6 +23,10 @@ pub(super) struct LabelColumn {
     /// Where the first label is missing, and how many are.
     missing: Option<String>,
     missing_count: usize,
+    /// Whether the last label is missing.
+    is_last_missing: bool,
+    /// The classes of numbers that were pushed as such, by their bits.
+    of_numbers: HashMap<u64, u32>,
     /// Whether one of the labels is no number.
     text: bool,
     /// The only label that is no number, as long as there is one.
@@ -53,6 +58,8 @@ impl LabelColumn {
             declared: false,
             missing: None,
             missing_count: 0,
+            is_last_missing: false,
+            of_numbers: HashMap::new(),
             text: false,
             stray: None,
             fraction: false,
@@ -88,6 +95,7 @@ impl LabelColumn {
     ) -> Result<(), String> {
         let text = std::str::from_utf8(label).map_err(|_| complaint(label))?.trim();
         let missing = is_missing(text);
+        self.is_last_missing = missing;
         let mut place = Some(place);
         let mut place = || place.take().map_or_else(String::new, |place| place());
         if missing {
@@ -135,8 +143,46 @@ impl LabelColumn {
         Ok(())
     }
 
+    /// Adds a label that is a number, NaN if it is missing.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(super) fn push_number(
+        &mut self,
+        value: f64,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), String> {
+        if let (ReadLabels::Names(labels), Some(class)) =
+            (&mut self.read, self.of_numbers.get(&value.to_bits()))
+        {
+            self.is_last_missing = false;
+            labels.push_class(*class);
+            return Ok(());
+        }
+        if value.is_nan() {
+            return self.push(b"", place);
+        }
+        self.push(value.to_string().as_bytes(), place)?;
+        match &self.read {
+            ReadLabels::Names(labels) => {
+                self.of_numbers.extend(labels.last().map(|class| (value.to_bits(), class)));
+            }
+            ReadLabels::Numbers(_) => self.of_numbers = HashMap::new(),
+        }
+        Ok(())
+    }
+
+    /// Makes room for so many labels more.
+    pub(super) fn reserve(&mut self, count: usize) {
+        match &mut self.read {
+            ReadLabels::Names(labels) => labels.reserve(count),
+            ReadLabels::Numbers(values) => values.reserve_exact(count),
+        }
+    }
+
     /// Adds the last label once more.
     pub(super) fn push_again(&mut self) {
+        self.missing_count += usize::from(self.is_last_missing);
         match &mut self.read {
             ReadLabels::Names(labels) => labels.push_again(),
             ReadLabels::Numbers(values) => values.extend(values.last().copied()),
@@ -170,8 +216,9 @@ impl LabelColumn {
             let (names, indices) = std::mem::take(labels).into_parts();
             let values: Vec<f32> =
                 names.iter().map(|name| name.parse().unwrap_or(f32::NAN)).collect();
-            let numbers = indices.iter().map(|index| values[*index as usize]);
+            let numbers = indices.iter().map(|index| values[index as usize]);
             self.read = ReadLabels::Numbers(numbers.collect());
+            self.of_numbers = HashMap::new();
         }
     }
 
@@ -237,7 +284,11 @@ impl LabelColumn {
     ///
     /// # Errors
     /// What is wrong with the labels.
-    pub(super) fn finish_steps(self) -> Result<Target, String> {
+    pub(super) fn finish_steps(self, notes: &mut Vec<String>) -> Result<Target, String> {
+        if self.missing_count > 0 && self.missing_count == self.len() {
+            notes.push("all labels are missing: there is no target".into());
+            return Ok(Target::None);
+        }
         if let Some(place) = self.missing {
             return Err(format!("{place}: the label of the step is missing: give all labels"));
         }
@@ -280,7 +331,10 @@ mod tests {
     #[test]
     fn whole_numbers_and_texts_are_classes() {
         let Ok(Target::Class(labels)) = target(&["1.0", "-1", "1.000e+00"], None) else { panic!() };
-        assert_eq!((labels.names, labels.indices), (vec!["-1".into(), "1".into()], vec![1, 0, 1]));
+        assert_eq!(
+            (labels.names, labels.indices),
+            (vec!["-1".into(), "1".into()], [1, 0, 1].into_iter().collect())
+        );
         let Ok(Target::Class(labels)) = target(&["b", "1.5", "a"], None) else { panic!() };
         assert_eq!(labels.names, ["1.5", "a", "b"]);
     }
