@@ -84,7 +84,8 @@ fn of_arff() -> Seeds {
         ("wrong-class", &with(header, "1,2,w\n")),
         ("wrong-widths", &with(header, "1,u\n")),
         ("wrong-quote", &with(header, "'1,2,u\n")),
-        ("wrong-sparse", &with(header, "{1 2}\n")),
+        ("right-sparse", &with(header, "{1 2}\n{0 1.5, 2 v}\n{}\n")),
+        ("wrong-sparse", &with(header, "{9 2}\n")),
         ("wrong-type", "@relation a\n@attribute b strange\n@data\n1\n"),
     ])
 }
@@ -98,6 +99,8 @@ fn of_jsonl() -> Seeds {
         ("right-steps", "{\"x\": [1, 2], \"y\": [0, 1]}\n{\"sequence\": [1], \"label\": [1]}\n"),
         ("right-numbers", "{\"x\": [1e3], \"y\": [0.5, 1]}\n{\"x\": [1, 2, 3], \"y\": [1, 2]}\n"),
         ("right-more", "{\"x\": [1], \"z\": {\"a\": [[], {}]}}\n"),
+        ("right-array", "[{\"x\": [1, 2], \"y\": \"a\"},\n {\"x\": [3], \"y\": \"b\"}]\n"),
+        ("wrong-array", "[{\"x\": [1, 2]}, 3]\n"),
         ("wrong-no-steps", "{\"x\": []}\n"),
         ("wrong-cut", "{\"x\": [1, 2]\n"),
         ("wrong-steps", "{\"x\": [1, [2]]}\n"),

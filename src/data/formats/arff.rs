@@ -8,6 +8,7 @@
 use std::io::BufReader;
 
 use super::arff_header::{ArffHeader, AttributeKind};
+use super::arff_row::ArffRow;
 use super::cells::{complaint, parse, quote, CellValue};
 use super::labels::LabelColumn;
 use super::lines::Lines;
@@ -53,10 +54,11 @@ pub(super) fn read(
             continue;
         }
         if text.starts_with(b"{") {
-            return Err(lines.at("holds a sparse row, which is not read here: write all values"));
+            row.fill(text, &header.attributes).map_err(|reason| lines.at(reason))?;
+        } else {
+            row.split(text).map_err(|reason| lines.at(reason))?;
         }
-        row.split(text).map_err(|reason| lines.at(reason))?;
-        let (found, expected) = (row.ends.len(), header.attributes.len());
+        let (found, expected) = (row.len(), header.attributes.len());
         if found != expected {
             return Err(lines.at(format!("has {found} values, there are {expected} attributes")));
         }
@@ -98,43 +100,6 @@ pub(super) fn read(
         None => Target::None,
     };
     builder.build(target)
-}
-
-/// The values of a line, without their quotes.
-#[derive(Debug, Default)]
-struct ArffRow {
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl ArffRow {
-    /// Splits a line at the commas that are not in quotes.
-    fn split(&mut self, line: &[u8]) -> std::result::Result<(), String> {
-        self.text.clear();
-        self.ends.clear();
-        let mut quoted = None;
-        let mut bytes = line.iter().copied();
-        while let Some(byte) = bytes.next() {
-            match (quoted, byte) {
-                (Some(_), b'\\') => match bytes.next() {
-                    Some(b'n') => self.text.push(b'\n'),
-                    Some(other) => self.text.push(other),
-                    None => {}
-                },
-                (Some(quote), byte) if byte == quote => quoted = None,
-                (None, b'\'' | b'"') => quoted = Some(byte),
-                (None, b',') => self.ends.push(self.text.len()),
-                (_, byte) => self.text.push(byte),
-            }
-        }
-        self.ends.push(self.text.len());
-        quoted.map_or(Ok(()), |_| Err("a quoted value does not end".into()))
-    }
-
-    fn cell(&self, place: usize) -> &[u8] {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.text[start..self.ends[place]].trim_ascii()
-    }
 }
 
 /// The values of a sequence, feature by feature.

@@ -74,7 +74,8 @@ impl ArffHeader {
             (0, _) | (1, 0 | 1) => Ok(header),
             (1, _) => Err("has several numeric attributes beside a relational one".into()),
             _ => {
-                Err("has several relational attributes: one is a sequence, others have no meaning"
+                Err("has several relational attributes, which are not supported: one attribute is a sequence with \
+                     all its features"
                     .into())
             }
         }

@@ -58,11 +58,7 @@ pub(super) fn detect(source: &DataSource) -> Result<Format> {
     }
     match text.trim_start().chars().next() {
         Some('{') => return Ok(Format::JsonLines),
-        Some('[') if matches!(&extension[..], "json" | "jsonl" | "ndjson") => {
-            return fail(
-                "is one JSON array: write an object a line, such as {\"x\": [1, 2], \"y\": 0}",
-            );
-        }
+        Some('[') if is_json_array(&text, &extension) => return Ok(Format::Json),
         None => return fail("holds nothing but blanks"),
         _ => {}
     }
@@ -88,6 +84,14 @@ fn extension(path: &Path) -> String {
         "gz" => of(Path::new(path.file_stem().unwrap_or_default())),
         other => other.into(),
     }
+}
+
+/// Whether a text that begins with a bracket is an array of objects, or is named as JSON is.
+fn is_json_array(text: &str, extension: &str) -> bool {
+    let items = text.trim_start().strip_prefix('[').unwrap_or_default().trim_start();
+    let begins =
+        items.strip_prefix('{').is_some_and(|item| item.trim_start().starts_with(['"', '}']));
+    begins || matches!(extension, "json" | "jsonl" | "ndjson")
 }
 
 /// The length of the header, then a JSON object.
@@ -162,6 +166,9 @@ mod tests {
             ("a.ts", b"@data\n1,2:1\n", Format::Ts),
             ("a.txt", b"% x\n@RELATION a\n@ATTRIBUTE b real\n@DATA\n1\n", Format::Arff),
             ("a.txt", b"{\"x\": [1, 2]}\n", Format::JsonLines),
+            ("a.txt", b" [\n {\"x\": [1, 2]}]\n", Format::Json),
+            ("a.json", b"[]", Format::Json),
+            ("a.txt", b"[1] a footnote, and a text\n", Format::Text),
             ("a.csv", b"PK\x03\x04..", Format::Npz),
             ("a.csv", b"\x93NUMPY..", Format::Npy),
             ("a", b"\0\0\x08\x03....", Format::Idx),

@@ -1,0 +1,208 @@
+//! The objects of a JSON file, one after the other.
+
+use super::cells::quote;
+use super::jsonl_example::{Example, JsonLabel};
+use super::labels::LabelColumn;
+use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
+use crate::{Error, Result};
+
+/// A data set that objects make.
+#[derive(Debug)]
+pub(super) struct Objects {
+    builder: Option<DatasetBuilder>,
+    kind: Option<TargetKind>,
+    target: JsonTarget,
+    groups: LabelsBuilder,
+    with_id: Option<bool>,
+    with_group: Option<bool>,
+}
+
+impl Objects {
+    /// No object yet.
+    ///
+    /// - `kind`: the kind of target that was asked for
+    pub(super) fn new(kind: Option<TargetKind>) -> Self {
+        Self {
+            builder: None,
+            kind,
+            target: JsonTarget::Unknown,
+            groups: LabelsBuilder::new(),
+            with_id: None,
+            with_group: None,
+        }
+    }
+
+    /// Takes what an object holds out of `example`.
+    ///
+    /// - `place`: where the object is, such as `line 3`
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn add(
+        &mut self,
+        example: &mut Example,
+        place: impl Fn() -> String,
+    ) -> std::result::Result<(), String> {
+        let width = example.width.unwrap_or(1);
+        if example.steps == 0 {
+            return Err("the sequence has no steps: expected a list of them in x".into());
+        }
+        if width == 0 {
+            return Err("the steps of x have no features".into());
+        }
+        let data = self.builder.get_or_insert_with(|| DatasetBuilder::unnamed(width));
+        if data.features().len() != width {
+            let expected = data.features().len();
+            return Err(format!("has {width} features, the first sequence has {expected}"));
+        }
+        if let Some(at) = example.values.iter().position(|value| value.is_nan()) {
+            let (step, feature) = (at / width + 1, at % width + 1);
+            data.missing_at(|| format!("{}, feature {feature}, step {step}", place()));
+        }
+        let added = data.push_steps(&example.values, example.steps);
+        added.map_err(|error| error.to_string())?;
+        all_or_none(&mut self.with_id, example.id.is_some(), "id")?;
+        all_or_none(&mut self.with_group, example.group.is_some(), "group")?;
+        let ended = match example.id.take() {
+            Some(id) => data.end_named(id),
+            None => data.end_sequence(),
+        };
+        ended.map_err(|error| error.to_string())?;
+        if let Some(group) = example.group.take() {
+            self.groups.push(&group);
+        }
+        self.target.push(example.y.take(), example.steps, self.kind, place)
+    }
+
+    /// Bytes of memory that the values take so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.builder.as_ref().map_or(0, |data| data.bytes() as u64)
+    }
+
+    /// The data set, and what was assumed.
+    ///
+    /// # Errors
+    /// [`Error::DataFile`] when there are no objects, or labels that contradict each other.
+    pub(super) fn finish(self, path: &std::path::Path, notes: &mut Vec<String>) -> Result<Dataset> {
+        let Some(mut builder) = self.builder else {
+            return Err(Error::data_file(path, "holds no objects"));
+        };
+        if self.with_group == Some(true) {
+            builder.groups(self.groups.build());
+        }
+        let target = self.target.finish(notes).map_err(|reason| Error::data_file(path, reason))?;
+        builder.build(target)
+    }
+}
+
+/// Every object has a field, or none has.
+fn all_or_none(
+    before: &mut Option<bool>,
+    now: bool,
+    field: &str,
+) -> std::result::Result<(), String> {
+    if *before.get_or_insert(now) == now {
+        return Ok(());
+    }
+    Err(if now {
+        format!("has a field {field}, which the objects before it lack")
+    } else {
+        format!("lacks the field {field}, which the objects before it have")
+    })
+}
+
+/// The targets of all objects; the first says of which kind they are.
+#[derive(Debug)]
+enum JsonTarget {
+    Unknown,
+    None,
+    Single(LabelColumn),
+    Steps(LabelColumn),
+    Several(Numbers),
+}
+
+impl JsonTarget {
+    fn push(
+        &mut self,
+        y: Option<JsonLabel>,
+        steps: usize,
+        kind: Option<TargetKind>,
+        place: impl FnOnce() -> String,
+    ) -> std::result::Result<(), String> {
+        if matches!(self, Self::Unknown) {
+            *self = Self::of(&y, steps, kind);
+        }
+        match (self, y) {
+            (Self::None, None) => Ok(()),
+            (Self::None, Some(_)) if kind == Some(TargetKind::None) => Ok(()),
+            (Self::None, Some(_)) => Err("has a field y, which the objects before it lack".into()),
+            (_, None) => Err("lacks the field y, which the objects before it have".into()),
+            (Self::Single(_), Some(JsonLabel::List(..))) => {
+                Err("y is a list, expected one label as in the first object".into())
+            }
+            (Self::Single(labels), Some(JsonLabel::Missing)) => labels.push(b"", place),
+            (Self::Single(labels), Some(label)) => {
+                labels.push(label.name().unwrap_or_default().as_bytes(), place)
+            }
+            (Self::Steps(labels), Some(JsonLabel::List(names, _))) if names.len() == steps => {
+                let place = place();
+                names.iter().try_for_each(|name| labels.push(name.as_bytes(), || place.clone()))
+            }
+            (Self::Steps(_), Some(JsonLabel::List(names, _))) => {
+                Err(format!("y has {} labels, expected one for each of {steps} steps", names.len()))
+            }
+            (Self::Steps(_), Some(_)) => Err("y is one label, expected one for each step".into()),
+            (Self::Several(numbers), Some(JsonLabel::List(found, true)))
+                if found.len() == numbers.names.len() =>
+            {
+                let values = found.iter().map(|value| value.parse().unwrap_or(f32::NAN));
+                let before = numbers.values.len();
+                numbers.values.extend(values);
+                let finite = numbers.values[before..].iter().all(|value| value.is_finite());
+                finite.then_some(()).ok_or_else(|| "y must be of finite numbers".into())
+            }
+            (Self::Several(numbers), Some(label)) => {
+                let expected = numbers.names.len();
+                let shown = match label {
+                    JsonLabel::List(found, true) => format!("{} of them", found.len()),
+                    JsonLabel::List(..) => "texts".into(),
+                    other => quote(&other.name().unwrap_or_default()),
+                };
+                Err(format!("y must be a list of {expected} numbers, got {shown}"))
+            }
+            (Self::Unknown, Some(_)) => Ok(()),
+        }
+    }
+
+    fn of(y: &Option<JsonLabel>, steps: usize, kind: Option<TargetKind>) -> Self {
+        match (y, kind) {
+            (None, _) | (_, Some(TargetKind::None)) => Self::None,
+            (Some(JsonLabel::List(names, numbers)), kind) => {
+                let whole = |name: &String| name.parse::<f64>().is_ok_and(|v| v.fract() == 0.);
+                let classes = !numbers || (names.len() == steps && names.iter().all(whole));
+                if kind == Some(TargetKind::StepClass) || kind.is_none() && classes {
+                    Self::Steps(LabelColumn::new("y", Some(TargetKind::StepClass)))
+                } else {
+                    let names = match names.len() {
+                        1 => vec!["y".into()],
+                        count => (1..=count).map(|number| format!("y{number}")).collect(),
+                    };
+                    Self::Several(Numbers { names, values: Vec::new() })
+                }
+            }
+            (Some(_), Some(TargetKind::StepClass)) => {
+                Self::Steps(LabelColumn::new("y", Some(TargetKind::StepClass)))
+            }
+            (Some(_), kind) => Self::Single(LabelColumn::new("y", kind)),
+        }
+    }
+
+    fn finish(self, notes: &mut Vec<String>) -> std::result::Result<Target, String> {
+        match self {
+            Self::Unknown | Self::None => Ok(Target::None),
+            Self::Single(labels) => labels.finish(notes),
+            Self::Steps(labels) => labels.finish_steps(notes),
+            Self::Several(numbers) => Ok(Target::Numbers(numbers)),
+        }
+    }
+}
