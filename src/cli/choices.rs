@@ -83,7 +83,11 @@ pub(super) const DTYPES: [Choice; 2] = [("f32", "Single precision"), ("f64", "Do
 
 pub(super) const VALIDATIONS: [Choice; 2] = [("first", ""), ("stratified", "")];
 
-pub(super) const LAYOUTS: [Choice; 2] = [("long", "A step a row"), ("wide", "A sequence a row")];
+pub(super) const LAYOUTS: [Choice; 3] = [
+    ("long", "A step a row"),
+    ("wide", "A sequence a row, its columns the steps"),
+    ("tabular", "A sequence of one step a row, its columns the features"),
+];
 
 pub(super) const TARGETS: [Choice; 3] = [
     ("class", "A class for each sequence"),

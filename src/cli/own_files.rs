@@ -27,7 +27,8 @@ pub(super) struct OwnFiles {
     /// Column that names the group of a sequence, such as a person
     #[arg(long, help_heading = OWN, value_name = "COLUMN")]
     group: Option<String>,
-    /// Rows of a table: a step each (`long`), or a sequence each (`wide`) [default: found out]
+    /// Rows of a table: a step each (`long`), a sequence each (`wide`), or a sequence of one step each (`tabular`)
+    /// [default: found out]
     #[arg(long, help_heading = OWN, value_parser = value_of::<Layout>(&LAYOUTS))]
     layout: Option<Layout>,
     /// Kind of target [default: found out]
@@ -64,18 +65,29 @@ impl OwnFiles {
         ReadOptions { id, time, group, labels: label, features, target, layout, ..defaults }
     }
 
+    /// Whether a target was asked for.
+    pub(super) fn has_target(&self) -> bool {
+        !self.label.is_empty() || self.target.is_some()
+    }
+
+    /// Whether a column of groups was named.
+    pub(super) fn has_group(&self) -> bool {
+        self.group.is_some()
+    }
+
     /// Whether anything was said.
     pub(super) fn is_empty(&self) -> bool {
         self.options() == ReadOptions::default()
     }
 
-    /// What was said or, if nothing was, what a run was trained with.
+    /// What was said or, if nothing was, what a run was trained with. What its rows are is said once.
     pub(super) fn or(&self, run: &ReadOptions) -> ReadOptions {
         if self.is_empty() {
-            run.clone()
-        } else {
-            self.options()
+            return run.clone();
         }
+        let options = self.options();
+        let layout = options.layout.or(run.layout);
+        ReadOptions { layout, is_series: run.is_series, ..options }
     }
 
     /// Refuses columns where there is no table.

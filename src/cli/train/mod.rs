@@ -1,7 +1,7 @@
 //! `candle-rnn train`: trains a model or resumes a run.
 //!
 //! [`args`] are the arguments; [`images`], [`sequences`] and [`text`] make a session of a kind of data, which [`keep`]
-//! trains, shows and records until one of the [`signals`] stops it.
+//! trains, shows and records until one of the [`signals`] stops it; [`unused`] are flags without a use.
 
 mod args;
 mod images;
@@ -9,12 +9,13 @@ mod keep;
 mod sequences;
 mod signals;
 mod text;
+mod unused;
 
 use std::process::ExitCode;
 
-use candle_rnn::data::formats::{Content, Loaded};
+use candle_rnn::data::formats::{Content, Layout, Loaded};
 use candle_rnn::run::{self, TaskName};
-use candle_rnn::train::tasks::{SequenceConfig, SequenceSource};
+use candle_rnn::train::tasks::{SequenceConfig, SequenceSource, SequenceTraining};
 
 pub(super) use args::TrainArgs;
 
@@ -50,8 +51,12 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let run = run.unwrap_or_default();
-    let options = args.files.or(&run.read);
-    let Loaded { content, format, notes } = OwnFiles::read(&file, &options)?;
+    let mut options = args.files.or(&run.read);
+    let training = args.settings(false)?.config(&SequenceTraining::default());
+    options.is_series |= training.is_ok_and(|training| training.is_forecast());
+    let Loaded { content, format, layout, notes } = OwnFiles::read(&file, &options)?;
+    // What is predicted later may lack the labels by which such a table is told.
+    options.layout = options.layout.or(layout.filter(|layout| *layout == Layout::Tabular));
     match content {
         Content::Sequences(data) => {
             let found = super::describe::summary(&file, format, &data, &notes);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::options::Layout;
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -18,6 +19,8 @@ pub enum Format {
     Arff,
     /// A JSON object a line.
     JsonLines,
+    /// A JSON array of such objects.
+    Json,
     /// NumPy arrays in a zip archive.
     Npz,
     /// A NumPy array.
@@ -39,6 +42,7 @@ impl Format {
             Self::Ts => ".ts",
             Self::Arff => "ARFF",
             Self::JsonLines => "JSON lines",
+            Self::Json => "JSON",
             Self::Npz => "npz",
             Self::Npy => "npy",
             Self::Safetensors => "safetensors",
@@ -70,6 +74,8 @@ pub struct Loaded {
     pub content: Content,
     /// Its format.
     pub format: Format,
+    /// What each row of a table is; `None` for other formats.
+    pub layout: Option<Layout>,
     /// What was assumed about it, a sentence each.
     pub notes: Vec<String>,
 }

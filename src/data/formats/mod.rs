@@ -5,6 +5,7 @@
 
 mod arff;
 mod arff_header;
+mod arff_row;
 mod array_data;
 mod array_target;
 mod arrays;
@@ -12,6 +13,8 @@ mod cells;
 mod csv;
 mod detect;
 mod idx_images;
+mod json_array;
+mod json_objects;
 mod jsonl;
 mod jsonl_example;
 mod labels;

@@ -12,6 +12,8 @@ pub enum Layout {
     Long,
     /// A sequence: columns are steps.
     Wide,
+    /// A sequence of one step: columns are its features.
+    Tabular,
 }
 
 /// What is known about a file before it is read. What is not said is found out, as far as it can be.
@@ -35,12 +37,19 @@ pub struct ReadOptions {
     pub target: Option<TargetKind>,
     /// What each row of a table is.
     pub layout: Option<Layout>,
+    /// Whether the file holds series to forecast: the rows of a table follow each other in time.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_series: bool,
     /// Whether the file may lack the columns of `labels` and `group`, as data to predict do.
     #[serde(skip)]
     pub may_lack_labels: bool,
     /// Bytes of memory that the data may take; what the machine has available if it is not given.
     #[serde(skip)]
     pub memory: Option<u64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl ReadOptions {

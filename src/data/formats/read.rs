@@ -9,7 +9,7 @@ use super::npz::NpzFile;
 use super::options::ReadOptions;
 use super::safetensors::SafetensorsFile;
 use super::source::DataSource;
-use super::{arff, array_data, csv, detect, idx_images, jsonl, plain_text, ts};
+use super::{arff, array_data, csv, detect, idx_images, json_array, jsonl, plain_text, ts};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -45,12 +45,17 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
             return Err(Error::data_file(path, format!("{reason}: leave it out")));
         }
     }
-    let mut notes = Vec::new();
+    let (mut notes, mut layout) = (Vec::new(), None);
     let content = match format {
-        Format::Csv | Format::Tsv => Content::Sequences(csv::read(source, options, &mut notes)?),
+        Format::Csv | Format::Tsv => {
+            let (data, found) = csv::read(source, options, &mut notes)?;
+            layout = Some(found);
+            Content::Sequences(data)
+        }
         Format::Ts => Content::Sequences(ts::read(source, options, &mut notes)?),
         Format::Arff => Content::Sequences(arff::read(source, options, &mut notes)?),
         Format::JsonLines => Content::Sequences(jsonl::read(source, options, &mut notes)?),
+        Format::Json => Content::Sequences(json_array::read(source, options, &mut notes)?),
         Format::Text => Content::Text(plain_text::read(source)?),
         Format::Idx => {
             source.check_need(1, 1)?;
@@ -60,7 +65,7 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
             Content::Sequences(read_arrays(source, format, options, &mut notes)?)
         }
     };
-    Ok(Loaded { content, format, notes })
+    Ok(Loaded { content, format, layout, notes })
 }
 
 fn read_arrays(

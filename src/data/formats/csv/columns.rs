@@ -68,6 +68,7 @@ impl Columns {
         match layout {
             Layout::Long => columns.complete_long(dialect, options, notes)?,
             Layout::Wide => columns.complete_wide(dialect, options, notes),
+            Layout::Tabular => columns.complete_tabular(dialect, options, notes)?,
         }
         if columns.features.is_empty() {
             let cells = || (0..dialect.names.len()).flat_map(|column| dialect.column(column));
@@ -77,7 +78,7 @@ impl Columns {
                 None => "has no column of numbers that could be a feature".into(),
             });
         }
-        if layout == Layout::Long && columns.features.len() > MOST_FEATURES {
+        if layout != Layout::Wide && columns.features.len() > MOST_FEATURES {
             return Err(format!(
                 "has {} columns, more than the {MOST_FEATURES} features that a step may have: if each row is a \
                  sequence, ask for the wide layout",
@@ -88,7 +89,7 @@ impl Columns {
     }
 
     /// The columns that have a use.
-    fn used(&self) -> HashSet<usize> {
+    pub(super) fn used(&self) -> HashSet<usize> {
         let single = [self.id, self.time, self.group].into_iter().flatten();
         let lists = [&self.labels, &self.unread, &self.features];
         single.chain(lists.into_iter().flatten().copied()).collect()
@@ -116,12 +117,12 @@ impl Columns {
         options: &ReadOptions,
         notes: &mut Vec<String>,
     ) -> Layout {
-        let asked_long = self.time.is_some() || !self.features.is_empty();
-        if asked_long || options.target == Some(TargetKind::StepClass) {
+        if options.target == Some(TargetKind::StepClass) {
             return Layout::Long;
         }
+        let asked_long = self.time.is_some() || !self.features.is_empty();
         let width = dialect.names.len();
-        let is_wide = if self.has_rows_of_steps(dialect) {
+        let is_wide = if asked_long || self.has_rows_of_steps(dialect) {
             false
         } else if dialect.header {
             let free: Vec<&str> = (0..width)
@@ -136,6 +137,17 @@ impl Columns {
         } else {
             width >= WIDE && (1..width).all(|column| dialect.column(column).all(is_value))
         };
+        if !is_wide && self.is_tabular(dialect, options) {
+            notes.push(
+                "each row is taken for a sequence of one step and each column for a feature, since no column says \
+                 which sequence a row belongs to: ask for the long layout if the rows follow each other in time"
+                    .into(),
+            );
+            return Layout::Tabular;
+        }
+        if asked_long {
+            return Layout::Long;
+        }
         let is = if is_wide {
             "sequence and each column a step"
         } else {
@@ -217,24 +229,28 @@ impl Columns {
             let label = called(&LABELS, self);
             if let Some(label) = label {
                 notes.push(format!("column {} is left out: no target is asked for", name(label)));
-                return self.all_features(dialect, Some(label), notes);
+                return self.all_features(dialect, &[Some(label)], notes);
             }
         }
-        self.all_features(dialect, None, notes)
+        self.all_features(dialect, &[], notes)
     }
 
     /// All columns of numbers that are nothing else are features, unless features were asked for.
-    fn all_features(
+    ///
+    /// # Errors
+    /// A column of numbers with decimal commas.
+    pub(super) fn all_features(
         &mut self,
         dialect: &Dialect,
-        but: Option<usize>,
+        but: &[Option<usize>],
         notes: &mut Vec<String>,
     ) -> Result<(), String> {
         if !self.features.is_empty() {
             return Ok(());
         }
         let used = self.used();
-        for column in (0..dialect.names.len()).filter(|c| !used.contains(c) && Some(*c) != but) {
+        let is_free = |column: &usize| !used.contains(column) && !but.contains(&Some(*column));
+        for column in (0..dialect.names.len()).filter(is_free) {
             let cells = || dialect.column(column);
             if dialect.header && cells().all(is_text) {
                 if let Some(cell) = cells().find(|cell| has_decimal_comma(cell)) {
@@ -256,7 +272,7 @@ impl Columns {
     }
 
     /// The first column, if it counts rows or holds dates.
-    fn index_column(&self, dialect: &Dialect) -> Option<usize> {
+    pub(super) fn index_column(&self, dialect: &Dialect) -> Option<usize> {
         if self.used().contains(&0) || dialect.names.len() < 2 {
             return None;
         }
@@ -279,7 +295,7 @@ impl Columns {
     }
 
     /// The only column of text, if its texts come again.
-    fn text_column(&self, dialect: &Dialect) -> Option<usize> {
+    pub(super) fn text_column(&self, dialect: &Dialect) -> Option<usize> {
         let used = self.used();
         let mut found = (0..dialect.names.len()).filter(|column| {
             let cells = || dialect.column(*column);
@@ -331,7 +347,7 @@ impl Columns {
     }
 }
 
-fn is_text(cell: &str) -> bool {
+pub(super) fn is_text(cell: &str) -> bool {
     !is_number(cell) && !is_missing(cell)
 }
 
@@ -339,6 +355,6 @@ fn is_value(cell: &str) -> bool {
     !is_text(cell)
 }
 
-fn is_whole(cell: &str) -> bool {
+pub(super) fn is_whole(cell: &str) -> bool {
     is_number(cell) && cell.parse::<f64>().is_ok_and(|value| value.fract() == 0.)
 }

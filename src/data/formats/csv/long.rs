@@ -1,15 +1,13 @@
-//! Tables with a row a step.
-
-use std::collections::HashSet;
-
-use twox_hash::XxHash3_128;
+//! Tables with a row a step; in the tabular layout, each step is a sequence.
 
 use super::columns::Columns;
 use super::rows::Rows;
+use super::seen::SeenIds;
 use super::times::{self, TimeKey};
 use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::labels::LabelColumn;
 use crate::data::formats::memory;
+use crate::data::formats::options::Layout;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
 use crate::Result;
 
@@ -33,8 +31,7 @@ pub(super) fn read(
     let mut table = LongTable {
         builder: DatasetBuilder::new(features),
         sequence: Sequence::default(),
-        seen: HashSet::new(),
-        lengths: Vec::new(),
+        seen: SeenIds::default(),
         groups: LabelsBuilder::new(),
         labels,
         columns,
@@ -70,7 +67,7 @@ pub(super) fn read(
 /// The sequence that is being read.
 #[derive(Debug, Default)]
 struct Sequence {
-    id: Vec<u8>,
+    id: String,
     group: Vec<u8>,
     time: Option<TimeKey>,
     /// The time as it is written.
@@ -82,9 +79,7 @@ struct LongTable<'a> {
     columns: &'a Columns,
     builder: DatasetBuilder,
     sequence: Sequence,
-    /// Hashes of the ids of sequences that have ended.
-    seen: HashSet<u128>,
-    lengths: Vec<u32>,
+    seen: SeenIds,
     groups: LabelsBuilder,
     labels: LongLabels,
 }
@@ -93,8 +88,12 @@ impl LongTable<'_> {
     /// Ends the sequence before if the row belongs to another.
     fn turn_to_sequence(&mut self) -> Result<()> {
         let is_first = self.builder.is_empty() && self.builder.open_steps() == 0;
+        let is_tabular = self.columns.layout == Layout::Tabular;
         let is_new = match self.columns.id {
-            Some(column) => is_first || *self.rows.cell(column) != self.sequence.id[..],
+            _ if is_tabular => true,
+            Some(column) => {
+                is_first || self.rows.cell(column).trim_ascii() != self.sequence.id.as_bytes()
+            }
             None => is_first,
         };
         if is_new {
@@ -102,22 +101,22 @@ impl LongTable<'_> {
                 self.end_sequence()?;
             }
             if let Some(column) = self.columns.id {
-                let id = self.rows.cell(column);
-                if self.seen.contains(&XxHash3_128::oneshot(id)) {
-                    let id = quote(&String::from_utf8_lossy(id));
-                    let reason = format!(
-                        "the sequence {id} comes back after another: the rows of a sequence must follow each other"
-                    );
-                    return Err(self.rows.at_cell(column, reason));
-                }
+                let id = self.rows.cell(column).trim_ascii();
                 let Ok(text) = std::str::from_utf8(id) else {
                     return Err(self.rows.at_cell(column, complaint(id)));
                 };
                 if text.trim().is_empty() {
                     return Err(self.rows.at_cell(column, "the id is missing"));
                 }
+                if !is_tabular && self.seen.has(text, self.builder.ids()) {
+                    let id = quote(text);
+                    let reason = format!(
+                        "the sequence {id} comes back after another: the rows of a sequence must follow each other"
+                    );
+                    return Err(self.rows.at_cell(column, reason));
+                }
                 self.sequence.id.clear();
-                self.sequence.id.extend_from_slice(id);
+                self.sequence.id.push_str(text);
             }
             self.sequence.time = None;
         }
@@ -140,12 +139,11 @@ impl LongTable<'_> {
     }
 
     fn end_sequence(&mut self) -> Result<()> {
-        self.lengths.push(u32::try_from(self.builder.open_steps()).unwrap_or(u32::MAX));
         if self.columns.id.is_none() {
             return self.builder.end_sequence();
         }
-        self.seen.insert(XxHash3_128::oneshot(&self.sequence.id));
-        self.builder.end_named(String::from_utf8_lossy(&self.sequence.id).trim())
+        self.seen.add(&self.sequence.id);
+        self.builder.end_named(&self.sequence.id)
     }
 
     /// Times increase.
@@ -184,8 +182,7 @@ impl LongTable<'_> {
     }
 
     fn read_label(&mut self) -> Result<()> {
-        let open = self.builder.open_steps();
-        self.labels.read(&self.rows, &self.columns.labels, open, &self.lengths)
+        self.labels.read(&self.rows, &self.columns.labels, &self.builder)
     }
 
     fn finish(mut self, notes: &mut Vec<String>) -> Result<Dataset> {
@@ -204,6 +201,8 @@ impl LongTable<'_> {
 struct LongLabels {
     kind: Option<TargetKind>,
     by_step: bool,
+    /// Whether each row is a sequence.
+    is_tabular: bool,
     columns: Vec<LabelColumn>,
     /// The labels of the row before.
     last: Vec<Vec<u8>>,
@@ -219,7 +218,9 @@ impl LongLabels {
         Self {
             kind,
             // The label of a single sequence would be a class without another: it is that of its steps.
-            by_step: kind == Some(TargetKind::StepClass) || kind.is_none() && columns.id.is_none(),
+            by_step: kind == Some(TargetKind::StepClass)
+                || kind.is_none() && columns.id.is_none() && columns.layout == Layout::Long,
+            is_tabular: columns.layout == Layout::Tabular,
             columns: columns.labels.iter().map(new).collect(),
             last: vec![Vec::new(); columns.labels.len()],
             numbers,
@@ -228,9 +229,9 @@ impl LongLabels {
 
     /// Reads the labels of a row.
     ///
-    /// - `open`: steps of the row's sequence before it
-    /// - `lengths`: steps of the sequences before that
-    fn read(&mut self, rows: &Rows, columns: &[usize], open: usize, lengths: &[u32]) -> Result<()> {
+    /// - `before`: the steps before it
+    fn read(&mut self, rows: &Rows, columns: &[usize], before: &DatasetBuilder) -> Result<()> {
+        let open = before.open_steps();
         for (place, column) in columns.iter().enumerate() {
             let cell = rows.cell(*column);
             let same = cell == &self.last[place][..];
@@ -241,7 +242,7 @@ impl LongLabels {
                 continue;
             }
             if open > 0 && !self.by_step {
-                self.become_steps(rows, *column, cell, open, lengths)?;
+                self.become_steps(rows, *column, cell, before)?;
             }
             self.columns[place]
                 .push(cell, || rows.place(*column))
@@ -258,8 +259,7 @@ impl LongLabels {
         rows: &Rows,
         column: usize,
         cell: &[u8],
-        open: usize,
-        lengths: &[u32],
+        before: &DatasetBuilder,
     ) -> Result<()> {
         if matches!(self.kind, Some(TargetKind::Class | TargetKind::Numbers)) {
             let [new, old] = [cell, &self.last[0]].map(|l| quote(&String::from_utf8_lossy(l)));
@@ -268,7 +268,7 @@ impl LongLabels {
             return Err(rows.at_cell(column, reason));
         }
         self.by_step = true;
-        let all = lengths.iter().map(|steps| *steps as usize).chain([open]);
+        let all = before.lengths().chain([before.open_steps()]);
         let labels = self.columns.pop();
         self.columns.extend(labels.map(|labels| labels.repeated(all)));
         Ok(())
@@ -289,10 +289,10 @@ impl LongLabels {
                 notes
                     .push(format!("column {name} changes within sequences: a class for each step"));
             }
-            return labels.finish_steps();
+            return labels.finish_steps(notes);
         }
         let target = labels.finish(notes)?;
-        if self.kind.is_none() && target.kind() != TargetKind::None {
+        if self.kind.is_none() && target.kind() != TargetKind::None && !self.is_tabular {
             notes.push(format!(
                 "column {name} is constant within each sequence: one for each sequence"
             ));

@@ -6,6 +6,8 @@ mod long;
 mod names;
 mod records;
 mod rows;
+mod seen;
+mod tabular;
 mod times;
 mod wide;
 
@@ -18,7 +20,7 @@ use super::source::DataSource;
 use crate::data::Dataset;
 use crate::{Error, Result};
 
-/// Reads a table.
+/// Reads a table, and says what its rows are.
 ///
 /// # Errors
 /// [`Error::DataFile`] with line and column.
@@ -26,7 +28,7 @@ pub(super) fn read(
     mut source: DataSource,
     options: &ReadOptions,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<(Dataset, Layout)> {
     let path = source.path.clone();
     source.lengthen_head()?;
     let fail = |reason: String| Error::data_file(&path, reason);
@@ -36,8 +38,9 @@ pub(super) fn read(
     source.check_need(dialect.bytes, 4 * columns.features.len() * dialect.rows)?;
     let memory = source.memory;
     let rows = Rows::new(source, &dialect);
-    match columns.layout {
-        Layout::Long => long::read(rows, &columns, kind, memory, notes),
+    let data = match columns.layout {
+        Layout::Long | Layout::Tabular => long::read(rows, &columns, kind, memory, notes),
         Layout::Wide => wide::read(rows, &columns, kind, memory, notes),
-    }
+    };
+    Ok((data?, columns.layout))
 }
