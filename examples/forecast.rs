@@ -49,7 +49,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:<15} {:>8} {:>8} {:>8}", "", "RMSE", "MAE", "MAPE");
     if let Report::Forecast(report) = report {
         for of in report.forecasts {
-            println!("{:<15} {:>8.2} {:>8.2} {:>6.1} %", of.name, of.rmse, of.mae, 100. * of.mape);
+            let mape = 100. * of.mape.unwrap_or_default();
+            println!("{:<15} {:>8.2} {:>8.2} {mape:>6.1} %", of.name, of.rmse, of.mae);
         }
     }
     println!("\nthe {horizon} steps behind the end");

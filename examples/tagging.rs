@@ -80,7 +80,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         println!("\n{} steps: accuracy {:.4}", report.examples, report.accuracy);
         println!("{:<6} {:>9} {:>9} {:>9}", "tag", "precision", "recall", "F1");
         for tag in report.classes {
-            println!("{:<6} {:>9.3} {:>9.3} {:>9.3}", tag.name, tag.precision, tag.recall, tag.f1);
+            let [precision, recall, f1] =
+                [tag.precision, tag.recall, tag.f1].map(Option::unwrap_or_default);
+            println!("{:<6} {precision:>9.3} {recall:>9.3} {f1:>9.3}", tag.name);
         }
     }
     Ok(())

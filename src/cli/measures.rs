@@ -1,5 +1,6 @@
 //! Reports of models on data of one's own, as lines and as JSON.
 
+use candle_rnn::data::SplitBy;
 use candle_rnn::train::tasks::{Report, SequenceTask};
 use serde_json::{json, Value};
 
@@ -22,6 +23,13 @@ pub(super) fn splits(task: &SequenceTask) -> Vec<String> {
         line.push_str(&format!(", {} are the test", screen::thousands(test.len())));
     }
     let mut lines = vec![line];
+    let split = &task.config().training.split;
+    let is_held =
+        data.source.valid.is_none() && split.valid_fraction > 0. || split.test_fraction > 0.;
+    let has_groups = task.config().spec.forecast.is_none() && splits.train.group(0).is_some();
+    if has_groups && is_held && split.split_by != SplitBy::Group {
+        lines.push("groups are not kept whole: --split-by group does that".into());
+    }
     if let Some(of) = task.config().spec.forecast {
         let training = &task.config().training;
         let season = if of.season > 1 {
@@ -40,36 +48,59 @@ pub(super) fn splits(task: &SequenceTask) -> Vec<String> {
 /// A report as lines for people.
 pub(super) fn lines(name: &str, report: &Report) -> Vec<String> {
     match report {
-        Report::Classes(report) => vec![format!(
-            "{name}  accuracy {:.4}  macro F1 {:.4}  balanced accuracy {:.4}  loss {:.4}  {} examples",
-            report.accuracy,
-            report.macro_f1,
-            report.balanced_accuracy,
-            report.loss,
-            screen::thousands(report.examples)
-        )],
-        Report::Numbers(report) => vec![format!(
-            "{name}  RMSE {:.4}  MAE {:.4}  R2 {:.4}  (the training mean: RMSE {:.4})  {} examples",
-            report.rmse,
-            report.mae,
-            report.r2,
-            report.mean_rmse,
-            screen::thousands(report.examples)
-        )],
+        Report::Classes(report) => {
+            let mut lines = vec![format!(
+                "{name}  accuracy {:.4}  macro F1 {:.4}  balanced accuracy {:.4}  loss {:.4}  {} examples",
+                report.accuracy,
+                report.macro_f1,
+                report.balanced_accuracy,
+                report.loss,
+                screen::thousands(report.examples)
+            )];
+            let absent = report.classes.iter().filter(|class| class.examples == 0).count();
+            if absent > 0 {
+                lines.push(format!(
+                    "  {absent} of {} classes have no examples here: their recall is undefined and not in the means",
+                    report.classes.len()
+                ));
+            }
+            lines
+        }
+        Report::Numbers(report) => {
+            let mut lines = vec![format!(
+                "{name}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})  {} examples",
+                report.rmse,
+                report.mae,
+                decimals(report.r2),
+                report.mean_rmse,
+                screen::thousands(report.examples)
+            )];
+            if report.numbers.iter().any(|number| number.r2.is_none()) {
+                lines.push("  R2 is undefined where all targets are equal".into());
+            }
+            lines
+        }
         Report::Forecast(report) => {
-            let mut lines = vec![format!("{name}  {} forecasts", screen::thousands(report.examples))];
+            let mut lines =
+                vec![format!("{name}  {} forecasts", screen::thousands(report.examples))];
             lines.extend(report.forecasts.iter().map(|score| {
+                let mape = score.mape.map_or("-".into(), |mape| format!("{:.2}", 100. * mape));
                 format!(
-                    "  {:<14}  RMSE {:>10.4}  MAE {:>10.4}  MAPE {:>6.2} %",
-                    score.name,
-                    score.rmse,
-                    score.mae,
-                    100. * score.mape
+                    "  {:<14}  RMSE {:>10.4}  MAE {:>10.4}  MAPE {mape:>6} %",
+                    score.name, score.rmse, score.mae
                 )
             }));
+            if report.forecasts.iter().any(|score| score.mape.is_none()) {
+                lines.push("  MAPE is undefined where all values are 0".into());
+            }
             lines
         }
     }
+}
+
+/// A measure with four decimals; a dash where it is undefined.
+fn decimals(measure: Option<f64>) -> String {
+    measure.map_or("-".into(), |value| format!("{value:.4}"))
 }
 
 /// The table of a report's classes, or of its numbers if there are several.
@@ -82,8 +113,12 @@ pub(super) fn table(report: &Report) -> Vec<String> {
                 vec![format!("  {:<width$}  examples  precision  recall      F1", "class")];
             lines.extend(report.classes.iter().map(|class| {
                 format!(
-                    "  {:<width$}  {:>8}  {:>9.4}  {:>6.4}  {:>6.4}",
-                    class.name, class.examples, class.precision, class.recall, class.f1
+                    "  {:<width$}  {:>8}  {:>9}  {:>6}  {:>6}",
+                    class.name,
+                    class.examples,
+                    decimals(class.precision),
+                    decimals(class.recall),
+                    decimals(class.f1)
                 )
             }));
             lines
@@ -93,8 +128,12 @@ pub(super) fn table(report: &Report) -> Vec<String> {
             .iter()
             .map(|number| {
                 format!(
-                    "  {}  RMSE {:.4}  MAE {:.4}  R2 {:.4}  (the training mean: RMSE {:.4})",
-                    number.name, number.rmse, number.mae, number.r2, number.mean_rmse
+                    "  {}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})",
+                    number.name,
+                    number.rmse,
+                    number.mae,
+                    decimals(number.r2),
+                    number.mean_rmse
                 )
             })
             .collect(),

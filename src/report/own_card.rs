@@ -163,6 +163,11 @@ fn epochs(history: &[EpochMetrics], trainer: &TrainerConfig) -> String {
     text
 }
 
+/// A measure with four decimals; a dash where it is undefined.
+fn decimals(measure: Option<f64>) -> String {
+    measure.map_or("-".into(), |value| format!("{value:.4}"))
+}
+
 /// A report as a table.
 fn table(report: &Report) -> String {
     let mut text = String::new();
@@ -177,8 +182,12 @@ fn table(report: &Report) -> String {
             for class in &report.classes {
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {:.4} | {:.4} | {:.4} |",
-                    class.name, class.examples, class.precision, class.recall, class.f1
+                    "| {} | {} | {} | {} | {} |",
+                    class.name,
+                    class.examples,
+                    decimals(class.precision),
+                    decimals(class.recall),
+                    decimals(class.f1)
                 );
             }
         }
@@ -189,21 +198,26 @@ fn table(report: &Report) -> String {
             for number in &report.numbers {
                 let _ = writeln!(
                     text,
-                    "| {} | {:.4} | {:.4} | {:.4} | {:.4} |",
-                    number.name, number.rmse, number.mae, number.r2, number.mean_rmse
+                    "| {} | {:.4} | {:.4} | {} | {:.4} |",
+                    number.name,
+                    number.rmse,
+                    number.mae,
+                    decimals(number.r2),
+                    number.mean_rmse
                 );
+            }
+            if report.numbers.iter().any(|number| number.r2.is_none()) {
+                text.push_str("\nR2 is undefined where all targets are equal.\n");
             }
         }
         Report::Forecast(report) => {
             text.push_str("| forecast | RMSE | MAE | MAPE |\n|---|---|---|---|\n");
             for score in &report.forecasts {
+                let mape = score.mape.map_or("-".into(), |mape| format!("{:.2} %", 100. * mape));
                 let _ = writeln!(
                     text,
-                    "| {} | {:.4} | {:.4} | {:.2} % |",
-                    score.name,
-                    score.rmse,
-                    score.mae,
-                    100. * score.mape
+                    "| {} | {:.4} | {:.4} | {mape} |",
+                    score.name, score.rmse, score.mae
                 );
             }
         }

@@ -28,12 +28,13 @@ pub struct ClassScore {
     pub name: String,
     /// Number of examples of the class.
     pub examples: usize,
-    /// The part of the predictions of this class that are right; 0 if there are none.
-    pub precision: f64,
-    /// The part of the class's examples that are predicted so; 0 if there are none.
-    pub recall: f64,
-    /// The harmonic mean of both.
-    pub f1: f64,
+    /// The part of the predictions of this class that are right; `None` if it is never predicted.
+    pub precision: Option<f64>,
+    /// The part of the class's examples that are predicted so; `None` if it has no examples.
+    pub recall: Option<f64>,
+    /// The harmonic mean of both, 0 if one of them is 0 or undefined; `None` if it neither has examples nor is
+    /// predicted.
+    pub f1: Option<f64>,
 }
 
 /// Counts predictions, one by one.
@@ -61,8 +62,7 @@ impl ClassCounter {
     /// The report, with these names of the classes.
     pub fn report(self, names: &[String]) -> ClassReport {
         let Self { confusion, loss } = self;
-        let ratio =
-            |part: usize, whole: usize| if whole == 0 { 0. } else { part as f64 / whole as f64 };
+        let ratio = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
         let class = |index: usize| {
             let right = confusion[index][index];
             let examples: usize = confusion[index].iter().sum();
@@ -78,14 +78,11 @@ impl ClassCounter {
         let classes: Vec<ClassScore> = (0..confusion.len()).map(class).collect();
         let examples = classes.iter().map(|class| class.examples).sum();
         let right = (0..confusion.len()).map(|index| confusion[index][index]).sum();
-        let occurs = |index: usize| {
-            classes[index].examples > 0 || confusion.iter().any(|row| row[index] > 0)
-        };
         let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let f1s = (0..classes.len()).filter(|index| occurs(*index)).map(|index| classes[index].f1);
-        let recalls = classes.iter().filter(|class| class.examples > 0).map(|class| class.recall);
+        let f1s = classes.iter().filter_map(|class| class.f1);
+        let recalls = classes.iter().filter_map(|class| class.recall);
         ClassReport {
-            accuracy: ratio(right, examples),
+            accuracy: ratio(right, examples).unwrap_or(0.),
             macro_f1: mean(f1s.collect()),
             balanced_accuracy: mean(recalls.collect()),
             loss: loss / examples.max(1) as f64,
@@ -113,8 +110,18 @@ mod tests {
         assert_eq!((report.accuracy, report.examples), (0.6, 5));
         assert_eq!(report.confusion, [vec![3, 1, 0], vec![1, 0, 0], vec![0, 0, 0]]);
         assert_eq!(report.balanced_accuracy, 0.375);
-        assert_eq!((report.classes[0].precision, report.classes[0].recall), (0.75, 0.75));
-        assert_eq!((report.classes[0].f1, report.macro_f1), (0.75, 0.375));
+        assert_eq!(
+            (report.classes[0].precision, report.classes[0].recall),
+            (Some(0.75), Some(0.75))
+        );
+        assert_eq!((report.classes[0].f1, report.macro_f1), (Some(0.75), 0.375));
+        // What cannot be known is not 0.
+        let scores = |class: usize| {
+            let ClassScore { precision, recall, f1, .. } = report.classes[class];
+            [precision, recall, f1]
+        };
+        assert_eq!(scores(1), [Some(0.); 3]);
+        assert_eq!(scores(2), [None; 3]);
         let wrong = (2f64.exp() + 2.).ln();
         assert!((report.loss - (3. * (wrong - 2.) + 2. * wrong) / 5.).abs() < 1e-12);
     }

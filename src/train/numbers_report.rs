@@ -10,8 +10,9 @@ pub struct NumbersReport {
     /// Mean absolute error.
     pub mae: f64,
     /// Coefficient of determination, 1 less the part of the variance that is left: 0 for the mean of the true numbers,
-    /// 1 at best; the mean over the K numbers. NaN where the true numbers are all equal.
-    pub r2: f64,
+    /// 1 at best; the mean over those of the K numbers that have one. `None` where the true numbers are all equal: it
+    /// is undefined.
+    pub r2: Option<f64>,
     /// The root mean squared error of predicting the training split's mean.
     pub mean_rmse: f64,
     /// Number of examples.
@@ -29,8 +30,8 @@ pub struct NumberScore {
     pub rmse: f64,
     /// Mean absolute error.
     pub mae: f64,
-    /// Coefficient of determination.
-    pub r2: f64,
+    /// Coefficient of determination; `None` where the true numbers are all equal.
+    pub r2: Option<f64>,
     /// The root mean squared error of predicting the training split's mean.
     pub mean_rmse: f64,
 }
@@ -84,17 +85,18 @@ impl NumbersCounter {
             name: names.get(index).cloned().unwrap_or_else(|| index.to_string()),
             rmse: (sums.squared / count).sqrt(),
             mae: sums.absolute / count,
-            r2: if sums.variance > 0. { 1. - sums.squared / sums.variance } else { f64::NAN },
+            r2: (sums.variance > 0.).then(|| 1. - sums.squared / sums.variance),
             mean_rmse: (sums.of_mean / count).sqrt(),
         };
         let numbers: Vec<NumberScore> = self.sums.iter().enumerate().map(score).collect();
         let mean = |of: fn(&NumberScore) -> f64| {
             numbers.iter().map(of).sum::<f64>() / numbers.len().max(1) as f64
         };
+        let r2s: Vec<f64> = numbers.iter().filter_map(|number| number.r2).collect();
         NumbersReport {
             rmse: mean(|number| number.rmse * number.rmse).sqrt(),
             mae: mean(|number| number.mae),
-            r2: mean(|number| number.r2),
+            r2: (!r2s.is_empty()).then(|| r2s.iter().sum::<f64>() / r2s.len() as f64),
             mean_rmse: mean(|number| number.mean_rmse * number.mean_rmse).sqrt(),
             examples: self.examples,
             numbers,
@@ -113,9 +115,21 @@ mod tests {
         counter.add(&[3., 5.], &[3., 9.]);
         let report = counter.report(&["y".into(), "z".into()]);
         let [y, z] = report.numbers.as_slice() else { panic!("two numbers") };
-        assert_eq!((y.rmse, y.mae, y.r2, y.mean_rmse), (0.5f64.sqrt(), 0.5, 0.5, 1.));
-        assert!((z.rmse, z.mae, z.mean_rmse) == (8f64.sqrt(), 2., 5.) && z.r2.is_nan());
+        assert_eq!((y.rmse, y.mae, y.r2, y.mean_rmse), (0.5f64.sqrt(), 0.5, Some(0.5), 1.));
+        assert!((z.rmse, z.mae, z.mean_rmse) == (8f64.sqrt(), 2., 5.) && z.r2.is_none());
+        assert_eq!(report.r2, Some(0.5));
         assert!((report.rmse - 4.25f64.sqrt()).abs() < 1e-12);
         assert!((report.mean_rmse - 13f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn r2_of_equal_targets_is_undefined_and_not_nan() {
+        let mut counter = NumbersCounter::new(&[2.]);
+        counter.add(&[5.], &[4.]);
+        counter.add(&[5.], &[6.]);
+        let report = counter.report(&["y".into()]);
+        assert_eq!((report.r2, report.rmse, report.mean_rmse), (None, 1., 3.));
+        let json = serde_json::to_value(&report).unwrap();
+        assert!(json["r2"].is_null() && json["numbers"][0]["r2"].is_null(), "{json}");
     }
 }

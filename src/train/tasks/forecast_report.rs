@@ -23,8 +23,8 @@ pub struct ForecastScore {
     pub rmse: f64,
     /// Mean absolute error.
     pub mae: f64,
-    /// Mean absolute percentage error, of values that are not 0.
-    pub mape: f64,
+    /// Mean absolute percentage error, of values that are not 0; `None` if all are.
+    pub mape: Option<f64>,
 }
 
 /// Sums errors of the model's forecasts and of naive ones.
@@ -80,10 +80,39 @@ impl ForecastCounter {
                 name: (*name).to_string(),
                 rmse: (errors.squared / count).sqrt(),
                 mae: errors.absolute / count,
-                mape: errors.relative / errors.relative_count.max(1) as f64,
+                mape: (errors.relative_count > 0)
+                    .then(|| errors.relative / errors.relative_count as f64),
             }
         };
         let forecasts = self.sums.iter().map(score).collect();
         ForecastReport { examples: self.examples, forecasts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DatasetBuilder, Target};
+
+    #[test]
+    fn the_percentage_of_zero_is_undefined_and_not_zero() {
+        let mut series = DatasetBuilder::unnamed(1);
+        [0., 0., 0., 0., 2.].iter().for_each(|value| series.push_step(&[*value]).unwrap());
+        series.end_sequence().unwrap();
+        let series = series.build(Target::None).unwrap();
+        let of = ForecastTarget { horizon: 1, season: 1 };
+        let report = |range: std::ops::Range<usize>| {
+            let mut counter = ForecastCounter::new(of);
+            let windows = series.windows(2, 1, |_| range.clone());
+            (0..windows.len()).for_each(|index| counter.add(&windows, index, &[1.]));
+            counter.report()
+        };
+        let zeros = report(0..4);
+        assert_eq!(
+            (zeros.examples, zeros.forecasts[0].mape, zeros.forecasts[0].mae),
+            (2, None, 1.)
+        );
+        assert!(serde_json::to_value(&zeros).unwrap()["forecasts"][0]["mape"].is_null());
+        assert_eq!(report(0..5).forecasts[0].mape, Some(0.5));
     }
 }

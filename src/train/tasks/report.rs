@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::forecast_report::{ForecastCounter, ForecastReport};
 use super::outputs::for_each_output;
-use super::spec::{SequenceSpec, TaskKind};
+use super::spec::SequenceSpec;
+use super::task_kind::TaskKind;
 use crate::data::{Dataset, Padder};
 use crate::model::SequenceClassifier;
 use crate::train::class_report::{ClassCounter, ClassReport};
@@ -41,20 +42,13 @@ impl Report {
             (TaskKind::Class | TaskKind::StepClass, _) => {
                 let mut counter = ClassCounter::new(spec.outputs.len());
                 for_each_output(model, padder, data, read, |index, logits| {
-                    let one;
-                    let labels = match (data.label(index), data.step_labels(index)) {
-                        (Some(label), _) => {
-                            one = [label];
-                            &one
-                        }
-                        (None, Some(labels)) => labels,
-                        (None, None) => return Err(no_target()),
-                    };
+                    if let Some(label) = data.label(index) {
+                        counter.add(label, logits);
+                        return Ok(());
+                    }
+                    let labels = data.step_labels(index).ok_or_else(no_target)?;
                     let steps = logits.chunks_exact(spec.outputs.len());
-                    labels
-                        .iter()
-                        .zip(steps)
-                        .for_each(|(label, logits)| counter.add(*label, logits));
+                    labels.zip(steps).for_each(|(label, logits)| counter.add(label, logits));
                     Ok(())
                 })?;
                 Ok(Self::Classes(counter.report(&spec.outputs)))
