@@ -25,9 +25,9 @@ pub(super) struct DataArgs {
     own: OwnFiles,
     #[command(flatten)]
     source: DataSource,
-    /// Data set
-    #[arg(long, default_value = "mnist", value_parser = value_of::<ImageSet>(&DATASETS))]
-    dataset: ImageSet,
+    /// Data set [default: mnist]
+    #[arg(long, value_parser = value_of::<ImageSet>(&DATASETS), conflicts_with = "file")]
+    dataset: Option<ImageSet>,
     /// Draw the first N training images, or sequences [default: 0 images, 3 sequences]
     #[arg(long, value_name = "N")]
     show: Option<usize>,
@@ -42,6 +42,9 @@ pub(super) fn run(args: DataArgs) -> anyhow::Result<()> {
     }
     let data = args.source.data.as_ref().filter(|data| data.is_file());
     if let Some(file) = args.file.as_ref().or(data) {
+        if args.dataset.is_some() {
+            return Err(wrong_usage("--dataset is for images: it means nothing beside a file"));
+        }
         return of_file(file, &args.own, args.show.unwrap_or(3));
     }
     args.own.refuse()?;
@@ -50,7 +53,7 @@ pub(super) fn run(args: DataArgs) -> anyhow::Result<()> {
 
 /// Describes a file of one's own.
 fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
-    let Loaded { content, format, notes } = OwnFiles::read(file, &own.options())?;
+    let Loaded { content, format, notes, .. } = OwnFiles::read(file, &own.options())?;
     let data = match content {
         Content::Sequences(data) => data,
         Content::Text(text) => {
@@ -74,7 +77,7 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
 }
 
 fn images(args: &DataArgs) -> anyhow::Result<()> {
-    let data = args.source.load(args.dataset, args.quiet)?;
+    let data = args.source.load(args.dataset.unwrap_or_default(), args.quiet)?;
     for (name, split) in [("train", &data.train), ("valid", &data.valid), ("test", &data.test)] {
         let count = split.len();
         screen::line(&format!("{name:<6} images ({count}, 28, 28) u8  labels ({count},) u8"))?;

@@ -46,7 +46,7 @@ pub(super) struct TrainFlags {
     dropout: Option<f64>,
     /// Readout: the outputs that the head (the dense layer) reads [default: last]
     #[arg(long, value_parser = name_of(&choices::READOUTS))]
-    readout: Option<String>,
+    pub(super) readout: Option<String>,
     /// Initialisation of the weights [default: glorot]
     #[arg(long, value_parser = name_of(&choices::INITS))]
     init: Option<String>,
@@ -132,20 +132,20 @@ pub(super) struct TrainFlags {
     missing_mask: Option<bool>,
     /// Fraction of the data that validates: of the sequences, of a series' steps, of a text's end
     /// [default: 0.1 of sequences, 0.15 of a series, 0.05 of a text]
-    #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
-    valid_fraction: Option<f64>,
+    #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, conflicts_with = "valid", allow_negative_numbers = true)]
+    pub(super) valid_fraction: Option<f64>,
     /// Fraction of the data that is kept for a test [default: 0]
-    #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
-    test_fraction: Option<f64>,
+    #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, conflicts_with_all = ["test", "test_steps"], allow_negative_numbers = true)]
+    pub(super) test_fraction: Option<f64>,
     /// Choice of the sequences that validate and test [default: random]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::SPLITS))]
-    split_by: Option<String>,
+    pub(super) split_by: Option<String>,
     /// Weights of the classes in the loss [default: none]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::CLASS_WEIGHTS))]
     class_weights: Option<String>,
     /// Loss of numbers and forecasts [default: mse]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::LOSSES))]
-    loss: Option<String>,
+    pub(super) loss: Option<String>,
     /// Length bucketing: batches of sequences of about the same length [default: true]
     #[arg(long, help_heading = OWN, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     bucketing: Option<bool>,

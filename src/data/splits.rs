@@ -54,6 +54,12 @@ impl SplitConfig {
                 )));
             }
         }
+        if self.test_steps > 0 && self.test_fraction > 0. {
+            return Err(Error::Config(format!(
+                "test_steps and test_fraction both say how much is kept for a test, got {} and {}: give one",
+                self.test_steps, self.test_fraction
+            )));
+        }
         if self.valid_fraction + self.test_fraction >= 1. {
             return Err(Error::Config(
                 "valid_fraction and test_fraction leave nothing to train on".into(),

@@ -9,11 +9,14 @@ use candle_rnn::data::{DataSplits, Dataset, Target};
 use candle_rnn::report;
 use candle_rnn::run::{self, Session};
 use candle_rnn::settings::{RunSettings, Settings};
-use candle_rnn::train::tasks::{SequenceConfig, SequenceSource, SequenceTask, SequenceTraining};
+use candle_rnn::train::tasks::{
+    SequenceConfig, SequenceSource, SequenceTask, SequenceTraining, TaskKind,
+};
 use candle_rnn::train::Extensions;
 
 use super::args::TrainArgs;
 use super::keep::{out, refuse_more_epochs, Keeping};
+use super::unused;
 use crate::cli::own_files::OwnFiles;
 use crate::cli::usage::wrong_usage;
 use crate::cli::{device, measures};
@@ -83,6 +86,9 @@ fn train(
             "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
         ));
     }
+    if let Some(kind) = task_kind(&training, &data) {
+        unused::refuse(args, kind, &training, &source)?;
+    }
     found.iter().try_for_each(|line| args.say(line))?;
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
@@ -117,6 +123,17 @@ fn train(
         },
     }
     .run(Session::open(&out, task, keeping))
+}
+
+/// What there is to learn; `None` for data without a target.
+fn task_kind(training: &SequenceTraining, data: &Dataset) -> Option<TaskKind> {
+    match data.target() {
+        _ if training.is_forecast() => Some(TaskKind::Forecast),
+        Target::None => None,
+        Target::Class(_) => Some(TaskKind::Class),
+        Target::StepClass(_) => Some(TaskKind::StepClass),
+        Target::Numbers(_) => Some(TaskKind::Numbers),
+    }
 }
 
 /// Settings for a start, for what was asked for.

@@ -11,6 +11,7 @@ mod sequence_config;
 mod sequence_task;
 mod sequence_training;
 mod spec;
+mod task_kind;
 mod text_task;
 
 pub use forecast_report::{ForecastReport, ForecastScore};
@@ -20,5 +21,6 @@ pub use report::Report;
 pub use sequence_config::{SequenceConfig, SequenceData, SequenceSource};
 pub use sequence_task::SequenceTask;
 pub use sequence_training::SequenceTraining;
-pub use spec::{SequenceSpec, TaskKind};
+pub use spec::SequenceSpec;
+pub use task_kind::TaskKind;
 pub use text_task::{evaluate_text, TextConfig, TextData, TextTask, TextTraining};

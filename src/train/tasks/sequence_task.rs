@@ -9,7 +9,8 @@ use super::outputs::for_each_output;
 use super::report::Report;
 use super::sequence_config::{SequenceConfig, SequenceData, SequenceSource};
 use super::sequence_training::SequenceTraining;
-use super::spec::{SequenceSpec, TaskKind};
+use super::spec::SequenceSpec;
+use super::task_kind::TaskKind;
 use crate::data::{
     bucket_by_length, BatchTarget, DataSplits, Dataset, Padder, SequenceBatch, Target,
 };
@@ -49,6 +50,7 @@ impl SequenceTask {
         training.check()?;
         let spec =
             SequenceSpec::fit(training, &splits.train, None).map_err(source.in_training())?;
+        training.check_target(spec.target)?;
         Self::of(spec, training, splits, source, device)
     }
 
@@ -63,6 +65,7 @@ impl SequenceTask {
         device: &Device,
     ) -> Result<Self> {
         training.check()?;
+        training.check_target(TaskKind::Forecast)?;
         let SequenceTraining { window, horizon, split, .. } = training;
         let splits = DataSplits::windows(series, *window, *horizon, split);
         let splits = splits.map_err(source.in_training())?;

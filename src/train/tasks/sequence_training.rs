@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::loss_kind::{ClassWeights, NumbersLoss};
+use super::task_kind::TaskKind;
 use crate::data::{
-    floats, season_of, DataSplits, Dataset, PreprocessConfig, Scaling, SplitConfig, Target,
+    floats, season_of, DataSplits, Dataset, MissingPolicy, PreprocessConfig, Scaling, SplitBy,
+    SplitConfig, Target,
 };
 use crate::model::{NetworkConfig, Readout};
 use crate::nn::Init;
@@ -170,10 +172,47 @@ impl SequenceTraining {
                     .into(),
             ));
         }
+        if self.preprocess.missing_mask && self.preprocess.missing == MissingPolicy::Refuse {
+            return Err(Error::Config(
+                "missing_mask means nothing where missing values are refused: say how they are filled in \
+                 (zero, mean or forward-fill)"
+                    .into(),
+            ));
+        }
         if self.is_forecast() && self.preprocess.scaling == Scaling::PerSequence {
             return Err(Error::Config(
                 "a forecast cannot be made with the scaling per-sequence: take standard, min-max or none".into(),
             ));
+        }
+        Ok(())
+    }
+
+    /// Checks that no setting is one that such a target has no use for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that would be ignored.
+    pub fn check_target(&self, target: TaskKind) -> Result<()> {
+        let is_of_classes = matches!(target, TaskKind::Class | TaskKind::StepClass);
+        let what = target.name();
+        let unused = |setting: &str, remedy: &str| {
+            Err(Error::Config(format!(
+                "{setting} means nothing where the target is {what}: {remedy}"
+            )))
+        };
+        if is_of_classes && self.loss != NumbersLoss::Mse {
+            return unused("loss", "classes have the cross-entropy");
+        }
+        if !is_of_classes && self.class_weights != ClassWeights::None {
+            return unused("class_weights", "leave it out");
+        }
+        if !is_of_classes && self.label_smoothing > 0. {
+            return unused("label_smoothing", "set it to 0");
+        }
+        if target != TaskKind::Forecast && self.split.test_steps > 0 {
+            return unused("test_steps", "take test_fraction");
+        }
+        if target == TaskKind::Forecast && self.split.split_by == SplitBy::Group {
+            return unused("split_by group", "each series is split by time");
         }
         Ok(())
     }
@@ -188,6 +227,36 @@ impl SequenceTraining {
 mod tests {
     use super::*;
     use crate::data::{DatasetBuilder, Target};
+
+    #[test]
+    fn settings_without_a_use_are_refused() {
+        use TaskKind::{Class, Forecast, Numbers, StepClass};
+        let check = |target, change: fn(&mut SequenceTraining)| {
+            let mut training = SequenceTraining::default();
+            change(&mut training);
+            training.check_target(target).map_err(|error| error.to_string())
+        };
+        type Case<'a> = (&'a str, &'a [TaskKind], fn(&mut SequenceTraining));
+        let cases: [Case; 5] = [
+            ("loss", &[Class, StepClass], |t| t.loss = NumbersLoss::Huber),
+            ("class_weights", &[Numbers, Forecast], |t| t.class_weights = ClassWeights::Balanced),
+            ("label_smoothing", &[Numbers, Forecast], |t| t.label_smoothing = 0.1),
+            ("test_steps", &[Class, StepClass, Numbers], |t| t.split.test_steps = 3),
+            ("split_by group", &[Forecast], |t| t.split.split_by = SplitBy::Group),
+        ];
+        for (name, refused, change) in cases {
+            for target in [Class, StepClass, Numbers, Forecast] {
+                let outcome = check(target, change);
+                assert_eq!(outcome.is_err(), refused.contains(&target), "{name} {target:?}");
+                assert!(outcome.err().is_none_or(|error| error.starts_with(name)));
+            }
+        }
+        let mut mask = SequenceTraining::default();
+        mask.preprocess.missing_mask = true;
+        assert!(mask.check().unwrap_err().to_string().starts_with("missing_mask"));
+        mask.preprocess.missing = MissingPolicy::Mean;
+        assert!(mask.check().is_ok());
+    }
 
     #[test]
     fn splits_take_fractions_and_seed_from_the_settings() {

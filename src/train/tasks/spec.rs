@@ -4,26 +4,13 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::sequence_training::SequenceTraining;
+use super::task_kind::TaskKind;
 use crate::data::{
     floats, season_of, Dataset, ForecastTarget, Padder, Preprocessor, Scaler, Scaling, Target,
 };
 use crate::model::{ClassifierConfig, Readout};
 use crate::recurrence::Outputs;
 use crate::{Error, Result};
-
-/// What a network is to predict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TaskKind {
-    /// The class of a sequence.
-    Class,
-    /// The class of each step.
-    StepClass,
-    /// Numbers for a sequence.
-    Numbers,
-    /// The next steps of a series.
-    Forecast,
-}
 
 /// What a network reads and predicts: all that is needed to use it on other data of the same kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -200,6 +187,9 @@ impl SequenceSpec {
                 data.target().kind().name()
             )));
         }
+        if self.target == TaskKind::Forecast {
+            return Ok(data);
+        }
         let classes = match data.target() {
             Target::Class(labels) | Target::StepClass(labels) => labels.clone(),
             Target::Numbers(numbers) if numbers.names.len() != self.outputs.len() => {
@@ -225,17 +215,5 @@ impl SequenceSpec {
             Target::StepClass(classes)
         };
         data.with_target(target)
-    }
-}
-
-impl TaskKind {
-    /// What is predicted, in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Class => "a class for each sequence",
-            Self::StepClass => "a class at each step",
-            Self::Numbers => "numbers for each sequence",
-            Self::Forecast => "the next steps of a series",
-        }
     }
 }
