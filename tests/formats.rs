@@ -288,7 +288,8 @@ fn npz_archives_that_are_wrong_are_refused() {
     refused(
         "a.npz",
         npz(&[x(), ("lengths", npy("<i8", false, "(3,)", &i64s(&[1, 1, 1])))]),
-        "lengths has 3 numbers, x has 2 sequences",
+        "lengths has 3 numbers that add up to 3, but x has 2 rows: it takes one number for each of these \
+         sequences, or numbers that add up to these steps",
     );
     refused(
         "a.npz",

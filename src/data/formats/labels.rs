@@ -257,7 +257,12 @@ impl LabelColumn {
             }
             ReadLabels::Numbers(values) => {
                 if self.kind.is_none() {
-                    notes.push(format!("{name} has many distinct numbers: they are the target"));
+                    let why = if self.fraction {
+                        "numbers with fractions"
+                    } else {
+                        "many distinct numbers"
+                    };
+                    notes.push(format!("{name} has {why}: they are the target"));
                 }
                 Ok(Target::Numbers(Numbers { names: vec![name], values }))
             }

@@ -40,6 +40,10 @@ pub struct ReadOptions {
     /// Whether the file holds series to forecast: the rows of a table follow each other in time.
     #[serde(skip_serializing_if = "is_false")]
     pub is_series: bool,
+    /// The features that a model reads. If the header of a table has a column for each of them, these are the features,
+    /// in this order; else the table is read as if they were not given.
+    #[serde(skip)]
+    pub model_features: Vec<String>,
     /// Whether the file may lack the columns of `labels` and `group`, as data to predict do.
     #[serde(skip)]
     pub may_lack_labels: bool,

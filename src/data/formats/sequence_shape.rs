@@ -33,7 +33,16 @@ impl SequenceShape {
                 None => Offsets::even(padded as u64, count),
                 Some(lengths) if lengths.len() != count => {
                     let found = lengths.len();
-                    return Err(format!("lengths has {found} numbers, {x} has {count} sequences"));
+                    if shape.len() == 3 {
+                        return Err(format!(
+                            "lengths has {found} numbers, {x} has {count} sequences"
+                        ));
+                    }
+                    let sum = lengths.total();
+                    return Err(format!(
+                        "lengths has {found} numbers that add up to {sum}, but {x} has {count} rows: it takes one number for \
+                         each of these sequences, or numbers that add up to these steps"
+                    ));
                 }
                 Some(lengths) => lengths,
             };

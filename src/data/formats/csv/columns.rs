@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::dialect::Dialect;
-use super::names::{are_numbered, called, find, is_one_of, numbered, GROUPS, IDS, LABELS, TIMES};
+use super::names::{called, find, is_one_of, GROUPS, IDS, LABELS, TIMES};
 use super::times;
 use crate::data::formats::cells::{complaint, has_decimal_comma, is_missing, is_number, quote};
 use crate::data::formats::options::{Layout, ReadOptions};
@@ -21,14 +21,14 @@ pub(super) struct Columns {
     pub(super) lacks_labels: bool,
     /// Labels that are not read since others are not there.
     unread: Vec<usize>,
+    /// Whether the rows are steps of series to forecast.
+    pub(super) is_series: bool,
     /// Features of a step, or the steps of a sequence.
     pub(super) features: Vec<usize>,
 }
 
 /// The most features of a step. A table with more is one whose rows are sequences.
 const MOST_FEATURES: usize = 65_536;
-/// Columns from which rows of numbers alone are taken for sequences.
-const WIDE: usize = 12;
 
 impl Columns {
     /// Finds out what they are, and notes what was assumed.
@@ -54,9 +54,21 @@ impl Columns {
         } else {
             (options.labels.iter().map(find).collect::<Result<Vec<_>, _>>()?, Vec::new())
         };
-        let features = options.features.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let asked =
-            Self { layout: Layout::Long, id, time, group, labels, lacks_labels, unread, features };
+        let features = match of_model(dialect, options) {
+            Some(features) => features,
+            None => options.features.iter().map(find).collect::<Result<Vec<_>, _>>()?,
+        };
+        let asked = Self {
+            layout: Layout::Long,
+            id,
+            time,
+            group,
+            labels,
+            lacks_labels,
+            unread,
+            features,
+            is_series: options.is_series,
+        };
         asked.check(dialect)?;
         let mut columns =
             Self { labels: asked.labels.clone(), features: asked.features.clone(), ..asked };
@@ -98,7 +110,9 @@ impl Columns {
     /// No column has two uses.
     fn check(&self, dialect: &Dialect) -> Result<(), String> {
         let mut seen = HashSet::new();
-        let single = [self.id, self.time, self.group].into_iter().flatten();
+        // Each sequence may be a group.
+        let group = self.group.filter(|group| self.id != Some(*group));
+        let single = [self.id, self.time, group].into_iter().flatten();
         let all = single.chain(self.labels.iter().copied()).chain(self.features.iter().copied());
         for column in all {
             if !seen.insert(column) {
@@ -121,22 +135,7 @@ impl Columns {
             return Layout::Long;
         }
         let asked_long = self.time.is_some() || !self.features.is_empty();
-        let width = dialect.names.len();
-        let is_wide = if asked_long || self.has_rows_of_steps(dialect) {
-            false
-        } else if dialect.header {
-            let free: Vec<&str> = (0..width)
-                .filter(|column| Some(*column) != self.id && !self.labels.contains(column))
-                .map(|column| &dialect.names[column][..])
-                .filter(|name| {
-                    ![&LABELS[..], &IDS, &GROUPS].iter().any(|names| is_one_of(name, names))
-                })
-                .collect();
-            let first_is_named = free.first().is_some_and(|name| numbered(name).is_none());
-            are_numbered(&free[usize::from(first_is_named && free.len() > 1)..], WIDE)
-        } else {
-            width >= WIDE && (1..width).all(|column| dialect.column(column).all(is_value))
-        };
+        let is_wide = !asked_long && self.is_wide(dialect);
         if !is_wide && self.is_tabular(dialect, options) {
             notes.push(
                 "each row is taken for a sequence of one step and each column for a feature, since no column says \
@@ -153,7 +152,7 @@ impl Columns {
         } else {
             "step and each column a feature"
         };
-        if width > 2 || is_wide {
+        if dialect.names.len() > 2 || is_wide {
             notes.push(format!("each row is taken for a {is}"));
         }
         if is_wide {
@@ -163,8 +162,17 @@ impl Columns {
         }
     }
 
+    /// The column that is called as ids are: each of them may be a group, too.
+    pub(super) fn called_id(&self, dialect: &Dialect) -> Option<usize> {
+        if !dialect.header {
+            return None;
+        }
+        let group = self.group.filter(|group| is_one_of(&dialect.names[*group], &IDS));
+        called(&dialect.names, &IDS, &self.used()).or(group)
+    }
+
     /// Whether a column of times, or an id that comes again, says that rows are steps.
-    fn has_rows_of_steps(&self, dialect: &Dialect) -> bool {
+    pub(super) fn has_rows_of_steps(&self, dialect: &Dialect) -> bool {
         let named = |names: &[&str]| {
             let found = dialect.names.iter().position(|name| is_one_of(name, names));
             found.filter(|_| dialect.header)
@@ -184,7 +192,7 @@ impl Columns {
         let called = |names: &[&str], columns: &Self| called(named, names, &columns.used());
         let name = |column: usize| &dialect.names[column];
         if self.id.is_none() {
-            self.id = called(&IDS, self);
+            self.id = self.called_id(dialect);
         }
         if self.time.is_none() {
             self.time = called(&TIMES, self).or_else(|| self.index_column(dialect));
@@ -206,10 +214,11 @@ impl Columns {
                 "no column says which sequence a row belongs to: the file is one sequence".into(),
             );
         }
+        // Of a series to forecast all numbers are features: its own next steps are the target.
         let wants_label = options.target != Some(TargetKind::None);
         if self.lacks_labels {
             notes.push("the file has no labels".into());
-        } else if self.labels.is_empty() && wants_label {
+        } else if self.labels.is_empty() && wants_label && !options.is_series {
             let guess = called(&LABELS, self).or_else(|| self.text_column(dialect));
             if let Some(label) = guess {
                 let fractions =
@@ -306,53 +315,19 @@ impl Columns {
         let distinct = dialect.column(only).collect::<HashSet<_>>().len();
         (2 * distinct <= dialect.sample.len().max(2)).then_some(only)
     }
+}
 
-    fn complete_wide(&mut self, dialect: &Dialect, options: &ReadOptions, notes: &mut Vec<String>) {
-        let width = dialect.names.len();
-        let named = if dialect.header { &dialect.names[..] } else { &[] };
-        let called = |names: &[&str], columns: &Self| called(named, names, &columns.used());
-        self.id = self.id.or_else(|| called(&IDS, self));
-        self.group = self.group.or_else(|| called(&GROUPS, self));
-        let label = called(&LABELS, self);
-        if self.labels.is_empty() && !self.lacks_labels {
-            let used = self.used();
-            let first = (0..width).find(|column| !used.contains(column));
-            let label = label.or_else(|| {
-                let first = first?;
-                let names_step = dialect.header && numbered(&dialect.names[first]).is_some();
-                let labels = || dialect.column(first);
-                let asked = options.target.is_some_and(|target| target != TargetKind::None);
-                let are_classes = labels().all(is_text) || labels().all(is_whole);
-                (!names_step && (asked || are_classes)).then_some(first)
-            });
-            match label {
-                Some(label) if options.target == Some(TargetKind::None) => {
-                    let name = &dialect.names[label];
-                    notes.push(format!("column {name} is left out: no target is asked for"));
-                    self.features =
-                        (0..width).filter(|c| *c != label && !used.contains(c)).collect();
-                    return;
-                }
-                Some(label) => {
-                    notes.push(format!("column {} is taken for the label", dialect.names[label]));
-                    self.labels.push(label);
-                }
-                None => notes.push("no column is taken for the label: all hold steps".into()),
-            }
-        }
-        if self.features.is_empty() {
-            let used = self.used();
-            self.features = (0..width).filter(|column| !used.contains(column)).collect();
-        }
+/// The columns of a model's features, if a header names them all.
+fn of_model(dialect: &Dialect, options: &ReadOptions) -> Option<Vec<usize>> {
+    let names = &options.model_features;
+    if !dialect.header || names.is_empty() || options.layout == Some(Layout::Wide) {
+        return None;
     }
+    names.iter().map(|name| dialect.names.iter().position(|column| column == name)).collect()
 }
 
 pub(super) fn is_text(cell: &str) -> bool {
     !is_number(cell) && !is_missing(cell)
-}
-
-fn is_value(cell: &str) -> bool {
-    !is_text(cell)
 }
 
 pub(super) fn is_whole(cell: &str) -> bool {

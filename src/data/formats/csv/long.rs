@@ -139,11 +139,16 @@ impl LongTable<'_> {
     }
 
     fn end_sequence(&mut self) -> Result<()> {
-        if self.columns.id.is_none() {
-            return self.builder.end_sequence();
+        if self.columns.id.is_some() {
+            self.seen.add(&self.sequence.id);
+            self.builder.end_named(&self.sequence.id)?;
+        } else {
+            self.builder.end_sequence()?;
         }
-        self.seen.add(&self.sequence.id);
-        self.builder.end_named(&self.sequence.id)
+        if self.columns.is_series && self.columns.time.is_some() {
+            self.builder.last_time(String::from_utf8_lossy(&self.sequence.time_text).trim());
+        }
+        Ok(())
     }
 
     /// Times increase.
@@ -208,6 +213,8 @@ struct LongLabels {
     last: Vec<Vec<u8>>,
     /// Whether several columns are numbers together.
     numbers: bool,
+    /// Whether one of the labels changed within a sequence.
+    changes: bool,
 }
 
 impl LongLabels {
@@ -224,6 +231,7 @@ impl LongLabels {
             columns: columns.labels.iter().map(new).collect(),
             last: vec![Vec::new(); columns.labels.len()],
             numbers,
+            changes: false,
         }
     }
 
@@ -241,6 +249,7 @@ impl LongLabels {
                 }
                 continue;
             }
+            self.changes |= open > 0;
             if open > 0 && !self.by_step {
                 self.become_steps(rows, *column, cell, before)?;
             }
@@ -286,8 +295,12 @@ impl LongLabels {
         let name = labels.name().to_string();
         if self.by_step {
             if self.kind.is_none() {
-                notes
-                    .push(format!("column {name} changes within sequences: a class for each step"));
+                let what = if self.changes {
+                    "changes within sequences"
+                } else {
+                    "has a label at each step"
+                };
+                notes.push(format!("column {name} {what}: a class for each step"));
             }
             return labels.finish_steps(notes);
         }

@@ -10,6 +10,7 @@ mod seen;
 mod tabular;
 mod times;
 mod wide;
+mod wide_columns;
 
 use columns::Columns;
 use dialect::Dialect;

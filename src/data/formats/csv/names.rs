@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::data::formats::cells::quote;
 
-pub(super) const IDS: [&str; 14] = [
+pub(super) const IDS: [&str; 16] = [
     "id",
     "ids",
     "seq",
@@ -19,6 +19,8 @@ pub(super) const IDS: [&str; 14] = [
     "recording",
     "recording_id",
     "unique_id",
+    "run",
+    "run_id",
 ];
 pub(super) const TIMES: [&str; 15] = [
     "time",
@@ -71,10 +73,9 @@ pub(super) fn find(columns: &[String], name: &String) -> Result<usize, String> {
 
 /// The column that is called by the first of these names that any free column has.
 pub(super) fn called(columns: &[String], known: &[&str], used: &HashSet<usize>) -> Option<usize> {
-    let find = |name: &str| {
-        let mut free = (0..columns.len()).filter(|column| !used.contains(column));
-        free.find(|column| columns[*column].eq_ignore_ascii_case(name))
-    };
+    let free = (0..columns.len()).filter(|column| !used.contains(column));
+    let free: Vec<(usize, String)> = free.map(|column| (column, plain(&columns[column]))).collect();
+    let find = |name: &str| free.iter().find(|(_, free)| free == name).map(|(column, _)| *column);
     // Beside x and z, y is a coordinate.
     let is_coordinate = |name: &str| name == "y" && find("z").is_some();
     known.iter().filter(|name| !is_coordinate(name)).find_map(|name| find(name))
@@ -86,7 +87,14 @@ pub(super) fn is_known(name: &str) -> bool {
 }
 
 pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|known| name.eq_ignore_ascii_case(known))
+    names.contains(&&plain(name)[..])
+}
+
+/// A name in lower case, with underscores for blanks and hyphens, and without a unit in brackets: `Time (s)` is `time`,
+/// `recording id` is `recording_id`.
+fn plain(name: &str) -> String {
+    let unit = name.find(['(', '[']).filter(|unit| *unit > 0);
+    name[..unit.unwrap_or(name.len())].trim().to_ascii_lowercase().replace([' ', '-'], "_")
 }
 
 /// A name's text and the number behind it: `t12` is `t` and 12.
@@ -103,4 +111,20 @@ pub(super) fn are_numbered(names: &[&str], wide: usize) -> bool {
     let least = if found.first().is_some_and(|(text, _)| text.is_empty()) { 3 } else { wide };
     found.len() >= least
         && found.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[1].1 == pair[0].1 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_blanks_and_case_do_not_hide_a_known_name() {
+        let columns = ["Recording ID", "time (s)", "(x)"].map(String::from);
+        let none = HashSet::new();
+        assert_eq!(called(&columns, &IDS, &none), Some(0));
+        assert_eq!(called(&columns, &TIMES, &none), Some(1));
+        assert_eq!(called(&columns, &IDS, &HashSet::from([0])), None);
+        assert!(is_one_of("time-step [s]", &TIMES) && is_one_of("run", &IDS));
+        assert!(!is_one_of("(s)", &TIMES) && !is_one_of("runs", &IDS));
+    }
 }

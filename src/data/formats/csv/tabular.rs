@@ -18,7 +18,7 @@ impl Columns {
         let used = self.used();
         let has_sequences = self.id.is_some()
             || self.time.is_some()
-            || called(named, &IDS, &used).is_some()
+            || self.called_id(dialect).is_some()
             || called(named, &TIMES, &used).is_some()
             || self.index_column(dialect).is_some();
         let is_of_steps = matches!(options.target, Some(TargetKind::StepClass | TargetKind::None));
