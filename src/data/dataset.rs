@@ -61,6 +61,8 @@ pub(super) struct Store {
     pub(super) ids: Option<Names>,
     pub(super) groups: Option<Labels>,
     pub(super) missing: Missing,
+    /// The time of the last step of each sequence, as it stands in the file.
+    pub(super) last_times: Option<Names>,
 }
 
 impl Store {
@@ -95,6 +97,10 @@ impl Store {
         }
         let names = self.ids.as_ref().map_or(count, Names::len);
         let groups = self.groups.as_ref().map_or(count, |groups| groups.indices.len());
+        let times = self.last_times.as_ref().map_or(count, Names::len);
+        if times != count {
+            return fail(format!("{count} sequences have {times} times of their last steps"));
+        }
         if names != count || groups != count {
             return fail(format!("{count} sequences have {names} names and {groups} groups"));
         }
@@ -272,6 +278,15 @@ impl Dataset {
     /// Whether sequences have names of their own.
     pub fn has_ids(&self) -> bool {
         self.store.ids.is_some()
+    }
+
+    /// The time of the last step, as it stands in the file; `None` if the file was not read as series, has no times, or
+    /// the sequence is a part that ends before.
+    pub fn last_time(&self, index: usize) -> Option<&str> {
+        let SequencePart { row, first, len } = self.part(index);
+        let row = row as usize;
+        let is_end = (first + len) as usize == self.store.steps.range(row).len();
+        self.store.last_times.as_ref().filter(|_| is_end).map(|times| times.get(row))
     }
 
     /// The group of a sequence, such as the person who was recorded: a number for each; `None` if there are no groups.

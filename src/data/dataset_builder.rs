@@ -18,6 +18,7 @@ pub struct DatasetBuilder {
     ids: Names,
     groups: Option<Labels>,
     missing: Missing,
+    last_times: Names,
 }
 
 impl DatasetBuilder {
@@ -31,6 +32,7 @@ impl DatasetBuilder {
             ids: Names::default(),
             groups: None,
             missing: Missing::default(),
+            last_times: Names::default(),
         }
     }
 
@@ -118,6 +120,11 @@ impl DatasetBuilder {
         Ok(())
     }
 
+    /// Says of which time the last step of the sequence is that ended last.
+    pub(super) fn last_time(&mut self, time: &str) {
+        self.last_times.push(time);
+    }
+
     /// The number of sequences that have ended.
     pub fn len(&self) -> usize {
         self.ended.len()
@@ -160,7 +167,7 @@ impl DatasetBuilder {
     /// sequences or steps.
     pub fn build(self, target: Target) -> Result<Dataset> {
         let values = Values::F32(self.values);
-        let Self { features, ended, ids, groups, missing, steps, .. } = self;
+        let Self { features, ended, ids, groups, missing, steps, last_times, .. } = self;
         if steps > 0 {
             return Err(Error::Config("the last sequence has not ended".into()));
         }
@@ -172,6 +179,7 @@ impl DatasetBuilder {
             ids: (!ids.is_empty()).then_some(ids),
             groups,
             missing,
+            last_times: (!last_times.is_empty()).then_some(last_times),
         })
     }
 }
@@ -203,6 +211,7 @@ pub fn dataset_of_bytes(
         ids: None,
         groups: None,
         missing: Missing::default(),
+        last_times: None,
         features,
         target,
     })
