@@ -5,6 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+/// A count of things in a text: `1 step`, `2 steps`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// Texts of drivers, and what they mean.
 const DRIVER_REASONS: [(&str, &str); 10] = [
     (

@@ -472,8 +472,8 @@ fn lists_that_are_wrong_are_refused_with_their_place() {
     for (lines, error) in [
         ("1,2:1\n1,b:2\n", "line 5: feature 1, step 2: expected a number, got \"b\""),
         ("1,2:3\n", "line 4: label: \"3\" is not among the declared classes"),
-        ("1,2:3,4:1\n1,2:3:1\n", "line 5: feature 2 has 1 steps, feature 1 has 2"),
-        ("1,2:3,4:1\n1,2:1\n", "line 5: has 1 features, the first sequence has 2"),
+        ("1,2:3,4:1\n1,2:3:1\n", "line 5: feature 2 has 1 step, feature 1 has 2"),
+        ("1,2:3,4:1\n1,2:1\n", "line 5: has 1 feature, the first sequence has 2"),
         (":1\n", "line 4: the sequence has no steps"),
         ("1,2\n", "line 4: expected a colon and a label at the end"),
         ("", "has no sequences after its line @data"),
@@ -511,7 +511,7 @@ fn lists_that_are_wrong_are_refused_with_their_place() {
         ),
         (
             "{\"x\": [1, 2], \"y\": [\"a\", \"b\"]}\n{\"x\": [1], \"y\": [\"a\", \"b\"]}\n",
-            "line 2: y has 2 labels, expected one for each of 1 steps",
+            "line 2: y has 2 labels, expected one for each of 1 step",
         ),
         ("{\"z\": [1]}\n", "line 1, column 10: expected a field x (or sequence) with the steps"),
     ] {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, SequenceValues};
 use super::scaler::{Scaler, Scaling, Statistics};
+use crate::error::counted;
 use crate::{Error, Result};
 
 /// What takes the place of missing values.
@@ -81,8 +82,8 @@ impl Preprocessor {
         let (expected, found) = (&self.features, data.features());
         if expected.len() != found.len() {
             return Err(Error::Config(format!(
-                "the model reads {} features ({}), the data have {} ({})",
-                expected.len(),
+                "the model reads {} ({}), the data have {} ({})",
+                counted(expected.len(), "feature"),
                 listed(expected),
                 found.len(),
                 listed(found)
@@ -97,8 +98,9 @@ impl Preprocessor {
         }
         let missing = data.missing();
         if self.config.missing == MissingPolicy::Refuse && missing.count > 0 {
+            let are = if missing.count == 1 { "value is" } else { "values are" };
             return Err(Error::Config(format!(
-                "{} values are missing, the first at {}: say how missing values are filled in \
+                "{} {are} missing, the first at {}: say how missing values are filled in \
                  (zero, mean or forward-fill)",
                 missing.count, missing.first
             )));

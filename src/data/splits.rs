@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::validation::stratified;
+use crate::error::counted;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
@@ -137,8 +138,9 @@ impl DataSplits {
         for (name, part) in [("train on", &train), ("validate", &valid), ("test", &test)] {
             if part.is_empty() && (name != "test" || has_test) {
                 return Err(Error::Config(format!(
-                    "a series of {longest} steps is too short for windows of {window} steps and \
-                     forecasts of {horizon} to {name}: make them shorter"
+                    "a series of {} is too short for windows of {} and forecasts of {horizon} to {name}: make them shorter",
+                    counted(longest, "step"),
+                    counted(window, "step")
                 )));
             }
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::prediction::{softmax, Prediction};
 use crate::data::{Dataset, Padder};
+use crate::error::counted;
 use crate::model::SequenceClassifier;
 use crate::run::{self, RunConfig};
 use crate::train::tasks::{for_each_output, Report, SequenceConfig, SequenceSpec, TaskKind};
@@ -164,9 +165,9 @@ impl SequencePredictor {
         let window = self.config.task.training.window;
         if let Some(short) = (0..data.len()).find(|index| data.seq_len(*index) < window) {
             return Err(crate::Error::Config(format!(
-                "the series {} has {} steps: a forecast needs {window}",
+                "the series {} has {}: a forecast needs {window}",
                 data.id(short),
-                data.seq_len(short)
+                counted(data.seq_len(short), "step")
             )));
         }
         let last = data.parts(|len| len - window..len);

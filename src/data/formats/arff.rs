@@ -16,6 +16,7 @@ use super::memory;
 use super::options::ReadOptions;
 use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
+use crate::error::counted;
 use crate::{Error, Result};
 
 /// Reads such a file.
@@ -76,7 +77,8 @@ pub(super) fn read(
         let data = builder.get_or_insert_with(|| DatasetBuilder::unnamed(width));
         if data.features().len() != width {
             let expected = data.features().len();
-            let reason = format!("has {width} features, the first sequence has {expected}");
+            let reason =
+                format!("has {}, the first sequence has {expected}", counted(width, "feature"));
             return Err(lines.at(reason));
         }
         if let Some((feature, step)) = values.missing.filter(|(_, step)| *step <= length) {
@@ -155,7 +157,11 @@ impl SeriesValues {
         let count = self.counts.first().copied().unwrap_or_default();
         if let Some(other) = self.counts.iter().position(|found| *found != count) {
             let found = self.counts[other];
-            return Err(format!("feature {} has {found} steps, feature 1 has {count}", other + 1));
+            return Err(format!(
+                "feature {} has {}, feature 1 has {count}",
+                other + 1,
+                counted(found, "step")
+            ));
         }
         let is_step =
             |step: &usize| (0..width).any(|row| !self.values[row * count + step].is_nan());

@@ -4,6 +4,7 @@ use super::cells::quote;
 use super::jsonl_example::{Example, JsonLabel};
 use super::labels::LabelColumn;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
+use crate::error::counted;
 use crate::{Error, Result};
 
 /// A data set that objects make.
@@ -53,7 +54,10 @@ impl Objects {
         let data = self.builder.get_or_insert_with(|| DatasetBuilder::unnamed(width));
         if data.features().len() != width {
             let expected = data.features().len();
-            return Err(format!("has {width} features, the first sequence has {expected}"));
+            return Err(format!(
+                "has {}, the first sequence has {expected}",
+                counted(width, "feature")
+            ));
         }
         if let Some(at) = example.values.iter().position(|value| value.is_nan()) {
             let (step, feature) = (at / width + 1, at % width + 1);
@@ -149,7 +153,8 @@ impl JsonTarget {
                 names.iter().try_for_each(|name| labels.push(name.as_bytes(), || place.clone()))
             }
             (Self::Steps(_), Some(JsonLabel::List(names, _))) => {
-                Err(format!("y has {} labels, expected one for each of {steps} steps", names.len()))
+                let labels = counted(names.len(), "label");
+                Err(format!("y has {labels}, expected one for each of {}", counted(steps, "step")))
             }
             (Self::Steps(_), Some(_)) => Err("y is one label, expected one for each step".into()),
             (Self::Several(numbers), Some(JsonLabel::List(found, true)))

@@ -9,6 +9,7 @@ use super::memory;
 use super::options::ReadOptions;
 use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
+use crate::error::counted;
 use crate::{Error, Result};
 
 /// What the directives before the data say.
@@ -91,9 +92,8 @@ pub(super) fn read(
             }
             let count = by_feature.len() - before;
             if width > 1 && count != steps {
-                return Err(fail(format!(
-                    "feature {width} has {count} steps, feature 1 has {steps}"
-                )));
+                let count = counted(count, "step");
+                return Err(fail(format!("feature {width} has {count}, feature 1 has {steps}")));
             }
             steps = count;
         }
@@ -109,7 +109,10 @@ pub(super) fn read(
         };
         if width != data.features().len() {
             let expected = data.features().len();
-            return Err(fail(format!("has {width} features, the first sequence has {expected}")));
+            return Err(fail(format!(
+                "has {}, the first sequence has {expected}",
+                counted(width, "feature")
+            )));
         }
         if let Some((feature, step)) = first_missing {
             data.missing_at(|| format!("line {number}, feature {feature}, step {step}"));
