@@ -1,7 +1,7 @@
 //! Reports of models on data of one's own, as lines and as JSON.
 
 use candle_rnn::data::SplitBy;
-use candle_rnn::train::tasks::{Report, SequenceTask};
+use candle_rnn::train::tasks::{FeatureScores, ForecastScore, Report, SequenceTask};
 use serde_json::{json, Value};
 
 use super::screen;
@@ -38,8 +38,9 @@ pub(super) fn splits(task: &SequenceTask) -> Vec<String> {
             "no season".into()
         };
         lines.push(format!(
-            "forecast: {} steps from {} known ones; {season}",
-            training.horizon, training.window
+            "forecast: {} from {} known ones; {season}",
+            screen::counted(training.horizon, "step"),
+            training.window
         ));
     }
     lines
@@ -81,15 +82,14 @@ pub(super) fn lines(name: &str, report: &Report) -> Vec<String> {
             lines
         }
         Report::Forecast(report) => {
+            let of = if report.features.is_empty() {
+                ""
+            } else {
+                ", all features together: their units may differ"
+            };
             let mut lines =
-                vec![format!("{name}  {} forecasts", screen::thousands(report.examples))];
-            lines.extend(report.forecasts.iter().map(|score| {
-                let mape = score.mape.map_or("-".into(), |mape| format!("{:.2}", 100. * mape));
-                format!(
-                    "  {:<14}  RMSE {:>10.4}  MAE {:>10.4}  MAPE {mape:>6} %",
-                    score.name, score.rmse, score.mae
-                )
-            }));
+                vec![format!("{name}  {}{of}", screen::counted(report.examples, "forecast"))];
+            lines.extend(report.forecasts.iter().map(score));
             if report.forecasts.iter().any(|score| score.mape.is_none()) {
                 lines.push("  MAPE is undefined where all values are 0".into());
             }
@@ -103,7 +103,16 @@ fn decimals(measure: Option<f64>) -> String {
     measure.map_or("-".into(), |value| format!("{value:.4}"))
 }
 
-/// The table of a report's classes, or of its numbers if there are several.
+/// How good forecasts are, as a line.
+fn score(score: &ForecastScore) -> String {
+    let mape = score.mape.map_or("-".into(), |mape| format!("{:.2}", 100. * mape));
+    format!(
+        "  {:<14}  RMSE {:>10.4}  MAE {:>10.4}  MAPE {mape:>6} %",
+        score.name, score.rmse, score.mae
+    )
+}
+
+/// The table of a report's classes, or of its numbers or features if there are several.
 pub(super) fn table(report: &Report) -> Vec<String> {
     match report {
         Report::Classes(report) => {
@@ -137,7 +146,14 @@ pub(super) fn table(report: &Report) -> Vec<String> {
                 )
             })
             .collect(),
-        Report::Numbers(_) | Report::Forecast(_) => Vec::new(),
+        Report::Forecast(report) => {
+            let of = |feature: &FeatureScores| {
+                let lines = feature.forecasts.iter().map(score);
+                std::iter::once(feature.name.clone()).chain(lines).collect::<Vec<_>>()
+            };
+            report.features.iter().flat_map(of).collect()
+        }
+        Report::Numbers(_) => Vec::new(),
     }
 }
 

@@ -12,6 +12,18 @@ pub struct ForecastReport {
     /// The model first, then what it is compared with: `naive`, which repeats the last value, and `seasonal naive`,
     /// which repeats the last season, where there is one.
     pub forecasts: Vec<ForecastScore>,
+    /// The same of each feature, whose units may differ; empty if there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<FeatureScores>,
+}
+
+/// How far forecasts of one feature are from what came.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FeatureScores {
+    /// The feature.
+    pub name: String,
+    /// The model first, then what it is compared with.
+    pub forecasts: Vec<ForecastScore>,
 }
 
 /// How far forecasts of one kind are from what came.
@@ -30,7 +42,9 @@ pub struct ForecastScore {
 /// Sums errors of the model's forecasts and of naive ones.
 pub(super) struct ForecastCounter {
     of: ForecastTarget,
-    sums: Vec<(&'static str, Errors)>,
+    /// Of each who forecasts, the errors of each feature.
+    sums: Vec<(&'static str, Vec<Errors>)>,
+    features: Vec<String>,
     examples: usize,
 }
 
@@ -43,14 +57,38 @@ struct Errors {
     relative_count: usize,
 }
 
+impl Errors {
+    fn and(self, other: &Self) -> Self {
+        Self {
+            squared: self.squared + other.squared,
+            absolute: self.absolute + other.absolute,
+            relative: self.relative + other.relative,
+            count: self.count + other.count,
+            relative_count: self.relative_count + other.relative_count,
+        }
+    }
+
+    fn score(&self, name: &str) -> ForecastScore {
+        let count = self.count.max(1) as f64;
+        ForecastScore {
+            name: name.to_string(),
+            rmse: (self.squared / count).sqrt(),
+            mae: self.absolute / count,
+            mape: (self.relative_count > 0).then(|| self.relative / self.relative_count as f64),
+        }
+    }
+}
+
 impl ForecastCounter {
-    pub(super) fn new(of: ForecastTarget) -> Self {
+    /// - `features`: their names
+    pub(super) fn new(of: ForecastTarget, features: &[String]) -> Self {
         let mut names = vec!["model", "naive"];
         if of.season > 1 {
             names.push("seasonal naive");
         }
-        let sums = names.into_iter().map(|name| (name, Errors::default())).collect();
-        Self { of, sums, examples: 0 }
+        let sums =
+            names.into_iter().map(|name| (name, vec![Errors::default(); features.len()])).collect();
+        Self { of, sums, features: features.to_vec(), examples: 0 }
     }
 
     pub(super) fn add(&mut self, data: &Dataset, index: usize, forecast: &[f64]) {
@@ -60,7 +98,9 @@ impl ForecastCounter {
         let forecasts = [forecast.to_vec(), naive(1), naive(self.of.season)];
         self.examples += 1;
         for ((_, errors), forecast) in self.sums.iter_mut().zip(forecasts) {
-            for (truth, value) in truth.iter().zip(forecast) {
+            let columns = (0..features).cycle();
+            for ((truth, value), column) in truth.iter().zip(forecast).zip(columns) {
+                let errors = &mut errors[column];
                 let error = value - truth;
                 errors.squared += error * error;
                 errors.absolute += error.abs();
@@ -74,18 +114,19 @@ impl ForecastCounter {
     }
 
     pub(super) fn report(self) -> ForecastReport {
-        let score = |(name, errors): &(&str, Errors)| {
-            let count = errors.count.max(1) as f64;
-            ForecastScore {
-                name: (*name).to_string(),
-                rmse: (errors.squared / count).sqrt(),
-                mae: errors.absolute / count,
-                mape: (errors.relative_count > 0)
-                    .then(|| errors.relative / errors.relative_count as f64),
-            }
+        let all = |(name, errors): &(&str, Vec<Errors>)| {
+            errors.iter().fold(Errors::default(), Errors::and).score(name)
         };
-        let forecasts = self.sums.iter().map(score).collect();
-        ForecastReport { examples: self.examples, forecasts }
+        let of_feature = |(column, name): (usize, &String)| FeatureScores {
+            name: name.clone(),
+            forecasts: self.sums.iter().map(|(who, errors)| errors[column].score(who)).collect(),
+        };
+        let several = if self.features.len() > 1 { &self.features[..] } else { &[] };
+        ForecastReport {
+            examples: self.examples,
+            forecasts: self.sums.iter().map(all).collect(),
+            features: several.iter().enumerate().map(of_feature).collect(),
+        }
     }
 }
 
@@ -102,7 +143,7 @@ mod tests {
         let series = series.build(Target::None).unwrap();
         let of = ForecastTarget { horizon: 1, season: 1 };
         let report = |range: std::ops::Range<usize>| {
-            let mut counter = ForecastCounter::new(of);
+            let mut counter = ForecastCounter::new(of, series.features());
             let windows = series.windows(2, 1, |_| range.clone());
             (0..windows.len()).for_each(|index| counter.add(&windows, index, &[1.]));
             counter.report()
@@ -114,5 +155,26 @@ mod tests {
         );
         assert!(serde_json::to_value(&zeros).unwrap()["forecasts"][0]["mape"].is_null());
         assert_eq!(report(0..5).forecasts[0].mape, Some(0.5));
+    }
+
+    #[test]
+    fn each_feature_has_errors_in_its_own_units() {
+        let mut series = DatasetBuilder::new(["small", "large"]);
+        [0f32, 1., 2., 3.].iter().for_each(|t| series.push_step(&[*t, 100. * t]).unwrap());
+        series.end_sequence().unwrap();
+        let series = series.build(Target::None).unwrap();
+        let windows = series.windows(2, 1, |len| 0..len);
+        let of = ForecastTarget { horizon: 1, season: 1 };
+        let mut counter = ForecastCounter::new(of, series.features());
+        (0..windows.len()).for_each(|index| counter.add(&windows, index, &[2., 300.]));
+        let report = counter.report();
+        let of = |feature: usize| {
+            let score = &report.features[feature].forecasts;
+            (&report.features[feature].name[..], score[0].mae, score[1].mae)
+        };
+        assert_eq!((of(0), of(1)), (("small", 0.5, 1.), ("large", 50., 100.)));
+        assert_eq!(report.forecasts[1].mae, 50.5);
+        let one = ForecastCounter::new(ForecastTarget { horizon: 1, season: 1 }, &["x".into()]);
+        assert!(one.report().features.is_empty());
     }
 }

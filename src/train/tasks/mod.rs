@@ -14,7 +14,7 @@ mod spec;
 mod task_kind;
 mod text_task;
 
-pub use forecast_report::{ForecastReport, ForecastScore};
+pub use forecast_report::{FeatureScores, ForecastReport, ForecastScore};
 pub use loss_kind::{ClassWeights, NumbersLoss};
 pub use outputs::for_each_output;
 pub use report::Report;

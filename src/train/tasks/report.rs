@@ -54,7 +54,7 @@ impl Report {
                 Ok(Self::Classes(counter.report(&spec.outputs)))
             }
             (TaskKind::Forecast, Some(of)) => {
-                let mut counter = ForecastCounter::new(*of);
+                let mut counter = ForecastCounter::new(*of, data.features());
                 for_each_output(model, padder, data, read, |index, differences| {
                     let scaler = &spec.preprocessor.scaler;
                     let forecast = of.forecast(data.sequence(index), scaler, differences);

@@ -168,8 +168,7 @@ impl SequenceTraining {
         }
         if self.network.readout == Readout::All {
             return Err(Error::Config(
-                "the readout of all outputs needs sequences of one length: take last or mean-max"
-                    .into(),
+                "the readout of all outputs is for images alone: take last or mean-max".into(),
             ));
         }
         if self.preprocess.missing_mask && self.preprocess.missing == MissingPolicy::Refuse {

@@ -191,6 +191,11 @@ impl SequenceSpec {
             return Ok(data);
         }
         let classes = match data.target() {
+            _ if self.target == TaskKind::Forecast => {
+                // Its target is its own next steps.
+                let has_none = matches!(data.target(), Target::None);
+                return if has_none { Ok(data) } else { data.with_target(Target::None) };
+            }
             Target::Class(labels) | Target::StepClass(labels) => labels.clone(),
             Target::Numbers(numbers) if numbers.names.len() != self.outputs.len() => {
                 let (expected, found) = (self.outputs.len(), numbers.names.len());

@@ -73,6 +73,11 @@ impl Default for TextTraining {
 }
 
 impl TextTraining {
+    /// How many characters at the end of a text validate.
+    pub fn validating(&self, characters: usize) -> usize {
+        ((characters as f64 * self.valid_fraction) as usize).max(2).min(characters)
+    }
+
     /// Checks that every setting is in its range.
     ///
     /// # Errors
@@ -107,6 +112,17 @@ pub struct TextData {
     pub sha256: String,
     /// The number of its characters.
     pub characters: usize,
+}
+
+impl TextData {
+    /// Whether a text is the one that a model was trained on.
+    pub fn is_of(&self, text: &str) -> bool {
+        sha256_of(text) == self.sha256
+    }
+}
+
+fn sha256_of(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// What a language model reads, what it was trained on, and how.
@@ -152,14 +168,16 @@ impl TextTask {
         let vocabulary = Vocabulary::of(text).map_err(named)?;
         let mut ids = vocabulary.encode(text)?;
         let characters = ids.len();
-        let valid = ((characters as f64 * training.valid_fraction) as usize).max(2).min(characters);
+        let count = training.validating(characters);
         let TextTraining { trainer: TrainerConfig { batch_size, seed, .. }, seq_len, .. } =
             *training;
-        let valid = TextStreams::for_evaluation(ids.split_off(characters - valid), seq_len);
-        let valid = valid.map_err(|error| {
+        let valid = TextStreams::for_evaluation(ids.split_off(characters - count), seq_len);
+        let valid = valid.map_err(|_| {
             named(Error::Config(format!(
-                "{error}, its last {:.0} %, to validate with: take a longer text, a shorter seq_len or a larger valid_fraction",
-                100. * training.valid_fraction
+                "the validation part of the text (its last {:.0} %) has {count} characters and needs {}: take a longer \
+                 text, a shorter seq_len or a larger valid_fraction",
+                100. * training.valid_fraction,
+                seq_len + 1
             )))
         })?;
         let train = TextStreams::new(ids, batch_size, seq_len).map_err(|error| {
@@ -175,7 +193,7 @@ impl TextTask {
         let sink = VarSink::new(training.dtype.dtype(), device);
         let rng = &mut SeededRng::new(seed, Purpose::Init);
         let network = LanguageModel::init(&model, training.init, rng, &sink)?;
-        let sha256 = hex(&Sha256::digest(text.as_bytes()));
+        let sha256 = sha256_of(text);
         let data = TextData { source, sha256, characters };
         Ok(Self {
             config: TextConfig { vocabulary, model, data, training: training.clone() },
