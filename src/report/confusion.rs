@@ -26,6 +26,15 @@ const NAME: usize = 16;
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) when it cannot be drawn.
 pub fn confusion_svg(counts: &[Vec<usize>], names: &[String]) -> Result<String> {
+    confusion_svg_of("validation", counts, names)
+}
+
+/// The same of a split of this name.
+pub(super) fn confusion_svg_of(
+    split: &str,
+    counts: &[Vec<usize>],
+    names: &[String],
+) -> Result<String> {
     let mut svg = String::new();
     {
         let classes = counts.len() as i32;
@@ -48,7 +57,8 @@ pub fn confusion_svg(counts: &[Vec<usize>], names: &[String]) -> Result<String> 
         };
         let all: usize = counts.iter().flatten().sum();
         let right: usize = counts.iter().enumerate().map(|(class, row)| row[class]).sum();
-        let title = format!("validation: {right} of {all} right; rows are labels, columns answers");
+        let title =
+            format!("{split}: {right} of {all} right; rows: true class, columns: predicted class");
         root.draw(&text(title, (12, 22), 15, HPos::Left)).map_err(cannot_draw)?;
         // Among thousands of right answers a single mistake is to be seen.
         let shade = |count: usize, of: usize| match count {

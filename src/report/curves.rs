@@ -18,16 +18,25 @@ type Line<'a> = (&'a str, RGBColor, Vec<(f64, f64)>);
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) when it cannot be drawn.
 pub fn curves_svg(history: &[EpochMetrics]) -> Result<String> {
+    labelled_curves_svg(history, "training (mean over batches)", "validation")
+}
+
+/// The same with other names of the curves, such as what is in one loss and not in the other.
+pub(super) fn labelled_curves_svg(
+    history: &[EpochMetrics],
+    training: &str,
+    validation: &str,
+) -> Result<String> {
     let points = |value: &dyn Fn(&EpochMetrics) -> Option<f64>| -> Vec<(f64, f64)> {
         history.iter().filter_map(|m| Some((m.epoch as f64, value(m)?))).collect()
     };
     let losses = [
-        ("training, before each step", TRAINING, points(&|m| Some(m.train_loss))),
-        ("validation", VALIDATION, points(&|m| Some(m.valid_loss))),
+        (training, TRAINING, points(&|m| Some(m.train_loss))),
+        (validation, VALIDATION, points(&|m| Some(m.valid_loss))),
     ];
     let accuracies = [
         ("last batch", TRAINING, points(&|m| m.acc_batch)),
-        ("validation", VALIDATION, points(&|m| m.valid_accuracy)),
+        (validation, VALIDATION, points(&|m| m.valid_accuracy)),
     ];
     let mut svg = String::new();
     {

@@ -1,20 +1,25 @@
-//! The forecast plot: what came, and what was forecast.
+//! The forecast plot: true values, and what was forecast.
 
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::cannot_draw;
 use crate::Result;
 
 const SIZE: (u32, u32) = (960, 400);
-const TRUTH: RGBColor = RGBColor(0x1f, 0x4e, 0x9e);
+/// The width of the legend.
+const LEGEND: u32 = 190;
+const KNOWN: RGBColor = RGBColor(0x1f, 0x4e, 0x9e);
+const TRUTH: RGBColor = RGBColor(0x2a, 0x8c, 0x55);
 const FORECAST: RGBColor = RGBColor(0xd9, 0x7a, 0x0b);
 const NAIVE: RGBColor = RGBColor(0x80, 0x80, 0x80);
 
 /// An SVG picture of a series and a forecast of it.
 ///
 /// - `known`: the last steps before the forecast begins
-/// - `truth`: what came
-/// - `forecast`, `naive`: the model's forecast, and the naive one that it is compared with
+/// - `truth`: the true values behind it
+/// - `forecast`: the model's forecast
+/// - `naive`: the one that it is compared with, and what that is called
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) when it cannot be drawn.
@@ -23,12 +28,14 @@ pub fn forecast_svg(
     known: &[f64],
     truth: &[f64],
     forecast: &[f64],
-    naive: &[f64],
+    (naive_name, naive): (&str, &[f64]),
 ) -> Result<String> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         root.fill(&WHITE).map_err(cannot_draw)?;
+        // The legend stands beside the lines, not on them.
+        let (root, side) = root.split_horizontally(SIZE.0 - LEGEND);
         // The last known step joins them.
         let joined = |values: &[f64]| -> Vec<(f64, f64)> {
             let values = known.last().into_iter().chain(values);
@@ -39,9 +46,9 @@ pub fn forecast_svg(
             .map(|(step, value)| (f64::from(step) - (known.len() as f64 - 1.), *value))
             .collect();
         let lines = [
-            ("known", TRUTH, before),
-            ("what came", TRUTH, joined(truth)),
-            ("naive forecast", NAIVE, joined(naive)),
+            ("known", KNOWN, before),
+            ("true values", TRUTH, joined(truth)),
+            (naive_name, NAIVE, joined(naive)),
             ("forecast", FORECAST, joined(forecast)),
         ];
         let values = || lines.iter().flat_map(|(_, _, points)| points.iter().map(|(_, y)| *y));
@@ -63,26 +70,37 @@ pub fn forecast_svg(
             .x_label_formatter(&|step| format!("{step:.0}"))
             .draw()
             .map_err(cannot_draw)?;
-        for (label, color, points) in &lines {
-            let width = if *label == "what came" { 1 } else { 2 };
+        for (_, color, points) in &lines {
+            let width = if *color == TRUTH { 1 } else { 2 };
             chart
                 .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(width)))
-                .map_err(cannot_draw)?
-                .label(*label)
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
-            if *label == "what came" {
+                .map_err(cannot_draw)?;
+            if *color == TRUTH {
                 let dots = points.iter().map(|point| Circle::new(*point, 3, color.filled()));
                 chart.draw_series(dots).map_err(cannot_draw)?;
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.3))
-            .draw()
-            .map_err(cannot_draw)?;
+        for (row, (label, color, _)) in (0..).zip(&lines) {
+            let y = 60 + 24 * row;
+            let line = PathElement::new([(0, y), (18, y)], color.stroke_width(2));
+            side.draw(&line).map_err(cannot_draw)?;
+            if *color == TRUTH {
+                side.draw(&Circle::new((9, y), 3, color.filled())).map_err(cannot_draw)?;
+            }
+            let style = ("sans-serif", 13).into_font().color(&BLACK);
+            let style = style.pos(Pos::new(HPos::Left, VPos::Center));
+            side.draw(&Text::new((*label).to_string(), (24, y), style)).map_err(cannot_draw)?;
+        }
         root.present().map_err(cannot_draw)?;
     }
     Ok(svg)
+}
+
+/// What the naive forecast is called that repeats the value of `season` steps earlier.
+pub(super) fn naive_name(season: usize) -> &'static str {
+    if season > 1 {
+        "seasonal naive forecast"
+    } else {
+        "naive forecast"
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::error::counted;
 use crate::model::NetworkConfig;
 use crate::run::{best_of, RunConfig};
-use crate::train::tasks::{Report, SequenceConfig, TaskKind, TextConfig};
+use crate::train::tasks::{ForecastScore, Report, SequenceConfig, TaskKind, TextConfig};
 use crate::train::{EpochMetrics, TrainerConfig};
 
 /// The model card of a run on sequences: front matter of the Hugging Face hub's form, then Markdown.
@@ -30,8 +31,9 @@ pub(super) fn sequence_card(
         TaskKind::StepClass => format!("the class of each step, one of {}", spec.outputs.len()),
         TaskKind::Numbers => format!("{} of a sequence", spec.outputs.join(", ")),
         TaskKind::Forecast => format!(
-            "the next {} steps of a series from {} known ones",
-            training.horizon, training.window
+            "the next {} of a series from {} known ones",
+            counted(training.horizon, "step"),
+            training.window
         ),
     };
     let pipeline = match spec.target {
@@ -45,17 +47,24 @@ pub(super) fn sequence_card(
     let file = file.map_or("data of one's own".into(), |name| name.to_string_lossy());
     let _ = write!(
         card,
-        "# {}, on {file}\n\nPredicts {what}. It reads {} feature{} ({}) at each step.\n\n{}\n",
+        "# {}, on {file}\n\nPredicts {what}. It reads {} ({}) at each step.\n\n{}\n",
         network(&training.network),
-        features.len(),
-        if features.len() == 1 { "" } else { "s" },
+        counted(features.len(), "feature"),
         listed(features),
-        trained(&config.candle_rnn_version, parameters, train, is_validated.then_some(validating)),
+        trained(
+            &config.candle_rnn_version,
+            parameters,
+            counted(
+                train,
+                if spec.forecast.is_some() { "training window" } else { "training sequence" }
+            ),
+            is_validated.then_some(validating)
+        ),
     );
     if !spec.outputs.is_empty() && spec.target != TaskKind::Forecast {
         let _ = writeln!(card, "Outputs: {}.\n", listed(&spec.outputs));
     }
-    card.push_str(&epochs(history, &training.trainer));
+    card.push_str(&epochs(history, &training.trainer, is_validated));
     let measured = if is_validated { "Validation" } else { "Training data" };
     for (split, report) in [(measured, Some(valid)), ("Test", test)] {
         if let Some(report) = report {
@@ -89,14 +98,15 @@ pub(super) fn text_card(
     let _ = write!(
         card,
         "# {}, a language model of characters\n\nPredicts the next of {} characters. It was trained on a text of {} \
-         characters, whose last part ({:.0} %) validates, by candle-rnn {}: {parameters} numbers.\n\n",
+         characters, whose last part ({:.0} %) validates, by candle-rnn {}: {} parameters.\n\n",
         network(&training.network),
         vocabulary.len(),
         data.characters,
         100. * training.valid_fraction,
         config.candle_rnn_version,
+        thousands(parameters),
     );
-    card.push_str(&epochs(history, &training.trainer));
+    card.push_str(&epochs(history, &training.trainer, true));
     let _ = write!(
         card,
         "\n![losses over the epochs](curves.svg)\n{}\n## Settings\n\n```toml\n{settings}```\n\nTraining data: SHA-256 `{}` of the text.\n",
@@ -124,14 +134,21 @@ fn network(network: &NetworkConfig) -> String {
     format!("{both}{}, {layers} of {hidden_size} units", cell(network))
 }
 
-fn trained(version: &str, parameters: usize, train: usize, valid: Option<usize>) -> String {
+fn trained(version: &str, parameters: usize, train: String, valid: Option<usize>) -> String {
     let valid = match valid {
-        Some(valid) => format!("{valid} others validated."),
-        None => {
-            "none was held out: the figures of a validation are those of the training data.".into()
-        }
+        Some(valid) => format!("{valid} others validated"),
+        None => "none was held out to validate".into(),
     };
-    format!("candle-rnn {version} trained {parameters} numbers on {train} sequences; {valid}\n")
+    let parameters = thousands(parameters);
+    format!("Trained by candle-rnn {version}: {parameters} parameters, {train}; {valid}.\n")
+}
+
+/// A number with commas between thousands.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let comma = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
+    let with = |(at, digit)| [comma(at).then_some(','), Some(digit)];
+    digits.chars().enumerate().flat_map(with).flatten().collect()
 }
 
 fn listed(names: &[String]) -> String {
@@ -145,16 +162,22 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The last epoch and the best, and which of them the model is of.
-fn epochs(history: &[EpochMetrics], trainer: &TrainerConfig) -> String {
-    let mut text = String::from("| | validation loss | validation accuracy |\n|---|---|---|\n");
+fn epochs(history: &[EpochMetrics], trainer: &TrainerConfig, is_validated: bool) -> String {
+    let has_accuracy = history.iter().any(|metrics| metrics.valid_accuracy.is_some());
+    let data = if is_validated { "validation" } else { "training data" };
+    let mut text = format!("| | {data} loss |");
+    if has_accuracy {
+        let _ = write!(text, " {data} accuracy |");
+    }
+    text.push_str(if has_accuracy { "\n|---|---|---|\n" } else { "\n|---|---|\n" });
     let rows = [("last", history.last()), ("best", best_of(history))];
     for (name, metrics) in rows {
         let Some(metrics) = metrics else { continue };
         let accuracy =
-            metrics.valid_accuracy.map_or("-".into(), |accuracy| format!("{accuracy:.4}"));
+            metrics.valid_accuracy.map_or(String::new(), |value| format!(" {value:.4} |"));
         let _ = writeln!(
             text,
-            "| {name}, epoch {} | {:.4} | {accuracy} |",
+            "| {name}, epoch {} | {:.4} |{accuracy}",
             metrics.epoch, metrics.valid_loss
         );
     }
@@ -211,14 +234,26 @@ fn table(report: &Report) -> String {
             }
         }
         Report::Forecast(report) => {
-            text.push_str("| forecast | RMSE | MAE | MAPE |\n|---|---|---|---|\n");
-            for score in &report.forecasts {
-                let mape = score.mape.map_or("-".into(), |mape| format!("{:.2} %", 100. * mape));
-                let _ = writeln!(
-                    text,
-                    "| {} | {:.4} | {:.4} | {mape} |",
-                    score.name, score.rmse, score.mae
-                );
+            let several = !report.features.is_empty();
+            let of = if several { "feature | forecast" } else { "forecast" };
+            let rule = if several { "---|---" } else { "---" };
+            let _ = write!(text, "| {of} | RMSE | MAE | MAPE |\n|{rule}|---|---|---|\n");
+            let mut add = |feature: &str, scores: &[ForecastScore]| {
+                for score in scores {
+                    let mape =
+                        score.mape.map_or("-".into(), |mape| format!("{:.2} %", 100. * mape));
+                    let ForecastScore { name, rmse, mae, .. } = score;
+                    let _ = writeln!(text, "|{feature} {name} | {rmse:.4} | {mae:.4} | {mape} |");
+                }
+            };
+            if several {
+                add(" all |", &report.forecasts);
+                report
+                    .features
+                    .iter()
+                    .for_each(|of| add(&format!(" {} |", of.name), &of.forecasts));
+            } else {
+                add("", &report.forecasts);
             }
         }
     }

@@ -1,15 +1,16 @@
 //! Reports of runs on sequences and texts of one's own.
 
-use super::confusion::confusion_svg;
-use super::curves::curves_svg;
-use super::forecast::forecast_svg;
+use super::confusion::confusion_svg_of;
+use super::curves::labelled_curves_svg;
+use super::forecast::{forecast_svg, naive_name};
 use super::own_card::{sequence_card, text_card};
 use crate::data::{Dataset, ForecastTarget, SequenceValues};
+use crate::error::counted;
 use crate::files::durable;
 use crate::run::layout::{CARD, CONFUSION, CURVES, FORECAST, SETTINGS};
 use crate::run::{RunTask, Session};
 use crate::settings::Settings;
-use crate::train::tasks::{Report, SequenceTask, TextTask};
+use crate::train::tasks::{ClassWeights, Report, SequenceTask, TextTask};
 use crate::Result;
 
 /// Writes the pictures and the model card of a run on sequences that has ended.
@@ -19,21 +20,39 @@ use crate::Result;
 pub fn write_sequences(session: &Session<SequenceTask>) -> Result<()> {
     let splits = session.trainer().task().splits();
     let valid = session.measured(|task| task.report(&splits.valid))?;
-    let measured = |data: &Dataset| session.measured(|task| task.report(data));
-    let test = splits.test.as_ref().map(measured).transpose()?;
+    let report_of = |data: &Dataset| session.measured(|task| task.report(data));
+    let test = splits.test.as_ref().map(report_of).transpose()?;
     let config = &session.run_dir().config().task;
     let settings = Settings::of(&config.training)?;
-    start(session, &settings)?;
+    let training = &config.training;
+    let is_validated = config.data.source.valid.is_some() || training.split.valid_fraction > 0.;
+    let (split, measured) = if is_validated {
+        ("validation", "on the validation split")
+    } else {
+        ("training data", "on the training data")
+    };
+    let smoothing = if training.label_smoothing > 0. { " and label smoothing" } else { "" };
+    let weights =
+        if training.class_weights == ClassWeights::None { "" } else { " and class weights" };
+    let trained = match [smoothing, weights].concat() {
+        none if none.is_empty() => "training (mean over batches)".to_string(),
+        with => format!("training (mean over batches, with{})", &with[" and".len()..]),
+    };
+    let labels =
+        (&trained[..], if is_validated { "validation" } else { "training data, after the epoch" });
+    start(session, &settings, labels)?;
     let put = put(session);
+    let confused;
     let mut pictures = vec![("losses over the epochs", CURVES)];
     if let Report::Classes(report) = &valid {
-        put(CONFUSION, confusion_svg(&report.confusion, &config.spec.outputs)?)?;
-        pictures.push(("which classes are taken for which, on the validation split", CONFUSION));
+        put(CONFUSION, confusion_svg_of(split, &report.confusion, &config.spec.outputs)?)?;
+        confused = format!("which classes are taken for which, {measured}");
+        pictures.push((&confused[..], CONFUSION));
     }
     if let Some(of) = config.spec.forecast {
         let data = splits.test.as_ref().unwrap_or(&splits.valid);
         put(FORECAST, forecast_picture(session, data, of)?)?;
-        pictures.push(("a forecast, and what came", FORECAST));
+        pictures.push(("a forecast, and the true values", FORECAST));
     }
     let card = sequence_card(
         session.run_dir().config(),
@@ -53,7 +72,7 @@ pub fn write_sequences(session: &Session<SequenceTask>) -> Result<()> {
 pub fn write_text(session: &Session<TextTask>) -> Result<()> {
     let config = session.run_dir().config();
     let settings = Settings::of(&config.task.training)?;
-    start(session, &settings)?;
+    start(session, &settings, ("training (mean over batches)", "validation"))?;
     let (history, parameters) = (session.history(), parameters(session)?);
     put(session)(CARD, text_card(config, history, parameters, &settings.to_toml()))
 }
@@ -68,12 +87,16 @@ fn put<T: RunTask>(session: &Session<T>) -> impl Fn(&str, String) -> Result<()> 
 }
 
 /// What every run has: its settings, and its learning curves.
-fn start<T: RunTask>(session: &Session<T>, settings: &Settings) -> Result<()> {
+fn start<T: RunTask>(
+    session: &Session<T>,
+    settings: &Settings,
+    (training, validation): (&str, &str),
+) -> Result<()> {
     // A run of the library's has none; the card speaks of it.
     if !session.path().join(SETTINGS).exists() {
         session.run_dir().write_settings(&settings.to_toml())?;
     }
-    put(session)(CURVES, curves_svg(session.history())?)
+    put(session)(CURVES, labelled_curves_svg(session.history(), training, validation)?)
 }
 
 /// How many numbers were trained.
@@ -95,10 +118,10 @@ fn forecast_picture(
     let floats = |values: SequenceValues| crate::data::floats(values);
     let window = last.sequence(0);
     forecast_svg(
-        &format!("{}: forecast of {} steps", features[0], of.horizon),
+        &format!("{}: forecast of {}", features[0], counted(of.horizon, "step")),
         &first(&floats(window)),
         &first(&floats(last.following(0, of.horizon))),
         &first(&forecast),
-        &first(&of.naive(window, features.len())),
+        (naive_name(of.season), &first(&of.naive(window, features.len()))),
     )
 }
