@@ -68,7 +68,7 @@ pub(super) fn run(args: EvalArgs) -> anyhow::Result<()> {
         }
         TaskName::Text => {
             args.own.refuse()?;
-            return own_predict::eval_text(&args.run, file, &device, args.json);
+            return own_predict::eval_text(&args.run, file, split, &device, args.json);
         }
         TaskName::Images | TaskName::Other(_) => args.own.refuse()?,
     }

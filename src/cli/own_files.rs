@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_rnn::data::formats::{self, Content, Layout, Loaded, ReadOptions};
 use candle_rnn::data::{Dataset, TargetKind};
+use candle_rnn::train::tasks::SequenceConfig;
 
 use super::choices::{value_of, LAYOUTS, TARGETS};
 use super::flags::OWN;
@@ -80,14 +81,37 @@ impl OwnFiles {
         self.options() == ReadOptions::default()
     }
 
-    /// What was said or, if nothing was, what a run was trained with. What its rows are is said once.
+    /// What was said and, of what was not, what a run was trained with.
     pub(super) fn or(&self, run: &ReadOptions) -> ReadOptions {
-        if self.is_empty() {
-            return run.clone();
+        let Self { id, time, label, features, group, layout, target } = self.clone();
+        let or = |said: Option<String>, run: &Option<String>| said.or_else(|| run.clone());
+        let all = |said: Vec<String>, run: &[String]| {
+            if said.is_empty() {
+                run.to_vec()
+            } else {
+                said
+            }
+        };
+        ReadOptions {
+            id: or(id, &run.id),
+            time: or(time, &run.time),
+            group: or(group, &run.group),
+            labels: all(label, &run.labels),
+            features: all(features, &run.features),
+            layout: layout.or(run.layout),
+            target: target.or(run.target),
+            ..run.clone()
         }
-        let options = self.options();
-        let layout = options.layout.or(run.layout);
-        ReadOptions { layout, is_series: run.is_series, ..options }
+    }
+
+    /// How a file is read for the model of a run: as the run's own, but for what was said. The model's features are
+    /// found by their names, wherever they stand.
+    pub(super) fn of_run(&self, run: &SequenceConfig) -> ReadOptions {
+        let options = self.or(&run.data.source.read);
+        if !self.features.is_empty() {
+            return options;
+        }
+        ReadOptions { model_features: run.spec.preprocessor.features.clone(), ..options }
     }
 
     /// Refuses columns where there is no table.

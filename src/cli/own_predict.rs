@@ -8,11 +8,11 @@ use anyhow::Context;
 use candle_core::Device;
 use candle_rnn::data::formats::{Content, ReadOptions};
 use candle_rnn::data::{DataSplits, Dataset};
-use candle_rnn::predict::{Generator, Prediction, SequencePrediction, SequencePredictor};
-use candle_rnn::train::tasks::TaskKind;
-use serde_json::{json, Value};
+use candle_rnn::predict::{Generator, SequencePredictor};
+use serde_json::json;
 
 use super::own_files::OwnFiles;
+use super::predicted::{header, OutputShape, Predicted};
 use super::usage::wrong_usage;
 use super::{measures, screen};
 
@@ -29,7 +29,7 @@ pub(super) fn predict(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let model = SequencePredictor::load_on(run, device)?;
-    let options = own.or(&model.config().task.data.source.read);
+    let options = own.of_run(&model.config().task);
     // What is to be predicted is often not known.
     let options = ReadOptions { may_lack_labels: true, ..options };
     if let Some(file) = output.and_then(|output| files.iter().find(|file| is_same(file, output))) {
@@ -45,12 +45,16 @@ pub(super) fn predict(
         model.check(&data).with_context(|| file.display().to_string())?;
         inputs.push((file, data));
     }
+    let shape = OutputShape {
+        has_files: files.len() > 1,
+        has_times: inputs.iter().any(|(_, data)| data.last_time(0).is_some()),
+    };
     let mut table = match output {
         Some(path) => {
             let file = File::create(path)
                 .with_context(|| format!("{}: cannot create the file", path.display()))?;
             let mut table = csv::Writer::from_writer(BufWriter::new(file));
-            table.write_record(header(&model))?;
+            table.write_record(header(&model, shape))?;
             Some(table)
         }
         None => None,
@@ -60,13 +64,13 @@ pub(super) fn predict(
             let numbers: Vec<u32> = (start as u32..data.len().min(start + BLOCK) as u32).collect();
             let block = data.select(&numbers);
             for (index, found) in model.predict(&block)?.iter().enumerate() {
-                let id = block.id(index);
+                let of = Predicted { model: &model, file, data: &block, index, found };
                 match &mut table {
-                    Some(table) => rows(&model, &id, found)
-                        .iter()
-                        .try_for_each(|row| table.write_record(row))?,
-                    None if as_json => screen::json(&object(&model, file, &id, found))?,
-                    None => screen::line(&text(&model, &block, index, found))?,
+                    Some(table) => {
+                        of.rows(shape).iter().try_for_each(|row| table.write_record(row))?
+                    }
+                    None if as_json => screen::json(&of.object())?,
+                    None => screen::line(&of.text(shape))?,
                 }
             }
         }
@@ -84,121 +88,6 @@ fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
-/// The columns of a table of predictions.
-fn header(model: &SequencePredictor) -> Vec<String> {
-    let spec = model.spec();
-    let mut names = vec!["id".to_string()];
-    let probabilities = || spec.outputs.iter().map(|name| format!("p({name})"));
-    match spec.target {
-        TaskKind::Class => {
-            names.push("label".into());
-            names.extend(probabilities());
-        }
-        TaskKind::StepClass => {
-            names.extend(["step".into(), "label".into()]);
-            names.extend(probabilities());
-        }
-        TaskKind::Numbers => names.extend(spec.outputs.iter().cloned()),
-        TaskKind::Forecast => {
-            names.push("step".into());
-            names.extend(spec.preprocessor.features.iter().cloned());
-        }
-    }
-    names
-}
-
-/// A prediction as rows of the table.
-fn rows(model: &SequencePredictor, id: &str, found: &SequencePrediction) -> Vec<Vec<String>> {
-    let spec = model.spec();
-    let of_class = |found: &Prediction| -> Vec<String> {
-        let label = spec.outputs[found.label].clone();
-        let probabilities = found.probabilities.iter().map(f64::to_string);
-        std::iter::once(label).chain(probabilities).collect()
-    };
-    let row = |cells: Vec<String>| std::iter::once(id.to_string()).chain(cells).collect();
-    let numbered = |step: usize, cells: Vec<String>| {
-        row(std::iter::once((step + 1).to_string()).chain(cells).collect())
-    };
-    match found {
-        SequencePrediction::Class(found) => vec![row(of_class(found))],
-        SequencePrediction::Steps(steps) => {
-            steps.iter().enumerate().map(|(step, found)| numbered(step, of_class(found))).collect()
-        }
-        SequencePrediction::Numbers(numbers) if spec.target == TaskKind::Forecast => {
-            let steps = numbers.chunks_exact(spec.preprocessor.features.len());
-            let cells = |values: &[f64]| values.iter().map(f64::to_string).collect();
-            steps.enumerate().map(|(step, values)| numbered(step, cells(values))).collect()
-        }
-        SequencePrediction::Numbers(numbers) => {
-            vec![row(numbers.iter().map(f64::to_string).collect())]
-        }
-    }
-}
-
-/// A prediction as a JSON object.
-fn object(model: &SequencePredictor, file: &Path, id: &str, found: &SequencePrediction) -> Value {
-    let spec = model.spec();
-    let mut object = json!({ "input": file.display().to_string(), "id": id });
-    match found {
-        SequencePrediction::Class(found) => {
-            object["label"] = json!(spec.outputs[found.label]);
-            object["probabilities"] = json!(found.probabilities);
-        }
-        SequencePrediction::Steps(steps) => {
-            let labels: Vec<&str> =
-                steps.iter().map(|found| spec.outputs[found.label].as_str()).collect();
-            object["labels"] = json!(labels);
-            object["steps"] = steps.iter().map(|found| json!(found.probabilities)).collect();
-        }
-        SequencePrediction::Numbers(numbers) if spec.target == TaskKind::Forecast => {
-            let steps = numbers.chunks_exact(spec.preprocessor.features.len());
-            object["forecast"] = steps.map(|step| json!(step)).collect();
-        }
-        SequencePrediction::Numbers(numbers) => object["numbers"] = json!(numbers),
-    }
-    object
-}
-
-/// A prediction as a line for people, with the truth if it is known.
-fn text(
-    model: &SequencePredictor,
-    data: &Dataset,
-    index: usize,
-    found: &SequencePrediction,
-) -> String {
-    let spec = model.spec();
-    let id = data.id(index);
-    let class = |found: &Prediction| {
-        format!("{} ({:.1} %)", spec.outputs[found.label], 100. * found.probabilities[found.label])
-    };
-    let number = |value: &f64| format!("{value:.4}");
-    let listed = |values: &[f64]| values.iter().map(number).collect::<Vec<_>>().join(", ");
-    match found {
-        SequencePrediction::Class(found) => {
-            let truth = data.label(index).map(|label| &data.class_names()[label as usize]);
-            let truth = truth.map_or(String::new(), |name| format!("; its label is {name}"));
-            format!("{id}: {}{truth}", class(found))
-        }
-        SequencePrediction::Steps(steps) => {
-            let labels: Vec<&str> =
-                steps.iter().map(|found| spec.outputs[found.label].as_str()).collect();
-            format!("{id}: {}", labels.join(" "))
-        }
-        SequencePrediction::Numbers(numbers) if spec.target == TaskKind::Forecast => {
-            let steps = numbers.chunks_exact(spec.preprocessor.features.len());
-            let steps: Vec<String> = steps.map(listed).collect();
-            format!("{id}: {}", steps.join("; "))
-        }
-        SequencePrediction::Numbers(numbers) => {
-            let truth = data.numbers(index).map_or(String::new(), |truth| {
-                let truth: Vec<f64> = truth.iter().map(|value| f64::from(*value)).collect();
-                format!("; its target is {}", listed(&truth))
-            });
-            format!("{id}: {}{truth}", listed(numbers))
-        }
-    }
-}
-
 /// Measures a run on a file, or on a part of the data that it was trained on.
 pub(super) fn eval(
     run: &Path,
@@ -211,7 +100,7 @@ pub(super) fn eval(
     let model = SequencePredictor::load_on(run, device)?;
     let (name, report) = match file {
         Some(file) => {
-            let options = own.or(&model.config().task.data.source.read);
+            let options = own.of_run(&model.config().task);
             let data = OwnFiles::sequences(file, &options)?;
             let report = model.report(&data).with_context(|| file.display().to_string())?;
             (file.display().to_string(), report)
@@ -245,8 +134,9 @@ pub(super) fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dat
         DataSplits::sequences(data, valid, test, &training.split, training.trainer.seed)?
     };
     // Of another file the test could be what was trained on.
+    let train = model.spec().data(splits.train.clone())?;
     anyhow::ensure!(
-        splits.train.fingerprint() == config.data.sha256,
+        train.fingerprint() == config.data.sha256,
         "{}: has changed since the run was trained on it: name the file to measure on it as it is",
         source.file.as_deref().unwrap_or(Path::new("")).display()
     );
@@ -259,40 +149,65 @@ pub(super) fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dat
         if split == "valid" {
             anyhow::bail!("this run held out no validation data: name a file to measure on");
         }
-        anyhow::bail!("this run kept no test data: name a file, or measure --split valid")
+        let or = if has_validation { ", or measure --split valid" } else { "" };
+        anyhow::bail!("this run kept no test data: name a file to measure on{or}")
     };
     Ok(model.spec().data(part)?)
 }
 
-/// Measures a language model on a text.
+/// Measures a language model on a text, or on the part of its own text that validated.
 pub(super) fn eval_text(
     run: &Path,
     file: Option<&Path>,
+    split: &str,
     device: &Device,
     as_json: bool,
 ) -> anyhow::Result<()> {
     let model = Generator::load_on(run, device)?;
-    let Some(file) = file else {
-        anyhow::bail!("name a file with the text that the language model is to be measured on")
+    let (name, text) = match file {
+        Some(file) => (file.display().to_string(), plain_text(file)?),
+        None if split == "valid" => (split.to_string(), validation_text(&model)?),
+        None => anyhow::bail!(
+            "a run on a text keeps no test data: name a file with a text to measure on, or measure --split valid"
+        ),
     };
-    let Content::Text(text) = OwnFiles::read(file, &ReadOptions::default())?.content else {
-        anyhow::bail!("{}: not a plain text", file.display())
-    };
-    let score = model.evaluate(&text).with_context(|| file.display().to_string())?;
+    let score = model.evaluate(&text).with_context(|| name.clone())?;
     let bits = score.loss / std::f64::consts::LN_2;
+    let characters = text.chars().count();
     if as_json {
-        let characters = text.chars().count();
         return screen::json(&json!({
-            "split": file.display().to_string(),
+            "split": name,
             "loss": score.loss,
             "bits_per_character": bits,
             "examples": characters,
         }));
     }
-    let characters = screen::thousands(text.chars().count());
+    let characters = screen::thousands(characters);
     screen::line(&format!(
-        "{}  {bits:.4} bits per character  loss {:.4}  {characters} characters",
-        file.display(),
+        "{name}  {bits:.4} bits per character  loss {:.4}  {characters} characters",
         score.loss
     ))
+}
+
+fn plain_text(file: &Path) -> anyhow::Result<String> {
+    match OwnFiles::read(file, &ReadOptions::default())?.content {
+        Content::Text(text) => Ok(text),
+        Content::Sequences(_) => anyhow::bail!("{}: not a plain text", file.display()),
+    }
+}
+
+/// The end of the text that a model was trained on, which validated.
+fn validation_text(model: &Generator) -> anyhow::Result<String> {
+    let config = &model.config().task;
+    let no_file =
+        || anyhow::anyhow!("this run does not say which file it was trained on: name one");
+    let file = config.data.source.as_deref().ok_or_else(no_file)?;
+    let text = plain_text(file)?;
+    anyhow::ensure!(
+        config.data.is_of(&text),
+        "{}: has changed since the run was trained on it: name the file to measure on it as it is",
+        file.display()
+    );
+    let from = config.data.characters - config.training.validating(config.data.characters);
+    Ok(text.chars().skip(from).collect())
 }

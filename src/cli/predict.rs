@@ -20,7 +20,8 @@ use super::{own_predict, screen};
 #[command(after_help = "Example:
   candle-rnn predict runs/0001 digit.png photo.jpg
   candle-rnn predict runs/0001 test:17 --steps      an image of the test set, row by row
-  candle-rnn predict runs/0002 vowels_TEST.ts --output predictions.csv")]
+  candle-rnn predict runs/0002 vowels_TEST.ts --output predictions.csv
+  candle-rnn predict runs/0003 sensors.csv --id recording    the run's columns, but for this one")]
 pub(super) struct PredictArgs {
     /// Run directory, or a checkpoint of it
     run: PathBuf,
@@ -30,7 +31,8 @@ pub(super) struct PredictArgs {
     images: Vec<PathBuf>,
     #[command(flatten)]
     own: OwnFiles,
-    /// Write the predictions of sequences to this CSV file
+    /// Write the predictions of sequences to this CSV file: a row a sequence, or a step; without it,
+    /// lines, in which semicolons separate the steps of a forecast and commas its features
     #[arg(long, value_name = "FILE.csv", conflicts_with = "json")]
     output: Option<PathBuf>,
     /// Also print the prediction after each step of an image

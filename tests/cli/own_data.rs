@@ -192,9 +192,9 @@ fn forecasts_are_measured_beside_naive_ones() {
     place.run("predict run series.csv --output p.csv").succeeded();
     let text = place.text("p.csv");
     let rows = table(&text);
-    assert_eq!((rows.len(), &rows[0]), (4, &vec!["id", "step", "sales"]));
+    assert_eq!((rows.len(), &rows[0]), (4, &vec!["id", "last_time", "step", "sales"]));
     let line = place.run("predict run series.csv --json").succeeded().json();
-    assert_eq!(line["forecast"][2][0].as_f64().unwrap(), number(rows[3][2]));
+    assert_eq!(line["forecast"][2][0].as_f64().unwrap(), number(rows[3][3]));
     assert!(place.exists("run/forecast.svg"));
 }
 
@@ -213,8 +213,8 @@ fn several_series_and_features_are_forecast() {
     place.run("predict run two.csv --output p.csv").succeeded();
     let text = place.text("p.csv");
     let rows = table(&text);
-    assert_eq!((rows.len(), &rows[0]), (5, &vec!["id", "step", "a", "b"]));
-    assert!(number(rows[3][2]) > 40. && number(rows[1][2]) < 10., "{text}");
+    assert_eq!((rows.len(), &rows[0]), (5, &vec!["id", "last_time", "step", "a", "b"]));
+    assert!(number(rows[3][3]) > 40. && number(rows[1][3]) < 10., "{text}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn runs_on_other_data_are_shown_and_compared() {
     assert_eq!(json["config"]["outputs"], serde_json::json!(["target"]));
     let table = place.run("info wide lstm numbers").succeeded().stdout;
     assert!(table.contains("wide.csv  ") && table.contains("numbers.csv  "), "{table}");
-    assert!(table.contains(" cell ") && !table.contains(" epochs  hidden"), "{table}");
+    assert!(table.contains(" cell\n") && !table.contains(" epochs  hidden"), "{table}");
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn missing_values_are_filled_in_as_asked() {
     let holes: String = text.lines().enumerate().map(without).collect();
     place.write("holes.csv", holes);
     let error = [
-        "holes.csv: 1 values are missing, the first at",
+        "holes.csv: 1 value is missing, the first at",
         &format!("line {}, column x", line + 1),
         "(zero, mean or forward-fill); train with --missing",
     ];
@@ -366,8 +366,8 @@ fn missing_values_are_filled_in_as_asked() {
     assert_eq!(json["config"]["model"]["input_size"], 2);
     // A run that was trained without holes takes none.
     place.train_on("numbers.csv", "whole", "");
-    place.run("predict whole holes.csv").failed_saying(&["holes.csv", "1 values are missing"]);
-    place.run("eval whole holes.csv").failed_saying(&["holes.csv", "1 values are missing"]);
+    place.run("predict whole holes.csv").failed_saying(&["holes.csv", "1 value is missing"]);
+    place.run("eval whole holes.csv").failed_saying(&["holes.csv", "1 value is missing"]);
 }
 
 #[test]

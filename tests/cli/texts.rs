@@ -24,7 +24,12 @@ fn a_text_is_learnt_and_measured() {
     );
     let info = place.run("info run").succeeded().stdout;
     assert!(info.contains("task                       text\n"), "{info}");
-    place.run("eval run").failed_saying(&["name a file with the text"]);
+    place.run("eval run").failed_saying(&["name a file with a text", "--split valid"]);
+    let valid = place.run("eval run --split valid --json").succeeded().json();
+    let best =
+        place.metrics("run").iter().map(|m| m["valid_loss"].as_f64().unwrap()).fold(9., f64::min);
+    assert_eq!((&valid["split"], &valid["examples"]), (&"valid".into(), &135.into()));
+    assert!((valid["loss"].as_f64().unwrap() - best).abs() < 1e-6, "{valid} {best}");
 }
 
 #[test]
@@ -61,7 +66,8 @@ fn one_seed_writes_one_text() {
 fn prompts_that_cannot_be_continued_are_refused() {
     let place = Place::with_files();
     place.train_on("book.txt", "run", "--batch-size 4 --seq-len 16");
-    place.run("generate run --prompt the-Z").failed_saying(&["does not know the character '-'"]);
+    let error = ["error: prompt: the model does not know the character '-'"];
+    place.run("generate run --prompt the-Z").failed_saying(&error);
     place
         .run("generate run --prompt the-Z --json")
         .failed_saying(&["does not know the character '-'"]);
@@ -102,7 +108,14 @@ fn texts_that_cannot_be_trained_on_are_refused() {
         place.run(&args).failed_saying(&[&[name], error].concat());
         assert!(!place.exists("run"));
     };
-    refused("short.txt", "hello there", &["too short", "longer text", "--seq-len"]);
+    refused(
+        "short.txt",
+        "hello there",
+        &[
+            "the validation part of the text (its last 5 %) has 2 characters and needs 65",
+            "--seq-len",
+        ],
+    );
     refused(
         "train.txt",
         &"hello there. ".repeat(120),
