@@ -1,4 +1,4 @@
-//! `candle-rnn info` of several runs: a comparison, side by side.
+//! `candle-rnn info` of several runs: a comparison, side by side, of those on the same data.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,39 +28,47 @@ impl Run {
         run::best_of(&self.history)
     }
 
-    /// The columns of its line, as [`COLUMNS`] names them.
-    fn columns(&self) -> [String; COLUMNS.len()] {
+    /// What only runs with the same are compared by: their data and their target.
+    fn kind(&self) -> (String, String) {
+        let of = |name: &str| self.saved.config[name].as_str().unwrap_or_default();
+        (self.saved.data.clone(), format!("{} {}", of("task"), of("target")))
+    }
+
+    /// The columns of its line, with their names.
+    fn columns(&self) -> Vec<(String, String)> {
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
         let (best, last) = (self.best(), self.history.last());
         let seconds = self.history.iter().map(|m| m.seconds).fold(0., |sum, seconds| sum + seconds);
         let values: usize = self.saved.tensors.iter().map(TensorInfo::elem_count).sum();
-        [
-            self.name.clone(),
-            self.saved.data.clone(),
-            format!("{}/{}", self.history.len(), self.saved.epochs),
-            screen::thousands(values),
-            number(best.and_then(|m| m.valid_accuracy)),
-            best.map_or("-".into(), |m| m.epoch.to_string()),
-            number(last.and_then(|m| m.valid_accuracy)),
-            number(last.map(|m| m.valid_loss)),
-            format!("{seconds:.1}"),
-        ]
+        let mut columns = vec![
+            ("run".to_string(), self.name.clone()),
+            ("dataset".into(), self.saved.data.clone()),
+            ("epochs".into(), format!("{}/{}", self.history.len(), self.saved.epochs)),
+            ("parameters".into(), screen::thousands(values)),
+        ];
+        let accuracy = |metrics: Option<&EpochMetrics>| metrics.and_then(|m| m.valid_accuracy);
+        let loss = |metrics: Option<&EpochMetrics>| metrics.map(|m| m.valid_loss);
+        let has_accuracy = accuracy(best).is_some();
+        if has_accuracy {
+            columns.push(("best acc_valid".into(), number(accuracy(best))));
+        } else {
+            columns.push(("best loss_valid".into(), number(loss(best))));
+        }
+        for (name, value) in best.into_iter().flat_map(|best| &best.metrics) {
+            let name = name.strip_prefix("valid_").map(|name| format!("{name}_valid"));
+            columns.extend(name.map(|name| (name, number(Some(*value)))));
+        }
+        columns.push(("at epoch".into(), best.map_or("-".into(), |m| m.epoch.to_string())));
+        if has_accuracy {
+            columns.push(("last acc_valid".into(), number(accuracy(last))));
+        }
+        columns.push(("last loss_valid".into(), number(loss(last))));
+        columns.push(("seconds".into(), format!("{seconds:.1}")));
+        columns
     }
 }
 
-const COLUMNS: [&str; 9] = [
-    "run",
-    "dataset",
-    "epochs",
-    "parameters",
-    "best acc_valid",
-    "at epoch",
-    "last acc_valid",
-    "last loss_valid",
-    "seconds",
-];
-
-/// Shows `paths`, the run with the best validation accuracy first, and in which settings they differ.
+/// Shows `paths`: for all runs on the same data a table, the best first, and in which settings they differ.
 pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
     let mut runs = Vec::new();
     for path in paths {
@@ -80,12 +88,47 @@ pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
             }))
         });
     }
-    let accuracy = |run: &Run| run.best().and_then(|m| m.valid_accuracy).unwrap_or(-1.);
-    runs.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
-    let mut table = vec![COLUMNS.map(String::from).to_vec()];
-    table.extend(runs.iter().map(|run| run.columns().to_vec()));
+    let mut groups: Vec<Vec<Run>> = Vec::new();
+    for run in runs {
+        match groups.iter_mut().find(|group| group[0].kind() == run.kind()) {
+            Some(group) => group.push(run),
+            None => groups.push(vec![run]),
+        }
+    }
+    for (index, group) in groups.iter_mut().enumerate() {
+        if index > 0 {
+            screen::line("")?;
+        }
+        show_group(group)?;
+    }
+    Ok(())
+}
+
+/// Shows runs on the same data, the best first.
+fn show_group(runs: &mut [Run]) -> anyhow::Result<()> {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    runs.sort_by(|a, b| match (a.best(), b.best()) {
+        (Some(a), Some(b)) if a.is_better_than(b) => Less,
+        (Some(a), Some(b)) if b.is_better_than(a) => Greater,
+        (Some(_), None) => Less,
+        (None, Some(_)) => Greater,
+        _ => Equal,
+    });
+    let columns: Vec<Vec<(String, String)>> = runs.iter().map(Run::columns).collect();
+    // A run without an epoch lacks some.
+    let longest = columns.iter().max_by_key(|columns| columns.len());
+    let names: Vec<String> = longest.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    let line = |columns: &Vec<(String, String)>| {
+        let value = |name: &String| {
+            let found = columns.iter().find(|(column, _)| column == name);
+            found.map_or("-".into(), |(_, value)| value.clone())
+        };
+        names.iter().map(value).collect()
+    };
+    let mut table = vec![names.clone()];
+    table.extend(columns.iter().map(line));
     show(&table)?;
-    let differing = differing(&runs)?;
+    let differing = differing(runs)?;
     if differing.len() > 1 {
         screen::line("\nsettings in which they differ")?;
         show(&differing)?;
