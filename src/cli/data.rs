@@ -18,6 +18,10 @@ use super::{describe, screen};
   candle-rnn data --show 3              shapes of MNIST's splits, and three training digits
   candle-rnn data --data sample --show 1
   candle-rnn data vowels_TRAIN.ts       sequences, steps, features, classes of a file of your own")]
+#[command(mut_arg("data", |arg| arg.help(
+    "Data: `sample` (2,500 digits inside this program), a file as FILE, or a folder that holds the four IDX files, \
+     gzipped or not, itself or in MNIST/raw or raw [default: the user's cache folder, downloaded on first use]"
+)))]
 pub(super) struct DataArgs {
     /// A file with sequences or a text of your own; without one, MNIST
     file: Option<PathBuf>,

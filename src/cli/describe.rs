@@ -27,7 +27,8 @@ pub(super) fn summary(
     });
     let median = median.map_or(shortest, |(len, _)| *len);
     let steps = if shortest == longest {
-        format!("{} each", counted(shortest, "step"))
+        let each = if data.len() == 1 { "" } else { " each" };
+        format!("{}{each}", screen::counted(shortest, "step"))
     } else {
         format!("{shortest} to {longest} steps, median {median}")
     };
@@ -36,8 +37,8 @@ pub(super) fn summary(
         "{}: {}, {}, {steps}, {}: {}",
         file.display(),
         format.name(),
-        counted(data.len(), "sequence"),
-        counted(features.len(), "feature"),
+        screen::counted(data.len(), "sequence"),
+        screen::counted(features.len(), "feature"),
         listed(features.iter().cloned())
     )];
     match data.target() {
@@ -71,7 +72,7 @@ pub(super) fn summary(
         let count = screen::thousands(missing.count as usize);
         lines.push(format!("missing values: {count}, the first at {}", missing.first));
     }
-    lines.extend(notes.iter().map(|note| format!("assumed: {note}")));
+    lines.extend(notes.iter().map(|note| assumed(note)));
     lines
 }
 
@@ -90,9 +91,22 @@ fn ends(lengths: &BTreeMap<usize, usize>) -> (usize, usize) {
     (end(lengths.first_key_value()), end(lengths.last_key_value()))
 }
 
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", screen::thousands(count))
+/// What was assumed, with the flag that replaces the guess.
+fn assumed(note: &str) -> String {
+    const FLAGS: [(&str, &str); 7] = [
+        (": they are classes", "--target numbers"),
+        (": they are the target", "--target class"),
+        ("the file is one sequence", "--id COLUMN"),
+        ("each row is taken for a step", "--layout wide"),
+        ("each row is taken for a sequence of one", "--layout long"),
+        ("each row is taken for a sequence", "--layout long"),
+        ("is taken for the label", "--label COLUMN"),
+    ];
+    let flag = FLAGS.iter().find(|(text, _)| note.contains(text));
+    flag.map_or_else(
+        || format!("assumed: {note}"),
+        |(_, flag)| format!("assumed: {note} (else {flag})"),
+    )
 }
 
 /// A list of which no more than some are shown.
@@ -176,5 +190,5 @@ pub(super) fn title(data: &Dataset, index: usize) -> String {
         format!(", target {}", texts.join(", "))
     });
     let target = label.or(numbers).unwrap_or_default();
-    format!("sequence {}, {}{target}", data.id(index), counted(data.seq_len(index), "step"))
+    format!("sequence {}, {}{target}", data.id(index), screen::counted(data.seq_len(index), "step"))
 }

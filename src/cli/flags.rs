@@ -14,20 +14,22 @@ use super::numbers;
 
 /// The heading of the flags for data of one's own.
 pub(super) const OWN: &str = "Data of your own";
+/// The heading of the flags for the classification of images.
+pub(super) const IMAGES: &str = "MNIST and its like only, not data of your own";
 
 #[derive(clap::Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct TrainFlags {
     /// Data set [default: mnist]
-    #[arg(long, value_parser = name_of(&choices::DATASETS))]
+    #[arg(long, help_heading = IMAGES, value_parser = name_of(&choices::DATASETS))]
     dataset: Option<String>,
     /// Validation split: the `first` training images of the file, or as many of each class drawn
     /// with the seed (`stratified`); 5,000 images, or a fifth of them if that is less [default:
     /// first for MNIST and the sample, stratified for all other data]
-    #[arg(long, value_name = "HOW", hide_possible_values = true, value_parser = name_of(&choices::VALIDATIONS))]
+    #[arg(long, help_heading = IMAGES, value_name = "HOW", hide_possible_values = true, value_parser = name_of(&choices::VALIDATIONS))]
     validation: Option<String>,
     /// Sequence that an image is read as [default: rows]
-    #[arg(long, value_parser = name_of(&choices::VIEWS))]
+    #[arg(long, help_heading = IMAGES, value_parser = name_of(&choices::VIEWS))]
     view: Option<String>,
     /// Recurrent cell [default: tanh]
     #[arg(long, value_parser = name_of(&choices::CELLS))]
@@ -53,7 +55,7 @@ pub(super) struct TrainFlags {
     /// Number of epochs, passes over the training images [default: 5]
     #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
     epochs: Option<usize>,
-    /// Batch size, in images [default: 150]
+    /// Batch size, in images or sequences; for a text, the number of streams [default: 150]
     #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
     batch_size: Option<usize>,
     /// Batching of an epoch: `exact` makes batches of --batch-size, the last one smaller; `split`
@@ -84,7 +86,7 @@ pub(super) struct TrainFlags {
     /// Weight decay (AdamW, decoupled) [default: 0]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
-    /// Label smoothing factor [default: 0]
+    /// Label smoothing factor [default: 0; 0.1 for classes of your own data]
     #[arg(long, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
     label_smoothing: Option<f64>,
     /// Decay of an exponential moving average (EMA) of the weights, such as 0.999, which is
@@ -92,17 +94,17 @@ pub(super) struct TrainFlags {
     #[arg(long, value_name = "F", value_parser = numbers::part, allow_negative_numbers = true)]
     ema: Option<f64>,
     /// Random shift of training images, up to N pixels in each direction [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = IMAGES, value_name = "N")]
     shift: Option<usize>,
     /// Random rotation of training images, up to F degrees to either side [default: 0]
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    #[arg(long, help_heading = IMAGES, value_name = "F", allow_negative_numbers = true)]
     rotate: Option<f64>,
     /// Random zoom of training images, in or out by up to this fraction [default: 0]
-    #[arg(long, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
+    #[arg(long, help_heading = IMAGES, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
     zoom: Option<f64>,
     /// Random horizontal flip of training images with probability 0.5: for clothes, not for digits
     /// [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = IMAGES, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     mirror: Option<bool>,
     /// Early stopping: stop after N epochs without a lower validation loss, and keep the weights of
     /// the epoch with the best validation accuracy [default: no early stopping]
@@ -110,10 +112,10 @@ pub(super) struct TrainFlags {
     patience: Option<usize>,
     /// Truncated backpropagation through time: `full` (none), segments of K steps, or windows that
     /// move by K1 steps and reach back K2 [default: full]
-    #[arg(long, value_name = "K|K1:K2", value_parser = as_written::<Truncation>)]
+    #[arg(long, help_heading = IMAGES, value_name = "K|K1:K2", value_parser = as_written::<Truncation>)]
     truncate: Option<String>,
     /// Steps at which the loss is computed: the `last` one, or `every` one [default: last]
-    #[arg(long, value_name = "last|every", value_parser = as_written::<LossAt>)]
+    #[arg(long, help_heading = IMAGES, value_name = "last|every", value_parser = as_written::<LossAt>)]
     loss_at: Option<String>,
     /// Seed of all random numbers [default: 42]
     #[arg(long, value_name = "N", value_parser = as_written::<u64>)]

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use candle_rnn::predict::{GenerateConfig, Generator};
+use candle_rnn::run::{self, TaskName};
+use candle_rnn::Error;
 use serde_json::json;
 
 use super::device::Compute;
@@ -45,14 +47,20 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let GenerateArgs { length, temperature, top_k, seed, .. } = args;
     let config = GenerateConfig { length, temperature, top_k, seed };
     config.check().map_err(wrong_usage)?;
+    if !matches!(run::read_task(&args.run)?, TaskName::Text) {
+        anyhow::bail!(
+            "{}: generate needs a run that was trained on a text: use predict for this one",
+            args.run.display()
+        );
+    }
     let device = args.compute.open()?;
     let model = Generator::load_on(&args.run, &device)?;
+    // A prompt that cannot be read is not repeated.
+    model.check(&args.prompt).map_err(|error| of_prompt(&args.prompt, error))?;
     if args.json {
         let text = model.generate(&args.prompt, &config)?;
         return screen::json(&json!({ "prompt": args.prompt, "text": text }));
     }
-    // A prompt that cannot be read is not repeated.
-    model.check(&args.prompt)?;
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", args.prompt)?;
     let mut failed = None;
@@ -70,4 +78,14 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     drawn?;
     writeln!(stdout)?;
     Ok(stdout.flush()?)
+}
+
+/// An error in a prompt, which has lines only if it has several.
+fn of_prompt(prompt: &str, error: Error) -> anyhow::Error {
+    let text = error.to_string();
+    let text = match text.strip_prefix("line 1: ") {
+        Some(rest) if prompt.lines().count() < 2 => rest,
+        _ => &text,
+    };
+    anyhow::anyhow!("prompt: {text}")
 }

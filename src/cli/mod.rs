@@ -22,6 +22,7 @@ mod numbers;
 mod own_files;
 mod own_predict;
 mod predict;
+mod predicted;
 mod saved;
 mod screen;
 mod source;
@@ -31,7 +32,7 @@ mod usage;
 use std::process::ExitCode;
 
 use candle_rnn::Error;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Train recurrent networks (RNN, GRU, LSTM) on sequences, and use them.
 #[derive(Parser)]
@@ -61,7 +62,10 @@ enum Command {
 /// Parses the arguments, runs the command, and says how it ended.
 pub(crate) fn run() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
-    let result = match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    let name = matches.subcommand_name().unwrap_or_default().to_string();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Data(args) => data::run(args).map(done),
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args).map(done),
@@ -70,13 +74,20 @@ pub(crate) fn run() -> ExitCode {
         Command::Export(args) => export::run(args).map(done),
         Command::Info(args) => info::run(args).map(done),
     };
-    result.unwrap_or_else(|error| fail(&error))
+    result.unwrap_or_else(|error| fail(&name, &error))
 }
 
-fn fail(error: &anyhow::Error) -> ExitCode {
+/// Says why a command failed.
+fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     if let Some(wrong) = error.downcast_ref::<usage::WrongUsage>() {
-        // As clap does: exit code 2.
-        Cli::command().error(clap::error::ErrorKind::ValueValidation, wrong).exit();
+        // As clap does: exit code 2, and how the command is used.
+        let mut cli = Cli::command();
+        cli.build();
+        let kind = clap::error::ErrorKind::ValueValidation;
+        match cli.find_subcommand_mut(name) {
+            Some(command) => command.error(kind, wrong).exit(),
+            None => cli.error(kind, wrong).exit(),
+        }
     }
     // One line, whatever a library put into its text.
     let text = format!("{error:#}");

@@ -1,6 +1,7 @@
 //! The screen: results on stdout, progress on stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_rnn::data::fetch::FetchEvent;
@@ -47,20 +48,37 @@ pub(super) fn thousands(number: usize) -> String {
     text
 }
 
+/// A path as a shell takes it: in quotes where it has blanks or other characters of a shell's.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// A count of things: `1 step`, `2 steps`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(count))
+}
+
 /// An epoch's metrics as a line.
 pub(super) fn epoch_line(metrics: &EpochMetrics, epochs: usize) -> String {
-    let accuracy = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+    let accuracy = |name: &str, value: Option<f64>| {
+        value.map_or(String::new(), |value| format!("{name} {value:.4}  "))
+    };
     let others = metrics.metrics.iter().map(|(name, value)| match name.strip_prefix("valid_") {
         Some(name) => format!("{name}_valid {value:.4}  "),
         None => format!("{name} {value:.4}  "),
     });
     format!(
-        "epoch {}/{epochs}  acc_batch {}  loss_batch {:.4}  acc_valid {}  loss_valid {:.4}  \
-         {}{:.2} s  {} examples/s",
+        "epoch {}/{epochs}  {}loss_batch {:.4}  {}loss_valid {:.4}  {}{:.2} s  {} examples/s",
         metrics.epoch,
-        accuracy(metrics.acc_batch),
+        accuracy("acc_batch", metrics.acc_batch),
         metrics.loss_batch,
-        accuracy(metrics.valid_accuracy),
+        accuracy("acc_valid", metrics.valid_accuracy),
         metrics.valid_loss,
         others.collect::<String>(),
         metrics.seconds,
@@ -224,6 +242,14 @@ mod tests {
         let numbers = [0, 12, 123, 1234, 55_000, 1_234_567];
         let expected = ["0", "12", "123", "1,234", "55,000", "1,234,567"];
         assert_eq!(numbers.map(thousands), expected);
+    }
+
+    #[test]
+    fn paths_with_blanks_are_quoted_for_a_shell() {
+        let quoted = |path: &str| quoted(Path::new(path));
+        assert_eq!(quoted("runs/0001"), "runs/0001");
+        assert_eq!(quoted("my run"), "'my run'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 
     #[test]

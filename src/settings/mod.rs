@@ -69,6 +69,9 @@ impl RunSettings {
     }
 }
 
+/// How the error of [`Settings::config`] ends for a setting that the task does not have; the setting stands before it.
+pub const NOT_OF_TASK: &str = " is no setting of such a training";
+
 /// Settings that were named: of [`TrainConfig`] and of [`RunSettings`], each with a value that it can have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings(Table);
@@ -133,7 +136,7 @@ impl Settings {
         let (run, own) = (names_of(&RunSettings::default()), names_of_config(base));
         for (name, value) in self.0.iter().filter(|(name, _)| !run.contains(name)) {
             if !own.contains(name) {
-                return Err(Error::Config(format!("{name} is no setting of such a training")));
+                return Err(Error::Config(format!("{name}{NOT_OF_TASK}")));
             }
             config[name] = serde_json::to_value(value).map_err(fail)?;
         }

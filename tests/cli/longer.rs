@@ -117,7 +117,7 @@ fn a_run_that_ends_early_keeps_the_best_weights_and_says_so() {
     let epoch = accuracies.iter().position(|accuracy| *accuracy == best).unwrap() + 1;
     assert!(epoch < metrics.len() && metrics.len() < 60, "{accuracies:?}");
     let said = format!(
-        "kept epoch {epoch}, the best, validation accuracy {best:.4}: patience 3 ran out at epoch {}",
+        "best epoch: {epoch} (validation accuracy {best:.4}), kept; stopped early after epoch {}: no lower validation loss for 3 epochs\n",
         metrics.len()
     );
     assert!(outcome.stdout.contains(&said), "{said}: {}", outcome.stdout);
@@ -166,7 +166,7 @@ fn best_weights_that_cannot_be_read_are_said_to_be_missing() {
     place.write("run/checkpoints/best/model.safetensors", "");
     place.forget_after_steps("run", last - 1);
     let outcome = place.run("train --out run --resume").succeeded();
-    let said = format!("the weights of epoch {}, the best, cannot be read", best / 10);
+    let said = format!("the weights of epoch {}, which was better, cannot be read", best / 10);
     assert!(outcome.stdout.contains(&said), "{said}: {}", outcome.stdout);
     place.run("eval run").succeeded();
 }

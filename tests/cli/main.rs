@@ -7,7 +7,8 @@
 //! [`longer`]: runs that are trained on; [`batching`]: how data are cut; [`links`]: links to checkpoints;
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`; [`export`]: files for other programs; [`own_data`], [`own_resume`], [`texts`]: data of
-//! one's own, of which [`own_files`] makes small files, and [`own_bad_data`] refuses others.
+//! one's own, of which [`own_files`] makes small files, and [`own_bad_data`] refuses others; [`own_columns`]: which
+//! columns are read, [`own_words`]: what is said.
 //!
 //! Everything runs on the sample or on small files, and with few units: what is tested here is not how well it learns.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -35,11 +36,13 @@ mod look;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod own_bad_data;
+mod own_columns;
 mod own_data;
 mod own_files;
 mod own_flags;
 mod own_resume;
 mod own_tables;
+mod own_words;
 mod predict;
 mod report;
 mod resume;
@@ -60,6 +63,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// What a command did.
+#[derive(Debug)]
 struct Outcome {
     code: Option<i32>,
     stdout: String,

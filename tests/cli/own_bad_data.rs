@@ -89,7 +89,7 @@ fn cells_that_are_wrong_are_named_by_line_and_column() {
     let remedy = "name the column that says which sequence a row belongs to";
     place.refuses_content(
         "a.csv",
-        &long,
+        long.replace("run,", "walk,"),
         "--time t --label state",
         &["line 5, column t", remedy, "--id"],
     );
@@ -209,7 +209,7 @@ fn all_data_can_be_trained_on_without_validation() {
     let place = Place::with_files();
     let said = place.train_on("wide.csv", "all", "--valid-fraction 0").stdout;
     assert!(said.contains("nothing validates"), "{said}");
-    assert!(!said.contains("kept epoch"), "{said}");
+    assert!(!said.contains("best epoch"), "{said}");
     let card = String::from_utf8(place.read("all/README.md")).unwrap();
     assert!(card.contains("## Training data") && !card.contains("## Validation"), "{card}");
     place.run("eval all --split valid").failed_saying(&["no validation data"]);
@@ -250,7 +250,7 @@ fn other_files_that_disagree_are_named() {
         refuses("extra.csv", &["the class left is not among those of the training data: down, up"]);
         refuses("numbers.csv", &["predicts a class for each sequence, the data have numbers"]);
         refuses("series.csv", &["reads the features x, the data have sales: x and sales differ"]);
-        refuses("levels.ts", &["the model reads 1 features (x), the data have 2"]);
+        refuses("levels.ts", &["the model reads 1 feature (x), the data have 2"]);
         refuses("book.txt", &["plain text, where a file of sequences is needed"]);
         refuses("nowhere.csv", &["cannot open the file"]);
     }
@@ -272,7 +272,7 @@ fn a_run_and_a_file_that_disagree_are_refused() {
     place.run("eval run numbers.csv").failed_saying(&error);
     let features =
         ["series.csv: the model reads the features x, the data have sales: x and sales differ"];
-    let two = ["levels.ts: the model reads 1 features (x), the data have 2"];
+    let two = ["levels.ts: the model reads 1 feature (x), the data have 2"];
     for command in ["eval", "predict"] {
         place.run(&format!("{command} run series.csv")).failed_saying(&features);
         place.run(&format!("{command} run levels.ts")).failed_saying(&two);
@@ -286,7 +286,9 @@ fn a_run_and_a_file_that_disagree_are_refused() {
     place.run("predict run wide.csv levels.ts --output p.csv").failed_saying(&two);
     place.run("predict run wide.csv levels.ts").failed_saying(&two);
     assert!(!place.exists("p.csv"));
-    place.run("generate run --prompt x").failed_saying(&["the run's task is sequences, not text"]);
+    place
+        .run("generate run --prompt x")
+        .failed_saying(&["generate needs a run that was trained on a text: use predict"]);
     place.run("eval run").failed_saying(&["kept no test data"]);
 }
 

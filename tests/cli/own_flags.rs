@@ -51,9 +51,9 @@ fn settings_that_a_target_has_no_use_for_are_refused() {
         ("series.csv --horizon 3 --split-by group", "split_by group means nothing"),
         ("series.csv --horizon 3 --split-by random", "--split-by means nothing for a forecast"),
         ("series.csv --horizon 3 --test-steps 9 --test-fraction 0.2", "cannot be used with"),
-        ("book.txt --loss mae", "loss is no setting of such a training"),
-        ("book.txt --horizon 3", "horizon is no setting of such a training"),
-        ("book.txt --test-fraction 0.1", "test_fraction is no setting of such a training"),
+        ("book.txt --loss mae", "--loss applies to a FILE of sequences only"),
+        ("book.txt --horizon 3", "--horizon applies to a FILE of sequences only"),
+        ("book.txt --test-fraction 0.1", "--test-fraction applies to a FILE of sequences only"),
         ("book.txt --bidirectional", "its layers run forward in time"),
         ("book.txt --readout mean-max", "with the last-state readout"),
     ] {

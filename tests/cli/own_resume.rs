@@ -122,11 +122,17 @@ fn a_run_is_not_resumed_on_other_data() {
     place.forget_after("run", 8);
     let before = place.files("run");
     place.write("other.csv", own_files::wide(40, 9));
-    place.run("train other.csv --resume --quiet --out run").failed_saying(&[
-        "run",
-        "other settings or data",
-        "sha256",
-    ]);
+    place
+        .run("train other.csv --resume --quiet --out run")
+        .failed_saying(&["other.csv: holds other data than", "wide.csv, which the run began with"]);
+    place.write("wide.csv", own_files::wide(40, 9));
+    for args in ["train --resume --quiet --out run", "train wide.csv --resume --quiet --out run"] {
+        place.run(args).failed_saying(&["wide.csv: has changed since the run began"]);
+    }
+    place
+        .run("train --resume --quiet --out run --seed 7")
+        .failed_saying(&["other settings or data"]);
+    place.write("wide.csv", own_files::wide(40, 1));
     place.run("train book.txt --resume --quiet --out run").failed_saying(&["sequences, not text"]);
     place.run("train --resume --out run --label x").misused();
     place.run("train --resume --out run --test other.csv").misused();

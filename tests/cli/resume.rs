@@ -301,7 +301,7 @@ fn early_stopping_ends_a_run_and_finishes_it() {
     let place = Place::new();
     let args = "--epochs 60 --lr 0.02 --hidden 40 --patience 3 --schedule plateau";
     let outcome = place.train("whole", args);
-    assert!(outcome.stdout.contains("the validation loss fell no further"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("no lower validation loss for 3 epochs"), "{}", outcome.stdout);
     let metrics = place.metrics("whole");
     let losses: Vec<f64> = metrics.iter().map(|m| m["valid_loss"].as_f64().unwrap()).collect();
     assert!((4..60).contains(&losses.len()), "{losses:?}");

@@ -11,7 +11,7 @@ use candle_rnn::train::{Extensions, TrainConfig};
 use super::args::TrainArgs;
 use super::keep::{out, refuse_more_epochs, Keeping};
 use crate::cli::source::DataSource;
-use crate::cli::usage::wrong_usage;
+use crate::cli::usage::{wrong_setting, wrong_usage};
 use crate::cli::{device, screen};
 
 pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
@@ -20,7 +20,7 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
     // Where the run was extended is its own affair: it is not asked for again.
     base.trainer.extensions = Extensions::default();
-    let config: TrainConfig = settings.config(&base).map_err(wrong_usage)?;
+    let config: TrainConfig = settings.config(&base).map_err(wrong_setting)?;
     let named = settings.run();
     config.check().map_err(wrong_usage)?;
     if let Some(run) = &resumed {
@@ -60,7 +60,7 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         report: report::write,
         show: |session| {
             let mut lines = steps(session);
-            lines.push(format!("saved; next: candle-rnn eval {}", session.path().display()));
+            lines.push(format!("saved; next: candle-rnn eval {}", screen::quoted(session.path())));
             Ok(lines)
         },
     }

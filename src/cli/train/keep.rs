@@ -154,7 +154,7 @@ impl<T: RunTask> Keeping<'_, T> {
             }
         });
         progress.finish();
-        let run = session.path().display();
+        let run = screen::quoted(session.path());
         if let Some(error) = failed {
             outcome?;
             screen::note(&format!("stopped and saved: continue with --resume --out {run}"));
@@ -179,12 +179,6 @@ impl<T: RunTask> Keeping<'_, T> {
                 (self.report)(session)?;
                 let lines = (self.show)(session)?;
                 lines.iter().try_for_each(|line| args.say(line))?;
-                let ended = session.history().len();
-                if ended < epochs {
-                    args.say(&format!(
-                        "ended after epoch {ended}: the validation loss fell no further"
-                    ))?;
-                }
                 if let Some(kept) = kept(session) {
                     args.say(&kept)?;
                 }
@@ -214,18 +208,21 @@ fn kept<T: RunTask>(session: &Session<T>) -> Option<String> {
     let (kept, patience) = session.kept().zip(trainer.patience)?;
     let history = session.history();
     let measure = match kept.valid_accuracy {
-        Some(accuracy) => format!(", validation accuracy {accuracy:.4}"),
-        None => format!(", validation loss {:.4}", kept.valid_loss),
+        Some(accuracy) => format!("validation accuracy {accuracy:.4}"),
+        None => format!("validation loss {:.4}", kept.valid_loss),
     };
     let best = run::best_of(history).filter(|best| best.is_better_than(kept));
     let note = best.map_or(String::new(), |metrics| {
-        format!("; the weights of epoch {}, the best, cannot be read", metrics.epoch)
+        format!("; the weights of epoch {}, which was better, cannot be read", metrics.epoch)
     });
     let ended = if history.len() < trainer.epochs {
-        format!("patience {patience} ran out at epoch {}", history.len())
+        format!(
+            "stopped early after epoch {}: no lower validation loss for {}",
+            history.len(),
+            screen::counted(patience, "epoch")
+        )
     } else {
-        format!("patience {patience} did not run out")
+        format!("trained all {}", screen::counted(history.len(), "epoch"))
     };
-    let best = if best.is_none() { "the best" } else { "the best available" };
-    Some(format!("kept epoch {}, {best}{measure}: {ended}{note}", kept.epoch))
+    Some(format!("best epoch: {} ({measure}), kept; {ended}{note}", kept.epoch))
 }

@@ -39,10 +39,18 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             }
             Some(TaskName::Images) | None => {
                 args.files.refuse()?;
+                if resumed.is_none() {
+                    args.refuse_to_resume_nothing()?;
+                }
                 images::run(&args)
             }
         };
     };
+    if args.recipe.is_some() {
+        return Err(wrong_usage(
+            "--recipe applies to MNIST only: a FILE has settings that suit its data",
+        ));
+    }
     // All files are read and checked before anything is written.
     let run = match (&resumed, args.resumed()) {
         (Some(TaskName::Sequences), Some(run)) => {

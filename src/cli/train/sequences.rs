@@ -1,6 +1,6 @@
 //! `candle-rnn train FILE` on sequences of one's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -18,8 +18,8 @@ use super::args::TrainArgs;
 use super::keep::{out, refuse_more_epochs, Keeping};
 use super::unused;
 use crate::cli::own_files::OwnFiles;
-use crate::cli::usage::wrong_usage;
-use crate::cli::{device, measures};
+use crate::cli::usage::{wrong_setting, wrong_usage};
+use crate::cli::{device, measures, screen};
 
 /// Trains on the data of a file.
 ///
@@ -65,12 +65,12 @@ fn train(
         Some(run) => run.task.training.clone(),
         None => {
             let asked: SequenceTraining =
-                settings.config(&SequenceTraining::default()).map_err(wrong_usage)?;
+                settings.config(&SequenceTraining::default()).map_err(wrong_setting)?;
             start(&data, &asked)
         }
     };
     base.trainer.extensions = Extensions::default();
-    let training: SequenceTraining = settings.config(&base).map_err(wrong_usage)?;
+    let training: SequenceTraining = settings.config(&base).map_err(wrong_setting)?;
     let named = settings.run();
     args.refuse_images(&named)?;
     training.check().map_err(wrong_usage)?;
@@ -93,6 +93,9 @@ fn train(
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
         args.say(&line)?;
+    }
+    if let Some(run) = &resumed {
+        refuse_changed(&run.task, task.config())?;
     }
     let (out, keeping) = (out(args)?, args.keeping(&named));
     let again = args.again(RunSettings { data: None, dataset: None, ..named }, &compute);
@@ -117,12 +120,38 @@ fn train(
                     lines.extend(measures::lines(name, &report));
                 }
             }
-            let run = session.path().display();
+            let run = screen::quoted(session.path());
             lines.push(format!("saved; next: candle-rnn predict {run} FILE"));
             Ok(lines)
         },
     }
     .run(Session::open(&out, task, keeping))
+}
+
+/// Refuses to go on where the data are not those that the run began with, though settings and columns are.
+fn refuse_changed(run: &SequenceConfig, now: &SequenceConfig) -> anyhow::Result<()> {
+    let (before, after) = (&run.data, &now.data);
+    let (a, b) = (&run.training, &now.training);
+    let is_asked_alike = before.source.read == after.source.read
+        && (&a.split, a.preprocess, a.window, a.horizon, a.trainer.seed)
+            == (&b.split, b.preprocess, b.window, b.horizon, b.trainer.seed);
+    let is_alike = before.sha256 == after.sha256 && before.valid_sha256 == after.valid_sha256;
+    if is_alike || !is_asked_alike {
+        return Ok(());
+    }
+    let name =
+        |file: &Option<PathBuf>| file.as_deref().unwrap_or(Path::new("")).display().to_string();
+    let (began_with, file) = (name(&before.source.file), name(&after.source.file));
+    if began_with == file {
+        anyhow::bail!(
+            "{file}: has changed since the run began, which cannot be resumed on other data: restore the file, or \
+             train anew with another --out"
+        );
+    }
+    anyhow::bail!(
+        "{file}: holds other data than {began_with}, which the run began with: name that file, or train anew with \
+         another --out"
+    )
 }
 
 /// What there is to learn; `None` for data without a target.
@@ -163,8 +192,8 @@ fn task(
     let path = source.file.as_deref().unwrap_or(Path::new("")).display().to_string();
     if matches!(data.target(), Target::None) {
         anyhow::bail!(
-            "{path}: holds no target to learn: name its column with --label, or forecast the next N \
-             steps with --horizon N"
+            "{path}: holds no target to learn: name its column with --label, read a sequence from each row with \
+             --layout wide, or forecast the next N steps with --horizon N"
         );
     }
     if data.len() == 1 && source.valid.is_none() {

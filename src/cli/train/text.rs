@@ -14,7 +14,7 @@ use candle_rnn::train::Extensions;
 use super::args::TrainArgs;
 use super::keep::{out, refuse_more_epochs, Keeping};
 use crate::cli::own_files::OwnFiles;
-use crate::cli::usage::wrong_usage;
+use crate::cli::usage::{wrong_setting, wrong_usage};
 use crate::cli::{device, screen};
 
 /// Goes on with a run whose file was not named again.
@@ -35,7 +35,7 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
     let settings = args.settings(resumed.is_some())?;
     let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
     base.trainer.extensions = Extensions::default();
-    let training: TextTraining = settings.config(&base).map_err(wrong_usage)?;
+    let training: TextTraining = settings.config(&base).map_err(wrong_setting)?;
     let named = settings.run();
     args.refuse_images(&named)?;
     training.check().map_err(wrong_usage)?;
@@ -48,6 +48,14 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
     device::check_precision(&device, training.dtype)?;
     let source = std::path::absolute(file).context("cannot resolve the file")?;
     let task = TextTask::new(&training, text, Some(source), &device)?;
+    if let Some(run) = resumed.as_ref().filter(|run| !run.task.data.is_of(text)) {
+        anyhow::ensure!(
+            run.task.data.source != task.config().data.source,
+            "{}: has changed since the run began, which cannot be resumed on other data: restore the file, or train \
+             anew with another --out",
+            file.display()
+        );
+    }
     let config = task.config();
     args.say(&format!(
         "{}: text, {} characters, {} different ones; the last {:.0} % validate",
@@ -71,7 +79,7 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
         },
         report: report::write_text,
         show: |session: &Session<TextTask>| {
-            let run = session.path().display();
+            let run = screen::quoted(session.path());
             Ok(vec![format!("saved; next: candle-rnn generate {run} --prompt TEXT")])
         },
     }
