@@ -33,7 +33,7 @@ fn rows_with_a_class_each_are_learnt_and_predicted() {
     assert_eq!(labels, ["setosa", "virginica", "setosa", "virginica"], "{lines}");
     // The choice is the user's.
     let text = place.run("data iris.csv --layout long --show 0").succeeded().stdout;
-    assert!(text.contains("1 sequence, 60 steps each"), "{text}");
+    assert!(text.contains("1 sequence, 60 steps, "), "{text}");
     let text = place.run("data iris.csv --target step-class --show 0").succeeded().stdout;
     assert!(text.contains("target: a class at each step"), "{text}");
     place
