@@ -52,7 +52,7 @@ test *ARGS:
 # Test the kernels with the bounds of every pointer checked (compiles for some minutes)
 [group('work')]
 check-bounds *ARGS:
-    cargo test --locked -p candle-rnn-kernels --config profile.dev.package.candle-rnn-kernels.debug-assertions=true "$@"
+    cargo test --locked -p candle-rnn-kernels --features model --config profile.dev.package.candle-rnn-kernels.debug-assertions=true "$@"
 
 # Run the tests that mount disks of their own: full ones, read-only ones
 [group('work')]

@@ -11,5 +11,5 @@ export ASAN_OPTIONS="redzone=512${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 tests=(cargo test --locked --target "$host" --config 'profile.dev.package."*".opt-level=1')
 # With the bounds of every pointer checked too.
 bounds=profile.dev.package.candle-rnn-kernels.debug-assertions=true
-"${tests[@]}" --lib --tests --package candle-rnn-kernels --config "$bounds"
+"${tests[@]}" --lib --tests --package candle-rnn-kernels --features model --config "$bounds"
 exec "${tests[@]}" --lib --no-default-features recurrence "$@"

@@ -6,7 +6,7 @@ source "$(dirname "$0")/lib.sh"
 export CANDLE_RNN_ISA=neon
 tests=(cargo test --locked)
 case $(uname -m) in aarch64 | arm64)
-    "${tests[@]}" --lib --tests --package candle-rnn-kernels
+    "${tests[@]}" --lib --tests --package candle-rnn-kernels --features model
     exec "${tests[@]}" --lib --no-default-features recurrence "$@"
     ;;
 esac
@@ -21,5 +21,5 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max"
 # What gemm-f16, which Candle needs, is compiled with.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+fp16,+fhm"
 tests+=(--target aarch64-unknown-linux-gnu)
-"${tests[@]}" --lib --tests --package candle-rnn-kernels
+"${tests[@]}" --lib --tests --package candle-rnn-kernels --features model
 exec "${tests[@]}" --lib --no-default-features recurrence "$@"

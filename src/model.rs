@@ -187,6 +187,11 @@ impl SequenceClassifier {
     pub fn rnn(&self) -> &Stack {
         &self.rnn
     }
+
+    /// The dense layer behind them.
+    pub fn head(&self) -> &Dense {
+        &self.head
+    }
 }
 
 /// The logits, `(B, C)`, of sequences `(B, T, I)` that are read from zeros.

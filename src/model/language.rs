@@ -213,8 +213,18 @@ impl LanguageModel {
         Ok((self.head.forward_fused(&h_t)?.squeeze(0)?, state))
     }
 
+    /// The vectors of the characters.
+    pub fn embedding(&self) -> &Embedding {
+        &self.embedding
+    }
+
     /// The recurrent layers.
     pub fn rnn(&self) -> &Stack {
         &self.rnn
+    }
+
+    /// The dense layer behind them.
+    pub fn head(&self) -> &Dense {
+        &self.head
     }
 }

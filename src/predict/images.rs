@@ -5,11 +5,12 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::prediction::{predictions, Prediction};
+use super::network::LazyNetwork;
+use super::prediction::{predictions, softmax, Prediction};
+use super::steps::Steps;
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::{Readout, SequenceClassifier};
-use crate::recurrence::State;
 use crate::run::{self, RunConfig};
 use crate::train::{evaluate, Evaluation};
 use crate::{Error, Result};
@@ -49,6 +50,7 @@ pub struct Predictor {
     config: RunConfig,
     model: SequenceClassifier,
     gather: Gather,
+    network: LazyNetwork,
 }
 
 impl Predictor {
@@ -72,7 +74,7 @@ impl Predictor {
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
         let model = SequenceClassifier::new(&config.task.model, vb)?.freeze()?;
         let gather = Gather::new(config.task.training.view, dtype, device)?;
-        Ok(Self { config, model, gather })
+        Ok(Self { config, model, gather, network: LazyNetwork::default() })
     }
 
     /// The run's configuration.
@@ -124,7 +126,7 @@ impl Predictor {
 
     /// A stream that has seen nothing yet.
     pub fn stream(&self) -> Stream<'_> {
-        Stream { predictor: self, state: None }
+        Stream { predictor: self, steps: None }
     }
 
     fn sequences(&self, images: &[&[u8]]) -> Result<Option<Tensor>> {
@@ -149,7 +151,7 @@ impl Predictor {
 pub struct Stream<'a> {
     predictor: &'a Predictor,
     /// Once there was a step.
-    state: Option<State>,
+    steps: Option<Steps>,
 }
 
 impl Stream<'_> {
@@ -161,7 +163,7 @@ impl Stream<'_> {
     /// [`Error::Shape`] when the input has another size than the model's, [`Error::Config`] when the
     /// model reads sequences in both directions, or all outputs at once.
     pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
-        let Predictor { config, model, .. } = self.predictor;
+        let Predictor { config, model, network, .. } = self.predictor;
         if config.task.model.network.readout != Readout::Last {
             return Err(not_step_by_step());
         }
@@ -173,15 +175,14 @@ impl Stream<'_> {
                 actual: vec![x_t.len()],
             });
         }
-        let x_t = Tensor::from_slice(x_t, (1, x_t.len()), &Device::Cpu)?
-            .to_dtype(model.rnn().dtype())?
-            .to_device(model.rnn().device())?;
-        let (h_t, state) = model.rnn().step(&x_t, self.state.as_ref())?;
-        let mut found = predictions(&model.logits(&h_t)?)?;
-        self.state = Some(state);
-        found
-            .pop()
-            .ok_or_else(|| Error::Config("a step of one sequence gives one prediction".into()))
+        let steps = match &mut self.steps {
+            Some(steps) => steps,
+            None => {
+                let network = network.get(None, model.rnn(), model.head())?;
+                self.steps.insert(Steps::new(network)?)
+            }
+        };
+        Ok(softmax(&steps.push(model, x_t)?))
     }
 }
 

@@ -2,11 +2,16 @@
 //!
 //! [`Predictor`] classifies images, [`Stream`] one row at a time; [`SequencePredictor`] predicts whatever a model was
 //! trained to of sequences of one's own, [`SequenceStream`] step by step; [`Generator`] continues texts.
+//!
+//! What reads step by step stands on the kernels' own [`Stream`](candle_rnn_kernels::Stream) on the CPU: no tensor is
+//! made. A program without Candle reads runs with the feature `model` of the crate `candle-rnn-kernels`.
 
 mod images;
+mod network;
 mod prediction;
 mod sequence_stream;
 mod sequences;
+mod steps;
 mod text;
 
 pub use images::{Predictor, Stream};

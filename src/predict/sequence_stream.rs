@@ -1,11 +1,9 @@
 //! `SequenceStream`: a sequence of one's own that arrives step by step.
 
-use candle_core::{DType, Device, Tensor};
-
 use super::prediction::softmax;
 use super::sequences::{SequencePrediction, SequencePredictor};
+use super::steps::Steps;
 use crate::model::Readout;
-use crate::recurrence::State;
 use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
 
@@ -28,8 +26,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct SequenceStream<'a> {
     predictor: &'a SequencePredictor,
-    /// Once there was a step.
-    state: Option<State>,
+    steps: Steps,
     /// What the step before was filled to, where its values were missing.
     last: Vec<f64>,
 }
@@ -39,7 +36,7 @@ impl<'a> SequenceStream<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] for a model that reads sequences in both directions or more than the last output of each,
-    /// and for a forecast, which is made from a whole window.
+    /// and for a forecast, which is made from a whole window; [`Error::Candle`] when the weights cannot be read.
     pub fn new(predictor: &'a SequencePredictor) -> Result<Self> {
         let spec = predictor.spec();
         let network = &spec.model.network;
@@ -54,7 +51,7 @@ impl<'a> SequenceStream<'a> {
                 "a forecast is made from a whole window: predict the window".into(),
             ));
         }
-        Ok(Self { predictor, state: None, last: Vec::new() })
+        Ok(Self { predictor, steps: Steps::new(predictor.network()?)?, last: Vec::new() })
     }
 
     /// Takes one step and returns what the model predicts now: the class of the sequence so far, the class of this step, or
@@ -68,13 +65,8 @@ impl<'a> SequenceStream<'a> {
         let (spec, model) = (self.predictor.spec(), self.predictor.model());
         let mut last = self.last.clone();
         let inputs = spec.preprocessor.apply_step(x_t, &mut last)?;
-        let width = inputs.len();
-        let x_t = Tensor::from_vec(inputs, (1, width), &Device::Cpu)?
-            .to_dtype(model.rnn().dtype())?
-            .to_device(model.rnn().device())?;
-        let (h_t, state) = model.rnn().step(&x_t, self.state.as_ref())?;
-        let outputs = model.logits(&h_t)?.squeeze(0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        (self.state, self.last) = (Some(state), last);
+        let outputs = self.steps.push(model, &inputs)?;
+        self.last = last;
         Ok(match spec.target {
             TaskKind::Numbers | TaskKind::Forecast => {
                 SequencePrediction::Numbers(spec.unscaled(&outputs))

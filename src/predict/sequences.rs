@@ -6,6 +6,7 @@ use candle_core::Device;
 use candle_nn::VarBuilder;
 use serde::Serialize;
 
+use super::network::{LazyNetwork, StepNetwork};
 use super::prediction::{softmax, Prediction};
 use crate::data::{Dataset, Padder};
 use crate::error::counted;
@@ -36,6 +37,7 @@ pub struct SequencePredictor {
     config: RunConfig<SequenceConfig>,
     model: SequenceClassifier,
     padder: Padder,
+    network: LazyNetwork,
 }
 
 /// What a model predicts of a sequence.
@@ -98,7 +100,7 @@ impl SequencePredictor {
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
         let model = SequenceClassifier::new(&config.task.spec.model, vb)?.freeze()?;
         let padder = config.task.spec.padder(dtype, device)?;
-        Ok(Self { config, model, padder })
+        Ok(Self { config, model, padder, network: LazyNetwork::default() })
     }
 
     /// The run's configuration.
@@ -113,6 +115,11 @@ impl SequencePredictor {
 
     pub(super) fn model(&self) -> &SequenceClassifier {
         &self.model
+    }
+
+    /// The layers for steps of one sequence.
+    pub(super) fn network(&self) -> Result<StepNetwork> {
+        self.network.get(None, self.model.rnn(), self.model.head())
     }
 
     /// Checks that data are such as the model reads, whatever their target.

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use candle_nn::VarBuilder;
 
+use super::network::LazyNetwork;
+use super::steps::Steps;
 use crate::data::TextStreams;
 use crate::model::LanguageModel;
 use crate::rng::{Purpose, SeededRng};
@@ -30,6 +32,7 @@ pub struct Generator {
     config: RunConfig<TextConfig>,
     model: LanguageModel,
     device: Device,
+    network: LazyNetwork,
 }
 
 /// How a text is continued.
@@ -91,7 +94,7 @@ impl Generator {
         let dtype = config.task.training.dtype.dtype();
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), dtype, device);
         let model = LanguageModel::new(&config.task.model, vb)?.freeze()?;
-        Ok(Self { config, model, device: device.clone() })
+        Ok(Self { config, model, device: device.clone(), network: LazyNetwork::default() })
     }
 
     /// The run's configuration.
@@ -142,17 +145,16 @@ impl Generator {
         let vocabulary = &self.config.task.vocabulary;
         let prompt = self.encoded(prompt)?;
         let (last, known) = (prompt[prompt.len() - 1], &prompt[..prompt.len() - 1]);
-        let mut state = None;
+        let (embedding, rnn) = (self.model.embedding(), self.model.rnn());
+        let mut steps = Steps::new(self.network.get(Some(embedding), rnn, self.model.head())?)?;
         for id in known {
-            state = Some(self.model.step(u32::from(*id), state.as_ref())?.1);
+            steps.push_id(&self.model, u32::from(*id))?;
         }
         let mut rng = SeededRng::new(config.seed, Purpose::Sample);
         let mut id = u32::from(last);
         for _ in 0..config.length {
-            let (logits, next) = self.model.step(id, state.as_ref())?;
-            let logits = logits.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let logits = steps.push_id(&self.model, id)?;
             id = draw(&logits, config, &mut rng)? as u32;
-            state = Some(next);
             let unknown = || Error::Config("the model's vocabulary is too small".into());
             take(vocabulary.decode(id as usize).ok_or_else(unknown)?)?;
         }

@@ -1,5 +1,6 @@
 //! The cells that a recurrence can have.
 
+use candle_rnn_kernels::CellKind;
 use serde::{Deserialize, Serialize};
 
 /// What a recurrent unit computes from its input and its state.
@@ -52,6 +53,19 @@ impl Cell {
             Self::GruResetBefore => "gru-reset-before",
             Self::Lstm => "lstm",
             Self::MinimalGru => "minimal-gru",
+        }
+    }
+
+    /// The kernels' name for it, with an LSTM's projection or without.
+    pub(crate) fn kernels(self, is_projected: bool) -> CellKind {
+        match self {
+            Self::Tanh => CellKind::Tanh,
+            Self::Relu => CellKind::Relu,
+            Self::Gru => CellKind::Gru,
+            Self::GruResetBefore => CellKind::GruResetBefore,
+            Self::Lstm if is_projected => CellKind::ProjectedLstm,
+            Self::Lstm => CellKind::Lstm,
+            Self::MinimalGru => CellKind::MinimalGru,
         }
     }
 

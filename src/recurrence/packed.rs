@@ -93,15 +93,7 @@ fn pack<E: Element>(cell: Cell, weights: &[Weights], isa: Isa) -> Result<Packed<
             "the fused recurrence runs on the CPU: here is a tensor on another device".into(),
         ));
     }
-    let kind = match (cell, weights[0].w_hr.is_some()) {
-        (Cell::Tanh, _) => CellKind::Tanh,
-        (Cell::Relu, _) => CellKind::Relu,
-        (Cell::Gru, _) => CellKind::Gru,
-        (Cell::GruResetBefore, _) => CellKind::GruResetBefore,
-        (Cell::MinimalGru, _) => CellKind::MinimalGru,
-        (Cell::Lstm, false) => CellKind::Lstm,
-        (Cell::Lstm, true) => CellKind::ProjectedLstm,
-    };
+    let kind = cell.kernels(weights[0].w_hr.is_some());
     let kernels = E::kernels(isa, kind);
     let WeightSizes { input_size, hidden_size, output_size } = weights[0].check(cell)?;
     let dims = SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size };

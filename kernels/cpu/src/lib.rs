@@ -11,6 +11,8 @@
 //! - `weights`: weights packed for the kernels, and gradients unpacked
 //! - `forward`, `backward`: whole sequences for some rows, on one thread
 //! - `schedule`: whole calls: lengths checked, rows cut into blocks, blocks given to threads
+//! - `network`: whole networks for inference, in batches or step by step
+//! - `model`, with the feature of that name: trained models of candle-rnn's runs, which such networks are made of
 //! - `threads`: which thread takes which block
 //! - `workspace`: buffers that are used again
 //!
@@ -24,6 +26,9 @@ mod dims;
 mod forward;
 mod gemm;
 mod kernels;
+#[cfg(feature = "model")]
+mod model;
+mod network;
 mod schedule;
 mod simd;
 mod threads;
@@ -33,6 +38,9 @@ mod workspace;
 
 pub use dims::{SequenceDims, Window};
 pub use kernels::{CellKind, Float, Kernels};
+#[cfg(feature = "model")]
+pub use model::{ImageView, Model, ModelError, ModelStream, Prediction, TargetKind};
+pub use network::{LayerShape, Network, NotStreamable, Number, Readout, Stream};
 pub use schedule::{
     backward, forward, BackwardCall, Gradients, Output, RawCall, Save, Saved, Wanted,
 };
