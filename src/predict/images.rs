@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 use super::network::LazyNetwork;
 use super::prediction::{predictions, softmax, Prediction};
-use super::steps::Steps;
+use super::steps::StepReader;
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::{Readout, SequenceClassifier};
@@ -151,7 +151,7 @@ impl Predictor {
 pub struct Stream<'a> {
     predictor: &'a Predictor,
     /// Once there was a step.
-    steps: Option<Steps>,
+    steps: Option<StepReader>,
 }
 
 impl Stream<'_> {
@@ -179,7 +179,7 @@ impl Stream<'_> {
             Some(steps) => steps,
             None => {
                 let network = network.get(None, model.rnn(), model.head())?;
-                self.steps.insert(Steps::new(network)?)
+                self.steps.insert(StepReader::new(network)?)
             }
         };
         Ok(softmax(&steps.push(model, x_t)?))

@@ -2,7 +2,7 @@
 
 use super::prediction::softmax;
 use super::sequences::{SequencePrediction, SequencePredictor};
-use super::steps::Steps;
+use super::steps::StepReader;
 use crate::model::Readout;
 use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
@@ -26,7 +26,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct SequenceStream<'a> {
     predictor: &'a SequencePredictor,
-    steps: Steps,
+    steps: StepReader,
     /// What the step before was filled to, where its values were missing.
     last: Vec<f64>,
 }
@@ -51,7 +51,7 @@ impl<'a> SequenceStream<'a> {
                 "a forecast is made from a whole window: predict the window".into(),
             ));
         }
-        Ok(Self { predictor, steps: Steps::new(predictor.network()?)?, last: Vec::new() })
+        Ok(Self { predictor, steps: StepReader::new(predictor.network()?)?, last: Vec::new() })
     }
 
     /// Takes one step and returns what the model predicts now: the class of the sequence so far, the class of this step, or

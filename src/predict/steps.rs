@@ -1,4 +1,4 @@
-//! `Steps`: the state of a sequence that a model reads step by step.
+//! `StepReader`: the state of a sequence that a model reads step by step.
 
 use candle_core::{DType, Device, Tensor};
 use candle_rnn_kernels::{Number, Stream as KernelStream};
@@ -10,21 +10,21 @@ use crate::{Error, Result};
 
 /// Where a sequence stands: on the CPU in the kernels' own memory, on a device in tensors.
 #[derive(Clone, Debug)]
-pub(super) enum Steps {
-    F32(KernelSteps<f32>),
-    F64(KernelSteps<f64>),
+pub(super) enum StepReader {
+    F32(KernelReader<f32>),
+    F64(KernelReader<f64>),
     /// Once there was a step.
     Device(Option<State>),
 }
 
 /// A stream of the kernels, and the inputs of a step in its float type.
 #[derive(Clone, Debug)]
-pub(super) struct KernelSteps<E: Number> {
+pub(super) struct KernelReader<E: Number> {
     stream: KernelStream<E>,
     inputs: Vec<E>,
 }
 
-impl<E: Number> KernelSteps<E> {
+impl<E: Number> KernelReader<E> {
     fn new(network: std::sync::Arc<candle_rnn_kernels::Network<E>>) -> Result<Self> {
         let stream =
             KernelStream::new(network).map_err(|error| Error::Config(error.to_string()))?;
@@ -46,15 +46,15 @@ fn as_f64<E: Number>(values: &[E]) -> Vec<f64> {
     values.iter().map(|value| Number::to_f64(*value)).collect()
 }
 
-impl Steps {
+impl StepReader {
     /// Before the first step.
     ///
     /// # Errors
     /// [`Error::Config`] for a model that cannot be read step by step.
     pub(super) fn new(network: StepNetwork) -> Result<Self> {
         Ok(match network {
-            StepNetwork::F32(network) => Self::F32(KernelSteps::new(network)?),
-            StepNetwork::F64(network) => Self::F64(KernelSteps::new(network)?),
+            StepNetwork::F32(network) => Self::F32(KernelReader::new(network)?),
+            StepNetwork::F64(network) => Self::F64(KernelReader::new(network)?),
             StepNetwork::Device => Self::Device(None),
         })
     }

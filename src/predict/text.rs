@@ -6,7 +6,7 @@ use candle_core::Device;
 use candle_nn::VarBuilder;
 
 use super::network::LazyNetwork;
-use super::steps::Steps;
+use super::steps::StepReader;
 use crate::data::TextStreams;
 use crate::model::LanguageModel;
 use crate::rng::{Purpose, SeededRng};
@@ -146,7 +146,8 @@ impl Generator {
         let prompt = self.encoded(prompt)?;
         let (last, known) = (prompt[prompt.len() - 1], &prompt[..prompt.len() - 1]);
         let (embedding, rnn) = (self.model.embedding(), self.model.rnn());
-        let mut steps = Steps::new(self.network.get(Some(embedding), rnn, self.model.head())?)?;
+        let mut steps =
+            StepReader::new(self.network.get(Some(embedding), rnn, self.model.head())?)?;
         for id in known {
             steps.push_id(&self.model, u32::from(*id))?;
         }
