@@ -138,7 +138,7 @@ impl<E: Number> Model<E> {
         }
         let outputs = self.run(&batch);
         let rows = outputs.chunks_exact(width).zip(sequences);
-        rows.map(|(row, values)| Ok(self.meaning(of, row, values)?)).collect()
+        rows.map(|(row, values)| self.meaning(of, row, values)).collect()
     }
 
     /// What outputs stand for.

@@ -97,7 +97,7 @@ pub(super) fn network<E: Number>(
     let weight: Vec<E> = file.need("head.weight", &[outputs, features])?;
     let bias: Vec<E> = file.need("head.bias", &[outputs])?;
     let names = file.tensors.names();
-    if let Some(extra) = names.into_iter().find(|name| !file.found.contains(&name.to_string())) {
+    if let Some(extra) = names.into_iter().find(|name| !file.found.contains(*name)) {
         return Err(wrong(format!("holds {extra}, which the model does not have")));
     }
     Ok(network.readout(config.readout).head(&weight, &bias))
