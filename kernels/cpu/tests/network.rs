@@ -70,7 +70,7 @@ fn network<E: Number>(
     network.readout(readout).head(&values.take(5 * features), &values.take(5))
 }
 
-/// More than are multiplied with their weights together, twice.
+/// More than twice those whose inputs are multiplied together, and odd.
 const STEPS: usize = 19;
 
 fn check_stream<E: Number>(isa: Isa, cell: CellKind, layers: usize) {
