@@ -84,6 +84,9 @@ impl TextTraining {
     /// [`Error::Config`] naming the setting that is not.
     pub fn check(&self) -> Result<()> {
         self.trainer.check()?;
+        // Of any vocabulary: the text's own is not known here.
+        let (network, embedding_size) = (self.network.clone(), self.embedding_size);
+        LanguageConfig { network, vocabulary_size: 2, embedding_size }.check()?;
         if self.trainer.accumulate != 1 {
             return Err(Error::Config(
                 "a text is read in streams whose state is carried along: accumulate must be 1"
