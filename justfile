@@ -134,6 +134,12 @@ check-onnx:
 check-pytorch:
     @scripts/check-pytorch.sh
 
+# Compare Silero VAD and g2p_en on this library's layers with ONNX Runtime and the original
+[group('work')]
+[no-exit-message]
+check-voices *ARGS: voices
+    @scripts/check-voices.sh "$@"
+
 # Fuzz a target (idx, weights, checkpoint, config or toml) for so many seconds, under AddressSanitizer (`just cargo-fuzz` installs the fuzzer)
 [group('work')]
 [no-exit-message]
@@ -223,6 +229,12 @@ check-metal:
 golden:
     @scripts/golden.sh
 
+# Make the golden values of `just check-voices` anew, or with `--time` time ONNX Runtime (`just onnx` installs it)
+[group('work')]
+[no-exit-message]
+golden-voices *ARGS: voices
+    @scripts/golden-voices.sh "$@"
+
 # Install NVIDIA's CUDA compiler from PyPI into .venv-cuda (about 1.2 GB), for `just train-cuda`
 [group('install')]
 [no-exit-message]
@@ -264,3 +276,9 @@ peers:
 [no-exit-message]
 golden-venvs:
     @scripts/install-golden-venvs.sh
+
+# Fetch the weights of Silero VAD and g2p_en from PyPI into voices (20 MB), for the examples `vad` and `pronounce`
+[group('install')]
+[no-exit-message]
+voices:
+    @scripts/fetch-voices.sh
