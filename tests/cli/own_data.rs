@@ -278,6 +278,27 @@ fn files_of_their_own_validate_and_test() {
 }
 
 #[test]
+fn few_sequences_are_all_trained_on_beside_a_test_file() {
+    let place = Place::with_files();
+    place.write("test.csv", own_files::wide(6, 6));
+    let assumed = "assumed: 40 sequences are too few to hold some out beside the test file";
+    let shown = place.train_on("wide.csv", "run", "--test test.csv").stdout;
+    assert!(shown.contains(assumed), "{shown}");
+    assert!(shown.contains("split: 40 sequences train, nothing validates"), "{shown}");
+    let shown = place.run("train --resume --out run").succeeded().stdout;
+    assert!(!shown.contains("assumed: 40"), "{shown}");
+    // What was asked for is done.
+    let shown = place.train_on("wide.csv", "asked", "--test test.csv --valid-fraction 0.1").stdout;
+    assert!(shown.contains("split: 36 sequences train, 4 validate, 6 are the test\n"), "{shown}");
+    assert!(!shown.contains(assumed), "{shown}");
+    let shown = place.train_on("wide.csv", "none", "--test test.csv --valid-fraction 0").stdout;
+    assert!(!shown.contains(assumed), "{shown}");
+    place.write("more.csv", own_files::wide(50, 1));
+    let shown = place.train_on("more.csv", "more", "--test test.csv").stdout;
+    assert!(shown.contains("split: 45 sequences train, 5 validate, 6 are the test\n"), "{shown}");
+}
+
+#[test]
 fn a_fraction_is_kept_for_a_test() {
     let place = Place::with_files();
     let shown =

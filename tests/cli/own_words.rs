@@ -1,20 +1,7 @@
 //! What is said of data of one's own: notes, hints, model cards, comparisons, and how commands are used.
 
-use crate::own_files::{tiny, LONG};
+use crate::own_files::LONG;
 use crate::Place;
-
-#[test]
-fn nothing_is_resumed_where_there_is_no_run_and_no_data() {
-    let place = Place::with_files();
-    let error = ["runs/TYPO: there is no run to resume", "the FILE to train on", "--dataset mnist"];
-    place.run("train --out runs/TYPO --resume --quiet").failed_saying(&error);
-    place.run("train --out runs/TYPO --resume --epochs 9 --quiet").failed_saying(&error);
-    assert!(!place.exists("runs"));
-    let args = tiny("");
-    place.run(&format!("train wide.csv --out runs/a --resume {args}")).succeeded();
-    place.run("train --out runs/a --resume").succeeded();
-    place.run(&format!("train {} --out runs/b --resume", crate::small(""))).succeeded();
-}
 
 #[test]
 fn flags_say_which_data_they_apply_to() {

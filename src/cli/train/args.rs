@@ -113,20 +113,6 @@ impl TrainArgs {
         self.out.as_deref().filter(|out| self.resume && out.join("config.json").exists())
     }
 
-    /// Refuses to resume a folder without a run where nothing says on which data one could start.
-    pub(super) fn refuse_to_resume_nothing(&self) -> anyhow::Result<()> {
-        let Some(out) = self.out.as_deref().filter(|_| self.resume) else { return Ok(()) };
-        let named = self.settings(false)?.run();
-        if self.source.data.is_some() || named.data.is_some() || named.dataset.is_some() {
-            return Ok(());
-        }
-        anyhow::bail!(
-            "{}: there is no run to resume: name the folder of a run or, to start one here, the FILE to train on, \
-             --data DIR, or --dataset mnist",
-            out.display()
-        )
-    }
-
     /// Refuses a data set of images where there are others to train on.
     pub(super) fn refuse_images(&self, named: &RunSettings) -> anyhow::Result<()> {
         if named.data.is_none() && named.dataset.is_none() {

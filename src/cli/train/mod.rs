@@ -39,9 +39,6 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             }
             Some(TaskName::Images) | None => {
                 args.files.refuse()?;
-                if resumed.is_none() {
-                    args.refuse_to_resume_nothing()?;
-                }
                 images::run(&args)
             }
         };

@@ -61,11 +61,20 @@ fn train(
 ) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
     let settings = args.settings(resumed.is_some())?;
+    let mut assumed = None;
     let mut base = match &resumed {
         Some(run) => run.task.training.clone(),
         None => {
-            let asked: SequenceTraining =
+            let mut asked: SequenceTraining =
                 settings.config(&SequenceTraining::default()).map_err(wrong_setting)?;
+            if holds_none_out(&settings, &source, &data)? {
+                asked.split.valid_fraction = 0.;
+                assumed = Some(format!(
+                    "assumed: {} sequences are too few to hold some out beside the test file: all are trained on \
+                     (else --valid-fraction 0.1)",
+                    data.len()
+                ));
+            }
             start(&data, &asked)
         }
     };
@@ -89,7 +98,7 @@ fn train(
     if let Some(kind) = task_kind(&training, &data) {
         unused::refuse(args, kind, &training, &source)?;
     }
-    found.iter().try_for_each(|line| args.say(line))?;
+    found.iter().chain(&assumed).try_for_each(|line| args.say(line))?;
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
         args.say(&line)?;
@@ -163,6 +172,28 @@ fn task_kind(training: &SequenceTraining, data: &Dataset) -> Option<TaskKind> {
         Target::StepClass(_) => Some(TaskKind::StepClass),
         Target::Numbers(_) => Some(TaskKind::Numbers),
     }
+}
+
+/// Below so many sequences a tenth of them is too few to choose an epoch by: where a file of its own tests, all are
+/// trained on.
+const LEAST_TO_VALIDATE: usize = 50;
+
+/// Whether data are so few that none are held out where nobody asked for it.
+fn holds_none_out(
+    settings: &Settings,
+    source: &SequenceSource,
+    data: &Dataset,
+) -> anyhow::Result<bool> {
+    if source.test.is_none() || source.valid.is_some() || data.len() >= LEAST_TO_VALIDATE {
+        return Ok(false);
+    }
+    // A fraction that is named is the same over any other.
+    let over = |fraction: f64| {
+        let mut training = SequenceTraining::default();
+        training.split.valid_fraction = fraction;
+        settings.config(&training).map(|training| training.split.valid_fraction)
+    };
+    Ok(over(0.).map_err(wrong_setting)? != over(0.1).map_err(wrong_setting)?)
 }
 
 /// Settings for a start, for what was asked for.
