@@ -8,10 +8,12 @@ use candle_nn::VarBuilder;
 use super::network::LazyNetwork;
 use super::prediction::{predictions, softmax, Prediction};
 use super::steps::StepReader;
+use super::trace::{trace, Trace};
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::{Readout, SequenceClassifier};
 use crate::run::{self, RunConfig};
+use crate::train::tasks::TaskKind;
 use crate::train::{evaluate, Evaluation};
 use crate::{Error, Result};
 
@@ -114,6 +116,20 @@ impl Predictor {
         let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
         let logits = self.model.forward_steps(&x)?;
         (0..images.len()).map(|image| predictions(&logits.get(image)?)).collect()
+    }
+
+    /// What the model says and holds after each step of an image.
+    ///
+    /// - `image`: as for [`predict`](Self::predict)
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn trace(&self, image: &[u8]) -> Result<Trace> {
+        let x = self.sequences(&[image])?;
+        let x = x.ok_or_else(|| Error::Config("there is no image".into()))?;
+        let network = &self.config.task.model.network;
+        let read = |logits: &[f64]| softmax(logits).probabilities;
+        trace(&self.model, network, &x, TaskKind::Class, read)
     }
 
     /// Accuracy and loss on a split.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::network::{LazyNetwork, StepNetwork};
 use super::prediction::{softmax, Prediction};
+use super::trace::{trace, Trace};
 use crate::data::{Dataset, Padder};
 use crate::error::counted;
 use crate::model::SequenceClassifier;
@@ -162,6 +163,33 @@ impl SequencePredictor {
             Ok(())
         })?;
         Ok(predictions)
+    }
+
+    /// What the model predicts and holds after each step of each sequence.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict); and [`Error::Config`](crate::Error::Config) for a forecast, which is made from a whole
+    /// window.
+    pub fn trace(&self, data: &Dataset) -> Result<Vec<Trace>> {
+        let spec = self.spec();
+        if spec.target == TaskKind::Forecast {
+            return Err(crate::Error::Config(
+                "a forecast is made from a whole window: predict the window".into(),
+            ));
+        }
+        spec.preprocessor.check(data)?;
+        let read = |outputs: &[f64]| {
+            if spec.target == TaskKind::Numbers {
+                spec.unscaled(outputs)
+            } else {
+                softmax(outputs).probabilities
+            }
+        };
+        let of = |index| {
+            let batch = self.padder.batch_without_target(data, &[index])?;
+            trace(&self.model, &spec.model.network, &batch.x, spec.target, read)
+        };
+        (0..data.len() as u32).map(of).collect()
     }
 
     /// The data as the model reads them: of series to forecast, the last window alone.
