@@ -43,6 +43,7 @@
 //! - [`report`]: what people look at when a run has ended
 //! - [`predict`]: trained models put to use
 //! - [`export`]: trained models in the formats of other programs
+//! - `serve`: an HTTP server of them
 //!
 //! [`files`] puts whole files on disk; [`rng`] gives all of them their seeded random numbers; [`Error`] is what all
 //! of them return. A module knows only those above it in this list and in that of the sources.
@@ -54,6 +55,7 @@
 //! - `pictures`: PNG and JPEG pictures read as digits
 //! - `report`: curves, confusion matrix, model card, TensorBoard's event files; turns on `settings`
 //! - `sample`: 2,500 digits of MNIST embedded in the library, for examples and tests
+//! - `serve`: an HTTP server of trained runs, with a page to look at them; turns on `pictures` and `sample`
 //! - `settings`: settings from TOML files, and named recipes
 //! - `cuda`, `metal`, `mkl`, `accelerate`: passed on to Candle
 
@@ -77,6 +79,8 @@ pub mod run;
 pub mod report;
 pub mod predict;
 pub mod export;
+#[cfg(feature = "serve")]
+pub mod serve;
 
 pub use error::{Error, Result};
 pub use model::{ClassifierConfig, SequenceClassifier};

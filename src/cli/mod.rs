@@ -2,7 +2,7 @@
 //!
 //! One file per subcommand, [`halved`] for what `export` measures, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
 //! chooses device and threads, [`source`] the data, for which [`fetch`] runs a script; [`screen`] writes, and
-//! [`usage`] is what is wrong with arguments that clap takes. [`flags`] are the settings of a training, [`choices`]
+//! [`usage`] is what is wrong with arguments that clap takes; [`signals`] are what stops a training or a server. [`flags`] are the settings of a training, [`choices`]
 //! and [`numbers`] what they can be.
 
 mod choices;
@@ -25,6 +25,9 @@ mod predict;
 mod predicted;
 mod saved;
 mod screen;
+#[cfg(feature = "serve")]
+mod serve;
+mod signals;
 mod source;
 mod train;
 mod usage;
@@ -57,6 +60,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
 }
 
 /// Parses the arguments, runs the command, and says how it ended.
@@ -73,6 +78,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Generate(args) => generate::run(args).map(done),
         Command::Export(args) => export::run(args).map(done),
         Command::Info(args) => info::run(args).map(done),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args).map(done),
     };
     result.unwrap_or_else(|error| fail(&name, &error))
 }

@@ -13,7 +13,7 @@ use candle_rnn::train::{Event, TrainerConfig};
 use candle_rnn::Error;
 
 use super::args::TrainArgs;
-use super::signals::Signals;
+use crate::cli::signals::Signals;
 use crate::cli::{device, screen};
 
 /// What the program does with a session, besides training.

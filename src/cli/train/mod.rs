@@ -1,13 +1,12 @@
 //! `candle-rnn train`: trains a model or resumes a run.
 //!
 //! [`args`] are the arguments; [`images`], [`sequences`] and [`text`] make a session of a kind of data, which [`keep`]
-//! trains, shows and records until one of the [`signals`] stops it; [`unused`] are flags without a use.
+//! trains, shows and records until a signal stops it; [`unused`] are flags without a use.
 
 mod args;
 mod images;
 mod keep;
 mod sequences;
-mod signals;
 mod text;
 mod unused;
 

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP while a training runs.
+//! SIGINT, SIGTERM and SIGHUP while a training or a server runs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;

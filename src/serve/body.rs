@@ -1,0 +1,137 @@
+//! Bodies of requests: how much of them is read, and for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::prelude::{Engine as _, BASE64_STANDARD};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use super::http_error::HttpError;
+
+/// Bodies of more bytes, or of unknown length, are read a few at a time.
+const LARGE: u64 = 64 << 10;
+/// How many.
+const LARGE_AT_A_TIME: usize = 16;
+
+/// Reads bodies.
+#[derive(Debug)]
+pub(super) struct BodyReader {
+    max: usize,
+    timeout: Duration,
+    large: Arc<Semaphore>,
+}
+
+impl BodyReader {
+    /// A reader of at most `max` bytes in at most `timeout`.
+    pub(super) fn new(max: usize, timeout: Duration) -> Self {
+        Self { max, timeout, large: Arc::new(Semaphore::new(LARGE_AT_A_TIME)) }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 408 for one that does not arrive in time, 413 for one that is too large, 415 for one that is compressed, 400 for
+    /// one that was cut off.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Bytes, HttpError> {
+        if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|value| *value != "identity") {
+            return Err(HttpError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                format!("bodies with Content-Encoding {encoding:?} are not read: send it as it is"),
+            ));
+        }
+        let len = headers.get(CONTENT_LENGTH).map(|_| body.size_hint().lower());
+        if len.is_some_and(|len| len > self.max as u64) {
+            return Err(self.too_large());
+        }
+        let read = async {
+            let is_large = len.is_none_or(|len| len > LARGE);
+            let slot = if is_large { self.large.acquire().await.ok() } else { None };
+            let read = Limited::new(body, self.max).collect().await;
+            drop(slot);
+            read
+        };
+        match tokio::time::timeout(self.timeout, read).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
+            Ok(Err(_)) => Err(HttpError::malformed("the body was cut off")),
+            Err(_) => Err(HttpError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not arrive within {:?}", self.timeout),
+            )),
+        }
+    }
+
+    fn too_large(&self) -> HttpError {
+        HttpError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than the {} bytes that are read", self.max),
+        )
+    }
+}
+
+/// Whether a request says that its body is JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    })
+}
+
+/// A value from JSON.
+///
+/// # Errors
+/// 400 with what is wrong, and where.
+pub(super) fn from_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, HttpError> {
+    serde_json::from_slice(content)
+        .map_err(|error| HttpError::malformed(format!("the body is not such JSON: {error}")))
+}
+
+/// Bytes from base64, also with a data URL's prefix.
+///
+/// # Errors
+/// 400 for what is not base64.
+pub(super) fn from_base64(text: &str) -> Result<Bytes, HttpError> {
+    let text = match text.split_once(";base64,") {
+        Some((prefix, text)) if prefix.starts_with("data:") => text,
+        _ => text,
+    };
+    let bytes = BASE64_STANDARD.decode(text.trim());
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| HttpError::malformed(format!("the picture is not base64: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_may_be_a_data_url() {
+        assert_eq!(from_base64("aGk=").unwrap(), "hi");
+        assert_eq!(from_base64("data:image/png;base64,aGk=\n").unwrap(), "hi");
+        for wrong in ["a", "data:image/png,aGk=", "ä"] {
+            assert_eq!(from_base64(wrong).unwrap_err().status, StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn json_is_told_by_its_content_type() {
+        let is = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            is_json(&headers)
+        };
+        assert!(is("application/json") && is("Application/JSON; charset=utf-8"));
+        assert!(!is("image/png") && !is("application/jsonl") && !is_json(&HeaderMap::new()));
+    }
+}

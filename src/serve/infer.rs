@@ -1,0 +1,297 @@
+//! The Open Inference Protocol: metadata of models, and tensors in and out.
+
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::HeaderMap;
+use serde::Deserialize;
+use serde_json::{json, Value};
+
+use super::app::App;
+use super::body::from_json;
+use super::http_error::{json_reply, reply, HttpError, Reply};
+use super::infer_tensors::{InferInput, InferOutput, OutputElements};
+use super::queue::{Answer, Work};
+use super::sequences;
+use super::served_model::{ServedModel, ServedPredictor};
+use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
+use crate::predict::{Prediction, SequencePrediction};
+use crate::train::tasks::TaskKind;
+
+/// The length of the JSON in front of binary tensors.
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+/// The most images of a request.
+const MAX_IMAGES: usize = 4_096;
+
+#[derive(Deserialize)]
+struct InferRequest {
+    #[serde(default)]
+    id: Option<String>,
+    inputs: Vec<InferInput>,
+    #[serde(default)]
+    outputs: Vec<RequestedOutput>,
+    #[serde(default)]
+    parameters: InferParameters,
+}
+
+#[derive(Default, Deserialize)]
+struct InferParameters {
+    /// Whether outputs are binary unless they say otherwise.
+    #[serde(default)]
+    binary_data_output: bool,
+}
+
+#[derive(Deserialize)]
+struct RequestedOutput {
+    name: String,
+    #[serde(default)]
+    parameters: OutputParameters,
+}
+
+#[derive(Default, Deserialize)]
+struct OutputParameters {
+    #[serde(default)]
+    binary_data: Option<bool>,
+}
+
+/// A model's tensors.
+pub(super) fn metadata(model: &ServedModel) -> Value {
+    let tensor = |name: &str, datatype: &str, shape: Value| json!({ "name": name, "datatype": datatype, "shape": shape });
+    let classes = model.outputs().len();
+    let (input, outputs) = match model.predictor() {
+        ServedPredictor::Images(_) => (
+            tensor("pixels", "UINT8", json!([-1, ROWS, COLUMNS])),
+            vec![
+                tensor("probabilities", "FP32", json!([-1, classes])),
+                tensor("label", "INT64", json!([-1])),
+            ],
+        ),
+        ServedPredictor::Sequences(predictor) => {
+            let features = model.features().len();
+            let outputs = match predictor.spec().target {
+                TaskKind::Class => vec![
+                    tensor("probabilities", "FP32", json!([-1, classes])),
+                    tensor("label", "INT64", json!([-1])),
+                ],
+                TaskKind::StepClass => vec![
+                    tensor("probabilities", "FP32", json!([-1, -1, classes])),
+                    tensor("label", "INT64", json!([-1, -1])),
+                ],
+                TaskKind::Numbers => vec![tensor("values", "FP32", json!([-1, classes]))],
+                TaskKind::Forecast => {
+                    let horizon = classes / features.max(1);
+                    vec![tensor("values", "FP32", json!([-1, horizon, features]))]
+                }
+            };
+            (tensor("sequence", "FP32", json!([-1, -1, features])), outputs)
+        }
+    };
+    json!({
+        "name": model.name(),
+        "versions": ["1"],
+        "platform": "candle-rnn",
+        "inputs": [input],
+        "outputs": outputs,
+    })
+}
+
+/// The answer to tensors.
+///
+/// # Errors
+/// 400 for what cannot be read, 404 for an unknown model, 422 for what does not fit it; else as [`App::predict`].
+pub(super) async fn infer(
+    app: &App,
+    model: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Reply, HttpError> {
+    let (number, model) = app.model(Some(model), |_| true)?;
+    let content = app.bodies.read(headers, body).await?;
+    let (text, mut binary) = content.split_at(json_length(headers, content.len())?);
+    let request: InferRequest = from_json(text)?;
+    let work = work(model, &request, &mut binary)?;
+    if !binary.is_empty() {
+        let surplus = binary.len();
+        return Err(HttpError::malformed(format!("{surplus} bytes belong to no tensor")));
+    }
+    let outputs = match app.predict(number, work).await? {
+        Answer::Images(found) => of_classes(vec![found.len()], &found),
+        Answer::Sequences(found) => of_sequences(model, found)?,
+        Answer::Steps(_) => return Err(HttpError::internal("the prediction is of another kind")),
+    };
+    write(model, &request, outputs)
+}
+
+/// The number of bytes of JSON.
+fn json_length(headers: &HeaderMap, len: usize) -> Result<usize, HttpError> {
+    let Some(value) = headers.get(&JSON_LENGTH) else { return Ok(len) };
+    let length = value.to_str().ok().and_then(|value| value.parse().ok());
+    length.filter(|length| *length <= len).ok_or_else(|| {
+        HttpError::malformed(format!("{JSON_LENGTH} is {value:?}, the body has {len} bytes"))
+    })
+}
+
+fn work(
+    model: &ServedModel,
+    request: &InferRequest,
+    binary: &mut &[u8],
+) -> Result<Work, HttpError> {
+    let expected = match model.predictor() {
+        ServedPredictor::Images(_) => "pixels",
+        ServedPredictor::Sequences(_) => "sequence",
+    };
+    let [input] = &request.inputs[..] else {
+        let count = request.inputs.len();
+        return Err(HttpError::unfit(format!("there is one input, {expected}; got {count}")));
+    };
+    if input.name != expected {
+        let name = &input.name;
+        return Err(HttpError::unfit(format!("the input is called {expected}, not {name}")));
+    }
+    let shape = &input.shape;
+    match model.predictor() {
+        ServedPredictor::Images(_) => {
+            let count = match shape[..] {
+                [count, ROWS, COLUMNS] | [count, PIXELS] => count,
+                _ => 0,
+            };
+            if !(1..=MAX_IMAGES).contains(&count) {
+                return Err(HttpError::unfit(format!(
+                    "pixels must have the shape (N, {ROWS}, {COLUMNS}) with N from 1 to {MAX_IMAGES}, got {shape:?}"
+                )));
+            }
+            let pixels = input.pixels(binary)?;
+            Ok(Work::Images(pixels.chunks_exact(PIXELS).map(<[u8]>::to_vec).collect()))
+        }
+        ServedPredictor::Sequences(predictor) => {
+            let features = model.features().len();
+            let [count, steps, width] = shape[..] else {
+                return Err(HttpError::unfit(format!(
+                    "sequence must have the shape (N, T, {features}), got {shape:?}"
+                )));
+            };
+            if count == 0 || steps == 0 || width != features {
+                return Err(HttpError::unfit(format!(
+                    "sequence must have the shape (N, T, {features}) with N and T at least 1, got {shape:?}"
+                )));
+            }
+            let numbers = input.numbers(binary)?;
+            let all: Vec<Vec<f32>> =
+                numbers.chunks_exact(steps * features).map(<[f32]>::to_vec).collect();
+            sequences::check(predictor, &all)?;
+            Ok(Work::Sequences(all))
+        }
+    }
+}
+
+/// Probabilities and labels; `shape` is that of the labels.
+fn of_classes<'a>(
+    shape: Vec<usize>,
+    found: impl IntoIterator<Item = &'a Prediction>,
+) -> Vec<InferOutput> {
+    let (mut probabilities, mut labels) = (Vec::new(), Vec::new());
+    for prediction in found {
+        probabilities.extend(prediction.probabilities.iter().map(|value| *value as f32));
+        labels.push(prediction.label as i64);
+    }
+    let classes = probabilities.len() / labels.len().max(1);
+    let of_probabilities = [&shape[..], &[classes]].concat();
+    vec![
+        InferOutput {
+            name: "probabilities",
+            shape: of_probabilities,
+            elements: OutputElements::Fp32(probabilities),
+        },
+        InferOutput { name: "label", shape, elements: OutputElements::Int64(labels) },
+    ]
+}
+
+fn of_sequences(
+    model: &ServedModel,
+    found: Vec<SequencePrediction>,
+) -> Result<Vec<InferOutput>, HttpError> {
+    let other = || HttpError::internal("the predictions are of different kinds");
+    let count = found.len();
+    match found.first() {
+        None => Err(HttpError::internal("there is no prediction")),
+        Some(SequencePrediction::Class(_)) => {
+            let classes: Option<Vec<&Prediction>> =
+                found.iter().map(SequencePrediction::class).collect();
+            Ok(of_classes(vec![count], classes.ok_or_else(other)?))
+        }
+        Some(SequencePrediction::Steps(first)) => {
+            let shape = vec![count, first.len()];
+            let steps: Option<Vec<&[Prediction]>> =
+                found.iter().map(SequencePrediction::steps).collect();
+            Ok(of_classes(shape, steps.ok_or_else(other)?.into_iter().flatten()))
+        }
+        Some(SequencePrediction::Numbers(first)) => {
+            let features = model.features().len().max(1);
+            let is_forecast = match model.predictor() {
+                ServedPredictor::Images(_) => false,
+                ServedPredictor::Sequences(predictor) => {
+                    predictor.spec().target == TaskKind::Forecast
+                }
+            };
+            let shape = if is_forecast {
+                vec![count, first.len() / features, features]
+            } else {
+                vec![count, first.len()]
+            };
+            let numbers: Option<Vec<&[f64]>> =
+                found.iter().map(SequencePrediction::numbers).collect();
+            let numbers = numbers.ok_or_else(other)?;
+            let values = numbers.into_iter().flatten().map(|value| *value as f32).collect();
+            let elements = OutputElements::Fp32(values);
+            Ok(vec![InferOutput { name: "values", shape, elements }])
+        }
+    }
+}
+
+/// The outputs that were asked for, as they were asked for.
+fn write(
+    model: &ServedModel,
+    request: &InferRequest,
+    outputs: Vec<InferOutput>,
+) -> Result<Reply, HttpError> {
+    let default = request.parameters.binary_data_output;
+    let all: Vec<(&InferOutput, bool)> = if request.outputs.is_empty() {
+        outputs.iter().map(|output| (output, default)).collect()
+    } else {
+        let find = |requested: &RequestedOutput| {
+            let found = outputs.iter().find(|output| output.name == requested.name);
+            let found = found.ok_or_else(|| {
+                let names: Vec<&str> = outputs.iter().map(|output| output.name).collect();
+                let name = &requested.name;
+                HttpError::unfit(format!(
+                    "there is no output {name}: there are {}",
+                    names.join(", ")
+                ))
+            })?;
+            Ok((found, requested.parameters.binary_data.unwrap_or(default)))
+        };
+        request.outputs.iter().map(find).collect::<Result<_, HttpError>>()?
+    };
+    let mut binary = Vec::new();
+    let mut tensor = |(output, is_binary): &(&InferOutput, bool)| {
+        if *is_binary {
+            output.binary(&mut binary)
+        } else {
+            output.json()
+        }
+    };
+    let tensors: Vec<Value> = all.iter().map(&mut tensor).collect();
+    let mut answer =
+        json!({ "model_name": model.name(), "model_version": "1", "outputs": tensors });
+    if let Some(id) = &request.id {
+        answer["id"] = json!(id);
+    }
+    if binary.is_empty() {
+        return Ok(json_reply(&answer));
+    }
+    let mut content = answer.to_string().into_bytes();
+    let length = HeaderValue::from(content.len());
+    content.append(&mut binary);
+    let mut answer = reply("application/octet-stream", Bytes::from(content));
+    answer.headers_mut().insert(JSON_LENGTH, length);
+    Ok(answer)
+}

@@ -1,0 +1,40 @@
+//! An HTTP server of trained runs, and a page on which one watches them read.
+//!
+//! [`ServedModel`] is a run that is loaded, [`Server`] answers requests about several of them. Images and sequences are
+//! predicted on one thread, which takes together what waits in a bounded queue; everything around it, such as
+//! connections, limits and pictures that are decoded, runs beside it. docs/serve.md shows each request.
+//!
+//! # Layout
+//! - `config`, `api_key`: limits, and the key that clients show
+//! - `served_model`, `queue`: what is served, and the thread that predicts
+//! - `number_list`, `sequences`, `picture`, `body`: what requests hold, read and checked
+//! - `http_error`: errors as JSON
+//! - `metrics`: counters in the form that Prometheus reads
+//! - `app`: what all requests share
+//! - `classify`, `infer`, `infer_tensors`, `steps`, `about`, `openapi`: the answers
+//! - `routes`, `server`: which answer a request gets, and connections
+
+mod about;
+mod api_key;
+mod app;
+mod body;
+mod classify;
+mod config;
+mod http_error;
+mod infer;
+mod infer_tensors;
+mod metrics;
+mod number_list;
+mod openapi;
+mod picture;
+mod queue;
+mod routes;
+mod sequences;
+mod served_model;
+mod server;
+mod steps;
+
+pub use api_key::ApiKey;
+pub use config::ServeConfig;
+pub use served_model::ServedModel;
+pub use server::Server;

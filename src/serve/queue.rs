@@ -1,0 +1,208 @@
+//! `InferenceQueue`: the thread that predicts, and the requests that wait for it.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::metrics::ServerMetrics;
+use super::sequences;
+use super::served_model::{ServedModel, ServedPredictor};
+use crate::predict::{Prediction, SequencePrediction, Trace};
+use crate::{Error, Result};
+
+/// The most requests that are taken together.
+const MAX_BATCH: usize = 256;
+
+/// What is to be predicted.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The class of images, each `(28, 28)` pixels.
+    Images(Vec<Vec<u8>>),
+    /// What a model predicts of sequences, each `(T_n, I)`.
+    Sequences(Vec<Vec<f32>>),
+    /// The steps of an image.
+    ImageSteps(Vec<u8>),
+    /// The steps of a sequence.
+    SequenceSteps(Vec<f32>),
+}
+
+/// What was predicted.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Images(Vec<Prediction>),
+    Sequences(Vec<SequencePrediction>),
+    Steps(Box<Trace>),
+}
+
+/// An answer, or why there is none.
+pub(super) type Answered = std::result::Result<Answer, String>;
+
+/// A request that waits.
+#[derive(Debug)]
+struct Job {
+    /// The number of its model.
+    model: usize,
+    work: Work,
+    reply: oneshot::Sender<Answered>,
+}
+
+/// That as many requests wait as may.
+#[derive(Debug)]
+pub(super) struct QueueFull;
+
+/// The requests that wait for the thread that predicts.
+#[derive(Debug)]
+pub(super) struct InferenceQueue(mpsc::Sender<Job>);
+
+impl InferenceQueue {
+    /// Starts the thread; it ends when the queue is dropped.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn start(
+        models: Arc<[ServedModel]>,
+        len: usize,
+        metrics: Arc<ServerMetrics>,
+    ) -> std::io::Result<Self> {
+        let (sender, mut waiting) = mpsc::channel::<Job>(len);
+        let predict = move || {
+            while let Some(first) = waiting.blocking_recv() {
+                let mut jobs = vec![first];
+                while jobs.len() < MAX_BATCH {
+                    let Ok(job) = waiting.try_recv() else { break };
+                    jobs.push(job);
+                }
+                // Nobody waits for the answer of a request that was given up.
+                jobs.retain(|job| !job.reply.is_closed());
+                run(&models, jobs, &metrics);
+            }
+        };
+        std::thread::Builder::new().name("inference".into()).spawn(predict)?;
+        Ok(Self(sender))
+    }
+
+    /// Puts a request into the queue; its answer arrives where it says.
+    pub(super) fn submit(
+        &self,
+        model: usize,
+        work: Work,
+    ) -> std::result::Result<oneshot::Receiver<Answered>, QueueFull> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.try_send(Job { model, work, reply });
+        sent.map(|()| answer).map_err(|_| QueueFull)
+    }
+
+    /// The number of requests that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+}
+
+/// Answers requests: images of one model together, and sequences of one model together.
+fn run(models: &[ServedModel], jobs: Vec<Job>, metrics: &ServerMetrics) {
+    let mut groups: Vec<Vec<Job>> = Vec::new();
+    for job in jobs {
+        let joins = |group: &&mut Vec<Job>| {
+            group.first().is_some_and(|first| {
+                let are_alike = matches!(
+                    (&first.work, &job.work),
+                    (Work::Images(_), Work::Images(_)) | (Work::Sequences(_), Work::Sequences(_))
+                );
+                are_alike && first.model == job.model
+            })
+        };
+        match groups.iter_mut().find(joins) {
+            Some(group) => group.push(job),
+            None => groups.push(vec![job]),
+        }
+    }
+    for group in groups {
+        metrics.batch(group.len());
+        let found = catch_unwind(AssertUnwindSafe(|| answers(models, &group)));
+        let found = found.unwrap_or_else(|_| Err(Error::Config("the prediction panicked".into())));
+        match found {
+            Ok(answers) => {
+                for (job, answer) in group.into_iter().zip(answers) {
+                    // Whoever asked may have gone.
+                    let _ = job.reply.send(Ok(answer));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a prediction failed");
+                for job in group {
+                    let _ = job.reply.send(Err(error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+/// The answers to requests of one kind and one model.
+fn answers(models: &[ServedModel], group: &[Job]) -> Result<Vec<Answer>> {
+    let Some(first) = group.first() else { return Ok(Vec::new()) };
+    let predictor = models[first.model].predictor();
+    match (&first.work, predictor) {
+        (Work::Images(_), ServedPredictor::Images(predictor)) => {
+            let of = |job: &Job| match &job.work {
+                Work::Images(images) => images.len(),
+                _ => 0,
+            };
+            let images = group.iter().flat_map(|job| match &job.work {
+                Work::Images(images) => images.as_slice(),
+                _ => &[],
+            });
+            let images: Vec<&[u8]> = images.map(Vec::as_slice).collect();
+            let found = parts(predictor.predict(&images)?, group.iter().map(of));
+            Ok(found.map(Answer::Images).collect())
+        }
+        (Work::Sequences(_), ServedPredictor::Sequences(predictor)) => {
+            let of = |job: &Job| match &job.work {
+                Work::Sequences(sequences) => sequences.len(),
+                _ => 0,
+            };
+            let all = group.iter().flat_map(|job| match &job.work {
+                Work::Sequences(sequences) => sequences.as_slice(),
+                _ => &[],
+            });
+            let data = sequences::dataset(predictor, all)?;
+            let found = parts(predictor.predict(&data)?, group.iter().map(of));
+            Ok(found.map(Answer::Sequences).collect())
+        }
+        (Work::ImageSteps(image), ServedPredictor::Images(predictor)) => {
+            Ok(vec![Answer::Steps(Box::new(predictor.trace(image)?))])
+        }
+        (Work::SequenceSteps(sequence), ServedPredictor::Sequences(predictor)) => {
+            let traces = predictor.trace(&sequences::dataset(predictor, [sequence])?)?;
+            Ok(traces.into_iter().map(|trace| Answer::Steps(Box::new(trace))).collect())
+        }
+        _ => Err(Error::Config("the model reads other inputs".into())),
+    }
+}
+
+/// A list cut into parts of these lengths.
+fn parts<T>(all: Vec<T>, lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = Vec<T>> {
+    let mut rest = all.into_iter();
+    lengths.map(move |len| rest.by_ref().take(len).collect()).collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_into_parts() {
+        let found: Vec<_> = parts(vec![1, 2, 3, 4], [1, 0, 3].into_iter()).collect();
+        assert_eq!(found, [vec![1], vec![], vec![2, 3, 4]]);
+    }
+
+    #[test]
+    fn a_full_queue_refuses() {
+        let (sender, waiting) = mpsc::channel(1);
+        let queue = InferenceQueue(sender);
+        assert!(queue.submit(0, Work::Images(Vec::new())).is_ok());
+        assert_eq!(queue.waiting(), 1);
+        assert!(queue.submit(0, Work::Images(Vec::new())).is_err());
+        drop(waiting);
+    }
+}

@@ -1,0 +1,217 @@
+//! `Server`: connections, and their end.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+
+use super::app::App;
+use super::config::ServeConfig;
+use super::routes;
+use super::served_model::ServedModel;
+use crate::{Error, Result};
+
+/// Between two looks at whether the server is to stop.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a connection that cannot be accepted, such as for want of file descriptors, holds up the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// The most bytes of a request's head.
+const MAX_HEAD: usize = 32 << 10;
+/// What a connection too many is told.
+const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+                        connection: close\r\ncontent-length: 37\r\n\r\n{\"error\":\"too many connections open\"}";
+
+/// A server of trained runs that listens.
+///
+/// ```no_run
+/// # fn main() -> candle_rnn::Result<()> {
+/// use candle_rnn::serve::{ServeConfig, ServedModel, Server};
+///
+/// let model = ServedModel::load("runs/0001", &candle_core::Device::Cpu)?;
+/// let server = Server::bind(vec![model], ServeConfig::default())?;
+/// println!("http://{}", server.address());
+/// server.run(|| false)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    config: ServeConfig,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Listens at the configured address.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for limits out of range, no models, two of one name, and an address that cannot be listened at.
+    pub fn bind(models: Vec<ServedModel>, config: ServeConfig) -> Result<Self> {
+        config.check()?;
+        if models.is_empty() {
+            return Err(Error::Config("there is no model to serve".into()));
+        }
+        let mut names: Vec<&str> = models.iter().map(ServedModel::name).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let name = pair[0];
+            return Err(Error::Config(format!(
+                "two runs are called {name}: rename one of their folders, whose names are part of addresses"
+            )));
+        }
+        let failed = |error| Error::Config(format!("cannot listen at {}: {error}", config.address));
+        let listener = TcpListener::bind(config.address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let app = App::new(models, &config, routes::paths()).map_err(failed)?;
+        Ok(Self { app: Arc::new(app), config, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` says so: then it is not ready any more, still accepts connections for
+    /// [`linger`](ServeConfig::linger), ends the requests that it has begun, and returns whether all had ended within
+    /// [`drain`](ServeConfig::drain).
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the operating system refuses threads or the listener.
+    pub fn run(self, stop: impl Fn() -> bool) -> Result<bool> {
+        let failed = |error| Error::Config(format!("cannot serve: {error}"));
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.enable_all().thread_name("http").build().map_err(failed)?;
+        let result = runtime.block_on(self.accept(stop)).map_err(failed);
+        // Pictures that are still being read have nobody to wait for them.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn accept(self, stop: impl Fn() -> bool) -> std::io::Result<bool> {
+        let Self { app, config, listener, .. } = self;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let slots = Arc::new(Semaphore::new(config.max_connections));
+        let (close, closing) = watch::channel(false);
+        let mut poll = tokio::time::interval(POLL);
+        let mut stopped: Option<Instant> = None;
+        while stopped.is_none_or(|since| since.elapsed() < config.linger.min(config.drain)) {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => match slots.clone().try_acquire_owned() {
+                        Ok(slot) => {
+                            let connection = (stream, slot, closing.clone());
+                            tokio::spawn(serve(app.clone(), connection, config.header_timeout));
+                        }
+                        Err(_) => {
+                            app.metrics.refused();
+                            tokio::spawn(refuse(stream));
+                        }
+                    },
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                _ = poll.tick() => if stopped.is_none() && stop() {
+                    app.stop();
+                    stopped = Some(Instant::now());
+                    tracing::info!("stopping: not ready any more");
+                },
+            }
+        }
+        drop(listener);
+        // There is a receiver: this function has one.
+        let _ = close.send(true);
+        let since = stopped.unwrap_or_else(Instant::now);
+        let rest = config.drain.saturating_sub(since.elapsed());
+        let all = u32::try_from(config.max_connections).unwrap_or(u32::MAX);
+        let have_ended = tokio::time::timeout(rest, slots.acquire_many(all)).await.is_ok();
+        drop(closing);
+        let open = config.max_connections - slots.available_permits();
+        if !have_ended {
+            tracing::warn!(connections = open, "the deadline is over: connections are cut off");
+        }
+        Ok(have_ended)
+    }
+}
+
+/// Serves a connection until it ends, or `closing` says that it is to.
+async fn serve(
+    app: Arc<App>,
+    (stream, slot, mut closing): (TcpStream, OwnedSemaphorePermit, watch::Receiver<bool>),
+    header_timeout: Duration,
+) {
+    app.metrics.opened();
+    // Without it answers are only slower.
+    let _ = stream.set_nodelay(true);
+    let shared = app.clone();
+    let service = service_fn(move |request| {
+        let app = shared.clone();
+        async move { Ok::<_, Infallible>(routes::respond(&app, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let told = async {
+        let _ = closing.wait_for(|closing| *closing).await.is_ok();
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = told => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    app.metrics.closed();
+    drop(slot);
+}
+
+/// Tells a connection that there are too many.
+async fn refuse(mut stream: TcpStream) {
+    let write = async {
+        stream.write_all(TOO_MANY.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    // Whoever does not read it is cut off.
+    let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_connection_too_many_has_its_length() {
+        let (head, body) = TOO_MANY.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+    }
+
+    #[test]
+    fn a_server_without_models_is_refused() {
+        let error = Server::bind(Vec::new(), ServeConfig::default()).unwrap_err();
+        assert!(error.to_string().contains("no model"), "{error}");
+    }
+}

@@ -1,0 +1,205 @@
+//! `/v1/steps`: a sequence or an image in; belief, hidden state and saliency after every step out.
+
+use hyper::body::Incoming;
+use hyper::HeaderMap;
+use serde::Deserialize;
+use serde_json::{json, Value};
+
+use super::app::App;
+use super::body::{from_base64, from_json};
+use super::http_error::{json_reply, HttpError, Reply};
+use super::number_list::NumberList;
+use super::queue::{Answer, Work};
+use super::sequences;
+use super::served_model::{ServedModel, ServedPredictor};
+use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
+use crate::train::tasks::TaskKind;
+
+/// The most steps of a request.
+const MAX_STEPS: usize = 4_096;
+/// The most steps for a model that reads each beginning of the sequence by itself.
+const MAX_BEGINNINGS: usize = 256;
+/// The most numbers of all hidden states of an answer.
+const MAX_HIDDEN: usize = 1 << 20;
+
+/// A request: of one of the three inputs, and of a model.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepsRequest {
+    /// The name of the model; by default the first that reads such an input.
+    #[serde(default)]
+    model: Option<String>,
+    /// A PNG or JPEG picture in base64.
+    #[serde(default)]
+    picture: Option<String>,
+    /// `(28, 28)` pixels from 0 to 255, nested or flat.
+    #[serde(default)]
+    pixels: Option<NumberList>,
+    /// `(T, I)` numbers; `null` is a missing value.
+    #[serde(default)]
+    sequence: Option<NumberList>,
+    /// Whether the answer has hidden states.
+    #[serde(default = "yes")]
+    hidden: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a network predicts and holds after each step.
+///
+/// # Errors
+/// 400 for what cannot be read, 404 for an unknown model, 422 for what does not fit it; else as [`App::predict`].
+pub(super) async fn steps(
+    app: &App,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Reply, HttpError> {
+    let content = app.bodies.read(headers, body).await?;
+    let request: StepsRequest = from_json(&content)?;
+    drop(content);
+    let inputs = [request.picture.is_some(), request.pixels.is_some(), request.sequence.is_some()];
+    if inputs.iter().filter(|is_there| **is_there).count() != 1 {
+        return Err(HttpError::malformed(
+            "a request has one of picture, pixels and sequence, and no other of them",
+        ));
+    }
+    let wants_images = request.sequence.is_none();
+    let is_of_images = super::classify::is_of_images;
+    let suits = |model: &ServedModel| is_of_images(model) == wants_images;
+    let (number, model) = app.model(request.model.as_deref(), suits)?;
+    if !suits(model) {
+        let (name, input) =
+            (model.name(), if wants_images { "a sequence" } else { "a picture or pixels" });
+        return Err(HttpError::unfit(format!("{name} reads {input}")));
+    }
+    if !model.has_steps() {
+        let name = model.name();
+        return Err(HttpError::unfit(format!(
+            "{name} forecasts from a whole window: send it to /v2/models/{name}/infer"
+        )));
+    }
+    let mut warning = None;
+    let mut pixels = None;
+    let work = if let Some(sequence) = &request.sequence {
+        Work::SequenceSteps(read_sequence(model, sequence, request.hidden)?)
+    } else {
+        check_steps(model, image_steps(model))?;
+        let image = if let Some(picture) = &request.picture {
+            let digit = app.in_time(app.pictures.read(from_base64(picture)?)).await??;
+            warning = digit.doubt.filter(|_| model.is_of_digits()).map(|doubt| doubt.to_string());
+            digit.pixels
+        } else {
+            read_pixels(request.pixels.as_ref())?
+        };
+        pixels = Some(image.clone());
+        Work::ImageSteps(image)
+    };
+    let Answer::Steps(trace) = app.predict(number, work).await? else {
+        return Err(HttpError::internal("the prediction is of another kind"));
+    };
+    let outputs = model.outputs();
+    let mut answer = json!({
+        "model": model.name(),
+        "names": outputs,
+        "prediction": prediction(model, &outputs, trace.outputs.last()),
+        "outputs": trace.outputs,
+        "saliency": trace.saliency,
+    });
+    if request.hidden && model.has_hidden() {
+        answer["hidden"] = json!(trace.hidden);
+    }
+    if let Some(pixels) = pixels {
+        answer["pixels"] = json!(pixels);
+    }
+    if let Some(warning) = warning {
+        answer["warning"] = json!(warning);
+    }
+    Ok(json_reply(&answer))
+}
+
+/// What is predicted at the end: the name of the class, or the numbers.
+fn prediction(model: &ServedModel, names: &[String], last: Option<&Vec<f64>>) -> Value {
+    let Some(last) = last else { return Value::Null };
+    let is_of_numbers = match model.predictor() {
+        ServedPredictor::Images(_) => false,
+        ServedPredictor::Sequences(predictor) => predictor.spec().target == TaskKind::Numbers,
+    };
+    if is_of_numbers {
+        return json!(last);
+    }
+    let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(Value::Null, |(class, _)| json!(names[class]))
+}
+
+/// The number of steps of an image.
+fn image_steps(model: &ServedModel) -> usize {
+    match model.predictor() {
+        ServedPredictor::Images(predictor) => predictor.config().task.training.view.seq_len(),
+        ServedPredictor::Sequences(_) => 0,
+    }
+}
+
+/// Checks that there are not too many steps for a model.
+fn check_steps(model: &ServedModel, steps: usize) -> Result<(), HttpError> {
+    if model.has_hidden() {
+        if !(1..=MAX_STEPS).contains(&steps) {
+            return Err(HttpError::unfit(format!(
+                "a sequence has from 1 to {MAX_STEPS} steps here, got {steps}"
+            )));
+        }
+    } else if !(1..=MAX_BEGINNINGS).contains(&steps) {
+        return Err(HttpError::unfit(format!(
+            "{} reads each beginning of a sequence by itself: one of 1 to {MAX_BEGINNINGS} steps, got {steps}",
+            model.name()
+        )));
+    }
+    Ok(())
+}
+
+fn read_pixels(list: Option<&NumberList>) -> Result<Vec<u8>, HttpError> {
+    let Some(list) = list else { return Err(HttpError::malformed("there are no pixels")) };
+    if list.shape[..] != [ROWS, COLUMNS] && list.shape[..] != [PIXELS] {
+        let shape = &list.shape;
+        return Err(HttpError::unfit(format!(
+            "pixels must have the shape ({ROWS}, {COLUMNS}) or ({PIXELS},), got {shape:?}"
+        )));
+    }
+    list.pixels().map_err(|value| {
+        HttpError::unfit(format!("pixels are whole numbers from 0 to 255, got {value}"))
+    })
+}
+
+fn read_sequence(
+    model: &ServedModel,
+    list: &NumberList,
+    wants_hidden: bool,
+) -> Result<Vec<f32>, HttpError> {
+    let ServedPredictor::Sequences(predictor) = model.predictor() else {
+        return Err(HttpError::unfit(format!("{} reads images", model.name())));
+    };
+    let features = model.features().len();
+    let steps = match list.shape[..] {
+        [steps, width] if width == features => steps,
+        [steps] if features == 1 => steps,
+        _ => {
+            return Err(HttpError::unfit(format!(
+                "sequence must have the shape (T, {features}), a value for each of {}; got {:?}",
+                model.features().join(", "),
+                list.shape
+            )))
+        }
+    };
+    check_steps(model, steps)?;
+    if wants_hidden && model.has_hidden() && steps.saturating_mul(model.hidden_size()) > MAX_HIDDEN
+    {
+        return Err(HttpError::unfit(format!(
+            "{steps} hidden states of {} numbers are too many for an answer: ask without them, \"hidden\": false",
+            model.hidden_size()
+        )));
+    }
+    let sequence: Vec<f32> = list.values.iter().map(|value| *value as f32).collect();
+    sequences::check(predictor, std::slice::from_ref(&sequence))?;
+    Ok(sequence)
+}

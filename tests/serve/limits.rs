@@ -1,0 +1,163 @@
+//! Limits under load, arguments without a meaning, and how the server ends.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+
+use crate::http::{head, read};
+use crate::{png, Running, RUNS};
+
+/// A request that takes a while: images as binary tensors.
+fn many_images(count: usize) -> Vec<u8> {
+    let size = count * 784;
+    let text = format!(
+        r#"{{"inputs": [{{"name": "pixels", "datatype": "UINT8", "shape": [{count}, 784], "parameters": {{"binary_data_size": {size}}}}}], "outputs": [{{"name": "label"}}]}}"#
+    );
+    let header = format!("inference-header-content-length: {}", text.len());
+    let len = text.len() + size;
+    [head("POST", "/v2/models/digits/infer", &[&header], len), text.into_bytes(), vec![7; size]]
+        .concat()
+}
+
+#[test]
+fn a_full_queue_refuses_and_says_when_to_try_again() {
+    let server = Running::with("--queue 1 --timeout 60", None);
+    let request = many_images(4_096);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || {
+            let reply = server.raw(&request);
+            if reply.status == 429 {
+                reply.refused(429, &["too many requests"]);
+                assert_eq!(reply.header("retry-after"), Some("1"));
+            }
+            reply.status
+        };
+        let threads: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(statuses.contains(&200), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+    server.post("/predict", &[], &png(1)).done();
+}
+
+#[test]
+fn idle_connections_and_slow_senders_hold_nobody_up() {
+    let server = Running::new();
+    let idle: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    let slow: Vec<TcpStream> = (0..50)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&head("POST", "/predict", &[], 500)).unwrap();
+            stream
+        })
+        .collect();
+    let begin = Instant::now();
+    for index in 0..20 {
+        server.post("/predict", &[], &png(index)).done();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("candle_rnn_connections "));
+    // Some that have ended may not be counted off yet.
+    assert!(line.unwrap().parse::<u32>().unwrap() >= 251, "{text}");
+    drop((idle, slow));
+}
+
+#[test]
+fn a_connection_too_many_is_told_so() {
+    let server = Running::with("--max-connections 2", None);
+    let mut held = [server.connect(), server.connect()];
+    for stream in &mut held {
+        stream.write_all(&head("GET", "/healthz", &[], 0)).unwrap();
+        assert_eq!(read(stream).unwrap().status, 200);
+    }
+    let mut third = server.connect();
+    let reply = read(&mut third).unwrap();
+    reply.refused(503, &["too many connections"]);
+    assert_eq!(reply.header("retry-after"), Some("1"));
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_what_has_begun_and_nothing_else() {
+    let server = Running::new();
+    let picture = png(2);
+    let mut begun = server.connect();
+    begun.write_all(&head("POST", "/predict", &[], picture.len())).unwrap();
+    begun.write_all(&picture[..50]).unwrap();
+    let mut idle = server.connect();
+    server.get("/readyz").done();
+    server.terminate();
+    let begin = Instant::now();
+    // It is not ready any more, and says so for a while.
+    loop {
+        let reply = server.get("/readyz");
+        if reply.status == 503 {
+            assert_eq!(reply.header("connection"), Some("close"));
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+    server.get("/healthz").done();
+    while TcpStream::connect(server.address).is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(8));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(read(&mut idle).is_none());
+    begun.write_all(&picture[50..]).unwrap();
+    let reply = read(&mut begun).unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let (code, stderr) = server.end();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+}
+
+#[cfg(unix)]
+#[test]
+fn requests_that_do_not_end_are_cut_off_at_the_deadline() {
+    let server = Running::with("--drain-seconds 1 --timeout 600", None);
+    let mut begun = server.connect();
+    begun.write_all(&head("POST", "/predict", &[], 500)).unwrap();
+    server.get("/readyz").done();
+    server.terminate();
+    let begin = Instant::now();
+    let (code, stderr) = server.end();
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains("--drain-seconds"), "{stderr}");
+}
+
+#[test]
+fn arguments_without_a_meaning_are_wrong_usage() {
+    let serve = |args: &str, key: Option<&str>| {
+        let mut command = Command::new(cargo_bin!("candle-rnn"));
+        command.args(["serve"]).args(args.split_whitespace()).current_dir(&*RUNS);
+        command.env_remove("CANDLE_RNN_KEY");
+        if let Some(key) = key {
+            command.env("CANDLE_RNN_KEY", key);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (args, key, code, text) in [
+        ("digits --host 0.0.0.0", None, 2, "CANDLE_RNN_KEY"),
+        ("digits --no-key", Some("key"), 2, "--no-key"),
+        ("digits --queue 0", None, 2, "--queue"),
+        ("digits", Some(""), 1, "empty"),
+        ("digits digits", None, 1, "two runs are called digits"),
+        ("nothing", None, 1, "nothing"),
+        ("", None, 2, "RUN"),
+    ] {
+        let (found, stderr) = serve(args, key);
+        assert_eq!(found, Some(code), "{args}: {stderr}");
+        assert!(stderr.contains(text), "{args}: {stderr}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (code, stderr) = serve(&format!("digits --port {port}"), None);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("cannot listen at 127.0.0.1"), "{stderr}");
+}

@@ -1,0 +1,100 @@
+//! Pictures in, classes out: the same as `predict` says of the file.
+
+use base64::prelude::{Engine as _, BASE64_STANDARD};
+use candle_rnn::data::picture::read_digit;
+use image::{imageops, GrayImage, Luma};
+use serde_json::{json, Value};
+
+use crate::http::Reply;
+use crate::{assert_close, encoded, numbers, png, predict, Running, RUNS, SAMPLE};
+
+/// The scores of all classes, in the order of the classes.
+#[track_caller]
+fn scores(reply: &Reply) -> Vec<f64> {
+    let list = reply.done();
+    let list = list.as_array().unwrap();
+    let of = |class: usize| {
+        let label = class.to_string();
+        list.iter().find(|item| item["label"] == label.as_str()).unwrap()
+    };
+    let ordered: Vec<f64> = list.iter().map(|item| item["score"].as_f64().unwrap()).collect();
+    assert!(ordered.is_sorted_by(|a, b| a >= b), "{ordered:?}");
+    (0..10).map(|class| of(class)["score"].as_f64().unwrap()).collect()
+}
+
+/// A digit as somebody might draw it: dark on light, large, not in the middle.
+fn drawing() -> GrayImage {
+    let digit = GrayImage::from_raw(28, 28, SAMPLE.test.image(3).to_vec()).unwrap();
+    let digit = imageops::resize(&digit, 150, 150, imageops::FilterType::Triangle);
+    let mut paper = GrayImage::from_pixel(280, 240, Luma([255]));
+    for (x, y, Luma([ink])) in digit.enumerate_pixels() {
+        paper.put_pixel(x + 80, y + 20, Luma([255 - ink]));
+    }
+    paper
+}
+
+#[test]
+fn a_picture_has_the_classes_that_predict_says() {
+    let server = Running::new();
+    std::fs::write(RUNS.join("digit.png"), png(5)).unwrap();
+    let expected = numbers(&predict("digits digit.png")[0]["probabilities"]);
+    let raw = server.post("/predict", &["content-type: image/png"], &png(5));
+    assert_close(&scores(&raw), &expected);
+    // Clients may send no content type, another, or the pixels themselves.
+    assert_close(&scores(&server.post("/predict/digits", &[], &png(5))), &expected);
+    let stream = ["content-type: application/octet-stream"];
+    assert_close(&scores(&server.post("/predict", &stream, &png(5))), &expected);
+    assert_close(&scores(&server.post("/predict", &stream, SAMPLE.test.image(5))), &expected);
+}
+
+#[test]
+fn a_picture_in_json_may_ask_for_few_classes() {
+    let server = Running::new();
+    let ask = |parameters: Value| {
+        let inputs = BASE64_STANDARD.encode(png(5));
+        server.post_json("/predict", &json!({ "inputs": inputs, "parameters": parameters }))
+    };
+    let all = scores(&ask(Value::Null));
+    assert_close(&all, &scores(&server.post("/predict", &[], &png(5))));
+    let three = ask(json!({ "top_k": 3, "function_to_apply": "softmax" })).done();
+    assert_eq!(three.as_array().unwrap().len(), 3);
+    let best = all.iter().copied().fold(0., f64::max);
+    assert_eq!(three[0]["score"].as_f64(), Some(best));
+    ask(json!({ "top_k": 0 })).refused(422, &["top_k", "0"]);
+    ask(json!({ "function_to_apply": "sigmoid" })).refused(422, &["softmax", "sigmoid"]);
+}
+
+#[test]
+fn a_drawing_becomes_the_bytes_that_predict_reads() {
+    let server = Running::new();
+    let content = encoded(&drawing());
+    let path = RUNS.join("drawing.png");
+    std::fs::write(&path, &content).unwrap();
+    let expected = read_digit(&path).unwrap().pixels;
+    let url = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(&content));
+    let found = server.post_json("/v1/steps", &json!({ "picture": url })).done();
+    let pixels: Vec<u8> = numbers(&found["pixels"]).iter().map(|pixel| *pixel as u8).collect();
+    assert_eq!(pixels, expected);
+    let probabilities = numbers(&predict("digits drawing.png")[0]["probabilities"]);
+    assert_close(&numbers(&found["outputs"][27]), &probabilities);
+    assert_close(&scores(&server.post("/predict", &[], &content)), &probabilities);
+}
+
+#[test]
+fn many_clients_at_a_time_get_each_its_own_answer() {
+    let server = Running::new();
+    let alone: Vec<Vec<f64>> = (0..24)
+        .map(|index| scores(&server.post("/predict", &[], SAMPLE.test.image(index))))
+        .collect();
+    std::thread::scope(|scope| {
+        for (index, expected) in alone.iter().enumerate() {
+            let server = &server;
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    let found = server.post("/predict", &[], SAMPLE.test.image(index));
+                    assert_close(&scores(&found), expected);
+                }
+            });
+        }
+    });
+}
