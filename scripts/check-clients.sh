@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Has the clients of other projects, unmodified, ask the server, and compares their answers with those of `predict`.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+python=.venv-clients/bin/python
+require_venv "$python" tritonclient clients
+folder=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
+cargo build --locked --features serve
+program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+"$program" train --data sample --hidden 12 --epochs 2 --batch-size 160 --out "$folder/digits"
+"$program" predict "$folder/digits" test:0 test:1 test:2 test:3 --json >"$folder/expected.jsonl"
+CANDLE_RNN_KEY=s3cret "$program" serve "$folder/digits" --port 0 --json >"$folder/log" &
+server=$!
+for _ in $(seq 100); do
+    grep -q '"serving"' "$folder/log" && break
+    sleep 0.1
+done
+"$python" tests/serve_clients.py "$folder"
