@@ -75,6 +75,10 @@ fn cells_that_are_wrong_are_named_by_line_and_column() {
     place.refuses_content("a.csv", text, LONG, &["line 5, column x", "not a finite number"]);
     let text = with_line(&long, 5, |_| "r1,0,p0,\"1,5\",1,pos".into());
     place.refuses_content("a.csv", text, LONG, &["line 5, column x", "decimal comma: write 1.5"]);
+    let text = with_line(&long, 5, |_| "r1,0,p0,\"1,500\",1,pos".into());
+    place.refuses_content("a.csv", text, LONG, &["line 5, column x", "write 1500 or 1.500"]);
+    let text = with_line(&long, 5, |_| "r1,0,p0,1,1,\"pos".into());
+    place.refuses_content("a.csv", text, LONG, &["line 5: a quote is never closed"]);
     let text = "id;x;y\na;1,5;up\na;2,5;down\n";
     place.refuses_content("a.csv", text, "", &["decimal comma: write 1.5"]);
     let text = "id;x;z;y\na;1,5;1;up\na;2,5;2;down\n";

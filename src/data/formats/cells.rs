@@ -48,6 +48,11 @@ pub(super) fn complaint(cell: &[u8]) -> String {
     let text = text.trim();
     let quoted = quote(text);
     if has_decimal_comma(text) {
+        let (whole, part) = text.split_once(',').unwrap_or((text, ""));
+        if part.len() == 3 {
+            // Either of them, and a thousand times the other.
+            return format!("{quoted} has a comma: write {whole}{part} or {whole}.{part}");
+        }
         return format!("{quoted} has a decimal comma: write {}", text.replace(',', "."));
     }
     if text.parse::<f64>().is_ok() {
@@ -94,6 +99,7 @@ mod tests {
     fn a_complaint_says_what_was_expected() {
         assert_eq!(complaint(b"abc"), "expected a number, got \"abc\"");
         assert_eq!(complaint(b"-1,25"), "\"-1,25\" has a decimal comma: write -1.25");
+        assert_eq!(complaint(b"1,000"), "\"1,000\" has a comma: write 1000 or 1.000");
         assert_eq!(complaint(b"1e40"), "\"1e40\" is not a finite number of 32 bits");
         assert_eq!(complaint(b"caf\xe9"), "is not UTF-8 text: save the file as UTF-8");
         assert!(complaint("x".repeat(1000).as_bytes()).len() < 80);

@@ -26,6 +26,8 @@ pub(super) struct Records {
     next_line: u64,
     /// Bytes of all records so far.
     pub(super) bytes: usize,
+    /// Whether the text ends within the quotes of the record that was read.
+    unclosed: bool,
 }
 
 impl Records {
@@ -43,6 +45,7 @@ impl Records {
             line: 1,
             next_line: 1,
             bytes: 0,
+            unclosed: false,
         }
     }
 
@@ -50,13 +53,15 @@ impl Records {
     pub(super) fn next(&mut self) -> Result<bool> {
         self.skip_ends_of_lines()?;
         self.line = self.next_line;
-        let (mut written, mut ended) = (0, 0);
+        let (mut written, mut ended, mut quotes) = (0, 0, 0);
         loop {
             let input = self.text.fill_buf()?;
             let before = self.reader.line();
             let (result, read, wrote, ends) =
                 self.reader.read_record(input, &mut self.cells[written..], &mut self.ends[ended..]);
             let is_return = read > 0 && input[read - 1] == b'\r';
+            let is_end = input.is_empty();
+            quotes += input[..read].iter().filter(|byte| **byte == b'"').count();
             self.text.consume(read);
             self.bytes += read;
             self.next_line += self.reader.line() - before;
@@ -68,6 +73,7 @@ impl Records {
                 ReadRecordResult::OutputEndsFull => grow(&mut self.ends),
                 ReadRecordResult::Record => {
                     self.len = ended;
+                    self.unclosed = is_end && quotes % 2 == 1;
                     if is_return && self.text.fill_buf()?.first() != Some(&b'\n') {
                         self.next_line += 1;
                     }
@@ -100,6 +106,11 @@ impl Records {
     /// The line where it begins, from 1.
     pub(super) fn line(&self) -> u64 {
         self.line
+    }
+
+    /// Whether the text ends within its quotes: what follows the opening one was taken for a part of the cell.
+    pub(super) fn is_unclosed(&self) -> bool {
+        self.unclosed
     }
 
     /// A cell.
@@ -201,6 +212,23 @@ mod tests {
         let rows = all("\"a,\"\"b\"\"\n\",1\nc,2\n", Separator::Byte(b','));
         assert_eq!(rows[0].1, ["a,\"b\"\n", "1"]);
         assert_eq!((rows[1].0, &rows[1].1[..]), (3, &["c".to_string(), "2".into()][..]));
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_told() {
+        for (text, unclosed) in [
+            ("a,1\n\"b,2\nc,3\n", true),
+            ("a,\"", true),
+            ("a,\"b\"\"", true),
+            ("a,\"b\nc\"", false),
+            ("a,\"b\"\"\"", false),
+            ("a,b\"\n", false),
+            ("a,1\n\"b\",2\n", false),
+        ] {
+            let mut records = Records::new(text.as_bytes(), Separator::Byte(b','));
+            while records.next().unwrap() {}
+            assert_eq!(records.is_unclosed(), unclosed, "{text:?}");
+        }
     }
 
     #[test]

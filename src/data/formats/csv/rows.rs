@@ -27,7 +27,7 @@ impl Rows {
     /// Reads the next row; whether there is one.
     ///
     /// # Errors
-    /// [`Error::DataFile`] when it is not as wide as all others, or cannot be unpacked.
+    /// [`Error::DataFile`] when it is not as wide as all others, ends within quotes, or cannot be unpacked.
     pub(super) fn next(&mut self) -> Result<bool> {
         loop {
             let more = self.records.next();
@@ -37,6 +37,9 @@ impl Rows {
             if !std::mem::take(&mut self.header) {
                 break;
             }
+        }
+        if self.records.is_unclosed() {
+            return Err(self.at("a quote is never closed"));
         }
         let (width, expected) = (self.records.len(), self.names.len());
         if width != expected {
