@@ -140,7 +140,7 @@ check-pytorch:
 check-voices *ARGS: voices
     @scripts/check-voices.sh "$@"
 
-# Fuzz a target (idx, weights, checkpoint, config or toml) for so many seconds, under AddressSanitizer (`just cargo-fuzz` installs the fuzzer)
+# Fuzz a target of fuzz/fuzz_targets for so many seconds, under AddressSanitizer (`just cargo-fuzz` installs the fuzzer)
 [group('work')]
 [no-exit-message]
 fuzz TARGET SECONDS="600":

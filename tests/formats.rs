@@ -527,6 +527,13 @@ fn gzip_bombs_and_files_beyond_memory_are_refused() {
     assert!(error.contains("1.0 MB"), "{error}");
     let error = outcome("a.csv", zeros.as_bytes(), &memory).unwrap_err();
     assert!(error.starts_with("a.csv: its data need about"), "{error}");
+    // A text takes memory for its characters' numbers too.
+    let text = "a text of some words\n".repeat(20_000);
+    for bytes in [text.as_bytes().to_vec(), gzip(text.as_bytes())] {
+        let error = outcome("a.txt", &bytes, &memory).unwrap_err();
+        assert!(error.starts_with("a.txt: its data need about"), "{error}");
+    }
+    assert!(outcome("a.txt", &text.as_bytes()[..300_000], &memory).is_ok());
     let mut cut = gzip(zeros.as_bytes());
     cut.truncate(cut.len() / 2);
     let error = outcome("a.csv", &cut, &ReadOptions::default()).unwrap_err();

@@ -133,7 +133,7 @@ pub(super) struct TrainFlags {
     #[arg(long, help_heading = OWN, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     missing_mask: Option<bool>,
     /// Fraction of the data that validates: of the sequences, of a series' steps, of a text's end
-    /// [default: 0.1 of sequences, 0.15 of a series, 0.05 of a text]
+    /// [default: 0.1 of sequences, but 0 of fewer than 50 beside a --test file; 0.15 of a series, 0.05 of a text]
     #[arg(long, help_heading = OWN, value_name = "PART", value_parser = numbers::part, conflicts_with = "valid", allow_negative_numbers = true)]
     pub(super) valid_fraction: Option<f64>,
     /// Fraction of the data that is kept for a test [default: 0]

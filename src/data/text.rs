@@ -19,7 +19,18 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Config`] when there are fewer than two, or more than 65,536.
     pub fn of(text: &str) -> Result<Self> {
-        let characters: Vec<char> = text.chars().collect::<BTreeSet<char>>().into_iter().collect();
+        // One by one: collected, the set would first hold the whole text.
+        let (mut ascii, mut others) = ([false; 128], BTreeSet::new());
+        for character in text.chars() {
+            match ascii.get_mut(character as usize) {
+                Some(is_there) => *is_there = true,
+                None => {
+                    others.insert(character);
+                }
+            }
+        }
+        let ascii = (0u8..128).filter(|code| ascii[usize::from(*code)]).map(char::from);
+        let characters: Vec<char> = ascii.chain(others).collect();
         if characters.len() < 2 || characters.len() > 1 << 16 {
             let count = characters.len();
             return Err(Error::Config(format!(

@@ -223,8 +223,8 @@ fn task(
     let path = source.file.as_deref().unwrap_or(Path::new("")).display().to_string();
     if matches!(data.target(), Target::None) {
         anyhow::bail!(
-            "{path}: holds no target to learn: name its column with --label, read a sequence from each row with \
-             --layout wide, or forecast the next N steps with --horizon N"
+            "{path}: holds no target to learn: in a table name its column with --label, or read a sequence from each row \
+             with --layout wide; among arrays store one called y; or forecast the next N steps with --horizon N"
         );
     }
     if data.len() == 1 && source.valid.is_none() {
