@@ -85,7 +85,7 @@ fmt-check:
 # Build the library's documentation, where a broken link is an error
 [group('work')]
 doc *ARGS:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib "$@"
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --features serve "$@"
 
 # Time the parts of a training step, then the op beside a large matrix product (CANDLE_RNN_ISA=avx2: with AVX2 alone)
 [group('work')]
@@ -121,6 +121,12 @@ memcheck *ARGS:
 [no-exit-message]
 check-tensorboard:
     @scripts/check-tensorboard.sh
+
+# Check that the clients of Hugging Face and Triton get right answers from the server (`just clients` installs them)
+[group('work')]
+[no-exit-message]
+check-clients:
+    @scripts/check-clients.sh
 
 # Compare exported ONNX files with the program's own predictions, in ONNX Runtime (`just onnx` installs it)
 [group('work')]
@@ -258,6 +264,12 @@ cargo-fuzz:
 [no-exit-message]
 tensorboard:
     @scripts/install-tensorboard.sh
+
+# Install the clients of Hugging Face and Triton from PyPI into .venv-clients, for `just check-clients`
+[group('install')]
+[no-exit-message]
+clients:
+    @scripts/install-clients.sh
 
 # Install ONNX and ONNX Runtime from PyPI into .venv-onnx, for `just check-onnx`
 [group('install')]
