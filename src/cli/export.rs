@@ -57,6 +57,8 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
     let device = compute.open()?;
     let if_there = if overwrite { IfThere::Replace } else { IfThere::Refuse };
     let kind = if streaming { OnnxGraphKind::Step } else { OnnxGraphKind::Whole };
+    let places = [&onnx, &pytorch, &half].into_iter().flatten();
+    check_places(&run, &places.collect::<Vec<_>>(), overwrite)?;
     // All is made before the first file is written.
     let model = onnx.is_some().then(|| export::onnx(&run, kind)).transpose()?;
     let weights = format
@@ -72,11 +74,29 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
         say(json, &weights_written(&path, weights.len()), &[])?;
     }
     if let (Some(path), Some(model)) = (half, halved) {
-        let place = place_of(&path);
-        export::save_half(&model, &path, place, if_there)?;
         // Weights alone are measured where their configuration is.
         let change = halved::measure(&run, &model, DataSource { data }, &device);
+        export::save_half(&model, &path, place_of(&path), if_there)?;
         say_half(&path, &model, &change, json)?;
+    }
+    Ok(())
+}
+
+/// Refuses places of which two are the same, that are the run's own, or, unless they are to be replaced, taken.
+fn check_places(run: &Path, places: &[&PathBuf], overwrite: bool) -> anyhow::Result<()> {
+    let own = [PathBuf::new(), "model.safetensors".into(), "config.json".into()];
+    let own = own.map(|name| run.join(name).canonicalize().ok());
+    for (index, path) in places.iter().enumerate() {
+        let name = path.display();
+        if places[..index].contains(path) {
+            return Err(wrong_usage(format!("{name} is named twice: give each export a place")));
+        }
+        if path.canonicalize().is_ok_and(|path| own.contains(&Some(path))) {
+            anyhow::bail!("{name} belongs to the run that is exported: name another place");
+        }
+        if !overwrite && path.symlink_metadata().is_ok() && !path.is_dir() {
+            anyhow::bail!("{name} exists: name another file, or replace it with --overwrite");
+        }
     }
     Ok(())
 }

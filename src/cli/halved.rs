@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Device;
-use candle_rnn::data::fetch::cache_folder;
+use candle_rnn::data::fetch::cached;
 use candle_rnn::data::formats::{Content, ReadOptions};
 use candle_rnn::export::{self, HalfModel, HalfPlace, IfThere};
 use candle_rnn::predict::{Generator, Predictor, SequencePredictor};
@@ -77,7 +77,7 @@ fn images(runs: [&Path; 2], source: DataSource, device: &Device) -> anyhow::Resu
     let dataset = config.data.dataset.unwrap_or_default();
     let source = source.or(&config.data);
     // Nothing is downloaded for this.
-    if source.data.is_none() && !cache_folder(dataset).is_ok_and(|folder| folder.is_dir()) {
+    if source.data.is_none() && cached(dataset).is_none() {
         anyhow::bail!("{} is not on this machine; name its folder with --data", dataset.name());
     }
     let data = source.load(dataset, true)?;

@@ -79,6 +79,12 @@ pub fn cache_folder(dataset: ImageSet) -> Result<PathBuf> {
     Ok(base.cache_dir().join("candle-rnn").join(dataset.name()))
 }
 
+/// The folder on this machine that holds the four files of `dataset`, if one does: nothing is fetched.
+pub fn cached(dataset: ImageSet) -> Option<PathBuf> {
+    let folders = [system_folder(dataset), cache_folder(dataset).ok()];
+    folders.into_iter().flatten().find(|folder| check(folder, dataset).is_ok())
+}
+
 /// A source of the caller's.
 pub struct Fetcher<'a> {
     /// Its name, for [`FetchEvent`]s and errors.

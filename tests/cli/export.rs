@@ -138,8 +138,16 @@ fn files_are_not_replaced_unless_that_is_asked_for() {
     }
     // A run is not a folder that an export has written.
     let before = place.files("run");
-    place.run("export run --half run --overwrite").failed_saying(&["run holds"]);
+    for own in ["--half run", "--half run/model.safetensors", "--pytorch run/model.safetensors"] {
+        let error = ["belongs to the run that is exported"];
+        place.run(&format!("export run {own} --overwrite")).failed_saying(&error);
+    }
     assert_eq!(place.files("run"), before);
+    // None is written where one cannot be, or two are one.
+    place.write("there.pt", "mine");
+    place.run("export run --onnx new.onnx --pytorch there.pt").failed_saying(&["there.pt exists"]);
+    place.run("export run --half a.safetensors --pytorch a.safetensors").misused();
+    assert!(!place.exists("new.onnx") && !place.exists("a.safetensors"));
     place.run("export run --half half").succeeded();
     place.run("export run --half half").failed_saying(&["half exists", "--overwrite"]);
     place.run("export run --half half --overwrite").succeeded();
