@@ -21,7 +21,17 @@ impl TaskConfig for SequenceConfig {
 
     fn check(&self) -> Result<()> {
         self.training.check()?;
-        self.spec.check()
+        self.spec.check()?;
+        let (training, forecast) = (&self.training, self.spec.forecast);
+        let of_training = training.is_forecast().then_some(training.horizon);
+        let fits = forecast.map(|of| of.horizon) == of_training
+            && forecast.is_none_or(|of| (1..=training.window).contains(&of.season));
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Config(
+            "it contradicts itself: forecast, window and horizon do not fit together".into(),
+        ))
     }
 
     fn parameters(&self) -> Vec<(String, Vec<usize>)> {

@@ -34,7 +34,12 @@ pub struct Buffer<E> {
 
 impl<E: Element> Buffer<E> {
     /// `len` elements of unspecified value.
+    ///
+    /// # Panics
+    /// When there is no memory of that size.
     pub fn new(len: usize) -> Self {
+        let bytes = len.checked_mul(size_of::<E>());
+        assert!(bytes.is_some(), "{len} elements are more than any memory holds");
         let lines = (len * size_of::<E>()).div_ceil(size_of::<Line>());
         let block = take(lines).unwrap_or_else(|| vec![Line([0; 64]); lines]);
         let buffer = Self { block, len, element: PhantomData };
@@ -104,6 +109,12 @@ mod tests {
             buffer.fill(1.5);
             assert!(buffer.iter().all(|value| *value == 1.5));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "more than any memory holds")]
+    fn a_buffer_larger_than_all_memory_is_refused() {
+        Buffer::<f32>::new(1 << 62);
     }
 
     #[test]

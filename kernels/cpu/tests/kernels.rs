@@ -398,4 +398,7 @@ fn lengths_that_do_not_fit_panic() {
     assert!(panics(|case| case.grad_last.truncate(3)));
     assert!(panics(|case| case.windows[0].end = 2));
     assert!(panics(|case| case.dims.seq_len = 0));
+    // Sizes whose products wrap to those of the slices.
+    assert!(panics(|case| case.dims.input_size = 1 << 62));
+    assert!(panics(|case| case.dims.batch_size = 1 << 63));
 }

@@ -166,6 +166,13 @@ impl SequenceTraining {
                 "a forecast needs both window and horizon, got {window} and {horizon}"
             )));
         }
+        const MOST: usize = 1 << 20;
+        if self.window > MOST || self.horizon > MOST {
+            let Self { window, horizon, .. } = self;
+            return Err(Error::Config(format!(
+                "window and horizon must be at most {MOST}, got {window} and {horizon}"
+            )));
+        }
         if self.network.readout == Readout::All {
             return Err(Error::Config(
                 "the readout of all outputs is for images alone: take last or mean-max".into(),

@@ -217,11 +217,20 @@ impl ModelConfig {
                     && is_readable
                     && self.input_size == preprocessor.input_size()
                     && [outputs.len(), forecasts, scaled] == [self.outputs; 3]
-                    && forecast.is_none_or(|of| (1..=of.window).contains(&of.season))
+                    && forecast.is_none_or(|of| is_in_bounds(&of, features))
                     && (*target == TargetKind::Numbers) == target_scaler.is_some()
             }
         }
     }
+}
+
+/// Whether a season fits into the window, and both into memory: a stream keeps the values of a season.
+fn is_in_bounds(of: &ForecastWindow, features: usize) -> bool {
+    const MOST: usize = 1 << 24;
+    let values = of.season.checked_mul(features);
+    of.window <= MOST
+        && (1..=of.window).contains(&of.season)
+        && values.is_some_and(|values| values <= MOST)
 }
 
 /// The characters of a text, sorted.

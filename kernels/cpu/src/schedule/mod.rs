@@ -17,6 +17,10 @@ use crate::SequenceDims;
 pub use backward::{backward, BackwardCall, Gradients, Wanted};
 pub use forward::{forward, Output};
 
+/// The most features of an input, a state or an output.
+const MAX_SIZE: usize = 1 << 28;
+/// The most steps of all rows together.
+const MAX_ROWS: usize = 1 << 32;
 /// Rows that a thread should have together, so that a tile is full and weights are read seldom.
 const MIN_ROWS: usize = 5;
 
@@ -66,9 +70,14 @@ pub struct Saved<E> {
 
 impl<'a, E: Element> RawCall<'a, E> {
     fn check(&self, kernels: &Kernels<E>, layout: &WeightLayout) {
-        let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
+        let SequenceDims { batch_size, seq_len, input_size, hidden_size, output_size } = self.dims;
         assert!(matches!(self.directions, 1 | 2) && seq_len > 0);
-        assert_eq!(self.x.len(), batch_size * seq_len * input_size);
+        // Sizes of which products of two, and of the number of gates, cannot wrap.
+        assert!([input_size, hidden_size, output_size].iter().all(|size| *size <= MAX_SIZE));
+        assert!(layout.projection > 0 || output_size == hidden_size, "only an LSTM is projected");
+        let values = batch_size.checked_mul(seq_len).and_then(|rows| rows.checked_mul(input_size));
+        assert_eq!(Some(self.x.len()), values);
+        assert!(batch_size.checked_mul(seq_len).is_some_and(|rows| rows <= MAX_ROWS));
         assert_eq!(self.weights.len(), self.directions);
         assert!(self.weights.iter().all(|weights| weights.len() == layout.packed_len));
         let states = self.states_len(kernels);
