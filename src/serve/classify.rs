@@ -67,14 +67,16 @@ pub(super) async fn classify(
         )));
     }
     let content = app.bodies.read(headers, body).await?;
-    let (picture, parameters) = if is_json(headers) {
+    let is_in_json = is_json(headers);
+    let (picture, parameters) = if is_in_json {
         let request: ClassifyRequest = from_json(&content)?;
+        drop(content);
         (from_base64(&request.inputs)?, request.parameters.unwrap_or_default())
     } else {
         (content, ClassifyParameters::default())
     };
     parameters.check()?;
-    let pixels = pixels(app, picture).await?;
+    let pixels = pixels(app, picture, is_in_json).await?;
     let answer = app.predict(number, Work::Images(vec![pixels])).await?;
     let Answer::Images(found) = answer else {
         return Err(HttpError::internal("the prediction is of another kind"));
@@ -85,13 +87,13 @@ pub(super) async fn classify(
     Ok(json_reply(&scores(found, &model.outputs(), parameters.top_k)))
 }
 
-/// The pixels of a picture; 784 bytes that are none are pixels themselves.
-async fn pixels(app: &App, content: Bytes) -> Result<Vec<u8>, HttpError> {
+/// The pixels of a picture; a body of 784 bytes that is none is pixels itself, unless it is in JSON.
+async fn pixels(app: &App, content: Bytes, is_in_json: bool) -> Result<Vec<u8>, HttpError> {
     if content.is_empty() {
         return Err(HttpError::malformed("the body is empty: send a PNG or JPEG picture"));
     }
     let is_picture = content.starts_with(b"\x89PNG") || content.starts_with(b"\xff\xd8\xff");
-    if content.len() == PIXELS && !is_picture {
+    if !is_in_json && content.len() == PIXELS && !is_picture {
         return Ok(content.to_vec());
     }
     Ok(app.in_time(app.pictures.read(content)).await??.pixels)

@@ -1,5 +1,7 @@
 //! The Open Inference Protocol: metadata of models, and tensors in and out.
 
+use std::collections::HashSet;
+
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::HeaderMap;
@@ -51,6 +53,14 @@ struct RequestedOutput {
 struct OutputParameters {
     #[serde(default)]
     binary_data: Option<bool>,
+}
+
+/// What an answer needs of its request.
+struct WantedAnswer {
+    id: Option<String>,
+    outputs: Vec<RequestedOutput>,
+    /// Whether outputs are binary unless they say otherwise.
+    is_binary: bool,
 }
 
 /// A model's tensors.
@@ -106,19 +116,47 @@ pub(super) async fn infer(
 ) -> Result<Reply, HttpError> {
     let (number, model) = app.model(Some(model), |_| true)?;
     let content = app.bodies.read(headers, body).await?;
+    let (work, wanted) = read(model, headers, &content)?;
+    // Requests that wait would hold their inputs more than once.
+    drop(content);
+    let outputs = match app.predict(number, work).await? {
+        Answer::Images(found) => of_classes(vec![found.len()], &found),
+        Answer::Sequences(found) => {
+            sequences::check_predictions(&found)?;
+            of_sequences(model, found)?
+        }
+        Answer::Steps(_) => return Err(HttpError::internal("the prediction is of another kind")),
+    };
+    write(model, &wanted, outputs)
+}
+
+/// What a request asks to predict, and how it wants the answer.
+fn read(
+    model: &ServedModel,
+    headers: &HeaderMap,
+    content: &[u8],
+) -> Result<(Work, WantedAnswer), HttpError> {
     let (text, mut binary) = content.split_at(json_length(headers, content.len())?);
     let request: InferRequest = from_json(text)?;
+    check_names(&request.outputs)?;
     let work = work(model, &request, &mut binary)?;
     if !binary.is_empty() {
         let surplus = binary.len();
         return Err(HttpError::malformed(format!("{surplus} bytes belong to no tensor")));
     }
-    let outputs = match app.predict(number, work).await? {
-        Answer::Images(found) => of_classes(vec![found.len()], &found),
-        Answer::Sequences(found) => of_sequences(model, found)?,
-        Answer::Steps(_) => return Err(HttpError::internal("the prediction is of another kind")),
-    };
-    write(model, &request, outputs)
+    let is_binary = request.parameters.binary_data_output;
+    Ok((work, WantedAnswer { id: request.id, outputs: request.outputs, is_binary }))
+}
+
+/// Checks that no output is asked for twice: an answer would be as many times as large.
+fn check_names(outputs: &[RequestedOutput]) -> Result<(), HttpError> {
+    let mut names = HashSet::new();
+    match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
+        None => Ok(()),
+        Some(RequestedOutput { name, .. }) => Err(HttpError::unfit(format!(
+            "the output {name} is asked for more than once: name each output once"
+        ))),
+    }
 }
 
 /// The number of bytes of JSON.
@@ -250,11 +288,11 @@ fn of_sequences(
 /// The outputs that were asked for, as they were asked for.
 fn write(
     model: &ServedModel,
-    request: &InferRequest,
+    wanted: &WantedAnswer,
     outputs: Vec<InferOutput>,
 ) -> Result<Reply, HttpError> {
-    let default = request.parameters.binary_data_output;
-    let all: Vec<(&InferOutput, bool)> = if request.outputs.is_empty() {
+    let default = wanted.is_binary;
+    let all: Vec<(&InferOutput, bool)> = if wanted.outputs.is_empty() {
         outputs.iter().map(|output| (output, default)).collect()
     } else {
         let find = |requested: &RequestedOutput| {
@@ -269,7 +307,7 @@ fn write(
             })?;
             Ok((found, requested.parameters.binary_data.unwrap_or(default)))
         };
-        request.outputs.iter().map(find).collect::<Result<_, HttpError>>()?
+        wanted.outputs.iter().map(find).collect::<Result<_, HttpError>>()?
     };
     let mut binary = Vec::new();
     let mut tensor = |(output, is_binary): &(&InferOutput, bool)| {
@@ -282,7 +320,7 @@ fn write(
     let tensors: Vec<Value> = all.iter().map(&mut tensor).collect();
     let mut answer =
         json!({ "model_name": model.name(), "model_version": "1", "outputs": tensors });
-    if let Some(id) = &request.id {
+    if let Some(id) = &wanted.id {
         answer["id"] = json!(id);
     }
     if binary.is_empty() {

@@ -13,6 +13,7 @@
 //! - `app`: what all requests share
 //! - `classify`, `infer`, `infer_tensors`, `steps`, `about`, `openapi`: the answers
 //! - `routes`, `server`: which answer a request gets, and connections
+//! - `write_deadline`: clients that do not read
 
 mod about;
 mod api_key;
@@ -33,6 +34,7 @@ mod sequences;
 mod served_model;
 mod server;
 mod steps;
+mod write_deadline;
 
 pub use api_key::ApiKey;
 pub use config::ServeConfig;

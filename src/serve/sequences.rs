@@ -2,7 +2,7 @@
 
 use super::http_error::HttpError;
 use crate::data::{Dataset, DatasetBuilder, Target};
-use crate::predict::SequencePredictor;
+use crate::predict::{SequencePrediction, SequencePredictor};
 
 /// The most steps of all sequences of a request together: what comes behind it waits for them.
 const MAX_STEPS: usize = 1 << 16;
@@ -42,4 +42,63 @@ pub(super) fn check(model: &SequencePredictor, sequences: &[Vec<f32>]) -> Result
     }
     let checked = dataset(model, sequences).and_then(|data| model.check(&data));
     checked.map_err(|error| HttpError::unfit(error.to_string()))
+}
+
+/// Checks that all predictions are numbers.
+///
+/// # Errors
+/// As [`check_outputs`].
+pub(super) fn check_predictions(found: &[SequencePrediction]) -> Result<(), HttpError> {
+    for prediction in found {
+        match prediction {
+            SequencePrediction::Class(class) => check_outputs(&class.probabilities)?,
+            SequencePrediction::Steps(steps) => {
+                check_outputs(steps.iter().flat_map(|step| &step.probabilities))?;
+            }
+            SequencePrediction::Numbers(numbers) => check_outputs(numbers)?,
+        }
+    }
+    Ok(())
+}
+
+/// Checks that all outputs are finite as FP32: JSON has nothing else.
+///
+/// # Errors
+/// 422 with the first that is not: sequences far from those of the training data lead to such.
+pub(super) fn check_outputs<'a>(
+    outputs: impl IntoIterator<Item = &'a f64>,
+) -> Result<(), HttpError> {
+    match outputs.into_iter().find(|value| !(**value as f32).is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(HttpError::unfit(format!(
+            "the prediction is {value}, not a finite number: send values like those of the training data"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predict::Prediction;
+
+    #[test]
+    fn predictions_that_are_no_numbers_are_refused() {
+        let class =
+            |second: f64| Prediction { label: 0, probabilities: vec![0.5, second] };
+        let of = |second: f64| {
+            [
+                SequencePrediction::Class(class(second)),
+                SequencePrediction::Steps(vec![class(0.5), class(second)]),
+                SequencePrediction::Numbers(vec![1., second]),
+            ]
+        };
+        for prediction in of(0.5) {
+            assert!(check_predictions(&[prediction]).is_ok());
+        }
+        for wrong in [f64::NAN, f64::INFINITY, 1e300] {
+            for prediction in of(wrong) {
+                assert_eq!(check_predictions(&[prediction]).unwrap_err().status, 422);
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +17,7 @@ use super::app::App;
 use super::config::ServeConfig;
 use super::routes;
 use super::served_model::ServedModel;
+use super::write_deadline::WriteDeadline;
 use crate::{Error, Result};
 
 /// Between two looks at whether the server is to stop.
@@ -53,7 +54,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at the configured address.
+    /// Listens at the configured address, whatever it is: with one that other machines reach, whoever reaches it may
+    /// ask unless there is a [`key`](ServeConfig::key). That `candle-rnn serve` wants one is a rule of the program.
     ///
     /// # Errors
     /// [`Error::Config`] for limits out of range, no models, two of one name, and an address that cannot be listened at.
@@ -112,7 +114,8 @@ impl Server {
                     Ok((stream, _)) => match slots.clone().try_acquire_owned() {
                         Ok(slot) => {
                             let connection = (stream, slot, closing.clone());
-                            tokio::spawn(serve(app.clone(), connection, config.header_timeout));
+                            let timeouts = (config.header_timeout, config.request_timeout);
+                            tokio::spawn(serve(app.clone(), connection, timeouts));
                         }
                         Err(_) => {
                             app.metrics.refused();
@@ -151,7 +154,7 @@ impl Server {
 async fn serve(
     app: Arc<App>,
     (stream, slot, mut closing): (TcpStream, OwnedSemaphorePermit, watch::Receiver<bool>),
-    header_timeout: Duration,
+    (header_timeout, write_timeout): (Duration, Duration),
 ) {
     app.metrics.opened();
     // Without it answers are only slower.
@@ -166,7 +169,7 @@ async fn serve(
         .header_read_timeout(header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteDeadline::new(stream, write_timeout)), service);
     let mut connection = pin!(connection);
     let told = async {
         let _ = closing.wait_for(|closing| *closing).await.is_ok();
@@ -193,9 +196,13 @@ async fn serve(
 async fn refuse(mut stream: TcpStream) {
     let write = async {
         stream.write_all(TOO_MANY.as_bytes()).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        // Bytes that nobody reads would reset the connection, and take the answer with them.
+        let mut discarded = [0; 4096];
+        while stream.read(&mut discarded).await? > 0 {}
+        Ok::<_, std::io::Error>(())
     };
-    // Whoever does not read it is cut off.
+    // Whoever does not read it, or goes on sending, is cut off.
     let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
 }
 

@@ -13,6 +13,7 @@ use super::queue::{Answer, Work};
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
 use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
+use crate::train::most_likely;
 use crate::train::tasks::TaskKind;
 
 /// The most steps of a request.
@@ -57,7 +58,7 @@ pub(super) async fn steps(
     body: Incoming,
 ) -> Result<Reply, HttpError> {
     let content = app.bodies.read(headers, body).await?;
-    let request: StepsRequest = from_json(&content)?;
+    let mut request: StepsRequest = from_json(&content)?;
     drop(content);
     let inputs = [request.picture.is_some(), request.pixels.is_some(), request.sequence.is_some()];
     if inputs.iter().filter(|is_there| **is_there).count() != 1 {
@@ -86,8 +87,10 @@ pub(super) async fn steps(
         Work::SequenceSteps(read_sequence(model, sequence, request.hidden)?)
     } else {
         check_steps(model, image_steps(model))?;
-        let image = if let Some(picture) = &request.picture {
-            let digit = app.in_time(app.pictures.read(from_base64(picture)?)).await??;
+        let image = if let Some(picture) = request.picture.take() {
+            let content = from_base64(&picture)?;
+            drop(picture);
+            let digit = app.in_time(app.pictures.read(content)).await??;
             warning = digit.doubt.filter(|_| model.is_of_digits()).map(|doubt| doubt.to_string());
             digit.pixels
         } else {
@@ -96,9 +99,13 @@ pub(super) async fn steps(
         pixels = Some(image.clone());
         Work::ImageSteps(image)
     };
+    let wants_hidden = request.hidden;
+    // Requests that wait would hold their inputs more than once.
+    drop(request);
     let Answer::Steps(trace) = app.predict(number, work).await? else {
         return Err(HttpError::internal("the prediction is of another kind"));
     };
+    sequences::check_outputs(trace.outputs.iter().flatten())?;
     let outputs = model.outputs();
     let mut answer = json!({
         "model": model.name(),
@@ -107,7 +114,7 @@ pub(super) async fn steps(
         "outputs": trace.outputs,
         "saliency": trace.saliency,
     });
-    if request.hidden && model.has_hidden() {
+    if wants_hidden && model.has_hidden() {
         answer["hidden"] = json!(trace.hidden);
     }
     if let Some(pixels) = pixels {
@@ -129,8 +136,7 @@ fn prediction(model: &ServedModel, names: &[String], last: Option<&Vec<f64>>) ->
     if is_of_numbers {
         return json!(last);
     }
-    let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(Value::Null, |(class, _)| json!(names[class]))
+    json!(names.get(most_likely(last)))
 }
 
 /// The number of steps of an image.

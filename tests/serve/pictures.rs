@@ -60,6 +60,9 @@ fn a_picture_in_json_may_ask_for_few_classes() {
     assert_eq!(three.as_array().unwrap().len(), 3);
     let best = all.iter().copied().fold(0., f64::max);
     assert_eq!(three[0]["score"].as_f64(), Some(best));
+    // Pixels are no picture: in JSON there is nothing else.
+    let pixels = json!({ "inputs": BASE64_STANDARD.encode(SAMPLE.test.image(5)) });
+    server.post_json("/predict", &pixels).refused(400, &["PNG or JPEG"]);
     ask(json!({ "top_k": 0 })).refused(422, &["top_k", "0"]);
     ask(json!({ "function_to_apply": "sigmoid" })).refused(422, &["softmax", "sigmoid"]);
 }

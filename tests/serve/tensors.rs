@@ -65,6 +65,8 @@ fn only_outputs_that_are_asked_for_are_sent() {
     assert_eq!(found["outputs"][0]["datatype"], "INT64");
     let request = json!({"inputs": [input], "outputs": [{"name": "loss"}]});
     server.post_json("/v2/models/digits/infer", &request).refused(422, &["loss", "probabilities"]);
+    let request = json!({"inputs": [input], "outputs": [{"name": "label"}, {"name": "label"}]});
+    server.post_json("/v2/models/digits/infer", &request).refused(422, &["label", "once"]);
 }
 
 #[test]
