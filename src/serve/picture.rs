@@ -1,6 +1,6 @@
 //! `PictureReader`: PNG and JPEG pictures of requests as digits, by what `predict` does with files.
 
-use std::io::{Cursor, Write as _};
+use std::io::Cursor;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
@@ -8,8 +8,7 @@ use image::ImageReader;
 use tokio::sync::Semaphore;
 
 use super::http_error::HttpError;
-use crate::data::picture::{read_digit, Digit};
-use crate::Error;
+use crate::data::picture::{digit_in, Digit};
 
 /// No side of a picture may be longer: a small file can hold a picture that takes gigabytes.
 const MAX_SIDE: u32 = 8_192;
@@ -52,21 +51,11 @@ fn digit(content: &[u8]) -> Result<Digit, HttpError> {
             ),
         ));
     }
-    // Through a file, so that it is read as `predict` reads one.
-    let failed = |error: std::io::Error| {
-        tracing::error!(%error, "a picture cannot be written to a temporary file");
-        HttpError::internal("the picture cannot be stored")
-    };
-    let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
-    read_digit(file.path()).map_err(|error| match error {
-        Error::DataFile { reason, .. } if reason.contains("shows no digit") => {
+    digit_in(content).map_err(|reason| {
+        if reason.starts_with("shows no digit") {
             HttpError::unfit(format!("the picture {reason}"))
-        }
-        Error::DataFile { reason, .. } => HttpError::malformed(format!("the picture is {reason}")),
-        other => {
-            tracing::error!(error = %other, "a picture cannot be read");
-            HttpError::internal("the picture cannot be read")
+        } else {
+            HttpError::malformed(format!("the picture is {reason}"))
         }
     })
 }
@@ -101,7 +90,6 @@ mod tests {
         ] {
             let error = digit(&content).unwrap_err();
             assert_eq!(error.status.as_u16(), status, "{error:?}");
-            assert!(!error.message.contains("tmp"), "{error:?}");
         }
     }
 }

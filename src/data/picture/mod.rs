@@ -67,14 +67,20 @@ pub struct Digit {
 /// image, is damaged, too large, or shows nothing.
 pub fn read_digit(path: &Path) -> Result<Digit> {
     let content = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+    digit_in(&content).map_err(|reason| Error::data_file(path, reason))
+}
+
+/// The digit in the content of a PNG or JPEG file, as [`read_digit`] reads it.
+///
+/// # Errors
+/// What is wrong with the content, to be said of it.
+pub(crate) fn digit_in(content: &[u8]) -> std::result::Result<Digit, String> {
     if content.is_empty() {
-        return Err(Error::data_file(path, "is empty"));
+        return Err("is empty".into());
     }
-    let picture = decode(content).map_err(|error| {
-        Error::data_file(path, format!("not a PNG or JPEG image that can be read: {error}"))
-    })?;
-    digit_of(&picture)
-        .ok_or_else(|| Error::data_file(path, "shows no digit: all its pixels are nearly equal"))
+    let picture = decode(content)
+        .map_err(|error| format!("not a PNG or JPEG image that can be read: {error}"))?;
+    digit_of(&picture).ok_or_else(|| "shows no digit: all its pixels are nearly equal".into())
 }
 
 /// The digit in a picture over white, or over black where white leaves nothing to see.
@@ -96,7 +102,7 @@ fn digit_over(picture: &DynamicImage, paper: u8) -> Option<Digit> {
     Some(Digit { pixels: form::mnist_form(&found), doubt: found.doubt })
 }
 
-fn decode(content: Vec<u8>) -> image::ImageResult<DynamicImage> {
+fn decode(content: &[u8]) -> image::ImageResult<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(content)).with_guessed_format()?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
