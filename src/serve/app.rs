@@ -14,7 +14,7 @@ use super::config::ServeConfig;
 use super::http_error::HttpError;
 use super::metrics::ServerMetrics;
 use super::picture::PictureReader;
-use super::queue::{Answer, InferenceQueue, Work};
+use super::queue::{Answer, InferenceQueue, NotQueued, Work};
 use super::served_model::ServedModel;
 
 /// What all requests share.
@@ -96,10 +96,13 @@ impl App {
     /// # Errors
     /// 429 when the queue is full, 504 when the answer does not come in time, 500 when there is none.
     pub(super) async fn predict(&self, model: usize, work: Work) -> Result<Answer, HttpError> {
-        let answer = self.queue.submit(model, work).map_err(|_| {
-            let message = "too many requests wait: try again in a second";
-            HttpError::new(StatusCode::TOO_MANY_REQUESTS, message)
-                .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+        let answer = self.queue.submit(model, work).map_err(|refused| match refused {
+            NotQueued::Full => {
+                let message = "too many requests wait: try again in a second";
+                HttpError::new(StatusCode::TOO_MANY_REQUESTS, message)
+                    .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            NotQueued::Closed => HttpError::internal("the server ends"),
         })?;
         match self.in_time(answer).await? {
             Ok(Ok(answer)) => Ok(answer),

@@ -3,6 +3,7 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::ServerMetrics;
@@ -13,6 +14,10 @@ use crate::{Error, Result};
 
 /// The most requests that are taken together.
 const MAX_BATCH: usize = 256;
+/// The most steps of sequences that are taken together, unless one request has more.
+const MAX_STEPS: usize = 1 << 16;
+/// As how many steps an image counts.
+const STEPS_OF_AN_IMAGE: usize = 16;
 
 /// What is to be predicted.
 #[derive(Debug)]
@@ -47,9 +52,14 @@ struct Job {
     reply: oneshot::Sender<Answered>,
 }
 
-/// That as many requests wait as may.
-#[derive(Debug)]
-pub(super) struct QueueFull;
+/// Why a request cannot wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotQueued {
+    /// As many wait as may.
+    Full,
+    /// The thread that predicts has ended.
+    Closed,
+}
 
 /// The requests that wait for the thread that predicts.
 #[derive(Debug)]
@@ -67,14 +77,9 @@ impl InferenceQueue {
     ) -> std::io::Result<Self> {
         let (sender, mut waiting) = mpsc::channel::<Job>(len);
         let predict = move || {
-            while let Some(first) = waiting.blocking_recv() {
-                let mut jobs = vec![first];
-                while jobs.len() < MAX_BATCH {
-                    let Ok(job) = waiting.try_recv() else { break };
-                    jobs.push(job);
-                }
-                // Nobody waits for the answer of a request that was given up.
-                jobs.retain(|job| !job.reply.is_closed());
+            let of = |job: &Job| steps(&job.work, models[job.model].features().len());
+            let mut next = None;
+            while let Some(jobs) = take(&mut waiting, &mut next, of) {
                 run(&models, jobs, &metrics);
             }
         };
@@ -87,15 +92,52 @@ impl InferenceQueue {
         &self,
         model: usize,
         work: Work,
-    ) -> std::result::Result<oneshot::Receiver<Answered>, QueueFull> {
+    ) -> std::result::Result<oneshot::Receiver<Answered>, NotQueued> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.0.try_send(Job { model, work, reply });
-        sent.map(|()| answer).map_err(|_| QueueFull)
+        match self.0.try_send(Job { model, work, reply }) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => Err(NotQueued::Full),
+            Err(TrySendError::Closed(_)) => Err(NotQueued::Closed),
+        }
     }
 
     /// The number of requests that wait.
     pub(super) fn waiting(&self) -> usize {
         self.0.max_capacity() - self.0.capacity()
+    }
+}
+
+/// Waits for a request, and takes what waits behind it, up to the limits; the one that exceeds them is the `next` first.
+/// `None` at the end of the queue.
+///
+/// - `steps`: the number of steps of a request
+fn take(
+    waiting: &mut mpsc::Receiver<Job>,
+    next: &mut Option<Job>,
+    steps: impl Fn(&Job) -> usize,
+) -> Option<Vec<Job>> {
+    let first = next.take().or_else(|| waiting.blocking_recv())?;
+    let mut sum = steps(&first);
+    let mut jobs = vec![first];
+    while jobs.len() < MAX_BATCH {
+        let Ok(job) = waiting.try_recv() else { break };
+        sum += steps(&job);
+        if sum > MAX_STEPS {
+            *next = Some(job);
+            break;
+        }
+        jobs.push(job);
+    }
+    Some(jobs)
+}
+
+/// As how many steps of sequences a request counts.
+fn steps(work: &Work, features: usize) -> usize {
+    match work {
+        Work::Images(images) => images.len() * STEPS_OF_AN_IMAGE,
+        Work::ImageSteps(_) => STEPS_OF_AN_IMAGE,
+        Work::Sequences(all) => all.iter().map(Vec::len).sum::<usize>() / features.max(1),
+        Work::SequenceSteps(sequence) => sequence.len() / features.max(1),
     }
 }
 
@@ -117,7 +159,12 @@ fn run(models: &[ServedModel], jobs: Vec<Job>, metrics: &ServerMetrics) {
             None => groups.push(vec![job]),
         }
     }
-    for group in groups {
+    for mut group in groups {
+        // Nobody waits for the answer of a request that was given up, perhaps while the groups before were predicted.
+        group.retain(|job| !job.reply.is_closed());
+        if group.is_empty() {
+            continue;
+        }
         metrics.batch(group.len());
         let found = catch_unwind(AssertUnwindSafe(|| answers(models, &group)));
         let found = found.unwrap_or_else(|_| Err(Error::Config("the prediction panicked".into())));
@@ -202,7 +249,33 @@ mod tests {
         let queue = InferenceQueue(sender);
         assert!(queue.submit(0, Work::Images(Vec::new())).is_ok());
         assert_eq!(queue.waiting(), 1);
-        assert!(queue.submit(0, Work::Images(Vec::new())).is_err());
+        let refused = |queue: &InferenceQueue| queue.submit(0, Work::Images(Vec::new())).err();
+        assert_eq!(refused(&queue), Some(NotQueued::Full));
         drop(waiting);
+        assert_eq!(refused(&queue), Some(NotQueued::Closed));
+    }
+
+    #[test]
+    fn no_more_is_taken_together_than_the_limits_say() {
+        let (sender, mut waiting) = mpsc::channel(600);
+        let queue = InferenceQueue(sender);
+        let mut answers = Vec::new();
+        let mut submit = |images: usize| {
+            let work = Work::Images(vec![Vec::new(); images]);
+            answers.push(queue.submit(0, work).unwrap());
+        };
+        // 4,096 images, then one that is too many, one request of too many, and more requests than are taken.
+        for images in [4_000, 96, 1, 5_000] {
+            submit(images);
+        }
+        (0..300).for_each(|_| submit(1));
+        drop(queue);
+        let mut next = None;
+        let mut counts = Vec::new();
+        while let Some(jobs) = take(&mut waiting, &mut next, |job| steps(&job.work, 0)) {
+            counts.push(jobs.len());
+        }
+        assert_eq!(counts, [2, 1, 1, 256, 44]);
+        assert_eq!(steps(&Work::Sequences(vec![vec![0.; 6], vec![0.; 3]]), 3), 3);
     }
 }
