@@ -1,20 +1,20 @@
 //! Bodies of requests: how much of them is read, and for how long.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{HeaderValue, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use super::http_error::HttpError;
 
-/// Bodies of more bytes, or of unknown length, are read a few at a time.
-const LARGE: u64 = 64 << 10;
+/// Bodies of more bytes are read a few at a time, from there on.
+const LARGE: usize = 64 << 10;
 /// How many.
 const LARGE_AT_A_TIME: usize = 16;
 
@@ -36,7 +36,7 @@ impl BodyReader {
     ///
     /// # Errors
     /// 408 for one that does not arrive in time, 413 for one that is too large, 415 for one that is compressed, 400 for
-    /// one that was cut off.
+    /// one that was cut off, 503 when too many large ones are being read.
     pub(super) async fn read(
         &self,
         headers: &HeaderMap,
@@ -52,22 +52,34 @@ impl BodyReader {
         if len.is_some_and(|len| len > self.max as u64) {
             return Err(self.too_large());
         }
-        let read = async {
-            let is_large = len.is_none_or(|len| len > LARGE);
-            let slot = if is_large { self.large.acquire().await.ok() } else { None };
-            let read = Limited::new(body, self.max).collect().await;
-            drop(slot);
-            read
+        let begin = Instant::now();
+        let rest = || self.timeout.saturating_sub(begin.elapsed());
+        let late = |_| {
+            let message = format!("the body did not arrive within {:?}", self.timeout);
+            HttpError::new(StatusCode::REQUEST_TIMEOUT, message)
         };
-        match tokio::time::timeout(self.timeout, read).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
-            Ok(Err(_)) => Err(HttpError::malformed("the body was cut off")),
-            Err(_) => Err(HttpError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("the body did not arrive within {:?}", self.timeout),
-            )),
+        let mut body = Limited::new(body, self.max);
+        let mut content = Vec::<u8>::new();
+        let mut slot = None;
+        while let Some(frame) = tokio::time::timeout(rest(), body.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    self.too_large()
+                } else {
+                    HttpError::malformed("the body was cut off")
+                }
+            })?;
+            // What is not data are trailers, which say nothing here.
+            let Ok(data) = frame.into_data() else { continue };
+            if slot.is_none() && content.len() + data.len() > LARGE {
+                // Only now: a client that sends nothing is to hold no other up.
+                let free = tokio::time::timeout(rest(), self.large.acquire()).await;
+                let closed = |_| HttpError::internal("the server ends");
+                slot = Some(free.map_err(|_| busy())?.map_err(closed)?);
+            }
+            content.extend_from_slice(&data);
         }
+        Ok(content.into())
     }
 
     fn too_large(&self) -> HttpError {
@@ -76,6 +88,12 @@ impl BodyReader {
             format!("the body is larger than the {} bytes that are read", self.max),
         )
     }
+}
+
+fn busy() -> HttpError {
+    let message = "too many large bodies are being read: try again in a second";
+    HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// Whether a request says that its body is JSON.
