@@ -20,7 +20,8 @@ const KEY: &str = "CANDLE_RNN_KEY";
 ///
 /// Pictures as Hugging Face's image classification takes them, tensors as the Open Inference Protocol does, and
 /// predictions after each step of a sequence: /openapi.json describes all routes. If the environment variable
-/// CANDLE_RNN_KEY is set, requests must send it as `Authorization: Bearer KEY`.
+/// CANDLE_RNN_KEY is set, requests must send it as `Authorization: Bearer KEY`; the page itself, the probes, /v2 and
+/// /openapi.json are open all the same. Pictures have at most 25,165,824 pixels, and 8,192 a side.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn serve runs/0001                            then open http://127.0.0.1:8080/
@@ -39,7 +40,7 @@ pub(super) struct ServeArgs {
     /// Serve other machines without a key
     #[arg(long)]
     no_key: bool,
-    /// Largest number of requests that wait; more are refused with status 429
+    /// Largest number of requests that wait for the thread that predicts; more are refused with status 429
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = numbers::at_least_one)]
     queue: usize,
     /// Largest number of connections at a time
@@ -48,10 +49,10 @@ pub(super) struct ServeArgs {
     /// Largest body of a request, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = numbers::at_least_one)]
     max_body: usize,
-    /// Seconds that a request's body may take to arrive, and again its answer
+    /// Seconds that a request's body may take to arrive, and again its answer; and that a client may read nothing of it
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Seconds that requests may take to end after SIGTERM or SIGINT
+    /// Seconds that requests may take to end after SIGTERM or SIGINT; /readyz says 503 from then on
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_seconds: u64,
     /// Log every request

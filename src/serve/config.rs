@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub struct ServeConfig {
     /// The address; port 0 is a free port.
     pub address: SocketAddr,
-    /// The key that requests must show; `None` for none.
+    /// The key that requests must show, but for those to the page, the probes and the description of the interface;
+    /// `None` for none, whatever the address is.
     pub key: Option<ApiKey>,
     /// The most requests that wait for the inference thread; further ones are refused with 429.
     pub queue_len: usize,
@@ -21,7 +22,8 @@ pub struct ServeConfig {
     pub max_connections: usize,
     /// How long a request's head may take to arrive, also on a connection that waits for its next request.
     pub header_timeout: Duration,
-    /// How long a request's body may take to arrive, and again its answer.
+    /// How long a request's body may take to arrive, and again its answer; and how long a client may read nothing of an
+    /// answer.
     pub request_timeout: Duration,
     /// How long a server that was told to stop still accepts connections, so that load balancers see that it is not
     /// ready.

@@ -54,7 +54,7 @@ fn paths() -> Value {
             "Classes of a picture (Hugging Face image classification), the most probable first; a body of 784 bytes \
              that is no picture is 28 x 28 pixels",
             in_json(schema("Scores")),
-            &[400, 401, 404, 408, 413, 415, 422, 429, 504],
+            &[400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504],
         );
         let bytes = json!({ "schema": {} });
         classify["requestBody"] = json!({ "required": true, "content": {
@@ -65,11 +65,11 @@ fn paths() -> Value {
     }
     add("/v1/models", "get", operation("The models that are served", in_json(object()), &[401]));
     let text = "Ten digits of MNIST, one of each class";
-    add("/v1/samples", "get", operation(text, in_json(object()), &[401]));
+    add("/v1/samples", "get", operation(text, in_json(object()), &[401, 500]));
     let mut steps = operation(
         "What a network predicts and holds after each step, and the saliency of each step",
         in_json(schema("Steps")),
-        &[400, 401, 404, 408, 413, 415, 422, 429, 504],
+        &[400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504],
     );
     steps["requestBody"] = body(schema("StepsRequest"));
     add("/v1/steps", "post", steps);
@@ -86,7 +86,7 @@ fn paths() -> Value {
         "Tensors in, tensors out (Open Inference Protocol); with the header Inference-Header-Content-Length binary \
          tensors follow the JSON",
         in_json(schema("InferResponse")),
-        &[400, 401, 404, 408, 413, 415, 422, 429, 504],
+        &[400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504],
     );
     infer["requestBody"] = body(schema("InferRequest"));
     infer["responses"]["200"]["content"]["application/octet-stream"] = json!({ "schema": {} });
@@ -107,7 +107,8 @@ fn operation(summary: &str, content: Value, errors: &[u16]) -> Value {
         (415, "the body is compressed"),
         (422, "the request does not fit the model"),
         (429, "too many requests wait: try again after Retry-After"),
-        (503, "the server is stopping"),
+        (500, "the server failed"),
+        (503, "the server is stopping, or too many large bodies are being read"),
         (504, "there was no answer in time"),
     ];
     for (status, description) in all.iter().filter(|(status, _)| errors.contains(status)) {

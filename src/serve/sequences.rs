@@ -83,8 +83,7 @@ mod tests {
 
     #[test]
     fn predictions_that_are_no_numbers_are_refused() {
-        let class =
-            |second: f64| Prediction { label: 0, probabilities: vec![0.5, second] };
+        let class = |second: f64| Prediction { label: 0, probabilities: vec![0.5, second] };
         let of = |second: f64| {
             [
                 SequencePrediction::Class(class(second)),
