@@ -298,11 +298,15 @@ def cases():
     for cell, layers, both in itertools.product(CELLS, (1, 2), (False, True)):
         for target, readout in targets:
             n = next(turn)
-            scaling, missing, mask = SCALINGS[n % 4], MISSING[n // 4 % 4], n % 3 == 0
+            scaling, missing = SCALINGS[n % 4], MISSING[n // 4 % 4]
+            # Where missing values are refused, there is nothing to mask.
+            mask = n % 3 == 0 and missing != "refuse"
             if (target, scaling) == NO_FORECAST:
                 scaling = "standard"
             yield check_sequences, target, cell, layers, both, readout, scaling, missing, mask
     for scaling, missing, mask in itertools.product(SCALINGS, MISSING, (False, True)):
+        if mask and missing == "refuse":
+            continue
         for target in ("class", "forecast"):
             if (target, scaling) != NO_FORECAST:
                 yield check_sequences, target, "gru", 1, False, "last", scaling, missing, mask
