@@ -244,3 +244,20 @@ fn vocabulary(text: Option<String>, size: usize) -> Result<Vec<char>, ModelError
     }
     Ok(characters)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_and_seasons_beyond_all_memory_are_out_of_bounds() {
+        let is_in_bounds = |season, window, features| {
+            is_in_bounds(&ForecastWindow { horizon: 1, season, window }, features)
+        };
+        assert!(is_in_bounds(12, 24, 3) && is_in_bounds(24, 24, 1));
+        assert!(!is_in_bounds(0, 24, 1) && !is_in_bounds(25, 24, 1));
+        assert!(!is_in_bounds(1 << 62, 1 << 62, 1) && !is_in_bounds(1, 1 << 62, 1));
+        // Their product wraps to 0.
+        assert!(!is_in_bounds(1 << 23, 1 << 24, 1 << 41));
+    }
+}
