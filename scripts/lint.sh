@@ -5,4 +5,3 @@ source "$(dirname "$0")/lib.sh"
 cargo clippy --version >/dev/null 2>&1 || fail "no cargo clippy: \`rustup component add clippy\` installs it"
 cargo clippy --locked --workspace --all-targets --features candle-rnn/serve -- -D warnings
 cargo clippy --locked --all-targets --no-default-features -- -D warnings
-cargo clippy --locked --lib --no-default-features --features serve -- -D warnings
