@@ -2,5 +2,5 @@
 # Compares the examples vad and pronounce with what Silero VAD in ONNX Runtime and g2p_en say.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-cargo build --locked --example vad --example pronounce
-cargo test --locked --test voices -- --include-ignored "$@"
+cargo build "${tested[@]}" --example vad --example pronounce
+cargo test "${tested[@]}" --test voices -- --include-ignored "$@"

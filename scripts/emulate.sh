@@ -10,5 +10,5 @@ g++ -std=c++20 -O2 -pthread -DMETAL -Ikernels/gpu/host/metal -Wno-attributes ker
 export CANDLE_RNN_EMULATE=$PWD/target/emulate/emulate
 export CANDLE_RNN_EMULATE_METAL=$PWD/target/emulate/emulate-metal
 # Should no test bear the name any more, cargo would be content.
-cargo test --locked --lib emulated -- --ignored "$@" | tee target/emulate/result
+cargo test "${tested[@]}" --lib emulated -- --ignored "$@" | tee target/emulate/result
 grep -q '^test result: ok. [1-9]' target/emulate/result || fail "no emulated test ran"

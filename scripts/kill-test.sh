@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_strace
-exec cargo test --locked --test cli kills:: "$@" -- --ignored --nocapture
+cargo test "${tested[@]}" --test cli kills:: "$@" -- --ignored --nocapture

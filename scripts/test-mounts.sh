@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 has_mount_namespace || fail "this user may not have a mount namespace (unshare --mount): run it as root, or in a container with --cap-add SYS_ADMIN"
-exec cargo test --locked --test cli mounts:: -- --ignored
+cargo test "${tested[@]}" --test cli mounts:: -- --ignored
