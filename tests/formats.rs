@@ -71,6 +71,9 @@ fn ts_files_are_read() {
     assert_eq!((data.seq_len(0), data.numbers(0).unwrap().len()), (84, 1));
     let (data, _, _) = real("PLAID.ts");
     assert_eq!((data.len(), data.class_names().len()), (2, 11));
+    let lengths = "@problemName a\n@seriesLength 2\n@classLabel false\n@data\n1,2\n1,2,3\n";
+    let notes = outcome("a.ts", lengths.as_bytes(), &ReadOptions::default()).unwrap().notes;
+    assert_eq!(notes, ["@seriesLength says 2 steps, 1 of the sequences has more or fewer"]);
 }
 
 #[test]

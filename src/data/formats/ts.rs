@@ -19,6 +19,8 @@ struct TsHeader {
     label: Option<(TargetKind, Vec<String>)>,
     univariate: Option<bool>,
     dimensions: Option<usize>,
+    /// The steps of every sequence.
+    steps: Option<usize>,
 }
 
 /// Reads such a file.
@@ -141,6 +143,16 @@ pub(super) fn read(
         Some(labels) => labels.finish(notes).map_err(|reason| Error::data_file(&path, reason))?,
         None => Target::None,
     };
+    if let Some(steps) = header.steps {
+        let others = builder.lengths().filter(|length| *length != steps).count();
+        if others > 0 {
+            let have = if others == 1 { "has" } else { "have" };
+            notes.push(format!(
+                "@seriesLength says {}, {others} of the sequences {have} more or fewer",
+                counted(steps, "step")
+            ));
+        }
+    }
     builder.build(target)
 }
 
@@ -192,6 +204,10 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>) -> Result<TsHeader> {
             "@dimensions" | "@dimension" => {
                 let count = value.parse().map_err(|_| fail(complaint(value.as_bytes())))?;
                 header.dimensions = Some(count);
+            }
+            "@serieslength" => {
+                let count = value.parse().map_err(|_| fail(complaint(value.as_bytes())))?;
+                header.steps = Some(count);
             }
             "@classlabel" if truth()? => {
                 let classes: Vec<String> = words.map(String::from).collect();
