@@ -1,5 +1,6 @@
 //! Inference with image classifiers: [`Predictor`] for images, [`Stream`] for one row at a time.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -141,8 +142,8 @@ impl Predictor {
     }
 
     /// A stream that has seen nothing yet.
-    pub fn stream(&self) -> Stream<'_> {
-        Stream { predictor: self, steps: None }
+    pub fn stream(&self) -> Stream<&Self> {
+        Stream::new(self)
     }
 
     fn sequences(&self, images: &[&[u8]]) -> Result<Option<Tensor>> {
@@ -163,14 +164,29 @@ impl Predictor {
 }
 
 /// One sequence, read step by step as its inputs arrive.
+///
+/// - `P`: who holds the model: `&Predictor`, `Arc<Predictor>` or the model itself
 #[derive(Clone, Debug)]
-pub struct Stream<'a> {
-    predictor: &'a Predictor,
+pub struct Stream<P = Predictor> {
+    predictor: P,
     /// Once there was a step.
     steps: Option<StepReader>,
 }
 
-impl Stream<'_> {
+impl<P: Borrow<Predictor>> Stream<P> {
+    /// A stream that has seen nothing yet.
+    pub fn new(predictor: P) -> Self {
+        Self { predictor, steps: None }
+    }
+
+    /// The last layer's output after the last step, `(P,)`; empty before the first.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] on a device alone.
+    pub fn hidden(&self) -> Result<Vec<f32>> {
+        self.steps.as_ref().map_or_else(|| Ok(Vec::new()), StepReader::hidden)
+    }
+
     /// Takes one step and says what the model thinks now.
     ///
     /// - `x_t`: `(I,)`, such as a row of pixels in `[0, 1]`
@@ -179,7 +195,7 @@ impl Stream<'_> {
     /// [`Error::Shape`] when the input has another size than the model's, [`Error::Config`] when the
     /// model reads sequences in both directions, or all outputs at once.
     pub fn push(&mut self, x_t: &[f64]) -> Result<Prediction> {
-        let Predictor { config, model, network, .. } = self.predictor;
+        let Predictor { config, model, network, .. } = self.predictor.borrow();
         if config.task.model.network.readout != Readout::Last {
             return Err(not_step_by_step());
         }

@@ -1,7 +1,8 @@
 //! Inference with trained models.
 //!
 //! [`Predictor`] classifies images, [`Stream`] one row at a time; [`SequencePredictor`] predicts whatever a model was
-//! trained to of sequences of one's own, [`SequenceStream`] step by step; [`Generator`] continues texts. A [`Trace`] is what
+//! trained to of sequences of one's own, [`SequenceStream`] step by step; [`Generator`] continues texts, [`TextStream`]
+//! character by character. A [`Trace`] is what
 //! a network predicts and holds after each step.
 //!
 //! What reads step by step stands on the kernels' own [`Stream`](candle_rnn_kernels::Stream) on the CPU: no tensor is
@@ -14,6 +15,7 @@ mod sequence_stream;
 mod sequences;
 mod steps;
 mod text;
+mod text_stream;
 mod trace;
 
 pub use images::{Predictor, Stream};
@@ -21,4 +23,5 @@ pub use prediction::Prediction;
 pub use sequence_stream::SequenceStream;
 pub use sequences::{SequencePrediction, SequencePredictor};
 pub use text::{GenerateConfig, Generator};
+pub use text_stream::TextStream;
 pub use trace::Trace;

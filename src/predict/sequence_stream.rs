@@ -1,13 +1,18 @@
 //! `SequenceStream`: a sequence of one's own that arrives step by step.
 
+use std::borrow::Borrow;
+
 use super::prediction::softmax;
 use super::sequences::{SequencePrediction, SequencePredictor};
 use super::steps::StepReader;
+use crate::data::Scaling;
 use crate::model::Readout;
 use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
 
 /// One sequence, read step by step as its values arrive.
+///
+/// - `P`: who holds the model: `&SequencePredictor`, `Arc<SequencePredictor>` or the model itself
 ///
 /// ```no_run
 /// # fn main() -> candle_rnn::Result<()> {
@@ -24,21 +29,23 @@ use crate::{Error, Result};
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceStream<'a> {
-    predictor: &'a SequencePredictor,
+pub struct SequenceStream<P = SequencePredictor> {
+    predictor: P,
     steps: StepReader,
     /// What the step before was filled to, where its values were missing.
     last: Vec<f64>,
 }
 
-impl<'a> SequenceStream<'a> {
+impl<P: Borrow<SequencePredictor>> SequenceStream<P> {
     /// A stream that has seen nothing yet.
     ///
     /// # Errors
     /// [`Error::Config`] for a model that reads sequences in both directions or more than the last output of each,
-    /// and for a forecast, which is made from a whole window; [`Error::Candle`] when the weights cannot be read.
-    pub fn new(predictor: &'a SequencePredictor) -> Result<Self> {
-        let spec = predictor.spec();
+    /// for a forecast, which is made from a whole window, and for a model that scales each sequence as a whole;
+    /// [`Error::Candle`] when the weights cannot be read.
+    pub fn new(predictor: P) -> Result<Self> {
+        let model: &SequencePredictor = predictor.borrow();
+        let spec = model.spec();
         let network = &spec.model.network;
         if network.bidirectional || network.readout != Readout::Last {
             return Err(Error::Config(
@@ -51,7 +58,21 @@ impl<'a> SequenceStream<'a> {
                 "a forecast is made from a whole window: predict the window".into(),
             ));
         }
-        Ok(Self { predictor, steps: StepReader::new(predictor.network()?)?, last: Vec::new() })
+        if spec.preprocessor.config.scaling == Scaling::PerSequence {
+            return Err(Error::Config(
+                "the model scales whole sequences: it cannot read one step by step".into(),
+            ));
+        }
+        let steps = StepReader::new(model.network()?)?;
+        Ok(Self { predictor, steps, last: Vec::new() })
+    }
+
+    /// The last layer's output after the last step, `(P,)`.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] on a device alone.
+    pub fn hidden(&self) -> Result<Vec<f32>> {
+        self.steps.hidden()
     }
 
     /// Takes one step and returns what the model predicts now: the class of the sequence so far, the class of this step, or
@@ -62,7 +83,8 @@ impl<'a> SequenceStream<'a> {
     /// # Errors
     /// As [`Preprocessor::apply_step`](crate::data::Preprocessor::apply_step); nothing has changed then.
     pub fn push(&mut self, x_t: &[f64]) -> Result<SequencePrediction> {
-        let (spec, model) = (self.predictor.spec(), self.predictor.model());
+        let predictor: &SequencePredictor = self.predictor.borrow();
+        let (spec, model) = (predictor.spec(), predictor.model());
         let mut last = self.last.clone();
         let inputs = spec.preprocessor.apply_step(x_t, &mut last)?;
         let outputs = self.steps.push(model, &inputs)?;

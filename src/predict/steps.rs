@@ -40,6 +40,10 @@ impl<E: Number> KernelReader<E> {
     fn push_id(&mut self, id: u32) -> Vec<f64> {
         as_f64(self.stream.step_id(id as usize))
     }
+
+    fn hidden(&self) -> Vec<f32> {
+        self.stream.hidden().iter().map(|value| Number::to_f64(*value) as f32).collect()
+    }
 }
 
 fn as_f64<E: Number>(values: &[E]) -> Vec<f64> {
@@ -80,6 +84,22 @@ impl StepReader {
                 Ok(outputs)
             }
         }
+    }
+
+    /// The last layer's output after the last step, `(P,)`; on a device empty before the first.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] on a device alone.
+    pub(super) fn hidden(&self) -> Result<Vec<f32>> {
+        Ok(match self {
+            Self::F32(steps) => steps.hidden(),
+            Self::F64(steps) => steps.hidden(),
+            Self::Device(None) => Vec::new(),
+            Self::Device(Some(state)) => {
+                let last = state.h.get(state.h.dim(0)? - 1)?;
+                last.squeeze(0)?.to_dtype(DType::F32)?.to_vec1()?
+            }
+        })
     }
 
     /// Takes a character, and returns the logits of the next, `(V,)`.

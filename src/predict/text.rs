@@ -5,11 +5,9 @@ use std::path::Path;
 use candle_core::Device;
 use candle_nn::VarBuilder;
 
-use super::network::LazyNetwork;
-use super::steps::StepReader;
+use super::network::{LazyNetwork, StepNetwork};
 use crate::data::TextStreams;
 use crate::model::LanguageModel;
-use crate::rng::{Purpose, SeededRng};
 use crate::run::{self, RunConfig};
 use crate::train::tasks::{evaluate_text, TextConfig};
 use crate::train::Score;
@@ -110,56 +108,21 @@ impl Generator {
         self.encoded(prompt).map(|_| ())
     }
 
-    fn encoded(&self, prompt: &str) -> Result<Vec<u16>> {
+    pub(super) fn encoded(&self, prompt: &str) -> Result<Vec<u16>> {
         if prompt.is_empty() {
             return Err(Error::Config("a prompt needs at least one character".into()));
         }
         self.config.task.vocabulary.encode(prompt)
     }
 
-    /// Continues a text: what is added, without the text itself.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for an empty prompt, one with a character that the model does not know, and settings out of
-    /// range.
-    pub fn generate(&self, prompt: &str, config: &GenerateConfig) -> Result<String> {
-        let mut text = String::new();
-        self.generate_with(prompt, config, |character| {
-            text.push(character);
-            Ok(())
-        })?;
-        Ok(text)
+    /// The layers for steps of one text.
+    pub(super) fn network(&self) -> Result<StepNetwork> {
+        let model = &self.model;
+        self.network.get(Some(model.embedding()), model.rnn(), model.head())
     }
 
-    /// Continues a text and calls `take` with each character as it is drawn.
-    ///
-    /// # Errors
-    /// As [`generate`](Self::generate); and those of `take`, which end it.
-    pub fn generate_with(
-        &self,
-        prompt: &str,
-        config: &GenerateConfig,
-        mut take: impl FnMut(char) -> Result<()>,
-    ) -> Result<()> {
-        config.check()?;
-        let vocabulary = &self.config.task.vocabulary;
-        let prompt = self.encoded(prompt)?;
-        let (last, known) = (prompt[prompt.len() - 1], &prompt[..prompt.len() - 1]);
-        let (embedding, rnn) = (self.model.embedding(), self.model.rnn());
-        let mut steps =
-            StepReader::new(self.network.get(Some(embedding), rnn, self.model.head())?)?;
-        for id in known {
-            steps.push_id(&self.model, u32::from(*id))?;
-        }
-        let mut rng = SeededRng::new(config.seed, Purpose::Sample);
-        let mut id = u32::from(last);
-        for _ in 0..config.length {
-            let logits = steps.push_id(&self.model, id)?;
-            id = draw(&logits, config, &mut rng)? as u32;
-            let unknown = || Error::Config("the model's vocabulary is too small".into());
-            take(vocabulary.decode(id as usize).ok_or_else(unknown)?)?;
-        }
-        Ok(())
+    pub(super) fn model(&self) -> &LanguageModel {
+        &self.model
     }
 
     /// Loss and bits per character on a text, read from its beginning.
@@ -170,50 +133,5 @@ impl Generator {
         let ids = self.config.task.vocabulary.encode(text)?;
         let seq_len = self.config.task.training.seq_len.min(ids.len().saturating_sub(1)).max(1);
         evaluate_text(&self.model, &TextStreams::for_evaluation(ids, seq_len)?, &self.device)
-    }
-}
-
-/// The number of the next character.
-fn draw(logits: &[f64], config: &GenerateConfig, rng: &mut SeededRng) -> Result<usize> {
-    let GenerateConfig { temperature, top_k, .. } = *config;
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    order.truncate(if temperature == 0. { 1 } else { top_k.unwrap_or(usize::MAX) });
-    let most = logits[order[0]];
-    let weight =
-        |index: &usize| ((logits[*index] - most) / temperature.max(f64::MIN_POSITIVE)).exp();
-    let weights: Vec<f64> = order.iter().map(weight).collect();
-    if order.len() == 1 {
-        return Ok(order[0]);
-    }
-    let sum: f64 = weights.iter().sum();
-    let probabilities: Vec<f64> = weights.into_iter().map(|weight| weight / sum).collect();
-    Ok(order[rng.categorical(&probabilities)?])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn drawn(config: GenerateConfig) -> Vec<usize> {
-        let logits = [0., 2., 1., -50.];
-        let mut rng = SeededRng::new(config.seed, Purpose::Sample);
-        (0..2_000).map(|_| draw(&logits, &config, &mut rng).unwrap()).collect()
-    }
-
-    fn part(drawn: &[usize], id: usize) -> f64 {
-        drawn.iter().filter(|found| **found == id).count() as f64 / drawn.len() as f64
-    }
-
-    #[test]
-    fn characters_are_drawn_as_often_as_they_are_likely() {
-        let all = drawn(GenerateConfig { temperature: 1., ..Default::default() });
-        assert!((part(&all, 1) - 0.665).abs() < 0.04 && (part(&all, 0) - 0.09).abs() < 0.03);
-        assert_eq!(part(&all, 3), 0.);
-        let cold = drawn(GenerateConfig { temperature: 0., ..Default::default() });
-        assert_eq!(part(&cold, 1), 1.);
-        let two = drawn(GenerateConfig { temperature: 10., top_k: Some(2), ..Default::default() });
-        assert!(part(&two, 0) == 0. && (part(&two, 2) - 0.475).abs() < 0.05);
-        assert_ne!(all, drawn(GenerateConfig { temperature: 1., seed: 1, ..Default::default() }));
     }
 }
