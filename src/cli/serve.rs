@@ -18,8 +18,8 @@ const KEY: &str = "CANDLE_RNN_KEY";
 
 /// Serve trained runs over HTTP, with a page to watch them read
 ///
-/// Pictures as Hugging Face's image classification takes them, tensors as the Open Inference Protocol does, and
-/// predictions after each step of a sequence: /openapi.json describes all routes. If the environment variable
+/// Pictures as Hugging Face's image classification takes them, tensors as the Open Inference Protocol does, predictions
+/// after each step of a sequence, also of one whose steps are still arriving, and texts: /openapi.json describes all routes. If the environment variable
 /// CANDLE_RNN_KEY is set, requests must send it as `Authorization: Bearer KEY`; the page itself, the probes, /v2 and
 /// /openapi.json are open all the same. Pictures have at most 25,165,824 pixels, and 8,192 a side.
 #[derive(clap::Args)]
@@ -52,6 +52,12 @@ pub(super) struct ServeArgs {
     /// Seconds that a request's body may take to arrive, and again its answer; and that a client may read nothing of it
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// Largest number of streams (/v1/stream, and texts as events) at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = numbers::at_least_one)]
+    max_streams: usize,
+    /// Seconds that a step of a stream may take to arrive
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    step_timeout: u64,
     /// Seconds that requests may take to end after SIGTERM or SIGINT; /readyz says 503 from then on
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_seconds: u64,
@@ -75,6 +81,8 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         max_body: args.max_body,
         max_connections: args.max_connections,
         request_timeout: Duration::from_secs(args.timeout),
+        max_streams: args.max_streams,
+        step_timeout: Duration::from_secs(args.step_timeout),
         drain: Duration::from_secs(args.drain_seconds),
         ..defaults
     };

@@ -62,7 +62,7 @@ pub(super) fn models(app: &App) -> Reply {
 
 /// Counters.
 pub(super) fn metrics(app: &App) -> Reply {
-    reply("text/plain; version=0.0.4", app.metrics.text(app.queue.waiting()))
+    reply("text/plain; version=0.0.4", app.metrics.text(app.queue.waiting(), app.open_streams()))
 }
 
 /// One digit of each class, of MNIST's test images.

@@ -1,12 +1,12 @@
 //! `App`: what all requests share.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::StatusCode;
+use tokio::sync::{oneshot, watch, OwnedSemaphorePermit, Semaphore};
 
 use super::api_key::ApiKey;
 use super::body::BodyReader;
@@ -14,7 +14,7 @@ use super::config::ServeConfig;
 use super::http_error::HttpError;
 use super::metrics::ServerMetrics;
 use super::picture::PictureReader;
-use super::queue::{Answer, InferenceQueue, NotQueued, Work};
+use super::queue::{Answer, Answered, InferenceQueue, NotQueued, Work};
 use super::served_model::ServedModel;
 
 /// What all requests share.
@@ -26,9 +26,14 @@ pub(super) struct App {
     pub(super) key: Option<ApiKey>,
     pub(super) bodies: BodyReader,
     pub(super) pictures: PictureReader,
+    /// How long a step of a stream may take to arrive.
+    pub(super) step_timeout: Duration,
     timeout: Duration,
+    max_streams: usize,
+    /// Places for streams.
+    streams: Arc<Semaphore>,
     /// Whether the server was told to stop.
-    stops: AtomicBool,
+    stops: watch::Sender<bool>,
 }
 
 impl App {
@@ -51,19 +56,49 @@ impl App {
             key: config.key.clone(),
             bodies: BodyReader::new(config.max_body, config.request_timeout),
             pictures: PictureReader::new(),
+            step_timeout: config.step_timeout,
             timeout: config.request_timeout,
-            stops: AtomicBool::new(false),
+            max_streams: config.max_streams,
+            streams: Arc::new(Semaphore::new(config.max_streams)),
+            stops: watch::Sender::new(false),
         })
     }
 
     /// Whether new requests are welcome.
     pub(super) fn is_ready(&self) -> bool {
-        !self.stops.load(Ordering::Relaxed)
+        !*self.stops.borrow()
     }
 
     /// Says that the server is to stop.
     pub(super) fn stop(&self) {
-        self.stops.store(true, Ordering::Relaxed);
+        self.stops.send_replace(true);
+    }
+
+    /// Waits until the server is told to stop.
+    pub(super) async fn stopping(&self) {
+        // It is there as long as this is, and so there is no error.
+        let _ = self.stops.subscribe().wait_for(|stops| *stops).await;
+    }
+
+    /// A place for a stream.
+    ///
+    /// # Errors
+    /// 503 when as many are open as may be, or the server was told to stop.
+    pub(super) fn open_stream(&self) -> Result<OwnedSemaphorePermit, HttpError> {
+        let busy = |message: String| {
+            HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+        };
+        if !self.is_ready() {
+            return Err(busy("the server is stopping".into()));
+        }
+        let slot = Arc::clone(&self.streams).try_acquire_owned();
+        slot.map_err(|_| busy(format!("{} streams are open, and no more may be", self.max_streams)))
+    }
+
+    /// How many streams are open.
+    pub(super) fn open_streams(&self) -> usize {
+        self.max_streams - self.streams.available_permits()
     }
 
     /// The model of a name, with its number; `None` for the first, if it is one that `suits`.
@@ -104,6 +139,23 @@ impl App {
             }
             NotQueued::Closed => HttpError::internal("the server ends"),
         })?;
+        self.answered(answer).await
+    }
+
+    /// The same for a part of a request that was admitted: it waits for a place in the queue.
+    ///
+    /// # Errors
+    /// 504 when the answer does not come in time, 500 when there is none.
+    pub(super) async fn predict_in_turn(
+        &self,
+        model: usize,
+        work: Work,
+    ) -> Result<Answer, HttpError> {
+        let answer = self.in_time(self.queue.submit_in_turn(model, work)).await?;
+        self.answered(answer.ok_or_else(|| HttpError::internal("the server ends"))?).await
+    }
+
+    async fn answered(&self, answer: oneshot::Receiver<Answered>) -> Result<Answer, HttpError> {
         match self.in_time(answer).await? {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(message)) => Err(HttpError::internal(message)),

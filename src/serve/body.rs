@@ -42,12 +42,7 @@ impl BodyReader {
         headers: &HeaderMap,
         body: Incoming,
     ) -> Result<Bytes, HttpError> {
-        if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|value| *value != "identity") {
-            return Err(HttpError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                format!("bodies with Content-Encoding {encoding:?} are not read: send it as it is"),
-            ));
-        }
+        check_encoding(headers)?;
         let len = headers.get(CONTENT_LENGTH).map(|_| body.size_hint().lower());
         if len.is_some_and(|len| len > self.max as u64) {
             return Err(self.too_large());
@@ -87,6 +82,20 @@ impl BodyReader {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than the {} bytes that are read", self.max),
         )
+    }
+}
+
+/// Checks that a body is not compressed.
+///
+/// # Errors
+/// 415 for one that is.
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), HttpError> {
+    match headers.get(CONTENT_ENCODING).filter(|value| *value != "identity") {
+        None => Ok(()),
+        Some(encoding) => Err(HttpError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("bodies with Content-Encoding {encoding:?} are not read: send it as it is"),
+        )),
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn classify(
     if !is_of_images(model) {
         let name = model.name();
         return Err(HttpError::unfit(format!(
-            "{name} reads sequences: send them to /v2/models/{name}/infer or to /v1/steps"
+            "{name} reads no pictures: /v1/models says what it reads"
         )));
     }
     let content = app.bodies.read(headers, body).await?;

@@ -25,6 +25,10 @@ pub struct ServeConfig {
     /// How long a request's body may take to arrive, and again its answer; and how long a client may read nothing of an
     /// answer.
     pub request_timeout: Duration,
+    /// The most streams at a time.
+    pub max_streams: usize,
+    /// How long a step of a stream may take to arrive.
+    pub step_timeout: Duration,
     /// How long a server that was told to stop still accepts connections, so that load balancers see that it is not
     /// ready.
     pub linger: Duration,
@@ -42,6 +46,8 @@ impl Default for ServeConfig {
             max_connections: 2048,
             header_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(10),
+            max_streams: 64,
+            step_timeout: Duration::from_secs(60),
             linger: Duration::from_secs(1),
             drain: Duration::from_secs(10),
         }
@@ -58,6 +64,7 @@ impl ServeConfig {
             ("queue_len", self.queue_len),
             ("max_body", self.max_body),
             ("max_connections", self.max_connections),
+            ("max_streams", self.max_streams),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(Error::Config(format!("{name} must be at least 1, got 0")));
@@ -66,8 +73,11 @@ impl ServeConfig {
         if let Some((name, count)) = counts.iter().find(|(_, count)| *count > most) {
             return Err(Error::Config(format!("{name} must be at most {most}, got {count}")));
         }
-        let times =
-            [("header_timeout", self.header_timeout), ("request_timeout", self.request_timeout)];
+        let times = [
+            ("header_timeout", self.header_timeout),
+            ("request_timeout", self.request_timeout),
+            ("step_timeout", self.step_timeout),
+        ];
         if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
             return Err(Error::Config(format!("{name} must be longer than 0 s")));
         }

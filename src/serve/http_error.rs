@@ -1,14 +1,16 @@
 //! `HttpError`: why a request is not answered, as JSON with a status; and JSON answers.
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-/// An answer.
-pub(super) type Reply = Response<Full<Bytes>>;
+use super::event_body::EventBody;
+
+/// An answer, whole or as events.
+pub(super) type Reply = Response<Either<Full<Bytes>, EventBody>>;
 
 /// Why a request is not answered.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl HttpError {
 
 /// An answer of a content type.
 pub(super) fn reply(content_type: &'static str, content: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(content.into()));
+    let mut reply = Response::new(Either::Left(Full::new(content.into())));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }

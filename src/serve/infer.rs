@@ -64,7 +64,10 @@ struct WantedAnswer {
 }
 
 /// A model's tensors.
-pub(super) fn metadata(model: &ServedModel) -> Value {
+///
+/// # Errors
+/// 422 for a language model, which has none.
+pub(super) fn metadata(model: &ServedModel) -> Result<Value, HttpError> {
     let tensor = |name: &str, datatype: &str, shape: Value| json!({ "name": name, "datatype": datatype, "shape": shape });
     let classes = model.outputs().len();
     let (input, outputs) = match model.predictor() {
@@ -94,14 +97,21 @@ pub(super) fn metadata(model: &ServedModel) -> Value {
             };
             (tensor("sequence", "FP32", json!([-1, -1, features])), outputs)
         }
+        ServedPredictor::Texts(_) => return Err(continues_texts(model)),
     };
-    json!({
+    Ok(json!({
         "name": model.name(),
         "versions": ["1"],
         "platform": "candle-rnn",
         "inputs": [input],
         "outputs": outputs,
-    })
+    }))
+}
+
+/// What a request for tensors of a language model is told.
+fn continues_texts(model: &ServedModel) -> HttpError {
+    let name = model.name();
+    HttpError::unfit(format!("{name} continues texts: send a prompt to /v1/generate/{name}"))
 }
 
 /// The answer to tensors.
@@ -125,7 +135,9 @@ pub(super) async fn infer(
             sequences::check_predictions(&found)?;
             of_sequences(model, found)?
         }
-        Answer::Steps(_) => return Err(HttpError::internal("the prediction is of another kind")),
+        Answer::Steps(_) | Answer::StreamSteps(..) | Answer::Characters(_) => {
+            return Err(HttpError::internal("the prediction is of another kind"))
+        }
     };
     write(model, &wanted, outputs)
 }
@@ -176,6 +188,7 @@ fn work(
     let expected = match model.predictor() {
         ServedPredictor::Images(_) => "pixels",
         ServedPredictor::Sequences(_) => "sequence",
+        ServedPredictor::Texts(_) => return Err(continues_texts(model)),
     };
     let [input] = &request.inputs[..] else {
         let count = request.inputs.len();
@@ -218,6 +231,7 @@ fn work(
             sequences::check(predictor, &all)?;
             Ok(Work::Sequences(all))
         }
+        ServedPredictor::Texts(_) => Err(continues_texts(model)),
     }
 }
 
@@ -265,7 +279,7 @@ fn of_sequences(
         Some(SequencePrediction::Numbers(first)) => {
             let features = model.features().len().max(1);
             let is_forecast = match model.predictor() {
-                ServedPredictor::Images(_) => false,
+                ServedPredictor::Images(_) | ServedPredictor::Texts(_) => false,
                 ServedPredictor::Sequences(predictor) => {
                     predictor.spec().target == TaskKind::Forecast
                 }

@@ -114,8 +114,11 @@ impl ServerMetrics {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All counters as text; `queued` is the number of requests that wait.
-    pub(super) fn text(&self, queued: usize) -> String {
+    /// All counters as text.
+    ///
+    /// - `queued`: the number of requests that wait
+    /// - `streams`: the number of streams that are open
+    pub(super) fn text(&self, queued: usize, streams: usize) -> String {
         let mut text = String::new();
         let name = "candle_rnn_requests_total";
         head(&mut text, name, "counter", "Requests answered, by route and status.");
@@ -142,6 +145,7 @@ impl ServerMetrics {
         let refused = self.refused.load(Ordering::Relaxed);
         for (name, kind, help, value) in [
             ("candle_rnn_queued_requests", "gauge", "Requests that wait.", queued as u64),
+            ("candle_rnn_streams", "gauge", "Open streams.", streams as u64),
             ("candle_rnn_connections", "gauge", "Open connections.", connections),
             (
                 "candle_rnn_connections_refused_total",
@@ -179,7 +183,7 @@ mod tests {
         }
         metrics.answered(None, 404, Duration::from_millis(1));
         metrics.batch(3);
-        let text = metrics.text(7);
+        let text = metrics.text(7, 2);
         for line in [
             "candle_rnn_requests_total{route=\"/a\",status=\"200\"} 4",
             "candle_rnn_requests_total{route=\"other\",status=\"404\"} 1",
@@ -192,6 +196,7 @@ mod tests {
             "candle_rnn_batch_requests_bucket{le=\"2\"} 0",
             "candle_rnn_batch_requests_bucket{le=\"4\"} 1",
             "candle_rnn_queued_requests 7",
+            "candle_rnn_streams 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -1,17 +1,17 @@
 //! An HTTP server of trained runs, and a page on which one watches them read.
 //!
-//! [`ServedModel`] is a run that is loaded, [`Server`] answers requests about several of them. Images and sequences are
-//! predicted on one thread, which takes together what waits in a bounded queue; everything around it, such as
+//! [`ServedModel`] is a run that is loaded, [`Server`] answers requests about several of them. All predictions are
+//! made on one thread, which takes together what waits in a bounded queue; everything around it, such as
 //! connections, limits and pictures that are decoded, runs beside it. docs/serve.md shows each request.
 //!
 //! # Layout
 //! - `config`, `api_key`: limits, and the key that clients show
-//! - `served_model`, `queue`: what is served, and the thread that predicts
-//! - `number_list`, `sequences`, `picture`, `body`: what requests hold, read and checked
-//! - `http_error`: errors as JSON
+//! - `served_model`, `step_stream`, `queue`: what is served, and the thread that predicts
+//! - `number_list`, `sequences`, `picture`, `body`, `line_reader`: what requests hold, read and checked
+//! - `http_error`, `event_body`, `events`: errors as JSON, answers that go on
 //! - `metrics`: counters in the form that Prometheus reads
 //! - `app`: what all requests share
-//! - `classify`, `infer`, `infer_tensors`, `steps`, `about`, `openapi`: the answers
+//! - `classify`, `infer`, `infer_tensors`, `steps`, `stream`, `generate`, `about`, `openapi`: the answers
 //! - `routes`, `server`: which answer a request gets, and connections
 //! - `write_deadline`: clients that do not read
 
@@ -21,9 +21,13 @@ mod app;
 mod body;
 mod classify;
 mod config;
+mod event_body;
+mod events;
+mod generate;
 mod http_error;
 mod infer;
 mod infer_tensors;
+mod line_reader;
 mod metrics;
 mod number_list;
 mod openapi;
@@ -33,7 +37,9 @@ mod routes;
 mod sequences;
 mod served_model;
 mod server;
+mod step_stream;
 mod steps;
+mod stream;
 mod write_deadline;
 
 pub use api_key::ApiKey;

@@ -32,6 +32,21 @@ impl<'de> Deserialize<'de> for NumberList {
     }
 }
 
+/// The values of a step: a list of numbers, or a single one; `null` is NaN, a missing value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StepValues(pub(super) Vec<f64>);
+
+impl<'de> Deserialize<'de> for StepValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut values = Vec::new();
+        let shape = Nested(&mut values).deserialize(deserializer)?;
+        if shape.len() > 1 {
+            return Err(D::Error::custom("a step is a list of numbers, got lists in it"));
+        }
+        Ok(Self(values))
+    }
+}
+
 /// Adds the numbers of a level of lists and returns its shape; that of a number is empty.
 struct Nested<'a>(&'a mut Vec<f64>);
 

@@ -27,28 +27,37 @@ fn paths() -> Value {
     let mut add = |path: &str, method: &str, operation: Value| {
         let mut operation = operation;
         if path.contains("{model}") {
-            operation["parameters"] = json!([{
+            let mut parameters = vec![json!({
                 "name": "model", "in": "path", "required": true, "schema": { "type": "string" }
-            }]);
+            })];
+            parameters.extend(operation["parameters"].as_array().into_iter().flatten().cloned());
+            operation["parameters"] = Value::Array(parameters);
         }
         paths.insert(path.into(), json!({ method: operation }));
     };
-    let object = || json!({ "type": "object" });
     add(
         "/",
         "get",
         open(operation("The page", content("text/html", json!({ "type": "string" })), &[])),
     );
     for path in ["/healthz", "/v2/health/live"] {
-        add(path, "get", open(operation("Whether the process is there", in_json(object()), &[])));
+        add(
+            path,
+            "get",
+            open(operation("Whether the process is there", in_json(flag("live")), &[])),
+        );
     }
     for path in ["/readyz", "/v2/health/ready"] {
         let text = "Whether requests are welcome: not any more once the server was told to stop";
-        add(path, "get", open(operation(text, in_json(object()), &[503])));
+        add(path, "get", open(operation(text, in_json(flag("ready")), &[503])));
     }
     let text = content("text/plain", json!({ "type": "string" }));
     add("/metrics", "get", operation("Counters for Prometheus", text, &[401]));
-    add("/openapi.json", "get", open(operation("This document", in_json(object()), &[])));
+    add(
+        "/openapi.json",
+        "get",
+        open(operation("This document", in_json(json!({ "type": "object" })), &[])),
+    );
     for path in ["/predict", "/predict/{model}"] {
         let mut classify = operation(
             "Classes of a picture (Hugging Face image classification), the most probable first; a body of 784 bytes \
@@ -63,9 +72,13 @@ fn paths() -> Value {
         }});
         add(path, "post", classify);
     }
-    add("/v1/models", "get", operation("The models that are served", in_json(object()), &[401]));
+    add(
+        "/v1/models",
+        "get",
+        operation("The models that are served", in_json(schema("Models")), &[401]),
+    );
     let text = "Ten digits of MNIST, one of each class";
-    add("/v1/samples", "get", operation(text, in_json(object()), &[401, 500]));
+    add("/v1/samples", "get", operation(text, in_json(schema("Samples")), &[401, 500]));
     let mut steps = operation(
         "What a network predicts and holds after each step, and the saliency of each step",
         in_json(schema("Steps")),
@@ -73,15 +86,59 @@ fn paths() -> Value {
     );
     steps["requestBody"] = body(schema("StepsRequest"));
     add("/v1/steps", "post", steps);
+    for path in ["/v1/stream", "/v1/stream/{model}"] {
+        let mut stream = operation(
+            "What a network predicts after each step of a sequence whose steps arrive one by one, a line each: the \
+             events start, step (one a step, as soon as it has arrived) and end, or error",
+            content("text/event-stream", json!({ "type": "string" })),
+            &[400, 401, 404, 415, 422, 500, 503],
+        );
+        let lines = json!({ "schema": {
+            "type": "string",
+            "description": "A JSON list a line, the values of a step; null is a missing value"
+        }});
+        stream["requestBody"] = json!({ "required": true, "content": {
+            "application/x-ndjson": lines, "text/plain": lines
+        }});
+        stream["parameters"] = json!([{
+            "name": "hidden", "in": "query", "required": false,
+            "description": "Whether events have hidden states",
+            "schema": { "type": "boolean", "default": false }
+        }]);
+        add(path, "post", stream);
+    }
+    for path in ["/v1/generate", "/v1/generate/{model}"] {
+        let mut generate = operation(
+            "The text that continues a prompt; with stream as events: text, with what was drawn, and end, or error",
+            in_json(schema("Generated")),
+            &[400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504],
+        );
+        generate["requestBody"] = body(schema("GenerateRequest"));
+        let events = json!({ "schema": { "type": "string" } });
+        generate["responses"]["200"]["content"]["text/event-stream"] = events;
+        add(path, "post", generate);
+    }
     add(
         "/v2",
         "get",
-        open(operation("The server and the extensions of its protocol", in_json(object()), &[])),
+        open(operation(
+            "The server and the extensions of its protocol",
+            in_json(schema("Server")),
+            &[],
+        )),
     );
     let text = "The tensors of a model (Open Inference Protocol)";
-    add("/v2/models/{model}", "get", operation(text, in_json(object()), &[401, 404]));
+    add(
+        "/v2/models/{model}",
+        "get",
+        operation(text, in_json(schema("Metadata")), &[401, 404, 422]),
+    );
     let text = "Whether a model takes requests";
-    add("/v2/models/{model}/ready", "get", operation(text, in_json(object()), &[401, 404, 503]));
+    add(
+        "/v2/models/{model}/ready",
+        "get",
+        operation(text, in_json(flag("ready")), &[401, 404, 503]),
+    );
     let mut infer = operation(
         "Tensors in, tensors out (Open Inference Protocol); with the header Inference-Header-Content-Length binary \
          tensors follow the JSON",
@@ -108,7 +165,7 @@ fn operation(summary: &str, content: Value, errors: &[u16]) -> Value {
         (422, "the request does not fit the model"),
         (429, "too many requests wait: try again after Retry-After"),
         (500, "the server failed"),
-        (503, "the server is stopping, or too many large bodies are being read"),
+        (503, "the server is stopping, or too many streams are open or large bodies being read"),
         (504, "there was no answer in time"),
     ];
     for (status, description) in all.iter().filter(|(status, _)| errors.contains(status)) {
@@ -117,6 +174,11 @@ fn operation(summary: &str, content: Value, errors: &[u16]) -> Value {
             .insert(status.to_string(), json!({ "description": description, "content": content }));
     }
     json!({ "summary": summary, "responses": responses })
+}
+
+/// An object with one member, which is true or false.
+fn flag(name: &str) -> Value {
+    json!({ "type": "object", "required": [name], "properties": { name: { "type": "boolean" } } })
 }
 
 /// The same without a key.
@@ -141,11 +203,27 @@ fn schema(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
+/// An object that has all of these members.
+fn object(properties: Value) -> Value {
+    let names: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
 fn schemas() -> Value {
     let text = || json!({ "type": "string" });
     let numbers = || json!({ "type": "array", "items": { "type": "number" } });
     let rows = || json!({ "type": "array", "items": numbers() });
     let list = |items: Value| json!({ "type": "array", "items": items });
+    let flag = || json!({ "type": "boolean" });
+    let count = || json!({ "type": "integer", "minimum": 1 });
+    // A tensor without its data, in which -1 is any size.
+    let described = || {
+        object(json!({
+            "name": text(),
+            "datatype": text(),
+            "shape": list(json!({ "type": "integer", "minimum": -1 }))
+        }))
+    };
     let tensor = |data: Value| {
         json!({
             "type": "object",
@@ -186,8 +264,14 @@ fn schemas() -> Value {
             "properties": {
                 "model": { "type": ["string", "null"] },
                 "picture": { "type": ["string", "null"], "contentEncoding": "base64" },
-                "pixels": { "description": "28 x 28 whole numbers from 0 to 255, nested or flat" },
-                "sequence": { "description": "(T, I) numbers; null is a missing value" },
+                "pixels": {
+                    "type": ["array", "null"],
+                    "description": "28 x 28 whole numbers from 0 to 255, nested or flat"
+                },
+                "sequence": {
+                    "type": ["array", "null"],
+                    "description": "(T, I) numbers; null is a missing value"
+                },
                 "hidden": { "type": "boolean", "default": true }
             }
         },
@@ -197,13 +281,59 @@ fn schemas() -> Value {
             "properties": {
                 "model": text(),
                 "names": list(text()),
-                "prediction": {},
+                "prediction": { "type": ["string", "array"], "items": { "type": "number" } },
                 "outputs": rows(),
                 "hidden": rows(),
                 "saliency": numbers(),
                 "pixels": numbers(),
                 "warning": text()
             }
+        },
+        "Models": object(json!({ "models": list(object(json!({
+            "name": text(),
+            "kind": { "enum": ["images", "sequences", "texts"] },
+            "target": text(),
+            "view": { "type": ["string", "null"] },
+            "digits": flag(),
+            "steps": flag(),
+            "hidden": flag(),
+            "stream": flag(),
+            "features": list(text()),
+            "outputs": list(text()),
+            "cell": text(),
+            "hidden_size": count(),
+            "num_layers": count(),
+            "bidirectional": flag()
+        })))})),
+        "Samples": object(json!({ "samples": list(object(json!({
+            "label": text(),
+            "pixels": list(json!({ "type": "integer", "minimum": 0, "maximum": 255 }))
+        })))})),
+        "Server": object(json!({ "name": text(), "version": text(), "extensions": list(text()) })),
+        "Metadata": object(json!({
+            "name": text(),
+            "versions": list(text()),
+            "platform": text(),
+            "inputs": list(described()),
+            "outputs": list(described())
+        })),
+        "GenerateRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["prompt"],
+            "properties": {
+                "prompt": { "type": "string", "minLength": 1, "maxLength": 65536 },
+                "length": { "type": ["integer", "null"], "minimum": 0, "maximum": 65536, "default": 500 },
+                "temperature": { "type": ["number", "null"], "minimum": 0, "default": 0.8 },
+                "top_k": { "type": ["integer", "null"], "minimum": 1 },
+                "seed": { "type": ["integer", "null"], "minimum": 0, "default": 42 },
+                "stream": { "type": "boolean", "default": false }
+            }
+        },
+        "Generated": {
+            "type": "object",
+            "required": ["model", "prompt", "text"],
+            "properties": { "model": text(), "prompt": text(), "text": text() }
         },
         "InferRequest": {
             "type": "object",

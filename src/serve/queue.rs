@@ -1,7 +1,7 @@
 //! `InferenceQueue`: the thread that predicts, and the requests that wait for it.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::metrics::ServerMetrics;
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
-use crate::predict::{Prediction, SequencePrediction, Trace};
+use super::step_stream::{ReadStep, StepStream};
+use crate::predict::{Generator, Prediction, SequencePrediction, TextStream, Trace};
 use crate::{Error, Result};
 
 /// The most requests that are taken together.
@@ -30,6 +31,10 @@ pub(super) enum Work {
     ImageSteps(Vec<u8>),
     /// The steps of a sequence.
     SequenceSteps(Vec<f32>),
+    /// Steps of a sequence that goes on, each `(I,)`, and whether hidden states are asked for.
+    StreamSteps(Arc<Mutex<StepStream>>, Vec<Vec<f64>>, bool),
+    /// So many characters of a text that goes on, read or drawn.
+    Characters(Arc<Mutex<TextStream<Arc<Generator>>>>, usize),
 }
 
 /// What was predicted.
@@ -38,6 +43,9 @@ pub(super) enum Answer {
     Images(Vec<Prediction>),
     Sequences(Vec<SequencePrediction>),
     Steps(Box<Trace>),
+    /// What was read, and why no more.
+    StreamSteps(Vec<ReadStep>, Result<()>),
+    Characters(String),
 }
 
 /// An answer, or why there is none.
@@ -101,6 +109,16 @@ impl InferenceQueue {
         }
     }
 
+    /// The same, once there is a place; `None` when the thread that predicts has ended.
+    pub(super) async fn submit_in_turn(
+        &self,
+        model: usize,
+        work: Work,
+    ) -> Option<oneshot::Receiver<Answered>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Job { model, work, reply }).await.ok().map(|()| answer)
+    }
+
     /// The number of requests that wait.
     pub(super) fn waiting(&self) -> usize {
         self.0.max_capacity() - self.0.capacity()
@@ -138,6 +156,8 @@ fn steps(work: &Work, features: usize) -> usize {
         Work::ImageSteps(_) => STEPS_OF_AN_IMAGE,
         Work::Sequences(all) => all.iter().map(Vec::len).sum::<usize>() / features.max(1),
         Work::SequenceSteps(sequence) => sequence.len() / features.max(1),
+        Work::StreamSteps(_, steps, _) => steps.len(),
+        Work::Characters(_, count) => *count,
     }
 }
 
@@ -222,6 +242,19 @@ fn answers(models: &[ServedModel], group: &[Job]) -> Result<Vec<Answer>> {
         (Work::SequenceSteps(sequence), ServedPredictor::Sequences(predictor)) => {
             let traces = predictor.trace(&sequences::dataset(predictor, [sequence])?)?;
             Ok(traces.into_iter().map(|trace| Answer::Steps(Box::new(trace))).collect())
+        }
+        (Work::StreamSteps(stream, steps, wants_hidden), _) => {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            let (found, wrong) = stream.read(steps, *wants_hidden);
+            Ok(vec![Answer::StreamSteps(found, wrong)])
+        }
+        (Work::Characters(stream, count), _) => {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut text = String::new();
+            for _ in 0..*count {
+                text.extend(stream.advance()?);
+            }
+            Ok(vec![Answer::Characters(text)])
         }
         _ => Err(Error::Config("the model reads other inputs".into())),
     }

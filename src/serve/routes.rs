@@ -1,5 +1,6 @@
 //! Routes: which answer a request gets.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::Incoming;
@@ -8,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::app::App;
 use super::http_error::{json_reply, HttpError, Reply};
-use super::{about, classify, infer, openapi, steps};
+use super::{about, classify, generate, infer, openapi, steps, stream};
 
 /// What answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ enum Endpoint {
     Models,
     Samples,
     Steps,
+    Stream,
+    Generate,
     Classify,
     Server,
     Model,
@@ -51,7 +54,7 @@ const fn post(path: &'static str, endpoint: Endpoint) -> Route {
 }
 
 /// All routes. Probes, the page and the description of the interface are open: there is nothing of a model in them.
-static ROUTES: [Route; 16] = [
+static ROUTES: [Route; 20] = [
     open("/", Endpoint::Page),
     open("/healthz", Endpoint::Live),
     open("/readyz", Endpoint::Ready),
@@ -62,6 +65,10 @@ static ROUTES: [Route; 16] = [
     get("/v1/models", Endpoint::Models),
     get("/v1/samples", Endpoint::Samples),
     post("/v1/steps", Endpoint::Steps),
+    post("/v1/stream", Endpoint::Stream),
+    post("/v1/stream/{model}", Endpoint::Stream),
+    post("/v1/generate", Endpoint::Generate),
+    post("/v1/generate/{model}", Endpoint::Generate),
     open("/v2", Endpoint::Server),
     open("/v2/health/live", Endpoint::Live),
     open("/v2/health/ready", Endpoint::Ready),
@@ -76,7 +83,7 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 /// Answers a request, and counts it.
-pub(super) async fn respond(app: &App, request: Request<Incoming>) -> Reply {
+pub(super) async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Reply {
     let begin = Instant::now();
     let method = request.method().clone();
     let found = find(&method, request.uri().path());
@@ -133,7 +140,7 @@ fn matched<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
 }
 
 async fn answer(
-    app: &App,
+    app: &Arc<App>,
     route: &Route,
     model: Option<&str>,
     request: Request<Incoming>,
@@ -156,11 +163,13 @@ async fn answer(
         Endpoint::Models => Ok(about::models(app)),
         Endpoint::Samples => about::samples(),
         Endpoint::Steps => steps::steps(app, headers, body).await,
+        Endpoint::Stream => stream::stream(app, model, head.uri.query(), headers, body),
+        Endpoint::Generate => generate::generate(app, model, headers, body).await,
         Endpoint::Classify => classify::classify(app, model, headers, body).await,
         Endpoint::Server => Ok(about::server()),
         Endpoint::Model => {
             let (_, model) = app.model(Some(name), |_| true)?;
-            Ok(json_reply(&infer::metadata(model)))
+            Ok(json_reply(&infer::metadata(model)?))
         }
         Endpoint::ModelReady => {
             app.model(Some(name), |_| true)?;
@@ -181,8 +190,9 @@ mod tests {
         for (path, methods) in document["paths"].as_object().unwrap() {
             for (method, operation) in methods.as_object().unwrap() {
                 described.push(format!("{method} {path}"));
-                let has_name = path.contains("{model}");
-                assert_eq!(operation["parameters"].is_array(), has_name, "{path}");
+                let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+                let has_name = parameters.iter().any(|parameter| parameter["in"] == "path");
+                assert_eq!(path.contains("{model}"), has_name, "{path}");
                 let is_open = operation["security"] == serde_json::json!([]);
                 let route = ROUTES.iter().find(|route| route.path == path).unwrap();
                 assert_eq!(is_open, route.is_open, "{path}");

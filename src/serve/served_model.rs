@@ -1,17 +1,19 @@
 //! `ServedModel`: a trained run that is loaded to be served.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::{json, Value};
 
 use crate::data::known::Known;
 use crate::data::mnist::ImageSet;
-use crate::model::{ClassifierConfig, Readout};
-use crate::predict::{Predictor, SequencePredictor};
+use crate::data::Scaling;
+use crate::model::{NetworkConfig, Readout};
+use crate::predict::{Generator, Predictor, SequencePredictor};
 use crate::run::{self, TaskName};
 use crate::train::tasks::TaskKind;
-use crate::{Error, Result};
+use crate::Result;
 
 /// A trained run that is loaded to be served, under the name of its folder.
 #[derive(Clone, Debug)]
@@ -24,31 +26,28 @@ pub struct ServedModel {
 #[derive(Clone, Debug)]
 pub(super) enum ServedPredictor {
     /// Images of 28 x 28 pixels.
-    Images(Box<Predictor>),
+    Images(Arc<Predictor>),
     /// Sequences of data of one's own.
-    Sequences(Box<SequencePredictor>),
+    Sequences(Arc<SequencePredictor>),
+    /// Texts, which it continues.
+    Texts(Arc<Generator>),
 }
 
 impl ServedModel {
     /// Loads a run directory, or a checkpoint of it, on a device.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] and [`Error::Io`] when the directory is not that of a whole run; [`Error::Config`] for a
-    /// language model, which predicts no sequences.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) and [`Error::Io`](crate::Error::Io) when the directory is not
+    /// that of a whole run.
     pub fn load(run: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let run = run.as_ref();
         let predictor = match run::read_task(run)? {
             TaskName::Sequences => {
-                ServedPredictor::Sequences(Box::new(SequencePredictor::load_on(run, device)?))
+                ServedPredictor::Sequences(Arc::new(SequencePredictor::load_on(run, device)?))
             }
-            TaskName::Text => {
-                return Err(Error::Config(format!(
-                    "{}: language models are not served: serve runs of images or of sequences",
-                    run.display()
-                )))
-            }
+            TaskName::Text => ServedPredictor::Texts(Arc::new(Generator::load_on(run, device)?)),
             TaskName::Images | TaskName::Other(_) => {
-                ServedPredictor::Images(Box::new(Predictor::load_on(run, device)?))
+                ServedPredictor::Images(Arc::new(Predictor::load_on(run, device)?))
             }
         };
         Ok(Self { name: name_of(run), predictor })
@@ -63,10 +62,11 @@ impl ServedModel {
         &self.predictor
     }
 
-    fn network(&self) -> &ClassifierConfig {
+    fn network(&self) -> &NetworkConfig {
         match &self.predictor {
-            ServedPredictor::Images(predictor) => &predictor.config().task.model,
-            ServedPredictor::Sequences(predictor) => &predictor.spec().model,
+            ServedPredictor::Images(predictor) => &predictor.config().task.model.network,
+            ServedPredictor::Sequences(predictor) => &predictor.spec().model.network,
+            ServedPredictor::Texts(generator) => &generator.config().task.model.network,
         }
     }
 
@@ -75,18 +75,55 @@ impl ServedModel {
         match &self.predictor {
             ServedPredictor::Images(_) => true,
             ServedPredictor::Sequences(predictor) => predictor.spec().target != TaskKind::Forecast,
+            ServedPredictor::Texts(_) => false,
+        }
+    }
+
+    /// Whether it reads sequences whose steps arrive one by one.
+    pub(super) fn reads_step_by_step(&self) -> bool {
+        let scales_whole = match &self.predictor {
+            ServedPredictor::Sequences(predictor) => {
+                predictor.spec().preprocessor.config.scaling == Scaling::PerSequence
+            }
+            ServedPredictor::Images(_) | ServedPredictor::Texts(_) => false,
+        };
+        self.has_hidden() && !scales_whole
+    }
+
+    /// The number of values of a step.
+    pub(super) fn step_size(&self) -> usize {
+        match &self.predictor {
+            ServedPredictor::Images(predictor) => {
+                predictor.config().task.training.view.input_size()
+            }
+            ServedPredictor::Sequences(_) => self.features().len(),
+            ServedPredictor::Texts(_) => 0,
+        }
+    }
+
+    /// The most steps of what it reads.
+    pub(super) fn max_steps(&self) -> usize {
+        match &self.predictor {
+            ServedPredictor::Images(predictor) => predictor.config().task.training.view.seq_len(),
+            ServedPredictor::Sequences(_) | ServedPredictor::Texts(_) => usize::MAX,
         }
     }
 
     /// Whether it reads each step once, and has a state after each.
     pub(super) fn has_hidden(&self) -> bool {
-        let network = &self.network().network;
+        let network = self.network();
         !network.bidirectional && network.readout == Readout::Last && self.has_steps()
     }
 
     /// The number of features of the output after a step, P.
     pub(super) fn hidden_size(&self) -> usize {
-        self.network().rnn().output_features()
+        match &self.predictor {
+            ServedPredictor::Images(predictor) => {
+                predictor.config().task.model.rnn().output_features()
+            }
+            ServedPredictor::Sequences(predictor) => predictor.spec().model.rnn().output_features(),
+            ServedPredictor::Texts(_) => self.network().hidden_size,
+        }
     }
 
     /// Whether the images are digits.
@@ -99,17 +136,25 @@ impl ServedModel {
     /// The names of the classes, or of the numbers that are predicted.
     pub(super) fn outputs(&self) -> Vec<String> {
         match &self.predictor {
-            ServedPredictor::Images(_) => {
-                (0..self.network().num_classes).map(|class| class.to_string()).collect()
+            ServedPredictor::Images(predictor) => {
+                let classes = predictor.config().task.model.num_classes;
+                (0..classes).map(|class| class.to_string()).collect()
             }
             ServedPredictor::Sequences(predictor) => predictor.spec().outputs.clone(),
+            ServedPredictor::Texts(generator) => {
+                let vocabulary = &generator.config().task.vocabulary;
+                (0..vocabulary.len())
+                    .filter_map(|id| vocabulary.decode(id))
+                    .map(String::from)
+                    .collect()
+            }
         }
     }
 
     /// The names of the features of a step; empty for images.
     pub(super) fn features(&self) -> &[String] {
         match &self.predictor {
-            ServedPredictor::Images(_) => &[],
+            ServedPredictor::Images(_) | ServedPredictor::Texts(_) => &[],
             ServedPredictor::Sequences(predictor) => &predictor.spec().preprocessor.features,
         }
     }
@@ -118,13 +163,14 @@ impl ServedModel {
     pub(super) fn description(&self) -> Value {
         let (kind, target, view) = match &self.predictor {
             ServedPredictor::Images(predictor) => {
-                ("images", TaskKind::Class, json!(predictor.config().task.training.view))
+                ("images", json!(TaskKind::Class), json!(predictor.config().task.training.view))
             }
             ServedPredictor::Sequences(predictor) => {
-                ("sequences", predictor.spec().target, Value::Null)
+                ("sequences", json!(predictor.spec().target), Value::Null)
             }
+            ServedPredictor::Texts(_) => ("texts", json!("character"), Value::Null),
         };
-        let network = &self.network().network;
+        let network = self.network();
         json!({
             "name": self.name,
             "kind": kind,
@@ -133,6 +179,7 @@ impl ServedModel {
             "digits": self.is_of_digits(),
             "steps": self.has_steps(),
             "hidden": self.has_hidden(),
+            "stream": self.reads_step_by_step(),
             "features": self.features(),
             "outputs": self.outputs(),
             "cell": network.cell,

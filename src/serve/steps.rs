@@ -67,13 +67,19 @@ pub(super) async fn steps(
         ));
     }
     let wants_images = request.sequence.is_none();
-    let is_of_images = super::classify::is_of_images;
-    let suits = |model: &ServedModel| is_of_images(model) == wants_images;
+    let suits = |model: &ServedModel| match model.predictor() {
+        ServedPredictor::Images(_) => wants_images,
+        ServedPredictor::Sequences(_) => !wants_images,
+        ServedPredictor::Texts(_) => false,
+    };
     let (number, model) = app.model(request.model.as_deref(), suits)?;
     if !suits(model) {
-        let (name, input) =
-            (model.name(), if wants_images { "a sequence" } else { "a picture or pixels" });
-        return Err(HttpError::unfit(format!("{name} reads {input}")));
+        let input = match model.predictor() {
+            ServedPredictor::Images(_) => "a picture or pixels",
+            ServedPredictor::Sequences(_) => "a sequence",
+            ServedPredictor::Texts(_) => "texts: send a prompt to /v1/generate",
+        };
+        return Err(HttpError::unfit(format!("{} reads {input}", model.name())));
     }
     if !model.has_steps() {
         let name = model.name();
@@ -86,7 +92,7 @@ pub(super) async fn steps(
     let work = if let Some(sequence) = &request.sequence {
         Work::SequenceSteps(read_sequence(model, sequence, request.hidden)?)
     } else {
-        check_steps(model, image_steps(model))?;
+        check_steps(model, model.max_steps())?;
         let image = if let Some(picture) = request.picture.take() {
             let content = from_base64(&picture)?;
             drop(picture);
@@ -127,24 +133,16 @@ pub(super) async fn steps(
 }
 
 /// What is predicted at the end: the name of the class, or the numbers.
-fn prediction(model: &ServedModel, names: &[String], last: Option<&Vec<f64>>) -> Value {
+pub(super) fn prediction(model: &ServedModel, names: &[String], last: Option<&Vec<f64>>) -> Value {
     let Some(last) = last else { return Value::Null };
     let is_of_numbers = match model.predictor() {
-        ServedPredictor::Images(_) => false,
+        ServedPredictor::Images(_) | ServedPredictor::Texts(_) => false,
         ServedPredictor::Sequences(predictor) => predictor.spec().target == TaskKind::Numbers,
     };
     if is_of_numbers {
         return json!(last);
     }
     json!(names.get(most_likely(last)))
-}
-
-/// The number of steps of an image.
-fn image_steps(model: &ServedModel) -> usize {
-    match model.predictor() {
-        ServedPredictor::Images(predictor) => predictor.config().task.training.view.seq_len(),
-        ServedPredictor::Sequences(_) => 0,
-    }
 }
 
 /// Checks that there are not too many steps for a model.

@@ -1,6 +1,6 @@
 //! The server itself, as clients see it: the program listens at a free port, and tests speak HTTP to it.
 //!
-//! [`http`] is a client of few lines; [`pictures`], [`tensors`] and [`steps`] are the answers of each protocol, compared
+//! [`http`] is a client of few lines; [`pictures`], [`tensors`], [`steps`], [`stream`] and [`texts`] are the answers of each protocol, compared
 //! with those of `predict`; [`about`] is what else there is; [`refusals`] and [`limits`] what is refused, and how the
 //! server ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -11,7 +11,9 @@ mod limits;
 mod pictures;
 mod refusals;
 mod steps;
+mod stream;
 mod tensors;
+mod texts;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -27,17 +29,19 @@ use serde_json::Value;
 /// The digits of the sample.
 static SAMPLE: LazyLock<Mnist> = LazyLock::new(|| Mnist::sample().unwrap());
 
-/// A folder with three runs: `digits`, `lines`, whose classes are those of rising and falling sequences of one feature,
-/// and `means`, a bidirectional network that predicts the mean of a sequence.
+/// A folder with four runs: `digits`, `lines`, whose classes are those of rising and falling sequences of one feature,
+/// `means`, a bidirectional network that predicts the mean of a sequence, and `words`, which continues texts.
 static RUNS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("lines.csv"), lines(40)).unwrap();
     std::fs::write(folder.join("means.csv"), means(40)).unwrap();
+    std::fs::write(folder.join("words.txt"), "to be or not to be, ".repeat(200)).unwrap();
     for args in [
         "train --data sample --hidden 12 --epochs 2 --batch-size 160 --out digits --overwrite",
         "train lines.csv --cell gru --bidirectional=false --readout last --hidden 8 --epochs 20 --lr 0.01 --out lines --overwrite",
         "train means.csv --hidden 6 --epochs 2 --bidirectional --out means --overwrite",
+        "train words.txt --hidden 16 --epochs 2 --out words --overwrite",
     ] {
         program(&folder, args);
     }
@@ -108,7 +112,7 @@ impl Running {
     fn with(args: &str, key: Option<&str>) -> Self {
         let mut command = Command::new(cargo_bin!("candle-rnn"));
         command
-            .args(["serve", "digits", "lines", "means", "--port", "0", "--json"])
+            .args(["serve", "digits", "lines", "means", "words", "--port", "0", "--json"])
             .args(args.split_whitespace())
             .current_dir(&*RUNS)
             .env_remove("CANDLE_RNN_KEY")

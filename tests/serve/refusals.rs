@@ -23,7 +23,7 @@ fn paths_and_methods_that_are_none_are_refused() {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
     server.get("/nothing").refused(404, &["/openapi.json"]);
-    server.get("/v2/models/other").refused(404, &["digits, lines, means"]);
+    server.get("/v2/models/other").refused(404, &["digits, lines, means, words"]);
     let reply = server.get("/predict");
     reply.refused(405, &["POST", "GET"]);
     assert_eq!(reply.header("allow"), Some("POST"));

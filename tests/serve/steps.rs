@@ -80,6 +80,6 @@ fn steps_that_cannot_be_are_refused() {
     ask(json!({"sequence": vec![0; 5_000]})).refused(422, &["4096", "5000"]);
     ask(json!({"sequence": [1], "model": "digits"})).refused(422, &["digits reads"]);
     ask(json!({"sequence": vec![0; 257], "model": "means"})).refused(422, &["256", "257"]);
-    ask(json!({"sequence": [1], "model": "other"})).refused(404, &["digits, lines, means"]);
+    ask(json!({"sequence": [1], "model": "other"})).refused(404, &["digits, lines, means, words"]);
     ask(json!({"picture": "no base64!"})).refused(400, &["base64"]);
 }
