@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs schemathesis from PyPI into .venv-openapi, unless it is there.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_python "schemathesis is written in" "3.10 or newer"
+python=.venv-openapi/bin/python
+! "$python" -c "import schemathesis" 2>/dev/null || exit 0
+echo "installing schemathesis into .venv-openapi"
+python3 -m venv .venv-openapi
+"$python" -m pip install --quiet --disable-pip-version-check 'schemathesis==4.*'
