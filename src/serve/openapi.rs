@@ -90,7 +90,7 @@ fn paths() -> Value {
         let mut stream = operation(
             "What a network predicts after each step of a sequence whose steps arrive one by one, a line each: the \
              events start, step (one a step, as soon as it has arrived) and end, or error",
-            content("text/event-stream", json!({ "type": "string" })),
+            content("text/event-stream", schema("Event")),
             &[400, 401, 404, 415, 422, 500, 503],
         );
         let lines = json!({ "schema": {
@@ -114,7 +114,7 @@ fn paths() -> Value {
             &[400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504],
         );
         generate["requestBody"] = body(schema("GenerateRequest"));
-        let events = json!({ "schema": { "type": "string" } });
+        let events = json!({ "schema": schema("Event") });
         generate["responses"]["200"]["content"]["text/event-stream"] = events;
         add(path, "post", generate);
     }
@@ -317,6 +317,15 @@ fn schemas() -> Value {
             "inputs": list(described()),
             "outputs": list(described())
         })),
+        "Event": {
+            "type": "object",
+            "description": "An event of the answer, the last of which is end or error.",
+            "required": ["event", "data"],
+            "properties": {
+                "event": { "enum": ["start", "step", "text", "end", "error"] },
+                "data": { "type": "string", "contentMediaType": "application/json" }
+            }
+        },
         "GenerateRequest": {
             "type": "object",
             "additionalProperties": false,

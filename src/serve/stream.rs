@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::{HeaderMap, StatusCode};
 use serde_json::{json, Value};
 use tokio::sync::OwnedSemaphorePermit;
@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What a network predicts after each step, as the steps arrive.
 ///
 /// # Errors
-/// 400 for a query that has no meaning, 404 for an unknown model, 415 for a body that is compressed, 422 for a model that
+/// 400 for a query that has no meaning and an empty body, 404 for an unknown model, 415 for a body that is compressed, 422 for a model that
 /// does not read step by step, 503 when too many streams are open. What goes wrong later is an event.
 pub(super) fn stream(
     app: &Arc<App>,
@@ -47,6 +47,9 @@ pub(super) fn stream(
     let (number, model) = app.model(model, ServedModel::reads_step_by_step)?;
     check(model)?;
     check_encoding(headers)?;
+    if body.is_end_stream() {
+        return Err(HttpError::malformed("the body is empty: send a line for each step"));
+    }
     let stream = StepStream::new(model).map_err(|error| HttpError::unfit(error.to_string()))?;
     let slot = app.open_stream()?;
     let line = MAX_LINE.max(MAX_VALUE * model.step_size());

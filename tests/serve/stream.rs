@@ -204,6 +204,7 @@ fn streams_that_cannot_be_are_refused() {
     ask("/v1/stream/other", &[]).refused(404, &["digits, lines, means, words"]);
     ask("/v1/stream/lines?hidden=yes", &[]).refused(400, &["hidden=true", "hidden=yes"]);
     ask("/v1/stream/lines", &["content-encoding: gzip"]).refused(415, &["gzip"]);
+    server.post("/v1/stream/lines", &[], b"").refused(400, &["empty"]);
     server.get("/v1/stream/lines").refused(405, &["POST"]);
 }
 
