@@ -98,6 +98,12 @@ bench *ARGS:
 bench-peers *ARGS:
     @scripts/bench-peers.sh "$@"
 
+# Time the server beside its load generator, each part for so many seconds
+[group('work')]
+[no-exit-message]
+bench-serve SECONDS="10":
+    @scripts/bench-serve.sh "$@"
+
 # Run the kernels' tests on a 64-bit Arm CPU (NEON), which qemu emulates on other machines
 [group('work')]
 [no-exit-message]
@@ -127,6 +133,18 @@ check-tensorboard:
 [no-exit-message]
 check-clients:
     @scripts/check-clients.sh
+
+# Check that every answer of the server fits its OpenAPI document, with schemathesis (`just openapi` installs it)
+[group('work')]
+[no-exit-message]
+check-openapi *ARGS:
+    @scripts/check-openapi.sh "$@"
+
+# Draw digits on the page in headless Chromium, and have axe-core look at it (`just page` installs what drives it)
+[group('work')]
+[no-exit-message]
+check-page:
+    @scripts/check-page.sh
 
 # Compare exported ONNX files with the program's own predictions, in ONNX Runtime (`just onnx` installs it)
 [group('work')]
@@ -270,6 +288,18 @@ tensorboard:
 [no-exit-message]
 clients:
     @scripts/install-clients.sh
+
+# Install schemathesis from PyPI into .venv-openapi, for `just check-openapi`
+[group('install')]
+[no-exit-message]
+openapi:
+    @scripts/install-openapi.sh
+
+# Install playwright-core and axe-core from npm into .page, for `just check-page`
+[group('install')]
+[no-exit-message]
+page:
+    @scripts/install-page.sh
 
 # Install ONNX and ONNX Runtime from PyPI into .venv-onnx, for `just check-onnx`
 [group('install')]

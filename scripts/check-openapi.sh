@@ -7,7 +7,7 @@ require_venv .venv-openapi/bin/python schemathesis openapi
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-cargo build --locked --features serve
+cargo build "${tested[@]}" --bin candle-rnn
 program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
 train() {
     "$program" train "$@" --quiet
@@ -25,11 +25,7 @@ for _ in $(seq 200); do printf 'to be or not to be, '; done >"$folder/words.txt"
 train "$folder/words.txt" --hidden 16 --epochs 2 --out "$folder/words"
 CANDLE_RNN_KEY=s3cret "$program" serve "$folder/digits" "$folder/lines" "$folder/words" --port 0 --timeout 5 --json >"$folder/log" &
 server=$!
-for _ in $(seq 100); do
-    grep -q '"serving"' "$folder/log" && break
-    sleep 0.1
-done
-url=$(python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["url"])' <"$folder/log")
+url=$(served_url "$folder/log")
 # Not every request that fits the document fits the model, such as one with another number of features.
 .venv-openapi/bin/schemathesis --config-file tests/serve_openapi.toml run "${url}openapi.json" --url "$url" \
     --header "Authorization: Bearer s3cret" --checks all --exclude-checks positive_data_acceptance \

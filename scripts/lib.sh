@@ -29,6 +29,18 @@ require_venv() {
     "$1" -c "import $2" 2>/dev/null || fail "no $2 in ${1%%/*}: \`just $3\` installs it"
 }
 
+# served_url LOG: waits until a server that logs JSON there has begun, and prints its address.
+served_url() {
+    local url
+    for _ in $(seq 100); do
+        url=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$1")
+        [ -z "$url" ] || break
+        sleep 0.1
+    done
+    [ -n "$url" ] || fail "the server has not begun: $(cat "$1")"
+    echo "$url"
+}
+
 # missing_packages NAME...: the Debian packages of these that are not installed.
 missing_packages() {
     local name state
