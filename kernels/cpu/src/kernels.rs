@@ -9,8 +9,11 @@ use crate::gemm::pack::{pack_columns, pack_rows, unpack_columns};
 use crate::simd::math::{Relu, Tanh};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::neon;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use crate::simd::portable;
 use crate::simd::vector::{Element, Vector};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::simd::wasm;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{avx2, avx512};
 use crate::view::ViewMut;
@@ -45,8 +48,10 @@ pub trait Float: Element {
 }
 
 macro_rules! float {
-    ($elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $portable:ident) => {
+    ($elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $wasm:ident, $portable:ident) => {
         impl Float for $elem {
+            // So that a program of which it is known which cells it has holds the kernels of no others.
+            #[inline]
             fn kernels(isa: Isa, function: CellKind) -> Kernels<Self> {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
@@ -55,6 +60,9 @@ macro_rules! float {
                     Isa::Avx2Fma(_) => Kernels::of::<avx2::$avx2>(function),
                     #[cfg(target_arch = "aarch64")]
                     Isa::Neon => Kernels::of::<neon::$neon>(function),
+                    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                    Isa::Simd128 => Kernels::of::<wasm::$wasm>(function),
+                    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
                     Isa::Portable => Kernels::of::<portable::$portable>(function),
                 }
             }
@@ -62,8 +70,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, F32x16, F32x8, F32x4, PortableF32);
-float!(f64, F64x8, F64x4, F64x2, PortableF64);
+float!(f32, F32x16, F32x8, F32x4, F32x4, PortableF32);
+float!(f64, F64x8, F64x4, F64x2, F64x2, PortableF64);
 
 /// The kernels of one instruction set and one cell. Exists only where the CPU has the instruction
 /// set, as [`Isa`] proves.
@@ -83,6 +91,7 @@ pub struct Kernels<E> {
 }
 
 impl<E: Element> Kernels<E> {
+    #[inline(always)]
     fn of<V: Vector<Elem = E>>(function: CellKind) -> Self {
         match function {
             CellKind::Tanh => Self::with::<V, Simple<Tanh>>(),

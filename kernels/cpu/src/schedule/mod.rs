@@ -18,9 +18,9 @@ pub use backward::{backward, BackwardCall, Gradients, Wanted};
 pub use forward::{forward, Output};
 
 /// The most features of an input, a state or an output.
-const MAX_SIZE: usize = 1 << 28;
+const MAX_SIZE: usize = 1 << if usize::BITS < 64 { 14 } else { 28 };
 /// The most steps of all rows together.
-const MAX_ROWS: usize = 1 << 32;
+const MAX_ROWS: usize = 1 << if usize::BITS < 64 { 14 } else { 32 };
 /// Rows that a thread should have together, so that a tile is full and weights are read seldom.
 const MIN_ROWS: usize = 5;
 

@@ -14,6 +14,10 @@ pub enum Isa {
     #[cfg(target_arch = "aarch64")]
     /// NEON.
     Neon,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    /// WebAssembly's fixed-width SIMD.
+    Simd128,
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     /// What every CPU has.
     Portable,
 }
@@ -58,6 +62,9 @@ impl Isa {
         }
         #[cfg(target_arch = "aarch64")]
         found.push(Self::Neon);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        found.push(Self::Simd128);
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         found.push(Self::Portable);
         found
     }
@@ -71,6 +78,9 @@ impl Isa {
             Self::Avx2Fma(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => "simd128",
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
             Self::Portable => "portable",
         }
     }

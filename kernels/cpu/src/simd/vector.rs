@@ -1,6 +1,6 @@
 //! The lane abstraction: what a kernel needs of a vector register.
 //!
-//! The kernels are written once over [`Vector`]; `avx512`, `avx2`, `neon` and `portable` hold its
+//! The kernels are written once over [`Vector`]; `avx512`, `avx2`, `neon`, `wasm` and `portable` hold its
 //! implementations. An arithmetic method does per lane what its name says, rounded as IEEE 754 says; only
 //! [`Vector::mul_add`] and [`Vector::neg_mul_add`] round once where the instruction set can, twice
 //! where it cannot.
@@ -103,6 +103,7 @@ pub(crate) trait Kernel<V: Vector> {
 }
 
 /// Methods that are one instruction on two registers.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! binary_ops {
     ($($method:ident: $intrinsic:ident),*) => {
         $(
@@ -142,4 +143,6 @@ macro_rules! partial_by_copy {
     };
 }
 
-pub(crate) use {binary_ops, partial_by_copy};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use binary_ops;
+pub(crate) use partial_by_copy;
