@@ -40,7 +40,9 @@ pub use dims::{SequenceDims, Window};
 pub use kernels::{CellKind, Float, Kernels};
 #[cfg(feature = "model")]
 pub use model::{ImageView, Model, ModelError, ModelStream, Prediction, TargetKind};
-pub use network::{LayerShape, Network, NotStreamable, Number, Readout, Stream};
+pub use network::{
+    Answer, LayerShape, Network, NetworkTrace, NotStreamable, Number, Readout, Stream, Tracer,
+};
 pub use schedule::{
     backward, forward, BackwardCall, Gradients, Output, RawCall, Save, Saved, Wanted,
 };

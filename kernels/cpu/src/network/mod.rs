@@ -7,11 +7,13 @@
 //! - `layer`: a layer with packed weights
 //! - `readout`: what a head reads of the outputs
 //! - `stream`: one sequence, step by step
+//! - `tracer`: one sequence, looked at: outputs and states after each step, gradients of the inputs
 
 mod layer;
 mod number;
 mod readout;
 mod stream;
+mod tracer;
 
 use std::borrow::Cow;
 
@@ -19,6 +21,7 @@ pub use layer::LayerShape;
 pub use number::Number;
 pub use readout::Readout;
 pub use stream::{NotStreamable, Stream};
+pub use tracer::{Answer, NetworkTrace, Tracer};
 
 use crate::kernels::CellKind;
 use crate::weights::WeightSlices;
