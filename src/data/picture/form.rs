@@ -6,8 +6,11 @@ use image::{GrayImage, ImageBuffer, Luma};
 use super::find::Found;
 use super::raster::Rect;
 use super::stroke::{self, Distances};
-use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
 
+/// The sizes of an image of MNIST.
+const ROWS: usize = 28;
+const COLUMNS: usize = 28;
+const PIXELS: usize = ROWS * COLUMNS;
 /// Side of the box that holds a digit.
 pub(super) const BOX: usize = 20;
 /// Ink below this part of the full ink is paper.

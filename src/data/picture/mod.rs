@@ -9,6 +9,7 @@
 //! - `paper`: noise, lighting, the colour of the paper, the distance of each pixel from it
 //! - `parts`: connected parts
 //! - `doubt`: why a picture may not hold one digit
+//! - `digit`: what all of these make of a decoded picture
 //! - `find`: frames taken off, the parts of one digit put together, doubts
 //! - `stroke`: the width of strokes, strokes drawn with another width
 //! - `form`: the box of 20 x 20 in the middle of 28 x 28
@@ -17,6 +18,7 @@
 //! LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document
 //! Recognition", section III.A; the description of the MNIST database.
 
+mod digit;
 mod doubt;
 mod find;
 mod form;
@@ -28,29 +30,17 @@ mod stroke;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Rgba};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
+use self::digit::digit_of;
+pub use self::digit::Digit;
 pub use self::doubt::Doubt;
-use self::raster::Raster;
 use crate::{Error, Result};
 
-/// A picture in MNIST's form whose lightest and darkest pixels differ by less is not a digit as it
-/// is.
-const MNIST_CONTRAST: u8 = 26;
 /// No side of a picture may be longer.
 const MAX_SIDE: u32 = 16_384;
 /// Bytes that decoding may take.
 const MAX_BYTES: u64 = 512 << 20;
-
-/// A picture of a digit in MNIST's form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Digit {
-    /// `(28, 28)` pixels, row by row, 0 (background) to 255 (ink).
-    pub pixels: Vec<u8>,
-    /// Why the picture may not hold one digit; `None` where one digit stands out.
-    pub doubt: Option<Doubt>,
-}
 
 /// Reads a PNG or JPEG file of any size as a digit in MNIST's form.
 ///
@@ -83,25 +73,6 @@ pub(crate) fn digit_in(content: &[u8]) -> std::result::Result<Digit, String> {
     digit_of(&picture).ok_or_else(|| "shows no digit: all its pixels are nearly equal".into())
 }
 
-/// The digit in a picture over white, or over black where white leaves nothing to see.
-fn digit_of(picture: &DynamicImage) -> Option<Digit> {
-    let over = |paper| digit_over(picture, paper);
-    over(255).or_else(|| if picture.color().has_alpha() { over(0) } else { None })
-}
-
-fn digit_over(picture: &DynamicImage, paper: u8) -> Option<Digit> {
-    if (picture.width(), picture.height()) == (28, 28) {
-        let grey = flatten(picture, paper);
-        let lightest = grey.as_raw().iter().max()?;
-        let darkest = grey.as_raw().iter().min()?;
-        if lightest - darkest >= MNIST_CONTRAST && form::is_mnist(&grey) {
-            return Some(Digit { pixels: grey.into_raw(), doubt: None });
-        }
-    }
-    let found = find::find(Raster::new(picture, f32::from(paper) / 255.))?;
-    Some(Digit { pixels: form::mnist_form(&found), doubt: found.doubt })
-}
-
 fn decode(content: &[u8]) -> image::ImageResult<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(content)).with_guessed_format()?;
     let mut limits = Limits::default();
@@ -115,23 +86,6 @@ fn decode(content: &[u8]) -> image::ImageResult<DynamicImage> {
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
     Ok(picture)
-}
-
-/// Grey levels over a background of `paper`.
-fn flatten(picture: &DynamicImage, paper: u8) -> GrayImage {
-    if !picture.color().has_alpha() {
-        return picture.to_luma8();
-    }
-    let mut colours = picture.to_rgba8();
-    for Rgba([r, g, b, alpha]) in colours.pixels_mut() {
-        for channel in [r, g, b] {
-            let blend = u32::from(*channel) * u32::from(*alpha)
-                + u32::from(paper) * (255 - u32::from(*alpha));
-            *channel = ((blend + 127) / 255) as u8;
-        }
-        *alpha = 255;
-    }
-    DynamicImage::ImageRgba8(colours).to_luma8()
 }
 
 #[cfg(test)]
