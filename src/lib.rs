@@ -45,6 +45,8 @@
 //! - [`export`]: trained models in the formats of other programs
 //! - `serve`: an HTTP server of them
 //!
+//! The module `page` is what `export` and `serve` show people in a browser.
+//!
 //! [`files`] puts whole files on disk; [`rng`] gives all of them their seeded random numbers; [`Error`] is what all
 //! of them return. A module knows only those above it in this list and in that of the sources.
 //!
@@ -78,6 +80,7 @@ pub mod run;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod predict;
+mod page;
 pub mod export;
 #[cfg(feature = "serve")]
 pub mod serve;

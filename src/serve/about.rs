@@ -1,6 +1,6 @@
 //! What the server says of itself: health, models, samples, the page.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue, CACHE_CONTROL, CONTENT_SECURITY_POLICY};
@@ -10,17 +10,16 @@ use serde_json::{json, Value};
 use super::app::App;
 use super::http_error::{json_reply, reply, HttpError, Reply};
 use super::served_model::ServedModel;
-use crate::data::mnist::Mnist;
+use crate::page;
 
-/// The page: one file, without anything from elsewhere.
-const PAGE: &str = include_str!("page/index.html");
 /// What the page may do: run its own script and talk to this server.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page.
+/// The page: one file, without anything from elsewhere.
 pub(super) fn page() -> Reply {
-    let mut page = reply("text/html; charset=utf-8", PAGE);
+    static PAGE: LazyLock<String> = LazyLock::new(|| page::page(page::SERVER));
+    let mut page = reply("text/html; charset=utf-8", PAGE.as_str());
     let headers = page.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -74,12 +73,7 @@ pub(super) fn samples() -> Result<Reply, HttpError> {
     if let Some(samples) = SAMPLES.get() {
         return Ok(reply("application/json", samples.clone()));
     }
-    let data = Mnist::sample().map_err(|error| HttpError::internal(error.to_string()))?;
-    let digit = |label: u8| {
-        let index = data.test.labels().iter().position(|found| *found == label)?;
-        Some(json!({ "label": label.to_string(), "pixels": data.test.image(index) }))
-    };
-    let digits: Vec<Value> = (0..10).filter_map(digit).collect();
-    let samples = Bytes::from(json!({ "samples": digits }).to_string());
+    let samples = page::samples().map_err(|error| HttpError::internal(error.to_string()))?;
+    let samples = Bytes::from(samples.to_string());
     Ok(reply("application/json", SAMPLES.get_or_init(|| samples).clone()))
 }

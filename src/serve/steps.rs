@@ -13,13 +13,12 @@ use super::queue::{Answer, Work};
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
 use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
+use crate::page::MAX_BEGINNINGS;
 use crate::train::most_likely;
 use crate::train::tasks::TaskKind;
 
 /// The most steps of a request.
 const MAX_STEPS: usize = 4_096;
-/// The most steps for a model that reads each beginning of the sequence by itself.
-const MAX_BEGINNINGS: usize = 256;
 /// The most numbers of all hidden states of an answer.
 const MAX_HIDDEN: usize = 1 << 20;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use source::{Crate, Module, Names};
 
 /// The rooms of the library, lowest first: each may know those before it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "error",
     "files",
     "rng",
@@ -25,6 +25,7 @@ const ROOMS: [&str; 15] = [
     "run",
     "report",
     "predict",
+    "page",
     "export",
     "serve",
 ];
