@@ -146,6 +146,18 @@ check-openapi *ARGS:
 check-page:
     @scripts/check-page.sh
 
+# Compare exported pages, opened from disk in Chromium, with the server and `predict` (`just web-tools` installs the rest)
+[group('work')]
+[no-exit-message]
+check-html *ARGS:
+    @scripts/check-html.sh "$@"
+
+# Compile the network of exported pages to WebAssembly, or with `--check` compare it with the committed file
+[group('work')]
+[no-exit-message]
+wasm *ARGS:
+    @scripts/wasm.sh "$@"
+
 # Compare exported ONNX files with the program's own predictions, in ONNX Runtime (`just onnx` installs it)
 [group('work')]
 [no-exit-message]
@@ -300,6 +312,12 @@ openapi:
 [no-exit-message]
 page:
     @scripts/install-page.sh
+
+# Install Binaryen and Playwright's library from npm into .npm-web, for `just wasm` and `just check-html`
+[group('install')]
+[no-exit-message]
+web-tools:
+    @scripts/install-web-tools.sh
 
 # Install ONNX and ONNX Runtime from PyPI into .venv-onnx, for `just check-onnx`
 [group('install')]

@@ -3,6 +3,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # NVIDIA's CUDA compiler and libraries, as `just cuda-compiler` installs them.
 cuda_venv=$PWD/.venv-cuda
+# Binaryen and Playwright's library, as `just web-tools` installs them.
+web_tools=$PWD/.npm-web/node_modules
 
 fail() {
     echo "error: $*" >&2

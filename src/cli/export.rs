@@ -12,14 +12,15 @@ use super::screen;
 use super::source::DataSource;
 use super::usage::wrong_usage;
 
-/// Export a run: as ONNX, as PyTorch weights, or with its weights in f16
+/// Export a run: as a web page, as ONNX, as PyTorch weights, or with its weights in f16
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("format").required(true).multiple(true)))]
 #[command(after_help = "Example:
   candle-rnn export runs/0001 --onnx digits.onnx
   candle-rnn export runs/0001 --onnx digits-step.onnx --streaming
   candle-rnn export runs/0001 --pytorch digits.pt
-  candle-rnn export runs/0001 --half runs/0001-half")]
+  candle-rnn export runs/0001 --half runs/0001-half
+  candle-rnn export runs/0001 --html digit.html")]
 pub(super) struct ExportArgs {
     /// Run directory, or a checkpoint of it
     run: PathBuf,
@@ -37,6 +38,9 @@ pub(super) struct ExportArgs {
     /// loads as a run
     #[arg(long, value_name = "DIR|FILE", group = "format")]
     half: Option<PathBuf>,
+    /// Write a web page in one file, to be opened from disk: the page of `candle-rnn serve`, with the network in it
+    #[arg(long, value_name = "FILE", group = "format")]
+    html: Option<PathBuf>,
     /// Replace files that exist
     #[arg(long)]
     overwrite: bool,
@@ -52,18 +56,20 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
-    let ExportArgs { run, onnx, streaming, pytorch, half, overwrite, data, compute, json } = args;
+    let ExportArgs { run, onnx, streaming, pytorch, half, html, overwrite, data, compute, json } =
+        args;
     let format = pytorch.as_deref().map(format_of).transpose()?;
     let device = compute.open()?;
     let if_there = if overwrite { IfThere::Replace } else { IfThere::Refuse };
     let kind = if streaming { OnnxGraphKind::Step } else { OnnxGraphKind::Whole };
-    let places = [&onnx, &pytorch, &half].into_iter().flatten();
+    let places = [&onnx, &pytorch, &half, &html].into_iter().flatten();
     check_places(&run, &places.collect::<Vec<_>>(), overwrite)?;
     // All is made before the first file is written.
     let model = onnx.is_some().then(|| export::onnx(&run, kind)).transpose()?;
     let weights = format
         .map(|format| export::state_dict_bytes(&export::state_dict(&run)?, format))
         .transpose()?;
+    let page = html.is_some().then(|| export::html(&run)).transpose()?;
     let halved = half.is_some().then(|| export::half(&run)).transpose()?;
     if let (Some(path), Some(model)) = (onnx, model) {
         export::save(&path, &model.bytes, if_there)?;
@@ -71,7 +77,11 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
     }
     if let (Some(path), Some(weights)) = (pytorch, weights) {
         export::save(&path, &weights, if_there)?;
-        say(json, &weights_written(&path, weights.len()), &[])?;
+        say(json, &written(&path, "pytorch", "a PyTorch state dict", weights.len()), &[])?;
+    }
+    if let (Some(path), Some(page)) = (html, page) {
+        export::save(&path, page.as_bytes(), if_there)?;
+        say(json, &written(&path, "html", "a web page, to be opened from disk", page.len()), &[])?;
     }
     if let (Some(path), Some(model)) = (half, halved) {
         // Weights alone are measured where their configuration is.
@@ -134,10 +144,10 @@ fn say_onnx(path: &Path, model: &OnnxModel, json: bool) -> anyhow::Result<()> {
     say(json, &(object, line), &below)
 }
 
-fn weights_written(path: &Path, bytes: usize) -> (Value, String) {
+fn written(path: &Path, format: &str, what: &str, bytes: usize) -> (Value, String) {
     let file = path.display().to_string();
-    let line = format!("{file}: a PyTorch state dict, {} bytes", screen::thousands(bytes));
-    (json!({ "file": file, "format": "pytorch", "bytes": bytes }), line)
+    let line = format!("{file}: {what}, {} bytes", screen::thousands(bytes));
+    (json!({ "file": file, "format": format, "bytes": bytes }), line)
 }
 
 fn say_half(

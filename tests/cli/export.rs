@@ -1,10 +1,13 @@
-//! `export`: ONNX files, PyTorch's weights and weights in f16. `just check-onnx` and `just check-pytorch` compare them
-//! with the other programs' answers.
+//! `export`: ONNX files, PyTorch's weights, weights in f16 and pages. `just check-onnx`, `just check-pytorch` and `just
+//! check-html` compare them with the other programs' answers.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
+use base64::prelude::{Engine, BASE64_STANDARD};
 use candle_core::{DType, Device, Tensor};
 use candle_rnn::files::tensors;
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::own_files::LONG;
@@ -256,6 +259,73 @@ fn a_weight_beyond_the_range_of_f16_is_named() {
     place.run("export run --half half").failed_saying(&["head.weight", "65504", "70000"]);
     assert!(!place.exists("half"));
     place.run("export run --onnx m.onnx").succeeded();
+}
+
+/// The content of one of a page's parts.
+fn part(page: &str, id: &str) -> Vec<u8> {
+    let (_, behind) = page.split_once(&format!(" id=\"{id}\">")).unwrap();
+    let (content, _) = behind.split_once("</script>").unwrap();
+    if id == "part-run" {
+        return content.into();
+    }
+    let (mut bytes, packed) = (Vec::new(), BASE64_STANDARD.decode(content).unwrap());
+    GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn the_page_of_the_reference_job_is_one_small_file() {
+    let place = Place::new();
+    place.train("run", "--hidden 150 --epochs 1");
+    let object = place.run("export run --html new/digit.html --json").succeeded().json();
+    let page = String::from_utf8(place.read("new/digit.html")).unwrap();
+    assert_eq!((&object["format"], &object["bytes"]), (&"html".into(), &page.len().into()));
+    assert!(page.len() <= 300_000, "{}", page.len());
+    // Nothing is fetched, and nothing could be.
+    let rest = page.replace("http://www.w3.org/2000/svg", "");
+    for outside in ["http:", "https:", "src=", "import(", "fetch(", "url(", "@import", "{{"] {
+        assert!(!rest.contains(outside), "{outside}");
+    }
+    assert_eq!(rest.matches("href=").count(), rest.matches("href=\"data:,\"").count());
+    assert!(page.contains("default-src 'none'") && !page.contains("connect-src"));
+    // The weights of the run, to the last bit.
+    let run = tensors::read(&place.path("run/model.safetensors")).unwrap();
+    let network = part(&page, "part-network");
+    assert_eq!(network[..12], [0, 0, 0, 0, 28, 0, 0, 0, 150, 0, 0, 0]);
+    let floats = |name: &str| run[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let names = ["rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0"];
+    let mut expected: Vec<f32> = names.into_iter().flat_map(floats).collect();
+    expected.resize(expected.len() + 150, 0.);
+    expected.extend(floats("head.weight").into_iter().chain(floats("head.bias")));
+    let bytes: Vec<u8> = expected.into_iter().flat_map(f32::to_le_bytes).collect();
+    assert_eq!(network[36..], bytes);
+    assert!(part(&page, "part-program").starts_with(b"\0asm"));
+    let about: Value = serde_json::from_slice(&part(&page, "part-run")).unwrap();
+    assert_eq!(about["about"]["name"], "run");
+    let samples: Value = serde_json::from_slice(&part(&page, "part-samples")).unwrap();
+    assert_eq!(samples["samples"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn runs_that_a_page_does_not_show_are_refused() {
+    let place = Place::with_files();
+    place.train_on("series.csv", "forecast", "--horizon 4 --window 12");
+    place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
+    place.train("pixels", "--view pixels --bidirectional --hidden 2 --batch-size 1000");
+    for (run, reason) in [
+        ("forecast", "a forecast is made from a whole window"),
+        ("text", "this is a language model"),
+        ("pixels", "at most 256 steps of it in a page, and an image has 784"),
+    ] {
+        let command = format!("export {run} --html page.html --pytorch m.pt");
+        place.run(&command).failed_saying(&[run, reason]);
+        assert!(!place.exists("page.html") && !place.exists("m.pt"));
+    }
+    place.train_on("levels.ts", "levels", "");
+    place.run("export levels --html page.html").succeeded();
+    let page = String::from_utf8(place.read("page.html")).unwrap();
+    assert!(!page.contains("part-samples\""));
+    place.run("export levels --html page.html").failed_saying(&["page.html exists"]);
 }
 
 #[test]

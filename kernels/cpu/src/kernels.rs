@@ -70,8 +70,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, F32x16, F32x8, F32x4, F32x4, PortableF32);
-float!(f64, F64x8, F64x4, F64x2, F64x2, PortableF64);
+float!(f32, F32x16, F32x8, F32x4, WasmF32, PortableF32);
+float!(f64, F64x8, F64x4, F64x2, WasmF64, PortableF64);
 
 /// The kernels of one instruction set and one cell. Exists only where the CPU has the instruction
 /// set, as [`Isa`] proves.

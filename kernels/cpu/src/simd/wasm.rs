@@ -9,11 +9,11 @@ use crate::simd::vector::{partial_by_copy, Kernel, Vector};
 
 /// 4 `f32`.
 #[derive(Clone, Copy)]
-pub(crate) struct F32x4(v128);
+pub(crate) struct WasmF32(v128);
 
 /// 2 `f64`.
 #[derive(Clone, Copy)]
-pub(crate) struct F64x2(v128);
+pub(crate) struct WasmF64(v128);
 
 macro_rules! vector {
     (
@@ -110,13 +110,13 @@ macro_rules! vector {
 }
 
 vector! {
-    F32x4: 4 x f32, exponent at 23,
+    WasmF32: 4 x f32, exponent at 23,
     f32x4_splat f32x4_add f32x4_sub f32x4_mul f32x4_div f32x4_abs f32x4_pmin f32x4_pmax f32x4_le,
     u32x4_splat(1 << 31), i32x4_shl
 }
 
 vector! {
-    F64x2: 2 x f64, exponent at 52,
+    WasmF64: 2 x f64, exponent at 52,
     f64x2_splat f64x2_add f64x2_sub f64x2_mul f64x2_div f64x2_abs f64x2_pmin f64x2_pmax f64x2_le,
     u64x2_splat(1 << 63), i64x2_shl
 }
