@@ -56,10 +56,8 @@ pub fn html(run: &Path) -> Result<String> {
         ("part-program", "application/gzip", packed(PROGRAM)?),
         ("part-network", "application/gzip", packed(&network::bytes(&trained, about)?)?),
     ];
-    #[cfg(feature = "sample")]
-    if about.is_of_digits() {
-        let samples = crate::page::samples()?.to_string();
-        parts.push(("part-samples", "application/gzip", packed(samples.as_bytes())?));
+    if let Some(samples) = samples(about)? {
+        parts.push(("part-samples", "application/gzip", samples));
     }
     let parts = parts.iter().map(|(id, kind, content)| {
         format!("<script type=\"{kind}\" id=\"{id}\">{content}</script>\n")
@@ -107,6 +105,17 @@ fn described(about: AboutRun, name: &str) -> Value {
         described["about"]["digits"] = json!(false);
     }
     described
+}
+
+/// Digits to be read, compressed, for runs of digits and where the library has some.
+fn samples(about: AboutRun) -> Result<Option<String>> {
+    #[cfg(feature = "sample")]
+    if about.is_of_digits() {
+        return packed(crate::page::samples()?.to_string().as_bytes()).map(Some);
+    }
+    #[cfg(not(feature = "sample"))]
+    let _ = about;
+    Ok(None)
 }
 
 /// JSON that ends no script.
