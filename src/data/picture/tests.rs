@@ -4,7 +4,7 @@ use super::*;
 
 use crate::data::mnist::Mnist;
 use image::imageops::{self, FilterType};
-use image::{ImageFormat, Luma, LumaA};
+use image::{GrayImage, ImageFormat, Luma, LumaA};
 
 fn save(picture: &DynamicImage, format: ImageFormat) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
