@@ -83,22 +83,38 @@ impl Settings {
     /// [`Error::Config`] with the line for what is not TOML, for a name that no setting has, with the one that is
     /// most like it, and for a value that its setting cannot have.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let in_line = |start: usize, message: &str| {
-            let line = text[..start.min(text.len())].matches('\n').count() + 1;
-            Error::Config(format!("line {line}: {}", message.replace('\n', " ")))
-        };
-        let fail = |error: toml::de::Error| {
-            in_line(error.span().map_or(0, |span| span.start), error.message())
-        };
+        let fail = |error| no_toml(text, error);
         let table: Table = toml::from_str(text).map_err(fail)?;
         let mut spans: std::collections::BTreeMap<String, Spanned<Value>> =
             toml::from_str(text).map_err(fail)?;
         let mut settings = Self::default();
         for (name, value) in table {
             let start = spans.remove(&name).map_or(0, |value| value.span().start);
-            settings.name(&name, value).map_err(|error| in_line(start, &error.to_string()))?;
+            settings
+                .name(&name, value)
+                .map_err(|error| in_line(text, start, &error.to_string()))?;
         }
         Ok(settings)
+    }
+
+    /// A single setting, under its name or one that it had.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`from_toml`](Self::from_toml), without a line.
+    pub(crate) fn one(name: &str, value: Value) -> Result<Self> {
+        let mut settings = Self::default();
+        settings.name(name, value)?;
+        Ok(settings)
+    }
+
+    /// The names of the settings, as they are called now.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The value of a setting, under the name that it has now.
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
     }
 
     /// Those that a structure with their names has: a [`TrainConfig`], [`RunSettings`], or another.
@@ -206,6 +222,19 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// An error in a TOML text, with its line.
+///
+/// - `start`: where in the text it is, in bytes
+pub(crate) fn in_line(text: &str, start: usize, message: &str) -> Error {
+    let line = text.get(..start.min(text.len())).unwrap_or(text).matches('\n').count() + 1;
+    Error::Config(format!("line {line}: {}", message.replace('\n', " ")))
+}
+
+/// The error of a text that is no TOML, or whose tables are not those that it must have.
+pub(crate) fn no_toml(text: &str, error: toml::de::Error) -> Error {
+    in_line(text, error.span().map_or(0, |span| span.start), error.message())
 }
 
 /// The names of all fields that a structure is written with.
