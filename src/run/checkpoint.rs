@@ -149,3 +149,10 @@ pub(super) fn saved_step(path: &Path) -> Option<u64> {
     let json = std::fs::read(path.join(TRAINER_STATE)).ok()?;
     serde_json::from_slice::<serde_json::Value>(&json).ok()?["step"].as_u64()
 }
+
+/// The whole epochs that a checkpoint says it is after, whole or not.
+pub(super) fn saved_epoch(path: &Path) -> Option<usize> {
+    let json = std::fs::read(path.join(TRAINER_STATE)).ok()?;
+    let epoch = serde_json::from_slice::<serde_json::Value>(&json).ok()?["epoch"].as_u64()?;
+    usize::try_from(epoch).ok()
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{saved_step, Checkpoint};
+use super::checkpoint::{saved_epoch, saved_step, Checkpoint};
 use super::config::RunConfig;
 use super::layout::CHECKPOINTS;
 use super::task::TaskConfig;
@@ -97,6 +97,16 @@ impl Checkpoints {
                 Err(Error::run_exists(&self.folder, format!("no valid checkpoint ({reason})")))
             }
         }
+    }
+
+    /// The most epochs after which one was saved, whole or not; 0 without any.
+    pub(super) fn epochs(&self) -> usize {
+        let paths = self.steps().unwrap_or_default().into_iter();
+        paths
+            .chain([self.folder.join(BEST)])
+            .filter_map(|path| saved_epoch(&path))
+            .max()
+            .unwrap_or(0)
     }
 
     /// The folders under their steps, newest first.

@@ -49,6 +49,14 @@ impl Lock {
     }
 }
 
+/// Whether a process is writing the run in this folder; it may be this one.
+///
+/// A process that begins to write the run while this looks is told that another one is writing it.
+pub fn is_being_written(run: &Path) -> bool {
+    let file = File::options().write(true).open(run.join(LOCK));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Whether `path` is this file still, which on other systems than Unix nobody can remove while it is open.
 fn is_same_file(file: &File, path: &Path) -> bool {
     #[cfg(unix)]

@@ -40,10 +40,11 @@ mod weights;
 pub use checkpoint::Checkpoint;
 pub use config::RunConfig;
 pub use directory::{next_free, IfExists, RunDir};
+pub use lock::is_being_written;
 pub use metrics::{best_of, read_metrics, read_metrics_and_cut};
 #[cfg(feature = "settings")]
 pub use read::read_settings;
-pub use read::{read_config, read_task, read_weights, TaskName};
+pub use read::{is_finished, read_config, read_task, read_weights, saved_epochs, TaskName};
 pub use session::{Outcome, Session, SessionConfig, Start};
 pub use task::{RunTask, TaskConfig};
 pub use weights::load_weights;

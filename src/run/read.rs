@@ -6,10 +6,11 @@ use std::path::Path;
 use candle_core::Tensor;
 
 use super::checkpoint::Checkpoint;
+use super::checkpoints::Checkpoints;
 use super::config::RunConfig;
 #[cfg(feature = "settings")]
 use super::layout::SETTINGS;
-use super::layout::{run_of_checkpoint, CONFIG, MODEL};
+use super::layout::{run_of_checkpoint, CARD, CONFIG, MODEL};
 use super::task::TaskConfig;
 use super::weights::load_weights;
 use crate::{Error, Result};
@@ -33,6 +34,21 @@ pub fn read_config<C: TaskConfig>(run: &Path) -> Result<RunConfig<C>> {
         return Err(Error::checkpoint(run, format!("not a run directory: it has no {CONFIG}")));
     }
     RunConfig::parse(&path)
+}
+
+/// Whether a run has ended: its model card, which is written last of all, is there.
+///
+/// A run that a library's program trained without a report has none.
+pub fn is_finished(run: &Path) -> bool {
+    run.join(CONFIG).exists() && run.join(CARD).exists()
+}
+
+/// The most epochs after which a checkpoint of a run was saved, 0 without any. What comes after them in its metrics
+/// is trained again when it is resumed.
+///
+/// Nothing is held to its checksum: a damaged checkpoint counts.
+pub fn saved_epochs(run: &Path) -> usize {
+    Checkpoints::of(run).epochs()
 }
 
 /// The tasks that the program trains.
