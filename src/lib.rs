@@ -40,6 +40,7 @@
 //! - [`train`]: the training loop; it hands out events and prints nothing
 //! - [`settings`]: those of a training as people write them
 //! - [`run`]: the run directory, with checkpoints to go on from, and the session that keeps it
+//! - `sweep`: many runs that differ in their settings, of which the best is wanted
 //! - [`report`]: what people look at when a run has ended
 //! - [`predict`]: trained models put to use
 //! - [`export`]: trained models in the formats of other programs
@@ -58,7 +59,7 @@
 //! - `report`: curves, confusion matrix, model card, TensorBoard's event files; turns on `settings`
 //! - `sample`: 2,500 digits of MNIST embedded in the library, for examples and tests
 //! - `serve`: an HTTP server of trained runs, with a page to look at them; turns on `pictures` and `sample`
-//! - `settings`: settings from TOML files, and named recipes
+//! - `settings`: settings from TOML files, named recipes, and sweeps over settings
 //! - `cuda`, `metal`, `mkl`, `accelerate`: passed on to Candle
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -77,6 +78,8 @@ pub mod train;
 #[cfg(feature = "settings")]
 pub mod settings;
 pub mod run;
+#[cfg(feature = "settings")]
+pub mod sweep;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod predict;

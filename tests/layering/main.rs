@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use source::{Crate, Module, Names};
 
 /// The rooms of the library, lowest first: each may know those before it.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "error",
     "files",
     "rng",
@@ -23,6 +23,7 @@ const ROOMS: [&str; 16] = [
     "train",
     "settings",
     "run",
+    "sweep",
     "report",
     "predict",
     "page",
