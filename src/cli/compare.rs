@@ -169,7 +169,7 @@ fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
 }
 
 /// Prints lines of columns: the first to the left, the others to the right.
-fn show(table: &[Vec<String>]) -> anyhow::Result<()> {
+pub(super) fn show(table: &[Vec<String>]) -> anyhow::Result<()> {
     let count = table.first().map_or(0, Vec::len);
     let width = |column: usize| table.iter().map(|line| line[column].chars().count()).max();
     let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();

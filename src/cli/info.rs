@@ -1,30 +1,33 @@
-//! `candle-rnn info`: configuration, parameters and history of a run.
+//! `candle-rnn info`: configuration, parameters and history of a run, or the table of a sweep.
 
 use std::path::{Path, PathBuf};
 
 use candle_rnn::files::tensors::{TensorInfo, WeightFile};
+use candle_rnn::sweep::SweepFolder;
 use serde_json::json;
 
 use super::saved::{flatten, history, parameters, Saved};
-use super::{compare, screen};
+use super::{compare, screen, sweep};
 
-/// Show a run's configuration, parameters and history, or compare several runs
+/// Show a run's configuration, parameters and history, compare several runs, or show a sweep
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn info runs/0001
   candle-rnn info runs/*                          which of them is best, and how they differ
+  candle-rnn info sweeps/first                    the table of a sweep, best trial first
   candle-rnn info runs/0001/model.safetensors --json")]
 pub(super) struct InfoArgs {
-    /// A run directory or a safetensors file, or several run directories to compare
+    /// A run directory, the folder of a sweep or a safetensors file, or several run directories to compare
     #[arg(required = true, value_name = "RUN|FILE")]
     paths: Vec<PathBuf>,
-    /// Print one JSON object, or one per line for several runs
+    /// Print one JSON object, or one per line for several runs and for the trials of a sweep
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
     match args.paths.as_slice() {
+        [path] if SweepFolder::is_sweep(path) => sweep::info(path, args.json),
         [path] if path.is_dir() => of_run(path, args.json),
         [path] => of_file(WeightFile::open(path)?.tensors().collect(), args.json),
         paths => compare::run(paths, args.json),

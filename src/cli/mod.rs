@@ -29,6 +29,7 @@ mod screen;
 mod serve;
 mod signals;
 mod source;
+mod sweep;
 mod train;
 mod usage;
 
@@ -60,6 +61,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
+    Sweep(sweep::SweepArgs),
     #[cfg(feature = "serve")]
     Serve(serve::ServeArgs),
 }
@@ -78,6 +80,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Generate(args) => generate::run(args).map(done),
         Command::Export(args) => export::run(args).map(done),
         Command::Info(args) => info::run(args).map(done),
+        Command::Sweep(args) => sweep::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args).map(done),
     };

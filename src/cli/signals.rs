@@ -27,6 +27,21 @@ impl Signals {
         Ok(Self(received))
     }
 
+    /// Takes the end of standard input for a SIGTERM: whoever holds its other end is gone, or wants this to stop.
+    pub(super) fn stop_on_eof(&self) {
+        let received = self.0.clone();
+        std::thread::spawn(move || {
+            // What is written there means nothing.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = received.compare_exchange(
+                0,
+                SIGTERM as usize,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        });
+    }
+
     pub(super) fn pending(&self) -> Option<u8> {
         u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
     }

@@ -10,6 +10,7 @@ use candle_rnn::settings::{Recipe, RunSettings, Settings};
 use crate::cli::choices::{value_of, RECIPES};
 use crate::cli::device::Compute;
 use crate::cli::flags::{TrainFlags, IMAGES};
+use crate::cli::numbers;
 use crate::cli::own_files::{OtherFiles, OwnFiles};
 use crate::cli::screen;
 use crate::cli::source::DataSource;
@@ -78,6 +79,12 @@ pub(crate) struct TrainArgs {
     /// Print no progress on stderr and no epochs on stdout
     #[arg(long)]
     pub(super) quiet: bool,
+    /// Save and stop after epoch N of --epochs, as a round of a sweep does; --resume continues
+    #[arg(long, hide = true, value_name = "N", value_parser = numbers::at_least_one)]
+    pub(super) pause_after: Option<usize>,
+    /// Save and stop as at SIGTERM when standard input ends: a sweep that is gone trains nothing
+    #[arg(long, hide = true)]
+    pub(super) stop_on_eof: bool,
 }
 
 impl TrainArgs {

@@ -120,6 +120,14 @@ impl<T: RunTask> Keeping<'_, T> {
     fn train(&self, session: &mut Session<T>) -> anyhow::Result<ExitCode> {
         let args = self.args;
         let signals = Signals::register().context("cannot listen to signals")?;
+        if args.stop_on_eof {
+            signals.stop_on_eof();
+        }
+        // A sweep that was killed before it noted it asks again for a pause that was made.
+        let is_paused = |epochs: usize| args.pause_after.is_some_and(|pause| epochs >= pause);
+        if is_paused(session.history().len()) {
+            return Ok(ExitCode::SUCCESS);
+        }
         let (epochs, batches) = (session.trainer().config().epochs, session.trainer().batches());
         let device = device::name(self.device);
         args.say(&format!("training on {device}: epochs {epochs}, batches {batches} each"))?;
@@ -145,8 +153,11 @@ impl<T: RunTask> Keeping<'_, T> {
                 Event::Done => Ok(()),
             };
             match shown.and_then(|()| Ok(events.record(event)?)) {
-                Ok(()) if signals.pending().is_none() => ControlFlow::Continue(()),
-                Ok(()) => ControlFlow::Break(()),
+                Ok(()) if signals.pending().is_some() => ControlFlow::Break(()),
+                Ok(()) => match event {
+                    Event::Epoch(metrics) if is_paused(metrics.epoch) => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                },
                 Err(error) => {
                     failed = Some(error);
                     ControlFlow::Break(())
@@ -167,6 +178,10 @@ impl<T: RunTask> Keeping<'_, T> {
             (Outcome::Interrupted, Some(signal)) => {
                 screen::note(&format!("interrupted and saved: continue with --resume --out {run}"));
                 Ok(ExitCode::from(128 + signal))
+            }
+            (Outcome::Interrupted, None) => {
+                args.say(&format!("paused after epoch {}; saved", session.history().len()))?;
+                Ok(ExitCode::SUCCESS)
             }
             (Outcome::OutOfTime, _) => {
                 let step = session.trainer().step_count();

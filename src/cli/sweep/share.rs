@@ -1,0 +1,189 @@
+//! The share of a sweep that a process trains: all of it, that of a task of an array, or that of a rank of `mpirun`.
+
+use candle_rnn::sweep::Standing;
+
+/// Which trials of a round are this process's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// From 0.
+    index: usize,
+    count: usize,
+    kind: ShareKind,
+}
+
+/// Who has the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShareKind {
+    /// Nobody.
+    Whole,
+    /// Tasks that may run before or after this one: none waits for another.
+    Array,
+    /// Ranks that run at the same time: who is done helps the others.
+    Ranks,
+}
+
+/// The variables that say which rank of how many a process is: Open MPI's, and those of MPICH and Slurm's PMI.
+const RANKS: [(&str, &str); 2] =
+    [("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")];
+
+impl Share {
+    /// The share of task `task` of `tasks`, from 1, or what the environment says.
+    pub(super) fn find(
+        task: Option<(usize, usize)>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
+        if let Some((task, tasks)) = task {
+            if task > tasks {
+                return Err(format!("--array-task must be 1 to {tasks}, got {task}"));
+            }
+            return Ok(Self { index: task - 1, count: tasks, kind: ShareKind::Array });
+        }
+        let number = |name: &str| match variable(name) {
+            None => Ok(None),
+            Some(text) => match text.parse::<usize>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(format!("{name} must be a whole number, got {text}")),
+            },
+        };
+        if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
+            let count = number("SLURM_ARRAY_TASK_COUNT")?.unwrap_or(1);
+            let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(id);
+            let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
+            let index = id.checked_sub(first).filter(|from| from % step == 0);
+            let index = index.map(|from| from / step).filter(|index| *index < count);
+            return index
+                .map(|index| Self { index, count, kind: ShareKind::Array })
+                .ok_or_else(|| {
+                    format!(
+                        "SLURM_ARRAY_TASK_ID {id} is none of {count} tasks numbered from {first} by {step}: say which \
+                         share it has with --array-task and --array-tasks"
+                    )
+                });
+        }
+        for (rank, size) in RANKS {
+            if let (Some(index), Some(count)) = (number(rank)?, number(size)?) {
+                if index >= count {
+                    return Err(format!("{rank} must be below {size}, got {index} of {count}"));
+                }
+                return Ok(match count {
+                    1 => Self::whole(),
+                    _ => Self { index, count, kind: ShareKind::Ranks },
+                });
+            }
+        }
+        Ok(Self::whole())
+    }
+
+    fn whole() -> Self {
+        Self { index: 0, count: 1, kind: ShareKind::Whole }
+    }
+
+    /// Whether all trials are this process's.
+    pub(super) fn is_whole(&self) -> bool {
+        self.kind == ShareKind::Whole
+    }
+
+    /// Whether this process stays until the others are done.
+    pub(super) fn waits(&self) -> bool {
+        self.kind != ShareKind::Array
+    }
+
+    /// Whether this process shows the table.
+    pub(super) fn shows(&self) -> bool {
+        self.kind != ShareKind::Ranks || self.index == 0
+    }
+
+    /// The trials that are open and that this process is to train, as indices, its own first.
+    pub(super) fn of(&self, standing: &Standing) -> Vec<usize> {
+        // By their places among all that take part in the round, which are in order: the same for every process.
+        let is_own = |trial: &usize| {
+            let place = standing.entrants.binary_search(trial);
+            place.is_ok_and(|place| place % self.count == self.index)
+        };
+        let (own, others): (Vec<usize>, Vec<usize>) =
+            standing.open.iter().partition(|trial| is_own(trial));
+        match self.kind {
+            ShareKind::Array => own,
+            ShareKind::Whole | ShareKind::Ranks => [own, others].concat(),
+        }
+    }
+
+    /// What it is called; nothing for the whole.
+    pub(super) fn name(&self) -> Option<String> {
+        let what = match self.kind {
+            ShareKind::Whole => return None,
+            ShareKind::Array => "task",
+            ShareKind::Ranks => "rank",
+        };
+        Some(format!("{what} {} of {}", self.index + 1, self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Share, String> {
+        let find = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| value.to_string())
+        };
+        Share::find(None, find)
+    }
+
+    fn standing(trials: usize) -> Standing {
+        let all: Vec<usize> = (0..trials).collect();
+        Standing { round: 0, entrants: all.clone(), open: all, states: Vec::new() }
+    }
+
+    #[test]
+    fn the_shares_of_all_tasks_are_all_trials_once() {
+        for tasks in 1..9 {
+            let shares = (1..=tasks).map(|task| Share::find(Some((task, tasks)), |_| None));
+            let mut all: Vec<usize> =
+                shares.flat_map(|share| share.unwrap().of(&standing(7))).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..7).collect::<Vec<_>>());
+        }
+        assert!(Share::find(Some((4, 3)), |_| None).is_err());
+    }
+
+    #[test]
+    fn a_trial_that_ended_moves_no_other_to_another_task() {
+        let share = Share::find(Some((2, 2)), |_| None).unwrap();
+        let mut standing = standing(6);
+        assert_eq!(share.of(&standing), [1, 3, 5]);
+        standing.open.retain(|trial| *trial > 1);
+        assert_eq!(share.of(&standing), [3, 5]);
+    }
+
+    #[test]
+    fn slurm_and_mpirun_say_which_share_it_is() {
+        let slurm = |id, min, step, count| {
+            of(&[
+                ("SLURM_ARRAY_TASK_ID", id),
+                ("SLURM_ARRAY_TASK_MIN", min),
+                ("SLURM_ARRAY_TASK_STEP", step),
+                ("SLURM_ARRAY_TASK_COUNT", count),
+            ])
+        };
+        assert_eq!(slurm("7", "3", "2", "4").unwrap().name().unwrap(), "task 3 of 4");
+        assert_eq!(slurm("0", "0", "1", "4").unwrap().name().unwrap(), "task 1 of 4");
+        for (id, min, step, count) in
+            [("7", "1", "1", "3"), ("8", "3", "2", "4"), ("x", "1", "1", "3")]
+        {
+            assert!(slurm(id, min, step, count).unwrap_err().contains("SLURM_ARRAY_TASK_ID"));
+        }
+        for [rank, size] in
+            [["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"], ["PMI_RANK", "PMI_SIZE"]]
+        {
+            let share = of(&[(rank, "2"), (size, "4")]).unwrap();
+            assert_eq!((share.name().unwrap().as_str(), share.shows()), ("rank 3 of 4", false));
+            // Its own first; then it helps.
+            assert_eq!(share.of(&standing(6)), [2, 0, 1, 3, 4, 5]);
+            assert!(of(&[(rank, "0"), (size, "1")]).unwrap().is_whole());
+            assert!(of(&[(rank, "4"), (size, "4")]).is_err());
+        }
+        assert!(of(&[]).unwrap().is_whole());
+    }
+}
