@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# bench-sweep.sh [ROUNDS]: times a sweep of 24 small runs with 2 jobs beside one after the other, a thread each.
+#
+# In turns, so that what else the machine does is shared by both. With FIRST=1 before everything else on the machine
+# (`chrt -f 50`, which needs root). PROGRAM names a program that is built already.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+rounds=${1:-3}
+[ -n "${PROGRAM:-}" ] || cargo build --locked --release
+program=$(realpath "${PROGRAM:-target/release/candle-rnn}")
+first=()
+if [ "${FIRST:-0}" = 1 ]; then
+    require_command chrt "puts the sweeps before other programs" "it is part of util-linux"
+    first=(chrt -f 50)
+fi
+# In memory where there is such a folder: how fast a disk syncs is not what is measured.
+[ ! -d /dev/shm ] || export TMPDIR=/dev/shm
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+cat >speed.toml <<'END'
+seeds = [1, 2, 3, 4]
+[settings]
+data = "sample"
+epochs = 30
+batch_size = 50
+[grid]
+learning_rate = [0.001, 0.002, 0.004]
+hidden_size = [64, 96]
+END
+
+# timed JOBS: the seconds that a sweep takes.
+timed() {
+    local begin=$EPOCHREALTIME
+    "${first[@]}" "$program" sweep speed.toml --out "jobs-$1" --jobs "$1" --threads 1 --quiet >"table-$1"
+    rm -r "jobs-$1"
+    echo "$begin $EPOCHREALTIME" | awk '{ printf "%.2f", $2 - $1 }'
+}
+
+for ((round = 1; round <= rounds; round++)); do
+    one=$(timed 1)
+    two=$(timed 2)
+    cmp table-1 table-2
+    echo "$one $two" | awk '{ printf "1 job %s s, 2 jobs %s s: %.2f times\n", $1, $2, $1 / $2 }'
+done
