@@ -92,6 +92,12 @@ doc *ARGS:
 bench *ARGS:
     @scripts/bench.sh "$@"
 
+# Time a sweep of 24 small runs with 2 jobs beside one after the other
+[group('work')]
+[no-exit-message]
+bench-sweep *ARGS:
+    @scripts/bench-sweep.sh "$@"
+
 # Time epochs and layers beside PyTorch, Keras, JAX and plain Candle (`just peers` installs them)
 [group('work')]
 [no-exit-message]
