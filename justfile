@@ -146,7 +146,7 @@ check-clients:
 check-openapi *ARGS:
     @scripts/check-openapi.sh "$@"
 
-# Draw digits on the page in headless Chromium, and have axe-core look at it (`just page` installs what drives it)
+# Draw digits on the page in headless Chromium, and have axe-core look at it (`just web-tools` installs what drives it)
 [group('work')]
 [no-exit-message]
 check-page:
@@ -313,13 +313,7 @@ clients:
 openapi:
     @scripts/install-openapi.sh
 
-# Install playwright-core and axe-core from npm into .page, for `just check-page`
-[group('install')]
-[no-exit-message]
-page:
-    @scripts/install-page.sh
-
-# Install Binaryen and Playwright's library from npm into .npm-web, for `just wasm` and `just check-html`
+# Install Binaryen, playwright-core and axe-core from npm into .npm-web, for `just wasm`, `check-html` and `check-page`
 [group('install')]
 [no-exit-message]
 web-tools:

@@ -7,14 +7,11 @@ require_venv "$python" tritonclient clients
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-cargo build --locked --features serve
+cargo build "${tested[@]}" --bin candle-rnn
 program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
 "$program" train --data sample --hidden 12 --epochs 2 --batch-size 160 --out "$folder/digits"
 "$program" predict "$folder/digits" test:0 test:1 test:2 test:3 --json >"$folder/expected.jsonl"
 CANDLE_RNN_KEY=s3cret "$program" serve "$folder/digits" --port 0 --json >"$folder/log" &
 server=$!
-for _ in $(seq 100); do
-    grep -q '"serving"' "$folder/log" && break
-    sleep 0.1
-done
+served_url "$folder/log" >/dev/null
 "$python" tests/serve_clients.py "$folder"

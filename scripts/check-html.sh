@@ -3,18 +3,13 @@
 # `predict`. With a folder as argument, screenshots are put there.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_command node "runs the comparison" "install Node.js 18 or newer"
-require_debian chromium "shows the pages" chromium
-[ -d "$web_tools/playwright-core" ] || fail "no playwright-core in $web_tools: \`just web-tools\` installs it"
+require_browser
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-program=${CANDLE_RNN:-}
-if [ -z "$program" ]; then
-    cargo build --locked --features serve
-    program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
-fi
-python3 tests/html_data.py "$folder"
+cargo build "${tested[@]}" --bin candle-rnn
+program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+python3 tests/page/exported_data.py "$folder"
 train() {
     local name=$1
     shift
@@ -36,8 +31,5 @@ train pooled "$folder/gaps.csv" "${of[@]}" class --cell relu --bidirectional --r
 runs=(tanh relu gru lstm both permuted stack steps numbers pooled)
 "$program" serve "${runs[@]/#/$folder/}" --port 0 --json >"$folder/log" &
 server=$!
-for _ in $(seq 100); do
-    grep -q '"serving"' "$folder/log" && break
-    sleep 0.1
-done
-WEB_TOOLS=$web_tools node tests/html_pages.mjs "$program" "$folder" "${1:-}"
+served_url "$folder/log" >/dev/null
+CHROMIUM=$chromium node tests/page/exported.mjs "$web_tools" "$program" "$folder" "${1:-}"

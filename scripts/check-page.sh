@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
 # Draws digits on the page in headless Chromium, moves through rows, erases some, reads sequences, and has axe-core look,
-# in light and dark, on a phone and on a desktop. Screenshots are in .page/shots.
+# in light and dark, on a phone and on a desktop. Screenshots are in target/page.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_debian node "runs the test of the page" nodejs
-[ -d .page/node_modules/playwright-core ] || fail "no playwright-core in .page: \`just page\` installs it"
-chromium=$(command -v "${CHROMIUM:-chromium}") ||
-    fail "no chromium: \`just debian-packages chromium\` installs it on Debian, as root"
+require_browser
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
@@ -25,4 +22,4 @@ awk 'BEGIN {
 "$program" serve "$folder/digits" "$folder/lines" --port 0 --json >"$folder/log" &
 server=$!
 url=$(served_url "$folder/log")
-CHROMIUM=$chromium node tests/page/check.mjs .page "$url" .page/shots
+CHROMIUM=$chromium node tests/page/served.mjs "$web_tools" "$url" target/page

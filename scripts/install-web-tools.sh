@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Installs Binaryen and Playwright's library from npm into .npm-web, unless they are there.
+# Installs what tests/page/package.json names from npm into .npm-web, unless it is there.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_command npm "installs packages for Node.js" "install Node.js 18 or newer"
-[ ! -x "$web_tools/.bin/wasm-opt" ] || [ ! -d "$web_tools/playwright-core" ] || exit 0
-echo "installing Binaryen and Playwright's library into ${web_tools%/*}"
-# No browser: `just check-html` uses Debian's.
-npm install --prefix "${web_tools%/*}" --silent --no-fund --no-audit --no-save --ignore-scripts \
-    binaryen@132.0.0 playwright-core@1.65.1
+require_command npm "installs packages of Node.js" "\`just debian-packages npm\` installs it on Debian, as root"
+folder=${web_tools%/*}
+! cmp -s tests/page/package.json "$folder/package.json" || exit 0
+echo "installing Binaryen, playwright-core and axe-core into $folder"
+mkdir -p "$folder"
+# No browser: the tests use Debian's.
+npm install --prefix "$folder" --no-save --no-package-lock --no-audit --no-fund --silent --ignore-scripts \
+    $(node -p 'Object.entries(require("./tests/page/package.json").dependencies).map(pair => pair.join("@")).join(" ")')
+cp tests/page/package.json "$folder"

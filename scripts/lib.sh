@@ -31,6 +31,14 @@ require_venv() {
     "$1" -c "import $2" 2>/dev/null || fail "no $2 in ${1%%/*}: \`just $3\` installs it"
 }
 
+# Fails unless a page can be opened in Debian's chromium and driven by Node.js; sets `chromium`.
+require_browser() {
+    require_debian node "drives the browser" nodejs
+    [ -d "$web_tools/playwright-core" ] || fail "no playwright-core in $web_tools: \`just web-tools\` installs it"
+    chromium=$(command -v "${CHROMIUM:-chromium}") ||
+        fail "no chromium: \`just debian-packages chromium\` installs it on Debian, as root"
+}
+
 # served_url LOG: waits until a server that logs JSON there has begun, and prints its address.
 served_url() {
     local url

@@ -1,14 +1,14 @@
-// The page in headless Chromium: check.mjs FOLDER URL SHOTS
+// served.mjs MODULES URL SHOTS: the page in headless Chromium; scripts/check-page.sh runs it.
 //
-// FOLDER has the modules of tests/page/package.json; at URL the runs `digits`, of images, and `lines`, whose classes are
+// MODULES has those of package.json; at URL the runs `digits`, of images, and `lines`, whose classes are
 // those of rising and falling sequences, are served. Screenshots are written to SHOTS.
 import { createRequire } from 'node:module';
 import { mkdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import assert from 'node:assert/strict';
 
-const [folder, url, shots] = process.argv.slice(2);
-const require = createRequire(join(resolve(folder), 'package.json'));
+const [modules, url, shots] = process.argv.slice(2);
+const require = createRequire(`${modules}/`);
 const { chromium } = require('playwright-core');
 const { AxeBuilder } = require('@axe-core/playwright');
 

@@ -1,12 +1,12 @@
-// html_pages.mjs PROGRAM FOLDER [SCREENSHOTS]: compares the pages FOLDER/*.html, opened from disk, with the server whose
-// log is FOLDER/log and with `predict`; scripts/check-html.sh runs it.
+// exported.mjs MODULES PROGRAM FOLDER [SCREENSHOTS]: compares the pages FOLDER/*.html, opened from disk, with the server
+// whose log is FOLDER/log and with `predict`; scripts/check-html.sh runs it. MODULES has those of package.json.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import assert from 'node:assert/strict';
 
-const { chromium } = createRequire(`${process.env.WEB_TOOLS}/`)('playwright-core');
-const [program, folder, screenshots] = process.argv.slice(2);
+const [modules, program, folder, screenshots] = process.argv.slice(2);
+const { chromium } = createRequire(`${modules}/`)('playwright-core');
 const TOLERANCE = 1e-5;
 
 const log = readFileSync(`${folder}/log`, 'utf8').split('\n').filter(line => line.includes('"serving"'));
