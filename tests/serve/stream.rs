@@ -168,7 +168,8 @@ fn a_line_that_is_no_step_ends_the_stream_with_an_error() {
     events.fails(422, &["no step"]);
     let mut events = Events::steps(&server, "/v1/stream/lines");
     events.send("1\n2\n");
-    (events.step(), events.step());
+    events.step();
+    events.step();
     events.reader.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
     events.fails(400, &["cut off"]);
 }
@@ -259,7 +260,8 @@ fn a_server_that_stops_tells_streams_so() {
     let server = Running::new();
     let mut events = Events::steps(&server, "/v1/stream/lines");
     events.send("1\n2\n");
-    (events.step(), events.step());
+    events.step();
+    events.step();
     server.terminate();
     let (name, data) = events.next().unwrap();
     assert_eq!((name.as_str(), &data["steps"]), ("error", &json!(2)), "{data}");
