@@ -28,6 +28,12 @@ train-cuda *ARGS:
 train-metal *ARGS:
     @scripts/on-metal.sh cargo run --release --locked --features metal -- train --device metal "$@"
 
+# Train with several processes on this machine, over MPI: `just train-mpi 2 --epochs 1`
+[group('use')]
+[no-exit-message]
+train-mpi N="2" *ARGS:
+    @scripts/train-mpi.sh "$@"
+
 # Measure a run's accuracy and loss on the test set, or on `--split valid`
 [group('use')]
 eval RUN *ARGS:
@@ -127,6 +133,12 @@ asan *ARGS:
 [no-exit-message]
 memcheck *ARGS:
     @scripts/memcheck.sh "$@"
+
+# Test training by several processes: equal bits, errors, kills, resume (`just debian-packages libopenmpi-dev openmpi-bin libclang-dev` installs MPI)
+[group('work')]
+[no-exit-message]
+check-mpi *ARGS:
+    @scripts/check-mpi.sh "$@"
 
 # Check that TensorBoard reads the event files of a run that was killed and resumed (`just tensorboard` installs it)
 [group('work')]

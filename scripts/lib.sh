@@ -115,3 +115,23 @@ use_cuda_compiler() {
     root=$(cuda_root) || fail "no CUDA compiler (nvcc): \`just cuda-compiler\` installs NVIDIA's into .venv-cuda; an installed CUDA toolkit with its bin on the PATH will do too"
     export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root PATH=$root/bin:$PATH
 }
+
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] || command -v llvm-config >/dev/null ||
+        compgen -G "/usr/lib/llvm-*/lib/libclang*.so*" >/dev/null || compgen -G "/usr/lib/*/libclang*.so*" >/dev/null
+}
+
+# The Debian packages of an MPI library, its mpirun and libclang, which reads its headers, that are missing.
+missing_for_mpi() {
+    local missing=()
+    command -v mpicc >/dev/null || missing+=(libopenmpi-dev)
+    command -v mpirun >/dev/null || missing+=(openmpi-bin)
+    has_libclang || missing+=(libclang-dev)
+    echo "${missing[*]}"
+}
+
+require_mpi() {
+    local missing
+    missing=$(missing_for_mpi)
+    [ -z "$missing" ] || fail "training by several processes needs MPI: \`just debian-packages $missing\` installs what is missing on Debian, as root"
+}

@@ -144,7 +144,15 @@ pub enum Error {
         /// The batch within the epoch, from 1.
         batch: usize,
     },
-    /// A GPU, its driver or its memory does not serve.
+    /// Another process that trains the same model has failed.
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// The process' rank, from 0.
+        rank: usize,
+        /// Its error.
+        reason: String,
+    },
+    /// A GPU, its driver or its memory does not serve, or the exchange between processes.
     #[error("{0}")]
     Device(String),
     /// Candle refused an operation. The text is one line; Candle's own has a backtrace behind it where

@@ -37,6 +37,7 @@
 //! - [`nn`]: layers made of it ([`nn::Rnn`], [`nn::Gru`], [`nn::Lstm`]), their weights and initial weights
 //! - [`model`]: recurrent layers and a head, of sequences and of text
 //! - [`optim`]: optimizers whose state can be saved
+//! - [`distributed`]: processes that train one model together
 //! - [`train`]: the training loop; it hands out events and prints nothing
 //! - [`settings`]: those of a training as people write them
 //! - [`run`]: the run directory, with checkpoints to go on from, and the session that keeps it
@@ -55,6 +56,7 @@
 //!
 //! - `cli` (default): the program `candle-rnn`, with the next five; a library user turns it off
 //! - `download`: MNIST and Fashion-MNIST downloaded into the user's cache folder; Candle's `Dataset`
+//! - `mpi`: training by several processes that `mpirun` starts; needs an MPI library and libclang
 //! - `pictures`: PNG and JPEG pictures read as digits
 //! - `report`: curves, confusion matrix, model card, TensorBoard's event files; turns on `settings`
 //! - `sample`: 2,500 digits of MNIST embedded in the library, for examples and tests
@@ -74,6 +76,7 @@ pub mod recurrence;
 pub mod nn;
 pub mod model;
 pub mod optim;
+pub mod distributed;
 pub mod train;
 #[cfg(feature = "settings")]
 pub mod settings;

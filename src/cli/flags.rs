@@ -68,6 +68,11 @@ pub(super) struct TrainFlags {
     /// large batch in the memory of a small one [default: 1]
     #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
     accumulate: Option<usize>,
+    /// Cut each batch into N parts, whose gradients are summed in their order: N processes can share
+    /// them out, and any number of processes makes the same bits [default: the number of processes, or 1 if
+    /// --accumulate is at least that]
+    #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
+    parts: Option<usize>,
     /// Learning rate of Adam (the peak, with a schedule) [default: 0.001]
     #[arg(long, value_name = "F", value_parser = numbers::positive, allow_negative_numbers = true)]
     lr: Option<f64>,

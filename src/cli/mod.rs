@@ -2,7 +2,7 @@
 //!
 //! One file per subcommand, [`halved`] for what `export` measures, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
 //! chooses device and threads, [`source`] the data, for which [`fetch`] runs a script; [`screen`] writes, and
-//! [`usage`] is what is wrong with arguments that clap takes; [`signals`] are what stops a training or a server. [`flags`] are the settings of a training, [`choices`]
+//! [`usage`] is what is wrong with arguments that clap takes; [`signals`] are what stops a training or a server; [`processes`] are those that train together. [`flags`] are the settings of a training, [`choices`]
 //! and [`numbers`] what they can be.
 
 mod choices;
@@ -23,6 +23,7 @@ mod own_files;
 mod own_predict;
 mod predict;
 mod predicted;
+mod processes;
 mod saved;
 mod screen;
 #[cfg(feature = "serve")]
@@ -35,6 +36,7 @@ mod usage;
 
 use std::process::ExitCode;
 
+use candle_rnn::distributed::Team;
 use candle_rnn::Error;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -69,12 +71,28 @@ enum Command {
 /// Parses the arguments, runs the command, and says how it ended.
 pub(crate) fn run() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
-    let matches = Cli::command().get_matches();
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| {
+        if processes::another_speaks() {
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    });
     let name = matches.subcommand_name().unwrap_or_default().to_string();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // It ends after what is to be said is said: then the processes may be stopped.
+    let mut team = Team::default();
     let result = match cli.command {
         Command::Data(args) => data::run(args).map(done),
-        Command::Train(args) => train::run(*args),
+        Command::Train(args) => match processes::join() {
+            Ok(joined) => {
+                team = joined;
+                train::run(*args, &team)
+            }
+            Err(reason) => {
+                screen::note(&format!("error: {reason}"));
+                return ExitCode::from(2);
+            }
+        },
         Command::Eval(args) => eval::run(args).map(done),
         Command::Predict(args) => predict::run(args).map(done),
         Command::Generate(args) => generate::run(args).map(done),
@@ -84,7 +102,9 @@ pub(crate) fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args).map(done),
     };
-    result.unwrap_or_else(|error| fail(&name, &error))
+    let code = result.unwrap_or_else(|error| fail(&name, &error));
+    drop(team);
+    code
 }
 
 /// Says why a command failed.
@@ -94,10 +114,15 @@ fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
         let mut cli = Cli::command();
         cli.build();
         let kind = clap::error::ErrorKind::ValueValidation;
-        match cli.find_subcommand_mut(name) {
-            Some(command) => command.error(kind, wrong).exit(),
-            None => cli.error(kind, wrong).exit(),
+        let error = match cli.find_subcommand_mut(name) {
+            Some(command) => command.error(kind, wrong),
+            None => cli.error(kind, wrong),
+        };
+        if !screen::is_silent() {
+            // Where stderr is closed there is nobody to tell.
+            let _ = error.print();
         }
+        return ExitCode::from(2);
     }
     // One line, whatever a library put into its text.
     let text = format!("{error:#}");

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_rnn::data::fetch::FetchEvent;
@@ -13,8 +14,24 @@ use serde::Serialize;
 /// Between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Whether another process speaks for this one.
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Has this process say nothing from here on: another one speaks for all.
+pub(super) fn silence() {
+    IS_SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Whether this process says nothing.
+pub(super) fn is_silent() -> bool {
+    IS_SILENT.load(Ordering::Relaxed)
+}
+
 /// Writes a line of results to stdout.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    if is_silent() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     Ok(stdout.flush()?)
@@ -27,6 +44,9 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes a line to stderr. Where that is closed there is nobody to tell.
 pub(super) fn note(text: &str) {
+    if is_silent() {
+        return;
+    }
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+/// The number of SIGTERM.
+pub(super) const SIGTERM_NUMBER: u8 = SIGTERM as u8;
+
 /// SIGINT, SIGTERM and SIGHUP: the first is remembered, the second ends the program at once.
 pub(super) struct Signals(Arc<AtomicUsize>);
 

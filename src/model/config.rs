@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nn::dropout::check_probability;
+use crate::nn::dropout::{check_probability, draws};
 use crate::nn::StackConfig;
-use crate::recurrence::Cell;
+use crate::recurrence::{Cell, Outputs};
 use crate::{Error, Result};
 
 /// The part of a sequence's outputs that the head reads.
@@ -119,6 +119,21 @@ impl ClassifierConfig {
             Readout::MeanMax => 2 * outputs,
             Readout::All => self.seq_len * outputs,
         }
+    }
+
+    /// How many 32-bit words dropout draws for a batch in training.
+    ///
+    /// - `seq_len`: that of the longest sequence of the batch
+    /// - `outputs`: those that the head reads
+    pub(crate) fn dropout_draws(&self, batch_size: usize, seq_len: usize, outputs: Outputs) -> u64 {
+        let rnn = self.rnn();
+        let all = batch_size * seq_len * rnn.output_features();
+        let between = draws(all, rnn.dropout) * (rnn.num_layers as u64).saturating_sub(1);
+        let read = match outputs {
+            Outputs::All => all,
+            Outputs::Last => batch_size * self.features(),
+        };
+        between + draws(read, self.network.dropout)
     }
 
     /// Checks that every size is from 1 to 2^20, that there are at most 64 layers, and that dropout

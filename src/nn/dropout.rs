@@ -67,6 +67,14 @@ pub(super) fn mask(
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
 }
 
+/// How many 32-bit words [`dropout`] of `count` numbers draws.
+pub(crate) fn draws(count: usize, p: f64) -> u64 {
+    if p == 0. {
+        return 0;
+    }
+    64 * count.div_ceil(64) as u64
+}
+
 /// Checks that a probability is in `[0, 1)`.
 pub(crate) fn check_probability(name: &str, p: f64) -> Result<()> {
     if (0. ..1.).contains(&p) {
@@ -172,7 +180,9 @@ mod tests {
     fn a_share_of_p_is_left_out_and_the_mean_stays() {
         for p in [0.1, 0.5, 0.9] {
             let x = Tensor::ones(100_000, DType::F32, &Device::Cpu).unwrap();
-            let y = dropout(&x, p, &mut SeededRng::new(1, Purpose::Dropout)).unwrap();
+            let mut rng = SeededRng::new(1, Purpose::Dropout);
+            let y = dropout(&x, p, &mut rng).unwrap();
+            assert_eq!(rng.position(), u128::from(draws(x.elem_count(), p)));
             let y = y.to_vec1::<f32>().unwrap();
             let zeros = y.iter().filter(|y| **y == 0.).count() as f64 / 1e5;
             // Five standard deviations.

@@ -66,17 +66,30 @@ impl Session {
     /// As [`open`](Self::open) and [`Classification::new`].
     pub fn images(
         path: &Path,
-        mut config: ImageConfig,
+        config: ImageConfig,
         data: Mnist,
         device: &Device,
         session: SessionConfig,
     ) -> Result<(Self, Start)> {
-        let continues = session.if_exists.continues();
-        if let Some(run) = continues.then(|| read_config::<ImageConfig>(path).ok()).flatten() {
-            let (own, run) = (&mut config.training, run.task.training);
-            own.trainer.batching = own.trainer.batching.or(run.trainer.batching);
-            own.validation = own.validation.or(run.validation);
-        }
-        Self::open(path, Classification::from_config(config, data, device)?, session)
+        let run = session.if_exists.continues().then_some(path);
+        Self::open(path, image_task(run, config, data, device)?, session)
     }
+}
+
+/// The image classifier as [`Session::images`] trains it, which continues `run` if there is one.
+///
+/// # Errors
+/// As [`Classification::new`].
+pub fn image_task(
+    run: Option<&Path>,
+    mut config: ImageConfig,
+    data: Mnist,
+    device: &Device,
+) -> Result<Classification> {
+    if let Some(run) = run.and_then(|path| read_config::<ImageConfig>(path).ok()) {
+        let (own, run) = (&mut config.training, run.task.training);
+        own.trainer.batching = own.trainer.batching.or(run.trainer.batching);
+        own.validation = own.validation.or(run.validation);
+    }
+    Classification::from_config(config, data, device)
 }

@@ -4,7 +4,7 @@
 //! its [`TaskConfig`] is what the directory keeps of it, and [`ImageConfig`] that of the image classifier. [`read_config`],
 //! [`read_metrics`] and [`read_weights`] read one. `layout` has the names of its files, `config` what it was trained
 //! with, `task` what any task must say of itself and `image` what the image classifier does, `metrics` what was measured, `checkpoint` the content of a checkpoint and `checkpoints` which are kept;
-//! `continuation` says which run may go on with which settings, `weights` fits a file's tensors to a model, `lock`
+//! `follow` is what other processes do that train with the session's; `continuation` says which run may go on with which settings, `weights` fits a file's tensors to a model, `lock`
 //! keeps other processes out.
 //!
 //! ```text
@@ -27,6 +27,7 @@ mod config;
 mod continuation;
 mod differences;
 mod directory;
+mod follow;
 mod image;
 pub(crate) mod layout;
 mod lock;
@@ -41,6 +42,8 @@ pub use checkpoint::Checkpoint;
 pub use config::RunConfig;
 pub use directory::{next_free, IfExists, RunDir};
 pub use lock::is_being_written;
+pub use follow::follow;
+pub use image::image_task;
 pub use metrics::{best_of, read_metrics, read_metrics_and_cut};
 #[cfg(feature = "settings")]
 pub use read::read_settings;

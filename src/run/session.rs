@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
+use super::follow::identity;
 use super::task::{check_weights, RunTask, TaskConfig};
 use super::{best_of, read_weights};
 use super::{Checkpoint, IfExists, RunConfig, RunDir};
+use crate::distributed::Team;
 use crate::recurrence;
 use crate::train::{Best, Classification, EpochMetrics, Event, Task, Trainer, TrainerState};
 use crate::{Error, Result};
@@ -162,7 +164,17 @@ impl<T: RunTask> Session<T> {
         Ok((Self { trainer, run, history, config: session, instruction_set }, start))
     }
 
-    /// Trains to the end, or until `on_event` breaks, which saves a checkpoint first.
+    /// Shares the training out over the ranks of a team, of which this is rank 0; the others [`follow`](super::follow).
+    ///
+    /// # Errors
+    /// As [`Trainer::join`].
+    pub fn share(&mut self, team: &Team) -> Result<()> {
+        let identity = identity(self.trainer.task());
+        self.trainer.join(team, &identity)
+    }
+
+    /// Trains to the end, or until `on_event` breaks, which saves a checkpoint first. In a team all ranks make one more
+    /// step before they stop, and each can ask for it.
     ///
     /// # Errors
     /// [`Error::NotFinite`] when the training diverges: the last checkpoint stays as it was;
@@ -189,6 +201,8 @@ impl<T: RunTask> Session<T> {
             let is_told_to_stop = on_event(&event).is_break();
             let is_out_of_time =
                 self.config.time_limit.is_some_and(|limit| start.elapsed() >= limit);
+            let (is_told_to_stop, is_out_of_time) =
+                self.trainer.team().stops(is_told_to_stop, is_out_of_time);
             if is_told_to_stop || is_out_of_time {
                 let checkpoint = self.checkpoint()?;
                 self.run.write_weights(model_of(&self.trainer, &checkpoint.state))?;

@@ -128,6 +128,12 @@ impl Task for Classification {
         }
     }
 
+    fn dropout_draws(&self, numbers: &[u32]) -> Option<u64> {
+        let TrainConfig { view, objective, .. } = &self.config.training;
+        let read = if objective.loss_at.is_last() { Outputs::Last } else { Outputs::All };
+        Some(self.config.model.dropout_draws(numbers.len(), view.seq_len(), read))
+    }
+
     fn score(&self, batch: &Batch) -> Result<Score> {
         Score::from_logits(&self.model.detach().forward(&batch.x)?, &batch.labels)
     }

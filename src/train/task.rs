@@ -57,6 +57,15 @@ pub trait Task: Sync {
     /// Whatever keeps it from being computed.
     fn loss(&self, batch: &Self::Batch, context: &mut StepContext<'_>) -> Result<Tensor>;
 
+    /// How many 32-bit words the loss of a batch of these examples draws from its stream: several processes that share
+    /// the batches of a step out pass over what the others draw. `None` where that is not known; the task is then trained
+    /// by several processes only as long as its losses draw nothing.
+    ///
+    /// - `numbers`: as [`batch`](Self::batch) takes them
+    fn dropout_draws(&self, _numbers: &[u32]) -> Option<u64> {
+        None
+    }
+
     /// How well the model does on a batch.
     ///
     /// # Errors

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
-use super::engine::{Attempt, StepEngine};
+use super::engine::StepEngine;
 use super::finite::StepAt;
 use super::metrics::named_metrics;
+use super::parts::{MicroBatch, StepParts};
 use super::schedule::Progress;
 use super::{
-    Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig, PLATEAU_EPOCHS,
+    Best, Classification, EpochMetrics, Position, Score, Task, TrainConfig, TrainerConfig,
+    PLATEAU_EPOCHS,
 };
-use crate::data::batches::Batching;
+use crate::data::batches::{array_split, Batching};
 use crate::data::mnist::Mnist;
+use crate::distributed::Team;
 use crate::model::SequenceClassifier;
 use crate::optim::{Adam, AdamConfig};
 use crate::recurrence::runs_on_cpu;
@@ -82,13 +84,9 @@ pub struct Trainer<T: Task = Classification> {
     /// The order of the training examples in this epoch; empty between epochs.
     pub(super) order: Vec<u32>,
     /// What a step of this epoch needs, gathered ahead, and its index.
-    pub(super) next: Option<(usize, Vec<MicroBatch<T>>)>,
-}
-
-/// A batch, one of those whose gradients are added up for a step.
-pub(super) struct MicroBatch<T: Task> {
-    batch: T::Batch,
-    examples: usize,
+    pub(super) next: Option<(usize, StepParts<T>)>,
+    /// The ranks that share the steps out.
+    pub(super) team: Team,
 }
 
 impl<T: Task> Trainer<T> {
@@ -123,6 +121,7 @@ impl<T: Task> Trainer<T> {
             best: None,
             order: Vec::new(),
             next: None,
+            team: Team::default(),
             config,
             task,
         })
@@ -146,17 +145,17 @@ impl<T: Task> Trainer<T> {
             return self.end_epoch();
         }
         let index = self.position.batch;
-        let parts = match self.next.take() {
-            Some((at, parts)) if at == index => parts,
+        let step = match self.next.take() {
+            Some((at, step)) if at == index => step,
             _ => self.micro_batches(index)?,
         };
-        let examples = self.range(index).len();
+        let examples = step.examples();
         // What the next step needs is gathered by whichever thread has nothing else to do.
         let ((summed, next), attempt) = {
             let next = (index + 1 < self.batches()).then_some(index + 1);
             let gather_next = || next.map(|next| self.micro_batches(next)).transpose();
             let mut attempt = self.engine.attempt();
-            let mut sum = || self.gradients(&parts, examples, &mut attempt);
+            let mut sum = || self.computed(&step, &mut attempt);
             // On a device a thread may have a stream of launches of its own, behind which another
             // thread's do not wait: there everything goes one after the other.
             let joined = if runs_on_cpu(self.task.device()) {
@@ -166,8 +165,12 @@ impl<T: Task> Trainer<T> {
             };
             (joined, attempt)
         };
-        let (grads, loss) = summed.map_err(|error| self.cause(error))?;
-        self.next = next?.map(|parts| (index + 1, parts));
+        let (next, summed) = match next {
+            Ok(next) => (next, summed),
+            Err(error) => (None, summed.and(Err(error))),
+        };
+        let (grads, loss) = self.exchanged(summed, &step)?;
+        self.next = next.map(|step| (index + 1, step));
         let (at, rate) = (self.at(index + 1), self.learning_rate(self.step_count()));
         let stepped = self.engine.step(at, grads, rate, attempt);
         stepped.map_err(|error| self.cause(error))?;
@@ -195,44 +198,6 @@ impl<T: Task> Trainer<T> {
             ended = !matches!(event, Ok(Event::Step { .. } | Event::Epoch(_)));
             Some(event)
         })
-    }
-
-    /// The gradients of the mean loss over all parts, and that loss.
-    fn gradients(
-        &self,
-        parts: &[MicroBatch<T>],
-        examples: usize,
-        attempt: &mut Attempt,
-    ) -> Result<(GradStore, f64)> {
-        let mut sum: Option<GradStore> = None;
-        let mut mean = 0.;
-        for part in parts {
-            let loss = self.task.loss(&part.batch, &mut attempt.context())?;
-            let weight = part.examples as f64 / examples as f64;
-            let grads =
-                if parts.len() == 1 { loss.backward() } else { (&loss * weight)?.backward() }?;
-            let loss = self.at(self.position.batch + 1).loss(&loss)?;
-            mean += weight * loss;
-            match &mut sum {
-                None => sum = Some(grads),
-                Some(sum) => self.add(sum, &grads)?,
-            }
-        }
-        let nothing = || Error::Config("a step needs at least one example".into());
-        Ok((sum.ok_or_else(nothing)?, mean))
-    }
-
-    fn add(&self, sum: &mut GradStore, grads: &GradStore) -> Result<()> {
-        for var in self.task.vars().values() {
-            if let Some(grad) = grads.get(var) {
-                let added = match sum.get(var) {
-                    Some(sum) => (sum + grad)?,
-                    None => grad.clone(),
-                };
-                sum.insert(var, added);
-            }
-        }
-        Ok(())
     }
 
     /// The learning rate of the step of this epoch that `step` steps come before.
@@ -370,34 +335,58 @@ impl<T: Task> Trainer<T> {
         self.batching().range(self.order.len(), self.step_size(), index)
     }
 
-    /// The batches of the step with this index in the epoch that has begun.
-    fn micro_batches(&self, index: usize) -> Result<Vec<MicroBatch<T>>> {
+    /// Where the examples of the parts of a step are in the order of the epoch that has begun.
+    fn places(&self, index: usize) -> Vec<Range<usize>> {
         let range = self.range(index);
         // A single batch may exceed its size, where the settings ask for equal batches.
-        let parts = if self.config.accumulate == 1 {
+        let batches = if self.config.accumulate == 1 {
             std::iter::once(0..range.len()).collect()
         } else {
             self.batching().parts(range.len(), self.config.batch_size)
         };
-        let part = |part: Range<usize>| {
-            let place = range.start + part.start;
-            let batch = self.task.batch(&self.order[place..][..part.len()], place)?;
-            Ok(MicroBatch { batch, examples: part.len() })
+        let parts = |batch: Range<usize>| {
+            let parts = self.config.parts.min(batch.len()).max(1);
+            let start = range.start + batch.start;
+            (0..parts).map(move |part| {
+                let part = array_split(batch.len(), parts, part);
+                start + part.start..start + part.end
+            })
         };
-        parts.into_iter().map(part).collect()
+        batches.into_iter().flat_map(parts).collect()
+    }
+
+    fn micro_batch(&self, place: Range<usize>) -> Result<MicroBatch<T>> {
+        let batch = self.task.batch(&self.order[place.clone()], place.start)?;
+        Ok(MicroBatch { batch, place })
+    }
+
+    /// The parts of a step of the epoch that has begun, with the batches of those that are this process'.
+    fn micro_batches(&self, index: usize) -> Result<StepParts<T>> {
+        let places = self.places(index);
+        let own = self.team.shares(places.len()).of(self.team.rank());
+        let own = places[own].iter().cloned().map(|place| self.micro_batch(place));
+        Ok(StepParts { own: own.collect::<Result<_>>()?, places })
+    }
+
+    /// The scores of the epoch's last batch, and of the validation.
+    fn scores(&self) -> Result<[Score; 2]> {
+        let batches = self.batches();
+        let last = self.places(batches - 1).pop();
+        let last = last.map(|place| self.micro_batch(place)).transpose()?;
+        let measure = |task: &T| {
+            let last = last.as_ref().map(|part| task.score(&part.batch)).transpose()?;
+            Ok([last.unwrap_or_default(), task.validate()?])
+        };
+        let [last, valid] = self.measured(measure)?;
+        if !valid.loss.is_finite() {
+            return Err(self.cause(self.not_finite("the validation loss", batches)));
+        }
+        Ok([last, valid])
     }
 
     fn end_epoch(&mut self) -> Result<Event> {
         let batches = self.batches();
-        let last = self.micro_batches(batches - 1)?.pop();
-        let measure = |task: &T| {
-            let last = last.as_ref().map(|part| task.score(&part.batch)).transpose()?;
-            Ok((last.unwrap_or_default(), task.validate()?))
-        };
-        let (last, valid) = self.measured(measure)?;
-        if !valid.loss.is_finite() {
-            return Err(self.cause(self.not_finite("the validation loss", batches)));
-        }
+        let [last, valid] = self.agreed(|| self.scores())?;
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,
             loss_batch: last.loss,
@@ -413,7 +402,8 @@ impl<T: Task> Trainer<T> {
             metrics: named_metrics(valid.metrics)?,
         };
         let is_best = |best: &Best| metrics.is_better_than(&best.metrics);
-        if self.config.patience.is_some() && self.best.as_ref().is_none_or(is_best) {
+        let keeps_best = self.config.patience.is_some() && self.team.leads();
+        if keeps_best && self.best.as_ref().is_none_or(is_best) {
             let (metrics, weights) = (metrics.clone(), self.measured_weights()?);
             self.best = Some(Best { metrics, weights });
         }
@@ -441,7 +431,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// What was not finite first: a loss and a gradient are not where a weight is not.
-    fn cause(&self, error: Error) -> Error {
+    pub(super) fn cause(&self, error: Error) -> Error {
         match error {
             Error::NotFinite { .. } => match self.weights() {
                 Err(sooner @ Error::NotFinite { .. }) => sooner,

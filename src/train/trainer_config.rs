@@ -22,6 +22,10 @@ pub struct TrainerConfig {
     /// Batches whose gradients are added up for an optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// Parts of about the same size that each batch is cut into, whose gradients are added up in their order. As many
+    /// processes can share them out as there are parts in a step; the weights have the same bits on any number of them.
+    #[serde(default = "one")]
+    pub parts: usize,
     /// Adam's learning rate.
     pub learning_rate: f64,
     /// Seed of the order of examples, of dropout, of what an epoch does to its examples and, in the program, of all
@@ -69,6 +73,7 @@ impl Default for TrainerConfig {
             batch_size: 150,
             batching: None,
             accumulate: 1,
+            parts: 1,
             learning_rate: 1e-3,
             seed: 42,
             schedule: Schedule::Constant,
@@ -92,6 +97,7 @@ impl TrainerConfig {
             ("epochs", self.epochs),
             ("batch_size", self.batch_size),
             ("accumulate", self.accumulate),
+            ("parts", self.parts),
         ] {
             if value == 0 {
                 return Err(Error::Config(format!("{name} must be at least 1, got 0")));

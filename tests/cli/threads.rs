@@ -34,3 +34,19 @@ fn the_number_of_threads_changes_no_bit_where_everything_is_on() {
         &["1", "3"],
     );
 }
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn several_processes_are_refused_by_a_build_without_mpi() {
+    let place = Place::new();
+    for (rank, said) in [("0", "error: 2 processes were started"), ("1", "")] {
+        let mut command = place.command();
+        command.args(["train", "--data", "sample"]);
+        command.env("OMPI_COMM_WORLD_SIZE", "2").env("OMPI_COMM_WORLD_RANK", rank);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with(said) && stderr.lines().count() <= 1, "{stderr}");
+        assert_eq!(stderr.is_empty(), said.is_empty(), "{stderr}");
+    }
+}

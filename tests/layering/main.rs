@@ -20,6 +20,7 @@ const ROOMS: [&str; 17] = [
     "nn",
     "model",
     "optim",
+    "distributed",
     "train",
     "settings",
     "run",

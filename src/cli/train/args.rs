@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use candle_rnn::distributed::Team;
 use candle_rnn::run::{self, IfExists, SessionConfig};
 use candle_rnn::settings::{Recipe, RunSettings, Settings};
+use candle_rnn::train::TrainerConfig;
 
 use crate::cli::choices::{value_of, RECIPES};
 use crate::cli::device::Compute;
@@ -85,6 +87,9 @@ pub(crate) struct TrainArgs {
     /// Save and stop as at SIGTERM when standard input ends: a sweep that is gone trains nothing
     #[arg(long, hide = true)]
     pub(super) stop_on_eof: bool,
+    /// The processes that train together.
+    #[arg(skip)]
+    pub(super) team: Team,
 }
 
 impl TrainArgs {
@@ -128,6 +133,17 @@ impl TrainArgs {
         Err(wrong_usage(
             "data and dataset are settings for images: they mean nothing beside a FILE",
         ))
+    }
+
+    /// The parts of a batch where they are not named: one for each process, unless a step has as many batches.
+    ///
+    /// - `asked`: the settings without that
+    pub(super) fn parts(&self, asked: &TrainerConfig, is_resumed: bool) -> usize {
+        let processes = self.team.size();
+        if is_resumed || asked.accumulate >= processes {
+            return asked.parts;
+        }
+        asked.parts.max(processes)
     }
 
     /// How the run is kept.

@@ -9,7 +9,7 @@ use candle_rnn::settings::{RunSettings, Settings};
 use candle_rnn::train::{Extensions, TrainConfig};
 
 use super::args::TrainArgs;
-use super::keep::{out, refuse_more_epochs, Keeping};
+use super::keep::{refuse_more_epochs, Keeping};
 use crate::cli::source::DataSource;
 use crate::cli::usage::{wrong_setting, wrong_usage};
 use crate::cli::{device, screen};
@@ -20,6 +20,8 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
     // Where the run was extended is its own affair: it is not asked for again.
     base.trainer.extensions = Extensions::default();
+    let asked: TrainConfig = settings.config(&base).map_err(wrong_setting)?;
+    base.trainer.parts = args.parts(&asked.trainer, resumed.is_some());
     let config: TrainConfig = settings.config(&base).map_err(wrong_setting)?;
     let named = settings.run();
     config.check().map_err(wrong_usage)?;
@@ -38,7 +40,9 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         source = source.or(&task.data);
         dataset = dataset.or(task.data.dataset);
     }
-    let data = source.load(dataset.unwrap_or_default(), args.quiet)?;
+    let quiet = args.quiet || !args.team.leads();
+    let load = || source.load(dataset.unwrap_or_default(), quiet);
+    let data = args.team.leader_first(load)?;
     let source = match &source.data {
         Some(folder) if folder.as_os_str() != "sample" => {
             Some(std::path::absolute(folder).context("cannot resolve --data")?)
@@ -47,9 +51,9 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     };
     let data_config = DataConfig::new(&data, source.clone());
     let dataset = data_config.dataset.or(dataset);
-    let (out, keeping) = (out(args)?, args.keeping(&named));
-    let opened =
-        Session::images(&out, ImageConfig::new(config, data_config), data, &device, keeping);
+    let keeping = args.keeping(&named);
+    let run = args.out.as_deref().filter(|_| keeping.if_exists.continues());
+    let task = run::image_task(run, ImageConfig::new(config, data_config), data, &device)?;
     let again = args.again(RunSettings { data: source, dataset, ..named }, &compute);
     Keeping {
         args,
@@ -64,7 +68,7 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
             Ok(lines)
         },
     }
-    .run(opened)
+    .run(task, keeping)
 }
 
 /// The accuracy after each step, where the loss is read at several.

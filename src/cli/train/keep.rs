@@ -3,17 +3,18 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::Device;
 use candle_rnn::report;
-use candle_rnn::run::{self, Outcome, RunTask, Session, Start};
+use candle_rnn::run::{self, Outcome, RunTask, Session, SessionConfig, Start};
 use candle_rnn::settings::{RunSettings, Settings};
 use candle_rnn::train::{Event, TrainerConfig};
 use candle_rnn::Error;
 
 use super::args::TrainArgs;
-use crate::cli::signals::Signals;
+use crate::cli::signals::{Signals, SIGTERM_NUMBER};
 use crate::cli::{device, screen};
 
 /// What the program does with a session, besides training.
@@ -35,7 +36,7 @@ pub(super) struct Keeping<'a, T: RunTask> {
 }
 
 /// Where a run is written.
-pub(super) fn out(args: &TrainArgs) -> anyhow::Result<std::path::PathBuf> {
+fn out(args: &TrainArgs) -> anyhow::Result<std::path::PathBuf> {
     match &args.out {
         Some(out) => Ok(out.clone()),
         None => run::next_free(Path::new("runs")).map_err(|error| match error {
@@ -65,15 +66,17 @@ pub(super) fn refuse_more_epochs(
 }
 
 impl<T: RunTask> Keeping<'_, T> {
-    /// Trains a session that was opened to its end.
-    pub(super) fn run(
-        self,
-        opened: candle_rnn::Result<(Session<T>, Start)>,
-    ) -> anyhow::Result<ExitCode>
+    /// Trains a task to its end, in a run directory if this process has it.
+    pub(super) fn run(self, task: T, keeping: SessionConfig) -> anyhow::Result<ExitCode>
     where
+        T: Send,
         Session<T>: Send,
     {
         let args = self.args;
+        if !args.team.leads() {
+            return follow(task, args);
+        }
+        let opened = Session::open(out(args)?, task, keeping);
         let (mut session, start) = opened.map_err(|error| match error {
             Error::RunExists { .. } if args.resume => {
                 anyhow::anyhow!("{error}; --overwrite starts over")
@@ -83,6 +86,7 @@ impl<T: RunTask> Keeping<'_, T> {
             }
             error => error.into(),
         })?;
+        session.share(&args.team)?;
         args.say(&format!("run {}", session.path().display()))?;
         match start {
             Start::Finished => {
@@ -130,7 +134,14 @@ impl<T: RunTask> Keeping<'_, T> {
         }
         let (epochs, batches) = (session.trainer().config().epochs, session.trainer().batches());
         let device = device::name(self.device);
-        args.say(&format!("training on {device}: epochs {epochs}, batches {batches} each"))?;
+        let processes = match args.team.size() {
+            1 => String::new(),
+            size => format!(", {size} processes"),
+        };
+        args.say(&format!(
+            "training on {device}{processes}: epochs {epochs}, batches {batches} each"
+        ))?;
+        let began = Instant::now();
         let done = session.trainer().step_count();
         let mut progress = screen::TrainProgress::new(epochs, batches, done as usize, args.quiet);
         let ends_epoch = session.trainer().position().batch == batches;
@@ -174,10 +185,19 @@ impl<T: RunTask> Keeping<'_, T> {
         let outcome = outcome?;
         // What was recorded of an epoch that has not ended.
         events.record(&Event::Done)?;
+        if !args.team.is_alone() {
+            let (waited, exchanged) = args.team.seconds();
+            args.say(&format!(
+                "{} processes: of {:.1} s, {waited:.1} s waiting for each other and {exchanged:.1} s exchanging gradients",
+                args.team.size(),
+                began.elapsed().as_secs_f64()
+            ))?;
+        }
         match (outcome, signals.pending()) {
-            (Outcome::Interrupted, Some(signal)) => {
+            (Outcome::Interrupted, signal) => {
                 screen::note(&format!("interrupted and saved: continue with --resume --out {run}"));
-                Ok(ExitCode::from(128 + signal))
+                // Another process may have had the signal.
+                Ok(ExitCode::from(128 + signal.unwrap_or(SIGTERM_NUMBER)))
             }
             (Outcome::Interrupted, None) => {
                 args.say(&format!("paused after epoch {}; saved", session.history().len()))?;
@@ -201,6 +221,14 @@ impl<T: RunTask> Keeping<'_, T> {
             }
         }
     }
+}
+
+/// Trains with the process that has the run directory.
+fn follow<T: RunTask + Send>(task: T, args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let signals = Signals::register().context("cannot listen to signals")?;
+    let mut is_told = || signals.pending().is_some();
+    rayon::scope(|_| run::follow(task, &args.team, &mut is_told))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is said of a run that was finished before: how it can be trained on.

@@ -13,15 +13,29 @@ mod unused;
 use std::process::ExitCode;
 
 use candle_rnn::data::formats::{Content, Layout, Loaded};
+use candle_rnn::distributed::Team;
 use candle_rnn::run::{self, TaskName};
 use candle_rnn::train::tasks::{SequenceConfig, SequenceSource, SequenceTraining};
+use candle_rnn::Error;
 
 pub(super) use args::TrainArgs;
 
 use super::own_files::OwnFiles;
 use super::usage::wrong_usage;
 
-pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
+/// Trains, with the other processes if there are some: an error on one of them is an error on all.
+pub(super) fn run(mut args: TrainArgs, team: &Team) -> anyhow::Result<ExitCode> {
+    args.team = team.clone();
+    let trained = train(args);
+    let failed = trained.as_ref().err().map(|error| format!("{error:#}"));
+    match (trained, team.end(failed)) {
+        (Ok(code), ended) => ended.map(|()| code).map_err(Into::into),
+        (Err(_), Err(sooner @ Error::Rank { .. })) => Err(sooner.into()),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed().map(run::read_task).transpose()?;
     let Some(file) = file(&args)? else {
         args.others.refuse()?;

@@ -15,7 +15,7 @@ use candle_rnn::train::tasks::{
 use candle_rnn::train::Extensions;
 
 use super::args::TrainArgs;
-use super::keep::{out, refuse_more_epochs, Keeping};
+use super::keep::{refuse_more_epochs, Keeping};
 use super::unused;
 use crate::cli::own_files::OwnFiles;
 use crate::cli::usage::{wrong_setting, wrong_usage};
@@ -79,6 +79,8 @@ fn train(
         }
     };
     base.trainer.extensions = Extensions::default();
+    let asked: SequenceTraining = settings.config(&base).map_err(wrong_setting)?;
+    base.trainer.parts = args.parts(&asked.trainer, resumed.is_some());
     let training: SequenceTraining = settings.config(&base).map_err(wrong_setting)?;
     let named = settings.run();
     args.refuse_images(&named)?;
@@ -106,7 +108,7 @@ fn train(
     if let Some(run) = &resumed {
         refuse_changed(&run.task, task.config())?;
     }
-    let (out, keeping) = (out(args)?, args.keeping(&named));
+    let keeping = args.keeping(&named);
     let again = args.again(RunSettings { data: None, dataset: None, ..named }, &compute);
     Keeping {
         args,
@@ -134,7 +136,7 @@ fn train(
             Ok(lines)
         },
     }
-    .run(Session::open(&out, task, keeping))
+    .run(task, keeping)
 }
 
 /// Refuses to go on where the data are not those that the run began with, though settings and columns are.

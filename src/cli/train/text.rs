@@ -12,7 +12,7 @@ use candle_rnn::train::tasks::{TextConfig, TextTask, TextTraining};
 use candle_rnn::train::Extensions;
 
 use super::args::TrainArgs;
-use super::keep::{out, refuse_more_epochs, Keeping};
+use super::keep::{refuse_more_epochs, Keeping};
 use crate::cli::own_files::OwnFiles;
 use crate::cli::usage::{wrong_setting, wrong_usage};
 use crate::cli::{device, screen};
@@ -31,6 +31,11 @@ pub(super) fn resume(args: &TrainArgs) -> anyhow::Result<ExitCode> {
 
 /// Trains on a text.
 pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<ExitCode> {
+    if !args.team.is_alone() {
+        return Err(wrong_usage(
+            "a text is trained by one process: its state is carried from batch to batch; start it without mpirun",
+        ));
+    }
     let resumed = args.resumed().map(run::read_config::<TextConfig>).transpose()?;
     let settings = args.settings(resumed.is_some())?;
     let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
@@ -64,7 +69,7 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
         config.vocabulary.len(),
         100. * training.valid_fraction,
     ))?;
-    let (out, keeping) = (out(args)?, args.keeping(&named));
+    let keeping = args.keeping(&named);
     let again = args.again(RunSettings { data: None, dataset: None, ..named }, &compute);
     Keeping {
         args,
@@ -83,5 +88,5 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
             Ok(vec![format!("saved; next: candle-rnn generate {run} --prompt TEXT")])
         },
     }
-    .run(Session::open(&out, task, keeping))
+    .run(task, keeping)
 }

@@ -261,6 +261,12 @@ impl Task for SequenceTask {
         self.loss_of(&outputs, batch)
     }
 
+    fn dropout_draws(&self, numbers: &[u32]) -> Option<u64> {
+        let lengths = numbers.iter().map(|number| self.splits.train.seq_len(*number as usize));
+        let (spec, longest) = (&self.config.spec, lengths.max().unwrap_or(0));
+        Some(spec.model.dropout_draws(numbers.len(), longest, spec.read()))
+    }
+
     fn score(&self, batch: &SequenceBatch) -> Result<Score> {
         let outputs = self
             .model

@@ -87,11 +87,14 @@ impl TextTraining {
         // Of any vocabulary: the text's own is not known here.
         let (network, embedding_size) = (self.network.clone(), self.embedding_size);
         LanguageConfig { network, vocabulary_size: 2, embedding_size }.check()?;
-        if self.trainer.accumulate != 1 {
-            return Err(Error::Config(
-                "a text is read in streams whose state is carried along: accumulate must be 1"
-                    .into(),
-            ));
+        for (name, value) in
+            [("accumulate", self.trainer.accumulate), ("parts", self.trainer.parts)]
+        {
+            if value != 1 {
+                return Err(Error::Config(format!(
+                    "a text is read in streams whose state is carried along: {name} must be 1"
+                )));
+            }
         }
         if self.seq_len == 0 {
             return Err(Error::Config("seq_len must be at least 1, got 0".into()));

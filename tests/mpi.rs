@@ -1,0 +1,273 @@
+//! Training by several processes that `mpirun` starts; `just check-mpi` runs it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+
+/// A training of a second or two.
+const SHORT: &str = "--data sample --hidden 12 --epochs 1 --batch-size 50 --device cpu";
+
+/// A folder in which trainings run.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// One process.
+    fn alone(&self, arguments: &str) -> Output {
+        let mut command = Command::new(cargo_bin("candle-rnn"));
+        command.arg("train").args(arguments.split_whitespace());
+        let output = command.current_dir(self.0.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        output
+    }
+
+    /// `mpirun` with arguments of its own.
+    fn mpirun(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new("mpirun");
+        command
+            .args(["--oversubscribe", "--bind-to", "none"])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+            .env("RAYON_NUM_THREADS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn ranks(&self, ranks: usize, arguments: &str) -> Command {
+        let mut command = self.mpirun(["-n".to_string(), ranks.to_string()]);
+        command.arg(cargo_bin("candle-rnn")).arg("train").args(arguments.split_whitespace());
+        command
+    }
+
+    fn train(&self, ranks: usize, arguments: &str) -> Output {
+        let output = self.ranks(ranks, arguments).output().unwrap();
+        assert!(output.status.success(), "{ranks} {arguments}: {}", text(&output));
+        output
+    }
+
+    /// Ranks 0 and 1 with arguments of their own.
+    fn two(&self, first: &str, second: &str) -> Output {
+        let mut command = self.mpirun(["-n", "1"]);
+        command.arg(cargo_bin("candle-rnn")).arg("train").args(first.split_whitespace());
+        command.args([":", "-n", "1"]);
+        command.arg(cargo_bin("candle-rnn")).arg("train").args(second.split_whitespace());
+        command.output().unwrap()
+    }
+
+    fn weights(&self, run: &str) -> Vec<u8> {
+        fs::read(self.path(run).join("model.safetensors")).unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+/// The ranks that an `mpirun` has started.
+fn ranks_of(mpirun: &Child) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", mpirun.id()));
+    let mut ranks = Vec::new();
+    for child in children.unwrap_or_default().split_whitespace() {
+        let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        if name.starts_with("candle-rnn") {
+            ranks.push(child.parse().unwrap());
+        }
+    }
+    ranks
+}
+
+fn signal(process: u32, signal: &str) {
+    // The process may have ended by then.
+    let _ =
+        Command::new("kill").args([signal, &process.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// Waits for `mpirun` to end.
+fn ended(mut mpirun: Child, within: Duration) -> Output {
+    let start = Instant::now();
+    while mpirun.try_wait().unwrap().is_none() {
+        if start.elapsed() > within {
+            ranks_of(&mpirun).into_iter().for_each(|rank| signal(rank, "-KILL"));
+            mpirun.kill().unwrap();
+            panic!("mpirun hangs: {}", text(&mpirun.wait_with_output().unwrap()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    mpirun.wait_with_output().unwrap()
+}
+
+/// Waits until a run has a checkpoint.
+fn wait_for(path: &std::path::Path) {
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} does not appear", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn any_number_of_processes_makes_the_bits_of_one() {
+    let place = Place::new();
+    place.alone(&format!("{SHORT} --parts 4 --out one"));
+    for ranks in [1, 2, 4] {
+        let output = place.train(ranks, &format!("{SHORT} --parts 4 --out of{ranks}"));
+        assert_eq!(place.weights(&format!("of{ranks}")), place.weights("one"), "{ranks}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said.matches("epoch 1/1").count(), 1, "{said}");
+        assert_eq!(said.contains("exchanging gradients"), ranks > 1, "{said}");
+    }
+    // The default, where the number of processes does not divide a batch.
+    place.alone(&format!("{SHORT} --parts 3 --out three"));
+    place.train(3, &format!("{SHORT} --out of3"));
+    assert_eq!(place.weights("of3"), place.weights("three"));
+    place.alone(&format!("{SHORT} --accumulate 2 --out sums"));
+    place.train(2, &format!("{SHORT} --accumulate 2 --out sums2"));
+    assert_eq!(place.weights("sums2"), place.weights("sums"));
+}
+
+#[test]
+fn what_training_can_be_asked_for_is_shared_out_too() {
+    let place = Place::new();
+    for (name, more) in [
+        ("gru", "--cell gru --layers 2 --dropout 0.2 --ema 0.9 --patience 2 --shift 1"),
+        ("lstm", "--cell lstm --bidirectional --readout mean-max --dropout 0.3 --clip-norm 0.5"),
+        ("f64", "--dtype f64 --loss-at every --dropout 0.1 --schedule one-cycle --mirror"),
+    ] {
+        let arguments = format!("{SHORT} {more} --parts 3");
+        place.alone(&format!("{arguments} --out {name}"));
+        place.train(3, &format!("{arguments} --out {name}3"));
+        assert_eq!(place.weights(&format!("{name}3")), place.weights(name), "{name}");
+    }
+}
+
+#[test]
+fn data_of_ones_own_are_shared_out() {
+    let place = Place::new();
+    let mut table = "id,x,y,label\n".to_string();
+    for id in 0..60u32 {
+        for step in 0..4 + id % 9 {
+            let x = f64::from((id * 7 + step * 3) % 11) / 5.;
+            table +=
+                &format!("{id},{x},{},{}\n", f64::from(step) * x, ["a", "b"][(id % 2) as usize]);
+        }
+    }
+    fs::write(place.path("own.csv"), table).unwrap();
+    let arguments =
+        "own.csv --id id --label label --epochs 2 --layers 2 --dropout 0.2 --hidden 6 --parts 2";
+    place.alone(&format!("{arguments} --out one"));
+    place.train(2, &format!("{arguments} --out two"));
+    assert_eq!(place.weights("two"), place.weights("one"));
+}
+
+#[test]
+fn a_run_resumes_on_another_number_of_processes() {
+    let place = Place::new();
+    let arguments = SHORT.replace("--epochs 1", "--epochs 2 --parts 4 --dropout 0.1");
+    place.alone(&format!("{arguments} --out whole"));
+    let begun = place.train(4, &format!("{arguments} --out run --max-minutes 0.0001"));
+    assert!(text(&begun).contains("time is up after step"), "{}", text(&begun));
+    place.train(2, &format!("{arguments} --out run --resume --max-minutes 0.0001"));
+    place.train(3, "--out run --resume --max-minutes 0.0001");
+    place.alone("--out run --resume");
+    assert_eq!(place.weights("run"), place.weights("whole"));
+    let finished = place.train(2, "--out run --resume");
+    assert!(text(&finished).contains("this run is finished"), "{}", text(&finished));
+}
+
+#[test]
+fn an_error_of_a_process_ends_all_with_its_rank() {
+    let place = Place::new();
+    let bad = SHORT.replace("--data sample", "--data nowhere");
+    let output = place.two(&format!("{SHORT} --out a"), &format!("{bad} --out a"));
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("error: rank 1: nowhere").count(), 1, "{said}");
+    // Of rank 0 the error is its own; the others say nothing.
+    let output = place.two(&format!("{bad} --out b"), &format!("{SHORT} --out b"));
+    assert_eq!(text(&output).matches("error: nowhere").count(), 1, "{}", text(&output));
+    let output = place.two(&format!("{SHORT} --out c"), &format!("{SHORT} --out c --seed 1"));
+    assert!(text(&output).contains("ranks 0 and 1 have other settings"), "{}", text(&output));
+    let output = place.ranks(2, &format!("{SHORT} --lr 1e30 --out d")).output().unwrap();
+    assert_eq!(text(&output).matches("is not finite").count(), 1, "{}", text(&output));
+    let output = place.ranks(2, "--no-such-flag").output().unwrap();
+    assert_eq!(text(&output).matches("unexpected argument").count(), 1, "{}", text(&output));
+    fs::write(place.path("book.txt"), "to be or not to be, ".repeat(500)).unwrap();
+    let output = place.ranks(2, "book.txt --out e").output().unwrap();
+    assert_eq!(text(&output).matches("trained by one process").count(), 1, "{}", text(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_nobody_waiting() {
+    let place = Place::new();
+    let arguments = format!("{SHORT} --save-every 1 --keep 3 --parts 3 --out run")
+        .replace("--epochs 1", "--epochs 500");
+    for (attempt, milliseconds) in [0, 130, 370, 610].into_iter().enumerate() {
+        let resume = if attempt > 0 { "--resume" } else { "" };
+        let mpirun = place.ranks(3, &format!("{arguments} {resume}")).spawn().unwrap();
+        wait_for(&place.path("run/checkpoints"));
+        while ranks_of(&mpirun).len() < 3 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let ranks = ranks_of(&mpirun);
+        signal(ranks[attempt % ranks.len()], "-KILL");
+        let output = ended(mpirun, Duration::from_secs(30));
+        assert!(!output.status.success(), "{}", text(&output));
+    }
+    let output = place.train(2, &format!("{arguments} --resume --max-minutes 0.0001"));
+    assert!(text(&output).contains("resuming after step"), "{}", text(&output));
+    assert!(!text(&output).contains("skipped"), "{}", text(&output));
+}
+
+#[test]
+fn a_process_that_does_not_answer_is_not_waited_for_long() {
+    let place = Place::new();
+    let arguments =
+        format!("{SHORT} --save-every 1 --out run").replace("--epochs 1", "--epochs 500");
+    let mut command = place.ranks(2, &arguments);
+    let mpirun = command.env("CANDLE_RNN_MPI_TIMEOUT", "1.5").spawn().unwrap();
+    wait_for(&place.path("run/checkpoints"));
+    let rank = *ranks_of(&mpirun).last().unwrap();
+    signal(rank, "-STOP");
+    let output = ended(mpirun, Duration::from_secs(40));
+    let said = text(&output);
+    assert!(said.contains("have not answered for"), "{said}");
+    signal(rank, "-KILL");
+}
+
+#[test]
+fn a_signal_to_any_process_saves_and_stops_all() {
+    let place = Place::new();
+    let arguments =
+        format!("{SHORT} --save-every 1 --out run").replace("--epochs 1", "--epochs 500");
+    for (index, more) in ["", "--resume"].into_iter().enumerate() {
+        let mpirun = place.ranks(2, &format!("{arguments} {more}")).spawn().unwrap();
+        wait_for(&place.path("run/checkpoints"));
+        while ranks_of(&mpirun).len() < 2 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+        signal(ranks_of(&mpirun)[index], "-TERM");
+        let output = ended(mpirun, Duration::from_secs(40));
+        assert!(text(&output).contains("interrupted and saved"), "{}", text(&output));
+        assert_eq!(output.status.code(), Some(143), "{}", text(&output));
+    }
+}
