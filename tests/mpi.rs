@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -113,11 +113,22 @@ fn ended(mut mpirun: Child, within: Duration) -> Output {
     mpirun.wait_with_output().unwrap()
 }
 
-/// Waits until a run has a checkpoint.
-fn wait_for(path: &std::path::Path) {
+/// The step of the newest checkpoint of a run, 0 if there is none.
+fn newest(run: &Path) -> u64 {
+    let saved = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    let step = |name: &str| name.strip_prefix("step-")?.parse().ok();
+    saved.filter_map(|entry| step(entry.file_name().to_str()?)).max().unwrap_or(0)
+}
+
+/// Waits until a run has a newer checkpoint than that of a step; returns its step.
+fn wait_for_newer(run: &Path, step: u64) -> u64 {
     let start = Instant::now();
-    while !path.exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{} does not appear", path.display());
+    loop {
+        let newest = newest(run);
+        if newest > step {
+            return newest;
+        }
+        assert!(start.elapsed() < Duration::from_secs(120), "no checkpoint after step {step}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -204,7 +215,7 @@ fn an_error_of_a_process_ends_all_with_its_rank() {
     assert_eq!(text(&output).matches("error: nowhere").count(), 1, "{}", text(&output));
     let output = place.two(&format!("{SHORT} --out c"), &format!("{SHORT} --out c --seed 1"));
     assert!(text(&output).contains("ranks 0 and 1 have other settings"), "{}", text(&output));
-    let output = place.ranks(2, &format!("{SHORT} --lr 1e30 --out d")).output().unwrap();
+    let output = place.ranks(2, &format!("{SHORT} --lr 1e37 --out d")).output().unwrap();
     assert_eq!(text(&output).matches("is not finite").count(), 1, "{}", text(&output));
     let output = place.ranks(2, "--no-such-flag").output().unwrap();
     assert_eq!(text(&output).matches("unexpected argument").count(), 1, "{}", text(&output));
@@ -219,21 +230,22 @@ fn a_process_that_is_killed_leaves_nobody_waiting() {
     let place = Place::new();
     let arguments = format!("{SHORT} --save-every 1 --keep 3 --parts 3 --out run")
         .replace("--epochs 1", "--epochs 500");
-    for (attempt, milliseconds) in [0, 130, 370, 610].into_iter().enumerate() {
+    let run = place.path("run");
+    for (attempt, milliseconds) in [0, 7, 31, 130, 370, 610].into_iter().enumerate() {
         let resume = if attempt > 0 { "--resume" } else { "" };
+        let before = newest(&run);
         let mpirun = place.ranks(3, &format!("{arguments} {resume}")).spawn().unwrap();
-        wait_for(&place.path("run/checkpoints"));
-        while ranks_of(&mpirun).len() < 3 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_newer(&run, before);
         std::thread::sleep(Duration::from_millis(milliseconds));
         let ranks = ranks_of(&mpirun);
+        assert_eq!(ranks.len(), 3);
         signal(ranks[attempt % ranks.len()], "-KILL");
         let output = ended(mpirun, Duration::from_secs(30));
         assert!(!output.status.success(), "{}", text(&output));
     }
+    let last = newest(&run);
     let output = place.train(2, &format!("{arguments} --resume --max-minutes 0.0001"));
-    assert!(text(&output).contains("resuming after step"), "{}", text(&output));
+    assert!(text(&output).contains(&format!("resuming after step {last}\n")), "{}", text(&output));
     assert!(!text(&output).contains("skipped"), "{}", text(&output));
 }
 
@@ -244,7 +256,7 @@ fn a_process_that_does_not_answer_is_not_waited_for_long() {
         format!("{SHORT} --save-every 1 --out run").replace("--epochs 1", "--epochs 500");
     let mut command = place.ranks(2, &arguments);
     let mpirun = command.env("CANDLE_RNN_MPI_TIMEOUT", "1.5").spawn().unwrap();
-    wait_for(&place.path("run/checkpoints"));
+    wait_for_newer(&place.path("run"), 0);
     let rank = *ranks_of(&mpirun).last().unwrap();
     signal(rank, "-STOP");
     let output = ended(mpirun, Duration::from_secs(40));
@@ -258,13 +270,10 @@ fn a_signal_to_any_process_saves_and_stops_all() {
     let place = Place::new();
     let arguments =
         format!("{SHORT} --save-every 1 --out run").replace("--epochs 1", "--epochs 500");
+    let run = place.path("run");
     for (index, more) in ["", "--resume"].into_iter().enumerate() {
         let mpirun = place.ranks(2, &format!("{arguments} {more}")).spawn().unwrap();
-        wait_for(&place.path("run/checkpoints"));
-        while ranks_of(&mpirun).len() < 2 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        std::thread::sleep(Duration::from_millis(1500));
+        wait_for_newer(&run, newest(&run));
         signal(ranks_of(&mpirun)[index], "-TERM");
         let output = ended(mpirun, Duration::from_secs(40));
         assert!(text(&output).contains("interrupted and saved"), "{}", text(&output));
