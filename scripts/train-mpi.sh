@@ -9,4 +9,5 @@ require_mpi
 cargo build --release --locked --features mpi
 root=()
 [ "$(id -u)" != 0 ] || root=(--allow-run-as-root)
-exec mpirun "${root[@]}" -n "$processes" "${CARGO_TARGET_DIR:-target}/release/candle-rnn" train "$@"
+# Unbound: each process takes its share of the cores.
+exec mpirun "${root[@]}" --bind-to none -n "$processes" "${CARGO_TARGET_DIR:-target}/release/candle-rnn" train "$@"

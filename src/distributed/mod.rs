@@ -1,7 +1,7 @@
 //! Processes that train one model together: what they exchange, and how each learns that another has failed.
 //!
 //! A [`Team`] is all ranks of a training as one of them sees it, by default itself [alone](Single). It exchanges bytes
-//! through a [`Collective`], such as [`Mpi`] with the feature `mpi`; in each exchange every rank first says how it is, so
+//! through a [`Collective`], such as `Mpi` with the feature `mpi`; in each exchange every rank first says how it is, so
 //! that an error on one of them ends all with the same message. [`Shares`] says which rank computes which part of a
 //! step. Sums are made in the order of the parts, whatever the number of ranks: the result has the same bits.
 
@@ -17,7 +17,7 @@ pub use collective::{Collective, Single};
 pub use mpi::Mpi;
 pub use shares::Shares;
 pub use team::Team;
-pub(crate) use team::{Exchange, Wait};
+pub(crate) use team::{Round, Wait};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What the ranks of a team do that have no run directory.
 
 use super::session::Outcome;
-use super::task::{check_weights, RunTask, TaskConfig};
+use super::task::{check_weights, identity, RunTask, TaskConfig};
 use crate::distributed::Team;
 use crate::train::{Event, Trainer};
 use crate::Result;
@@ -34,9 +34,4 @@ pub fn follow<T: RunTask>(
             (false, true) => return Ok(Outcome::OutOfTime),
         }
     }
-}
-
-/// What must be equal on all ranks.
-pub(super) fn identity<T: RunTask>(task: &T) -> Vec<u8> {
-    task.config().identity().to_string().into_bytes()
 }

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
-use super::follow::identity;
-use super::task::{check_weights, RunTask, TaskConfig};
+use super::task::{check_weights, identity, RunTask, TaskConfig};
 use super::{best_of, read_weights};
 use super::{Checkpoint, IfExists, RunConfig, RunDir};
 use crate::distributed::Team;
@@ -164,7 +163,7 @@ impl<T: RunTask> Session<T> {
         Ok((Self { trainer, run, history, config: session, instruction_set }, start))
     }
 
-    /// Shares the training out over the ranks of a team, of which this is rank 0; the others [`follow`](super::follow).
+    /// Shares the training out over the ranks of a team, of which this is rank 0; the others [`follow`](fn@super::follow).
     ///
     /// # Errors
     /// As [`Trainer::join`].

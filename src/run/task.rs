@@ -51,6 +51,11 @@ pub trait RunTask: Task {
     fn config(&self) -> &Self::Config;
 }
 
+/// What must be equal on all ranks that train a task.
+pub(super) fn identity<T: RunTask>(task: &T) -> Vec<u8> {
+    task.config().identity().to_string().into_bytes()
+}
+
 /// Checks that the variables of a task are the parameters of its configuration: else its weights could be saved and
 /// never be loaded.
 ///

@@ -25,6 +25,7 @@ mod parts;
 mod restore;
 mod schedule;
 mod state;
+mod step_parts;
 mod stream;
 mod task;
 pub mod tasks;

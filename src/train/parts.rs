@@ -1,4 +1,4 @@
-//! The parts of a step, whose gradients are added up: computed by one process, or shared out over ranks.
+//! The gradients of a step's parts: computed by one process, or shared out over ranks, and added up.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -7,46 +7,10 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::engine::Attempt;
+use super::step_parts::{Computed, MicroBatch, StepParts};
 use super::{Task, Trainer};
-use crate::distributed::{Exchange, Wait};
+use crate::distributed::{Round, Wait};
 use crate::{Error, Result};
-
-/// A batch, one of those whose gradients are added up for a step.
-pub(super) struct MicroBatch<T: Task> {
-    pub(super) batch: T::Batch,
-    /// Where its examples stand in the order of the epoch.
-    pub(super) place: Range<usize>,
-}
-
-/// What a process computes of a step.
-pub(super) struct StepParts<T: Task> {
-    /// Where the examples of all parts stand in the order of the epoch.
-    pub(super) places: Vec<Range<usize>>,
-    /// The parts that this process computes: neighbours.
-    pub(super) own: Vec<MicroBatch<T>>,
-}
-
-impl<T: Task> StepParts<T> {
-    /// The number of examples of all parts.
-    pub(super) fn examples(&self) -> usize {
-        self.places.iter().map(Range::len).sum()
-    }
-}
-
-/// The gradients of what a process has computed of a step.
-pub(super) enum Computed {
-    /// Those of the mean loss over all parts, with that loss.
-    Sum(GradStore, f64),
-    /// Those of some parts of several.
-    Parts {
-        /// Of each, the gradients of all variables that have one, one behind the other in the order of their names.
-        flat: Vec<Vec<u8>>,
-        /// The mean loss of each.
-        losses: Vec<f64>,
-        /// Which variables have a gradient.
-        present: Vec<bool>,
-    },
-}
 
 impl<T: Task> Trainer<T> {
     /// The gradients of the parts that are this process' own.
@@ -180,8 +144,7 @@ impl<T: Task> Trainer<T> {
         let start = Instant::now();
         // In release builds weights are compared after every epoch.
         let replica = if cfg!(debug_assertions) { self.replica()? } else { 0 };
-        let exchange =
-            Exchange { name: "step", place: self.step_count(), replica, wait: Wait::Even };
+        let exchange = Round { name: "step", place: self.step_count(), replica, wait: Wait::Even };
         let present = |computed: &Computed| match computed {
             Computed::Parts { present, .. } => present.iter().map(|has| u8::from(*has)).collect(),
             Computed::Sum(..) => Vec::new(),

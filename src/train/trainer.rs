@@ -9,8 +9,8 @@ use candle_core::{Device, Tensor};
 use super::engine::StepEngine;
 use super::finite::StepAt;
 use super::metrics::named_metrics;
-use super::parts::{MicroBatch, StepParts};
 use super::schedule::Progress;
+use super::step_parts::{MicroBatch, StepParts};
 use super::{
     Best, Classification, EpochMetrics, Position, Score, Task, TrainConfig, TrainerConfig,
     PLATEAU_EPOCHS,

@@ -1,0 +1,44 @@
+//! The parts of a step, whose gradients are added up.
+
+use std::ops::Range;
+
+use candle_core::backprop::GradStore;
+
+use super::Task;
+
+/// A batch, one of those whose gradients are added up for a step.
+pub(super) struct MicroBatch<T: Task> {
+    pub(super) batch: T::Batch,
+    /// Where its examples stand in the order of the epoch.
+    pub(super) place: Range<usize>,
+}
+
+/// What a process computes of a step.
+pub(super) struct StepParts<T: Task> {
+    /// Where the examples of all parts stand in the order of the epoch.
+    pub(super) places: Vec<Range<usize>>,
+    /// The parts that this process computes: neighbours.
+    pub(super) own: Vec<MicroBatch<T>>,
+}
+
+impl<T: Task> StepParts<T> {
+    /// The number of examples of all parts.
+    pub(super) fn examples(&self) -> usize {
+        self.places.iter().map(Range::len).sum()
+    }
+}
+
+/// The gradients of what a process has computed of a step.
+pub(super) enum Computed {
+    /// Those of the mean loss over all parts, with that loss.
+    Sum(GradStore, f64),
+    /// Those of some parts of several.
+    Parts {
+        /// Of each, the gradients of all variables that have one, one behind the other in the order of their names.
+        flat: Vec<Vec<u8>>,
+        /// The mean loss of each.
+        losses: Vec<f64>,
+        /// Which variables have a gradient.
+        present: Vec<bool>,
+    },
+}
