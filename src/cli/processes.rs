@@ -8,8 +8,11 @@ use super::screen;
 
 /// How many processes were started, as Open MPI and MPICH's kind say.
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+/// The same where Slurm itself starts them, for MPI if there is a rank of PMIx.
+const SLURM_SIZE: &str = "SLURM_STEP_NUM_TASKS";
+const PMIX_RANK: &str = "PMIX_RANK";
 /// Which of them this is.
-const RANKS: [&str; 2] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"];
+const RANKS: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", PMIX_RANK];
 /// How many of them are on this machine.
 const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 /// The number of threads, as rayon and Candle read it.
@@ -33,7 +36,9 @@ pub(super) fn another_speaks() -> bool {
 /// # Errors
 /// Why they cannot train together.
 pub(super) fn join() -> Result<Team, String> {
-    let Some(size) = number(&SIZES).filter(|size| *size > 1) else { return Ok(Team::default()) };
+    let of_slurm = || number(&[PMIX_RANK]).and_then(|_| number(&[SLURM_SIZE]));
+    let size = number(&SIZES).or_else(of_slurm).filter(|size| *size > 1);
+    let Some(size) = size else { return Ok(Team::default()) };
     if another_speaks() {
         screen::silence();
     }
