@@ -188,7 +188,7 @@ impl<T: RunTask> Keeping<'_, T> {
         if !args.team.is_alone() {
             let (waited, exchanged) = args.team.seconds();
             args.say(&format!(
-                "{} processes: of {:.1} s, {waited:.1} s waiting for each other and {exchanged:.1} s exchanging gradients",
+                "{} processes: of {:.2} s, {waited:.2} s waiting for each other and {exchanged:.2} s exchanging gradients",
                 args.team.size(),
                 began.elapsed().as_secs_f64()
             ))?;
