@@ -1,6 +1,7 @@
 //! The processes that train together: those that `mpirun` or `srun` has started.
 
 use std::fs;
+use std::process::Command;
 
 use candle_rnn::distributed::Team;
 
@@ -47,6 +48,13 @@ pub(super) fn join() -> Result<Team, String> {
         std::env::set_var(THREADS, threads(size).to_string());
     }
     start(size)
+}
+
+/// Has a program that this process starts train by itself, though this one may be one of several.
+pub(super) fn by_itself(program: &mut Command) {
+    SIZES.iter().chain(&RANKS).for_each(|name| {
+        program.env_remove(name);
+    });
 }
 
 #[cfg(feature = "mpi")]

@@ -41,9 +41,9 @@ mod weights;
 pub use checkpoint::Checkpoint;
 pub use config::RunConfig;
 pub use directory::{next_free, IfExists, RunDir};
-pub use lock::is_being_written;
 pub use follow::follow;
 pub use image::image_task;
+pub use lock::is_being_written;
 pub use metrics::{best_of, read_metrics, read_metrics_and_cut};
 #[cfg(feature = "settings")]
 pub use read::read_settings;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use candle_rnn::sweep::{Claim, SweepFolder, Trial, TrialData};
 
+use crate::cli::processes;
+
 /// A trial that is being trained.
 pub(super) struct Training {
     /// The trial, as an index.
@@ -41,6 +43,7 @@ impl Training {
             command.args(["--pause-after", &epochs.to_string()]);
         }
         command.args(data_args(data));
+        processes::by_itself(&mut command);
         command.stdin(Stdio::piped()).stdout(claim.log()?).stderr(claim.log()?);
         let mut child = command
             .spawn()
