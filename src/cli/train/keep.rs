@@ -194,14 +194,14 @@ impl<T: RunTask> Keeping<'_, T> {
             ))?;
         }
         match (outcome, signals.pending()) {
+            (Outcome::Interrupted, None) if args.pause_after.is_some() => {
+                args.say(&format!("paused after epoch {}; saved", session.history().len()))?;
+                Ok(ExitCode::SUCCESS)
+            }
             (Outcome::Interrupted, signal) => {
                 screen::note(&format!("interrupted and saved: continue with --resume --out {run}"));
                 // Another process may have had the signal.
                 Ok(ExitCode::from(128 + signal.unwrap_or(SIGTERM_NUMBER)))
-            }
-            (Outcome::Interrupted, None) => {
-                args.say(&format!("paused after epoch {}; saved", session.history().len()))?;
-                Ok(ExitCode::SUCCESS)
             }
             (Outcome::OutOfTime, _) => {
                 let step = session.trainer().step_count();
