@@ -17,7 +17,7 @@ pub use collective::{Collective, Single};
 pub use mpi::Mpi;
 pub use shares::Shares;
 pub use team::Team;
-pub(crate) use team::{Round, Wait};
+pub(crate) use team::{Meeting, Wait};
 
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,7 @@ pub(crate) enum Wait {
 
 /// What a rank exchanges.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Round {
+pub(crate) struct Meeting {
     /// A word for it, of which eight bytes count.
     pub(crate) name: &'static str,
     /// What must be equal on all ranks, such as the step.
@@ -161,7 +161,7 @@ impl Team {
 
     /// All ranks meet, and hear of each other's errors.
     fn meet(&self, name: &'static str, mine: std::result::Result<(), String>) -> Result<()> {
-        let exchange = Round { name, place: 0, replica: 0, wait: Wait::Long };
+        let exchange = Meeting { name, place: 0, replica: 0, wait: Wait::Long };
         self.gather(exchange, mine.map(|()| Vec::new())).map(drop)
     }
 
@@ -174,7 +174,7 @@ impl Team {
     /// This rank's own error if it is the first that failed, else [`Error::Rank`].
     pub(crate) fn agree<T>(
         &self,
-        exchange: Round,
+        exchange: Meeting,
         mine: Result<(Vec<u8>, T)>,
     ) -> Result<(Vec<Vec<u8>>, T)> {
         match mine {
@@ -193,7 +193,7 @@ impl Team {
     /// ranks are not at the same place, or not equal.
     fn gather(
         &self,
-        exchange: Round,
+        exchange: Meeting,
         mine: std::result::Result<Vec<u8>, String>,
     ) -> Result<Vec<Vec<u8>>> {
         if self.0.has_ended.load(Ordering::Relaxed) {

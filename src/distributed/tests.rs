@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::team::{Round, Wait};
+use super::team::{Meeting, Wait};
 use super::{threads, Single, Team};
 use crate::{Error, Result};
 
-const PLACE: Round = Round { name: "step", place: 3, replica: 0, wait: Wait::Even };
+const PLACE: Meeting = Meeting { name: "step", place: 3, replica: 0, wait: Wait::Even };
 
 fn add(sum: &mut [u8], part: &[u8]) {
     for (sum, part) in sum.chunks_exact_mut(4).zip(part.chunks_exact(4)) {
@@ -81,15 +81,15 @@ fn an_error_on_a_rank_ends_all_and_names_it() {
 #[test]
 fn ranks_that_are_not_alike_are_told_so() {
     let elsewhere =
-        |exchange: Round| move |team: &Team| team.agree(exchange, Ok((Vec::new(), ()))).map(drop);
-    let found = ends(3, 2, elsewhere(Round { place: 4, ..PLACE }));
+        |exchange: Meeting| move |team: &Team| team.agree(exchange, Ok((Vec::new(), ()))).map(drop);
+    let found = ends(3, 2, elsewhere(Meeting { place: 4, ..PLACE }));
     assert!(
         found.iter().all(|text| text.contains("ranks 0 and 2 have other settings")),
         "{found:?}"
     );
-    let found = ends(2, 1, elsewhere(Round { replica: 9, ..PLACE }));
+    let found = ends(2, 1, elsewhere(Meeting { replica: 9, ..PLACE }));
     assert!(found.iter().all(|text| text.contains("weights of ranks 0 and 1 differ")), "{found:?}");
-    let found = ends(2, 1, elsewhere(Round { name: "epoch", ..PLACE }));
+    let found = ends(2, 1, elsewhere(Meeting { name: "epoch", ..PLACE }));
     assert!(found.iter().all(|text| text.contains("rank 0 is at step")), "{found:?}");
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use super::{CarriedState, Position, Score, Task, Trainer, TrainerConfig, TrainerState};
-use crate::distributed::{Round, Team, Wait};
+use crate::distributed::{Meeting, Team, Wait};
 use crate::files::tensors::{self, WeightFile};
 use crate::optim::AdamState;
 use crate::{Error, Result};
@@ -42,7 +42,7 @@ impl<T: Task> Trainer<T> {
         if team.is_alone() {
             return Ok(());
         }
-        let exchange = Round {
+        let exchange = Meeting {
             name: "begin",
             place: XxHash3_128::oneshot(identity) as u64,
             replica: 0,
@@ -154,7 +154,7 @@ impl<T: Task> Trainer<T> {
             return measure();
         }
         let measured = if self.team.leads() { measure() } else { Ok(Default::default()) };
-        let exchange = Round {
+        let exchange = Meeting {
             name: "epoch",
             place: self.position.epoch as u64,
             replica: self.replica()?,

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::engine::Attempt;
 use super::step_parts::{Computed, MicroBatch, StepParts};
 use super::{Task, Trainer};
-use crate::distributed::{Round, Wait};
+use crate::distributed::{Meeting, Wait};
 use crate::{Error, Result};
 
 impl<T: Task> Trainer<T> {
@@ -144,7 +144,8 @@ impl<T: Task> Trainer<T> {
         let start = Instant::now();
         // In release builds weights are compared after every epoch.
         let replica = if cfg!(debug_assertions) { self.replica()? } else { 0 };
-        let exchange = Round { name: "step", place: self.step_count(), replica, wait: Wait::Even };
+        let exchange =
+            Meeting { name: "step", place: self.step_count(), replica, wait: Wait::Even };
         let present = |computed: &Computed| match computed {
             Computed::Parts { present, .. } => present.iter().map(|has| u8::from(*has)).collect(),
             Computed::Sum(..) => Vec::new(),
