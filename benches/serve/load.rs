@@ -138,7 +138,7 @@ fn tensor(name: &str, image: &[u8]) -> Vec<u8> {
 fn of_scores(answer: &Value) -> Vec<f64> {
     let score = |label: usize| {
         let all = answer.as_array().unwrap();
-        let found = all.iter().find(|score| score["label"] == label.to_string());
+        let found = all.iter().find(|score| score["label"] == label);
         found.unwrap()["score"].as_f64().unwrap()
     };
     (0..10).map(score).collect()

@@ -147,7 +147,7 @@ impl Team {
         if self.is_alone() {
             return (is_told, is_out_of_time);
         }
-        let asks = STOP * u8::from(is_told) | OUT_OF_TIME * u8::from(is_out_of_time);
+        let asks = (STOP * u8::from(is_told)) | (OUT_OF_TIME * u8::from(is_out_of_time));
         self.0.asks.fetch_or(asks, Ordering::Relaxed);
         let asked = self.0.asked.load(Ordering::Relaxed);
         (asked & STOP != 0, asked & OUT_OF_TIME != 0)
