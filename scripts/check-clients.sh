@@ -7,8 +7,7 @@ require_venv "$python" tritonclient clients
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-cargo build "${tested[@]}" --bin candle-rnn
-program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+build_tested_program
 "$program" train --data sample --hidden 12 --epochs 2 --batch-size 160 --out "$folder/digits"
 "$program" predict "$folder/digits" test:0 test:1 test:2 test:3 --json >"$folder/expected.jsonl"
 CANDLE_RNN_KEY=s3cret "$program" serve "$folder/digits" --port 0 --json >"$folder/log" &

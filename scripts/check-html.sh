@@ -7,8 +7,7 @@ require_browser
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-cargo build "${tested[@]}" --bin candle-rnn
-program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+build_tested_program
 python3 tests/page/exported_data.py "$folder"
 train() {
     local name=$1

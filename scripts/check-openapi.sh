@@ -7,8 +7,7 @@ require_venv .venv-openapi/bin/python schemathesis openapi
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-cargo build "${tested[@]}" --bin candle-rnn
-program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+build_tested_program
 train() {
     "$program" train "$@" --quiet
 }

@@ -7,8 +7,7 @@ require_browser
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-cargo build "${tested[@]}" --bin candle-rnn
-program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+build_tested_program
 # Well enough to tell what somebody draws with a mouse.
 "$program" train --data sample --epochs 80 --shift 2 --rotate 12 --schedule one-cycle --lr 0.004 --clip-norm 1 --quiet --out "$folder/digits"
 awk 'BEGIN {

@@ -16,6 +16,13 @@ fail() {
 # NaN; as a feature of the dev-dependency that would slow benches and examples too.
 tested=(--locked --workspace --exclude candle-rnn-op-bench --features candle-rnn-kernels/poison,candle-rnn/serve)
 
+# Builds the program as `just test` does, and sets `program`. `cargo build` would leave out the features that tests add,
+# and so build kernels and library anew.
+build_tested_program() {
+    cargo test "${tested[@]}" --no-run --test cli
+    program="${CARGO_TARGET_DIR:-target}/debug/candle-rnn"
+}
+
 # require_command NAME PURPOSE REMEDY: fails unless the command is on the PATH.
 require_command() {
     command -v "$1" >/dev/null || fail "no $1, which $2: $3"
