@@ -10,6 +10,7 @@ use crate::data::known::Known;
 use crate::data::mnist::ImageSet;
 use crate::data::Scaling;
 use crate::model::{NetworkConfig, Readout};
+use crate::page::run_name;
 use crate::predict::{Generator, Predictor, SequencePredictor};
 use crate::run::{self, TaskName};
 use crate::train::tasks::TaskKind;
@@ -50,7 +51,7 @@ impl ServedModel {
                 ServedPredictor::Images(Arc::new(Predictor::load_on(run, device)?))
             }
         };
-        Ok(Self { name: name_of(run), predictor })
+        Ok(Self { name: run_name(run), predictor })
     }
 
     /// The name under which it is served: that of the folder, with `-` for what a path of a URL cannot hold as it is.
@@ -187,37 +188,5 @@ impl ServedModel {
             "num_layers": network.num_layers,
             "bidirectional": network.bidirectional,
         })
-    }
-}
-
-/// The name of a run's folder, as a path of a URL can hold it.
-fn name_of(run: &Path) -> String {
-    let whole = run.canonicalize().unwrap_or_else(|_| run.to_path_buf());
-    let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    let name: String = name.chars().map(safe).collect();
-    // A path made of dots alone means something else to clients.
-    if name.chars().all(|c| c == '.') {
-        "model".into()
-    } else {
-        name
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_such_as_paths_of_urls_can_hold() {
-        for (path, name) in [
-            ("runs/0001", "0001"),
-            ("runs/my run/", "my-run"),
-            ("a/b?c#d", "b-c-d"),
-            ("/", "model"),
-            ("größe.v2", "gr--e.v2"),
-        ] {
-            assert_eq!(name_of(Path::new(path)), name, "{path}");
-        }
     }
 }
