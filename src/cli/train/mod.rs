@@ -21,7 +21,7 @@ use candle_rnn::Error;
 pub(super) use args::TrainArgs;
 
 use super::own_files::OwnFiles;
-use super::usage::wrong_usage;
+use super::usage::{wrong_usage, WrongUsage};
 
 /// Trains, with the other processes if there are some: an error on one of them is an error on all.
 pub(super) fn run(mut args: TrainArgs, team: &Team) -> anyhow::Result<ExitCode> {
@@ -30,7 +30,10 @@ pub(super) fn run(mut args: TrainArgs, team: &Team) -> anyhow::Result<ExitCode> 
     let failed = trained.as_ref().err().map(|error| format!("{error:#}"));
     match (trained, team.end(failed)) {
         (Ok(code), ended) => ended.map(|()| code).map_err(Into::into),
-        (Err(_), Err(sooner @ Error::Rank { .. })) => Err(sooner.into()),
+        // Wrong usage is the same on all, and so must be their exit code: mpirun returns that of the first to end.
+        (Err(error), Err(sooner @ Error::Rank { .. })) if !error.is::<WrongUsage>() => {
+            Err(sooner.into())
+        }
         (Err(error), _) => Err(error),
     }
 }
