@@ -50,8 +50,9 @@ pub trait Float: Element {
 macro_rules! float {
     ($elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $wasm:ident, $portable:ident) => {
         impl Float for $elem {
-            // So that a program of which it is known which cells it has holds the kernels of no others.
-            #[inline]
+            // Compiled here, once: inlined, all kernels would be compiled again in every crate that calls this. A module for
+            // the web is small enough for that, and so holds no kernels of cells that it does not have.
+            #[cfg_attr(target_arch = "wasm32", inline)]
             fn kernels(isa: Isa, function: CellKind) -> Kernels<Self> {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
