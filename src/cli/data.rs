@@ -8,7 +8,7 @@ use candle_rnn::data::Vocabulary;
 
 use super::choices::{value_of, DATASETS};
 use super::own_files::OwnFiles;
-use super::source::DataSource;
+use super::source::ImageSource;
 use super::usage::wrong_usage;
 use super::{describe, screen};
 
@@ -28,7 +28,7 @@ pub(super) struct DataArgs {
     #[command(flatten)]
     own: OwnFiles,
     #[command(flatten)]
-    source: DataSource,
+    source: ImageSource,
     /// Data set [default: mnist]
     #[arg(long, value_parser = value_of::<ImageSet>(&DATASETS), conflicts_with = "file")]
     dataset: Option<ImageSet>,

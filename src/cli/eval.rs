@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::device::Compute;
 use super::own_files::OwnFiles;
-use super::source::DataSource;
+use super::source::ImageSource;
 use super::usage::wrong_usage;
 use super::{own_predict, screen};
 
@@ -29,7 +29,7 @@ pub(super) struct EvalArgs {
     #[arg(long, value_enum, default_value_t = SplitName::Test, conflicts_with = "file")]
     split: SplitName,
     #[command(flatten)]
-    source: DataSource,
+    source: ImageSource,
     #[command(flatten)]
     compute: Compute,
     /// Print one JSON object

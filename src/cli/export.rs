@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 use super::device::Compute;
 use super::halved::{self, Change};
 use super::screen;
-use super::source::DataSource;
+use super::source::ImageSource;
 use super::usage::wrong_usage;
 
 /// Export a run: as a web page, as ONNX, as PyTorch weights, or with its weights in f16
@@ -85,7 +85,7 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
     }
     if let (Some(path), Some(model)) = (half, halved) {
         // Weights alone are measured where their configuration is.
-        let change = halved::measure(&run, &model, DataSource { data }, &device);
+        let change = halved::measure(&run, &model, ImageSource { data }, &device);
         export::save_half(&model, &path, place_of(&path), if_there)?;
         say_half(&path, &model, &change, json)?;
     }

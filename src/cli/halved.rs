@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::own_files::OwnFiles;
 use super::own_predict;
-use super::source::DataSource;
+use super::source::ImageSource;
 
 /// A measure of a run with its own weights, and with those rounded to `f16`.
 pub(super) struct Change {
@@ -50,7 +50,7 @@ impl Change {
 pub(super) fn measure(
     run: &Path,
     model: &HalfModel,
-    source: DataSource,
+    source: ImageSource,
     device: &Device,
 ) -> anyhow::Result<Change> {
     let folder = tempfile::tempdir().context("no folder for temporary files")?;
@@ -71,7 +71,7 @@ pub(super) fn measure(
     }
 }
 
-fn images(runs: [&Path; 2], source: DataSource, device: &Device) -> anyhow::Result<Change> {
+fn images(runs: [&Path; 2], source: ImageSource, device: &Device) -> anyhow::Result<Change> {
     let models = [Predictor::load_on(runs[0], device)?, Predictor::load_on(runs[1], device)?];
     let config = &models[0].config().task;
     let dataset = config.data.dataset.unwrap_or_default();

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::device::Compute;
 use super::own_files::OwnFiles;
-use super::source::DataSource;
+use super::source::ImageSource;
 use super::usage::wrong_usage;
 use super::{own_predict, screen};
 
@@ -39,7 +39,7 @@ pub(super) struct PredictArgs {
     #[arg(long)]
     steps: bool,
     #[command(flatten)]
-    source: DataSource,
+    source: ImageSource,
     #[command(flatten)]
     compute: Compute,
     /// Print one JSON object per image

@@ -11,7 +11,7 @@ use super::{fetch, screen};
 
 /// Where the images come from.
 #[derive(Args, Clone)]
-pub(super) struct DataSource {
+pub(super) struct ImageSource {
     /// Data: `sample` (2,500 digits inside this program), a file as FILE, or a folder that holds the four IDX
     /// files, gzipped or not, itself or in MNIST/raw or raw [default: the data of the run; else the
     /// user's cache folder, downloaded on first use]
@@ -19,7 +19,7 @@ pub(super) struct DataSource {
     pub(super) data: Option<PathBuf>,
 }
 
-impl DataSource {
+impl ImageSource {
     pub(super) fn load(&self, dataset: ImageSet, quiet: bool) -> anyhow::Result<Mnist> {
         let mut progress = screen::FetchProgress::new(dataset, quiet);
         let mut show = |event| progress.show(event);

@@ -32,6 +32,9 @@ const OTHER_NAMES: [(&str, &str); 4] = [
     ("truncate", "truncation"),
 ];
 
+/// How the names of a limit on the gradients begin: `clip_norm`, `clip_value`.
+const CLIP: &str = "clip_";
+
 /// How a training is run, as far as it was named: what makes no other model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -97,6 +100,21 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The line of a TOML text that names a setting, under the name that it has now or one that it had.
+    pub fn line_of(text: &str, name: &str) -> Option<usize> {
+        let spans: std::collections::BTreeMap<String, Spanned<Value>> =
+            toml::from_str(text).ok()?;
+        let span = spans.into_iter().find(|(written, _)| current_name(written) == name)?.1.span();
+        Some(line_at(text, span.start))
+    }
+
+    /// These settings but one.
+    pub fn without(&self, name: &str) -> Self {
+        let mut others = self.clone();
+        others.0.remove(name);
+        others
+    }
+
     /// A single setting, under its name or one that it had.
     ///
     /// # Errors
@@ -108,7 +126,7 @@ impl Settings {
     }
 
     /// The names of the settings, as they are called now.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
@@ -175,14 +193,11 @@ impl Settings {
 
     /// Takes a setting, under its name or one that it had.
     fn name(&mut self, name: &str, value: Value) -> Result<()> {
-        let name = name.replace('-', "_");
-        let current = OTHER_NAMES.iter().find(|(other, _)| *other == name);
-        let (name, value) = match name.strip_prefix("clip_") {
-            Some(how @ ("norm" | "value")) => {
-                ("clip".to_string(), Table::from_iter([(how.to_string(), value)]).into())
-            }
-            _ => (current.map_or(name, |(_, current)| current.to_string()), value),
+        let value = match name.replace('-', "_").strip_prefix(CLIP) {
+            Some(how @ ("norm" | "value")) => Table::from_iter([(how.to_string(), value)]).into(),
+            _ => value,
         };
+        let name = current_name(name);
         let run = names_of(&RunSettings::default());
         let (images, sequences, text) =
             (TrainConfig::default(), SequenceTraining::default(), TextTraining::default());
@@ -205,7 +220,10 @@ impl Settings {
         let named = Self(Table::from_iter([(name.clone(), value.clone())]));
         if run.contains(&name) {
             let run: std::result::Result<RunSettings, _> = named.0.try_into();
-            run.map_err(|error| Error::Config(format!("{name}: {}", error.message())))?.check()?;
+            run.map_err(|error| {
+                Error::Config(format!("{name}: {}", in_plain_words(error.message())))
+            })?
+            .check()?;
         } else {
             // It has the same values wherever it is a setting.
             let checked = if homes[0].contains(&name) {
@@ -215,7 +233,9 @@ impl Settings {
             } else {
                 named.config(&text).map(drop)
             };
-            checked.map_err(|error| Error::Config(format!("{name}: {error}")))?;
+            checked.map_err(|error| {
+                Error::Config(format!("{name}: {}", in_plain_words(&error.to_string())))
+            })?;
         }
         if self.0.insert(name.clone(), value).is_some() {
             return Err(Error::Config(format!("{name} is named twice")));
@@ -224,11 +244,41 @@ impl Settings {
     }
 }
 
+/// The name that a setting has now.
+fn current_name(written: &str) -> String {
+    let name = written.replace('-', "_");
+    let current = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    match name.strip_prefix(CLIP) {
+        Some("norm" | "value") => "clip".into(),
+        _ => current.map_or(name, |(_, current)| current.to_string()),
+    }
+}
+
+/// The number of the line in which a byte of a text is.
+fn line_at(text: &str, start: usize) -> usize {
+    text.get(..start.min(text.len())).unwrap_or(text).matches('\n').count() + 1
+}
+
+/// What a value must be, in words of files: a parser names the types of Rust.
+fn in_plain_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 8] = [
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected usize", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected u16", "expected a whole number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected map with a single key", "expected one of norm and value"),
+    ];
+    WORDS.iter().fold(message.to_string(), |text, (words, plain)| text.replace(words, plain))
+}
+
 /// An error in a TOML text, with its line.
 ///
 /// - `start`: where in the text it is, in bytes
 pub(crate) fn in_line(text: &str, start: usize, message: &str) -> Error {
-    let line = text.get(..start.min(text.len())).unwrap_or(text).matches('\n').count() + 1;
+    let line = line_at(text, start);
     Error::Config(format!("line {line}: {}", message.replace('\n', " ")))
 }
 

@@ -345,7 +345,9 @@ fn settings_of_other_tasks_are_refused() {
         place.misuses(&format!("train --data sample --out run {wrong}"));
     }
     place.write("mine.toml", "epochs = 1\nview = \"rows\"\n");
-    place.misuses("train wide.csv --config mine.toml --out run");
+    let said = ["mine.toml: line 2: view applies to MNIST only"];
+    place.run("train wide.csv --config mine.toml --out run").failed_saying(&said);
+    assert!(!place.exists("run"));
     place.train_on("wide.csv", "run", "");
     for wrong in [
         "eval run --label x",

@@ -77,10 +77,24 @@ fn a_wrong_settings_file_is_refused_before_anything_is_written() {
     place
         .run("train --config missing.toml --out no")
         .failed_saying(&["missing.toml", "cannot read"]);
-    for file in ["epochs = 0", "device = \"gpu\"", "shift = 28", "warmup = 0.5"] {
+    // What only the whole of the settings shows is the file's error too.
+    for (file, said) in [
+        ("seed = 1\nepochs = 0", "mine.toml: line 2: "),
+        ("device = \"gpu\"", "mine.toml: line 1: device: "),
+        ("shift = 28", "mine.toml: line 1: "),
+        ("lr = -1.0", "mine.toml: line 1: learning_rate"),
+        ("\n\nlayers = 0", "mine.toml: line 3: num_layers"),
+        ("warmup = 0.5", "mine.toml: line 1: "),
+        ("horizon = 3", "mine.toml: line 1: horizon applies to a FILE of sequences only"),
+        ("clip = {norm = 1.0, value = 2.0}", "mine.toml: line 1: clip: "),
+        ("patience = \"long\"", "expected a whole number"),
+    ] {
         place.write("mine.toml", file);
-        place.run("train --data sample --config mine.toml --out no").misused();
+        place.run("train --data sample --config mine.toml --out no").failed_saying(&[said]);
     }
+    // A flag's error is not the file's.
+    place.write("mine.toml", "epochs = 3");
+    place.run("train --data sample --config mine.toml --epochs 2 --shift 28 --out no").misused();
     assert!(!place.exists("no"));
 }
 

@@ -1,9 +1,10 @@
 //! The arguments of `candle-rnn train`.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{anyhow, Context};
 use candle_rnn::distributed::Team;
 use candle_rnn::run::{self, IfExists, SessionConfig};
 use candle_rnn::settings::{Recipe, RunSettings, Settings};
@@ -15,8 +16,8 @@ use crate::cli::flags::{TrainFlags, IMAGES};
 use crate::cli::numbers;
 use crate::cli::own_files::{OtherFiles, OwnFiles};
 use crate::cli::screen;
-use crate::cli::source::DataSource;
-use crate::cli::usage::wrong_usage;
+use crate::cli::source::ImageSource;
+use crate::cli::usage::{wrong_in_file, wrong_setting, wrong_usage};
 
 /// Train a model on MNIST or on a file of your own, or resume a run; without arguments, the reference job
 #[derive(clap::Args)]
@@ -53,7 +54,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) source: DataSource,
+    pub(super) source: ImageSource,
     #[command(flatten)]
     pub(super) flags: TrainFlags,
     #[command(flatten)]
@@ -118,6 +119,40 @@ impl TrainArgs {
             }
         }
         Ok(settings)
+    }
+
+    /// Makes something of the settings. What is wrong with one of --config is the file's error, with its line.
+    pub(super) fn make<R, E: Display>(
+        &self,
+        settings: &Settings,
+        make: impl Fn(&Settings) -> Result<R, E>,
+    ) -> anyhow::Result<R> {
+        make(settings).map_err(|error| {
+            let Some(path) = &self.config else { return wrong_setting(error) };
+            let is_wrong = |name: &&str| {
+                let others = settings.without(name);
+                others != *settings && make(&others).is_ok()
+            };
+            let by_flags = Settings::of(&self.flags).unwrap_or_default();
+            let file = std::fs::read_to_string(path).unwrap_or_default();
+            let named = Settings::from_toml(&file).unwrap_or_default();
+            let mut names = named.names().filter(|name| by_flags.names().all(|flag| flag != *name));
+            let line = names.find(is_wrong).and_then(|name| Settings::line_of(&file, name));
+            match line {
+                Some(line) => {
+                    anyhow!("{}: line {line}: {}", path.display(), wrong_in_file(error))
+                }
+                None => wrong_setting(error),
+            }
+        })
+    }
+
+    /// What computes, of the settings as far as no flag says it.
+    pub(super) fn compute(&self, settings: &Settings) -> anyhow::Result<Compute> {
+        self.make(settings, |settings| {
+            let named = settings.run();
+            self.compute.clone().or(named.device.as_deref(), named.threads)
+        })
     }
 
     /// The run that is to be resumed, if there is one.

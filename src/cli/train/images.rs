@@ -10,8 +10,7 @@ use candle_rnn::train::{Extensions, TrainConfig};
 
 use super::args::TrainArgs;
 use super::keep::{refuse_more_epochs, Keeping};
-use crate::cli::source::DataSource;
-use crate::cli::usage::{wrong_setting, wrong_usage};
+use crate::cli::source::ImageSource;
 use crate::cli::{device, screen};
 
 pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
@@ -20,21 +19,21 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
     // Where the run was extended is its own affair: it is not asked for again.
     base.trainer.extensions = Extensions::default();
-    let asked: TrainConfig = settings.config(&base).map_err(wrong_setting)?;
+    let asked: TrainConfig = args.make(&settings, |settings| settings.config(&base))?;
     base.trainer.parts = args.parts(&asked.trainer, resumed.is_some());
-    let config: TrainConfig = settings.config(&base).map_err(wrong_setting)?;
+    let config: TrainConfig = args.make(&settings, |settings| {
+        settings.config(&base).and_then(|config: TrainConfig| config.check().map(|()| config))
+    })?;
     let named = settings.run();
-    config.check().map_err(wrong_usage)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, config.trainer.epochs)?;
     }
-    let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
-    let compute = compute.map_err(wrong_usage)?;
+    let compute = args.compute(&settings)?;
     let device = compute.open()?;
     device::check_precision(&device, config.dtype)?;
     config.check_device(&device)?;
     // All files are read and checked before anything is written.
-    let mut source = DataSource { data: args.source.data.clone().or(named.data.clone()) };
+    let mut source = ImageSource { data: args.source.data.clone().or(named.data.clone()) };
     let mut dataset = named.dataset;
     if let Some(RunConfig { task, .. }) = &resumed {
         source = source.or(&task.data);

@@ -66,7 +66,7 @@ fn train(
         Some(run) => run.task.training.clone(),
         None => {
             let mut asked: SequenceTraining =
-                settings.config(&SequenceTraining::default()).map_err(wrong_setting)?;
+                args.make(&settings, |settings| settings.config(&SequenceTraining::default()))?;
             if holds_none_out(&settings, &source, &data)? {
                 asked.split.valid_fraction = 0.;
                 assumed = Some(format!(
@@ -79,17 +79,19 @@ fn train(
         }
     };
     base.trainer.extensions = Extensions::default();
-    let asked: SequenceTraining = settings.config(&base).map_err(wrong_setting)?;
+    let asked: SequenceTraining = args.make(&settings, |settings| settings.config(&base))?;
     base.trainer.parts = args.parts(&asked.trainer, resumed.is_some());
-    let training: SequenceTraining = settings.config(&base).map_err(wrong_setting)?;
+    let training: SequenceTraining = args.make(&settings, |settings| {
+        settings
+            .config(&base)
+            .and_then(|training: SequenceTraining| training.check().map(|()| training))
+    })?;
     let named = settings.run();
     args.refuse_images(&named)?;
-    training.check().map_err(wrong_usage)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
     }
-    let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
-    let compute = compute.map_err(wrong_usage)?;
+    let compute = args.compute(&settings)?;
     let device = compute.open()?;
     device::check_precision(&device, training.dtype)?;
     if training.is_forecast() && (source.valid.is_some() || source.test.is_some()) {

@@ -14,7 +14,7 @@ use candle_rnn::train::Extensions;
 use super::args::TrainArgs;
 use super::keep::{refuse_more_epochs, Keeping};
 use crate::cli::own_files::OwnFiles;
-use crate::cli::usage::{wrong_setting, wrong_usage};
+use crate::cli::usage::wrong_usage;
 use crate::cli::{device, screen};
 
 /// Goes on with a run whose file was not named again.
@@ -40,15 +40,17 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
     let settings = args.settings(resumed.is_some())?;
     let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
     base.trainer.extensions = Extensions::default();
-    let training: TextTraining = settings.config(&base).map_err(wrong_setting)?;
+    let training: TextTraining = args.make(&settings, |settings| {
+        settings
+            .config(&base)
+            .and_then(|training: TextTraining| training.check().map(|()| training))
+    })?;
     let named = settings.run();
     args.refuse_images(&named)?;
-    training.check().map_err(wrong_usage)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
     }
-    let compute = args.compute.clone().or(named.device.as_deref(), named.threads);
-    let compute = compute.map_err(wrong_usage)?;
+    let compute = args.compute(&settings)?;
     let device = compute.open()?;
     device::check_precision(&device, training.dtype)?;
     let source = std::path::absolute(file).context("cannot resolve the file")?;
