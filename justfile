@@ -88,10 +88,10 @@ fmt:
 fmt-check:
     @scripts/fmt.sh --check
 
-# Build the library's documentation, where a broken link is an error
+# Build the documentation of both libraries, where a broken link is an error
 [group('work')]
 doc *ARGS:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --features serve "$@"
+    @scripts/doc.sh "$@"
 
 # Time the parts of a training step, then the op beside a large matrix product (CANDLE_RNN_ISA=avx2: with AVX2 alone)
 [group('work')]
@@ -188,10 +188,10 @@ check-onnx:
 check-pytorch:
     @scripts/check-pytorch.sh
 
-# Compare Silero VAD and g2p_en on this library's layers with ONNX Runtime and the original
+# Compare Silero VAD and g2p_en on this library's layers with ONNX Runtime and the original (`just voices` fetches their weights)
 [group('work')]
 [no-exit-message]
-check-voices *ARGS: voices
+check-voices *ARGS:
     @scripts/check-voices.sh "$@"
 
 # Fuzz a target of fuzz/fuzz_targets for so many seconds, under AddressSanitizer (`just cargo-fuzz` installs the fuzzer)
@@ -286,7 +286,7 @@ golden:
 # Make the golden values of `just check-voices` anew, or with `--time` time ONNX Runtime (`just onnx` installs it)
 [group('work')]
 [no-exit-message]
-golden-voices *ARGS: voices
+golden-voices *ARGS:
     @scripts/golden-voices.sh "$@"
 
 # Install NVIDIA's CUDA compiler from PyPI into .venv-cuda (about 1.2 GB), for `just train-cuda`
