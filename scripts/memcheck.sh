@@ -8,5 +8,7 @@ require_debian valgrind "checks each read and write" valgrind
 export CANDLE_RNN_ISA=avx2
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1"
 # The bits for several threads: large sizes, and threads that wait at valgrind's pace.
-cargo test --locked --lib --tests --package candle-rnn-kernels --features model,poison -- --test-threads 1
+# With the bounds of every pointer checked too.
+bounds=profile.dev.package.candle-rnn-kernels.debug-assertions=true
+cargo test --locked --lib --tests --package candle-rnn-kernels --features model --config "$bounds" -- --test-threads 1
 exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
