@@ -222,6 +222,10 @@ impl Reader {
         for (names, alias) in paths {
             let Some(names) = self.absolute(names) else { continue };
             if is_public {
+                // Handing on what another module has is a use of it.
+                if !names.starts_with(&self.path) {
+                    self.module.names.insert(names.clone());
+                }
                 self.module.reexports.push((alias, names));
             } else {
                 self.local.insert(alias, names.clone());
