@@ -1,7 +1,7 @@
 // What a pass reads and writes, in the terms that all cells share, and what a cell has to give.
 //
-// A cell is a struct of static members; rnn.h, gru.h and lstm.h hold one each. Sweeps over steps
-// (persistent.h, stepwise.h) are written once over it:
+// A cell is a struct of static members; rnn_cell.h, gru_cell.h and lstm_cell.h hold one each. Sweeps over
+// steps (persistent.h, stepwise.h, team.h) are written once over it:
 //
 //     GATES      G
 //     SAVED      numbers a unit keeps of a step for backward, besides h and c
@@ -91,12 +91,12 @@ FUNCTION void write_step(LOCAL const Forward& pass,
     }
 }
 
-// One unit's reverse of one step: adds up what arrives at h_t and c_t, goes through the cell, and
-// writes the deltas, zero behind a row's end.
+// One unit's reverse of one step: adds up what arrives at h_t and c_t, and goes through the cell. The
+// deltas are zero behind a row's end.
 //
 // `from_product` is the sum of the next step's deltas times W_hh, before the mask.
 template <class Cell>
-FUNCTION void reverse_step(LOCAL const Backward& pass,
+FUNCTION void reverse_cell(LOCAL const Backward& pass,
                            LOCAL const Place& place,
                            int row,
                            int unit,
@@ -104,9 +104,9 @@ FUNCTION void reverse_step(LOCAL const Backward& pass,
                            float grad_output,
                            float from_product,
                            LOCAL float& state,
+                           LOCAL float (&delta_x)[Cell::GATES],
                            LOCAL float (&delta_h)[Cell::GATES]) {
     const int units = pass.batch.hidden_size;
-    float delta_x[Cell::GATES];
 #pragma unroll
     for (int g = 0; g < Cell::GATES; g++) {
         delta_x[g] = delta_h[g] = 0.f;
@@ -130,6 +130,22 @@ FUNCTION void reverse_step(LOCAL const Backward& pass,
         }
         Cell::backward(kept, pass.function, grad_h, state, delta_x, delta_h);
     }
+}
+
+// The same, with the deltas written.
+template <class Cell>
+FUNCTION void reverse_step(LOCAL const Backward& pass,
+                           LOCAL const Place& place,
+                           int row,
+                           int unit,
+                           LOCAL const typename Cell::Kept& kept,
+                           float grad_output,
+                           float from_product,
+                           LOCAL float& state,
+                           LOCAL float (&delta_h)[Cell::GATES]) {
+    const int units = pass.batch.hidden_size;
+    float delta_x[Cell::GATES];
+    reverse_cell<Cell>(pass, place, row, unit, kept, grad_output, from_product, state, delta_x, delta_h);
 #pragma unroll
     for (int g = 0; g < Cell::GATES; g++) {
         const size_t at = (place.at * Cell::GATES + g) * units + unit;

@@ -46,6 +46,6 @@ broken() {
 }
 broken cell.h 's/GLOBAL const float\* gx/const float* gx/'
 broken weights.h 's/SHARED const float\* vectors/GLOBAL const float* vectors/'
-broken lstm.h 's/exact_tanh\(state\)/tanhf(state)/'
+broken lstm_cell.h 's/exact_tanh\(state\)/tanhf(state)/'
 broken common.h 's/LOCAL const Batch& batch/const Batch& batch/'
-broken rnn.h 's/LOCAL const float \(&z\)/const float (&z)/'
+broken rnn_cell.h 's/LOCAL const float \(&z\)/const float (&z)/'
