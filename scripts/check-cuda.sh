@@ -3,7 +3,7 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 use_cuda_compiler
-kernels/gpu/host/registers.sh 75 80 90 120
+kernels/gpu/host/registers.sh 75 80 89 90 120
 # There is no GPU to ask what it can; for the kernels of Candle, which clippy does not look at, an empty
 # file will do.
 export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/gpu/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda}

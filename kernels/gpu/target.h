@@ -17,6 +17,8 @@
 // keep W_hh in shared memory have an SM to themselves and say so in __launch_bounds__: without
 // that, nvcc holds some of them to 64 registers and spills.
 #define MAX_BLOCK 512
+// Threads of a block that keeps W_hh in registers, which may be 255 each.
+#define TEAM_BLOCK 256
 
 #if defined(__METAL_VERSION__)
 
@@ -89,6 +91,7 @@ inline unsigned bits_of_float(float value) { return as_type<unsigned>(value); }
 #define GIVEN(index, name) name
 
 #define TILE_KERNEL extern "C" __global__ void __launch_bounds__(MAX_BLOCK, 1)
+#define TEAM_KERNEL extern "C" __global__ void __launch_bounds__(TEAM_BLOCK, 1)
 #define STEP_KERNEL extern "C" __global__ void __launch_bounds__(MAX_BLOCK)
 #define TILE_END(count)
 #define STEP_END(count)
@@ -96,9 +99,13 @@ inline unsigned bits_of_float(float value) { return as_type<unsigned>(value); }
 #define STEP_BEGIN                                                                   \
     const Threads threads{static_cast<int>(threadIdx.x), static_cast<int>(blockIdx.x), \
                           static_cast<int>(blockDim.x), static_cast<int>(gridDim.x)}
+// On the CPU each block has memory of its own.
+#if !defined(BLOCK_MEMORY)
+#define BLOCK_MEMORY shared_memory
+#endif
 #define TILE_BEGIN                                                  \
-    extern __shared__ __align__(16) unsigned char shared_memory[]; \
-    unsigned char* const memory = shared_memory;                   \
+    [[maybe_unused]] extern __shared__ __align__(16) unsigned char shared_memory[]; \
+    unsigned char* const memory = BLOCK_MEMORY;                    \
     STEP_BEGIN
 
 __device__ inline float exact_exp(float value) { return expf(value); }
@@ -107,6 +114,43 @@ __device__ inline float exact_sqrt(float value) { return sqrtf(value); }
 __device__ inline float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ inline float float_of_bits(unsigned bits) { return __uint_as_float(bits); }
 __device__ inline unsigned bits_of_float(float value) { return __float_as_uint(value); }
+
+// Keeps loads behind it from being moved before it, in the compiler alone.
+#define ORDER_OF_LOADS() asm volatile("" : : : "memory")
+
+// Words that blocks hand each other while they run: each is read or written whole, past the caches
+// that are not shared, and nothing is said of any other word. On the CPU host/cuda_on_cpu.hpp has them.
+#if defined(__CUDACC__)
+
+__device__ inline float relaxed_load(const float* at) {
+    float value;
+    asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(at) : "memory");
+    return value;
+}
+
+// Of an address that is a multiple of 16 bytes.
+__device__ inline float4 relaxed_load4(const float* at) {
+    float4 v;
+    asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "l"(at)
+                 : "memory");
+    return v;
+}
+
+__device__ inline void relaxed_store(float* at, float value) {
+    asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" : : "l"(at), "f"(value) : "memory");
+}
+
+// Of a word that the host reads, too.
+__device__ inline void raise_alarm(int* at) {
+    asm volatile("st.relaxed.sys.global.s32 [%0], 1;" : : "l"(at) : "memory");
+}
+
+// A thread polls as fast as memory answers.
+__device__ inline void pause_between_polls() {}
+
+#endif
 
 #endif
 

@@ -148,7 +148,9 @@ constexpr size_t own_parameters() {
 
 // A kernel whose arguments, in order, have the given names (separated by spaces).
 template <typename... Parameters>
-Launcher by_name(void (*kernel)(Parameters...), const char* names) {
+Launcher by_name(void (*kernel)(Parameters...),
+                 const char* names,
+                 on_cpu::Schedule schedule = on_cpu::Schedule::OneByOne) {
     std::vector<std::string> list;
     std::istringstream words(names);
     for (std::string word; words >> word;) {
@@ -168,7 +170,7 @@ Launcher by_name(void (*kernel)(Parameters...), const char* names) {
             auto own = [&] {
 #if defined(METAL)
                 const auto coordinates = std::make_tuple(threadIdx.x, blockIdx.x, blockDim.x, gridDim.x);
-                const auto all = std::make_tuple(given, static_cast<unsigned char*>(shared_memory));
+                const auto all = std::make_tuple(given, static_cast<unsigned char*>(on_cpu::memory()));
                 if constexpr (own_parameters<Parameters...>() == 6) {
                     return std::tuple_cat(all, coordinates);
                 } else if constexpr (own_parameters<Parameters...>() == 5) {
@@ -181,7 +183,7 @@ Launcher by_name(void (*kernel)(Parameters...), const char* names) {
 #endif
             };
             on_cpu::launch([&] { std::apply(kernel, std::tuple_cat(named, own())); }, c.grid, c.block,
-                           c.shared_bytes);
+                           c.shared_bytes, schedule);
         }(std::make_index_sequence<COUNT>{});
     };
 }

@@ -3,10 +3,7 @@
 
 #pragma once
 
-#include <limits>
-
-#include "kernels.hpp"
-#include "reference.hpp"
+#include "tensors.hpp"
 
 // How a problem is laid out and launched.
 struct Plan {
@@ -139,8 +136,6 @@ class Driver {
     }
 
    private:
-    using Shape = std::vector<uint64_t>;
-
     const Problem& p;
     const Plan& plan;
     uint64_t G;
@@ -166,16 +161,12 @@ class Driver {
         c.ints["function"] = p.kind == Kind::Relu;
         c.ints["segment"] = p.segment;
         put(c, "mask", p.mask, states);
-        if (!p.lengths.empty()) {
-            Tensor lengths(DType::I32, Direction::In, {states[0]});
-            std::copy(p.lengths.begin(), p.lengths.end(), lengths.as<int>());
-            c.tensors["lengths"] = lengths;
-        }
+        put_lengths(c, p);
         return c;
     }
 
     void add_forward_inputs(Case& c) {
-        put(c, "gx", behind_the_end(p.gx, G * states[1]), deltas);
+        put(c, "gx", behind_the_end(p, p.gx, G * states[1]), deltas);
         put(c, "b_hh", p.b_hh, {G * states[1]});
         if (plan.keeps) {
             add_out(c, "outputs", outputs);
@@ -234,25 +225,6 @@ class Driver {
         return out;
     }
 
-    // A (B, T, size) tensor with NaN behind the rows' ends: nothing there may be read.
-    Vec behind_the_end(Vec values, size_t size) {
-        for (size_t i = 0; i < values.size(); i++) {
-            const int row = static_cast<int>(i / size / p.seq_len);
-            if (static_cast<int>(i / size % p.seq_len) >= p.length(row)) {
-                values[i] = std::numeric_limits<double>::quiet_NaN();
-            }
-        }
-        return values;
-    }
-
-    void put(Case& c, const char* name, const Vec& values, Shape shape) {
-        if (!values.empty()) {
-            Tensor tensor(DType::F32, Direction::In, std::move(shape));
-            std::copy(values.begin(), values.end(), tensor.as<float>());
-            c.tensors[name] = tensor;
-        }
-    }
-
     void put_words(Case& c, const char* name, const Vec& values, Shape shape) {
         Tensor tensor(plan.is_bf16 ? DType::BF16 : DType::F32, Direction::In, std::move(shape));
         for (size_t i = 0; i < values.size(); i++) {
@@ -265,18 +237,9 @@ class Driver {
         c.tensors[name] = tensor;
     }
 
-    void add_out(Case& c, const char* name, Shape shape) {
-        c.tensors[name] = Tensor(DType::F32, Direction::Out, std::move(shape));
-    }
-
     void add_words_out(Case& c, const char* name, Shape shape) {
         const DType words = plan.is_bf16 ? DType::BF16 : DType::F32;
         c.tensors[name] = Tensor(words, Direction::Out, std::move(shape));
-    }
-
-    Vec take(Case& c, const char* name) {
-        Tensor& tensor = c.tensors.at(name);
-        return Vec(tensor.as<float>(), tensor.as<float>() + tensor.count());
     }
 
     void take_steps(Case& f, Solution& s) {
@@ -374,11 +337,7 @@ class Driver {
         }
         put(c, "grad_n", grad_n, states);
         put(c, "mask", mask, states);
-        if (!p.lengths.empty()) {
-            Tensor lengths(DType::I32, Direction::In, {states[0]});
-            std::copy(p.lengths.begin(), p.lengths.end(), lengths.as<int>());
-            c.tensors["lengths"] = lengths;
-        }
+        put_lengths(c, p);
         add_out(c, "grad_0", states);
         run(c);
         return take(c, "grad_0");

@@ -21,6 +21,7 @@
 #include "../lstm.cu"
 #include "../rnn.cu"
 #include "../step.cu"
+#include "../team.cu"
 #endif
 
 // Both words of W_hh.
@@ -28,6 +29,10 @@
     {#NAME "_f32", by_name(NAME##_f32, ARGUMENTS)}, {           \
 #NAME "_bf16", by_name(NAME##_bf16, ARGUMENTS)              \
     }
+
+// Blocks wait for each other.
+#define TEAM(NAME, ARGUMENTS) \
+    {#NAME "_f32", by_name(NAME##_f32, ARGUMENTS, on_cpu::Schedule::AllAtOnce)}
 
 inline const std::map<std::string, Launcher>& kernels() {
     static const std::map<std::string, Launcher> table = {
@@ -82,6 +87,33 @@ inline const std::map<std::string, Launcher>& kernels() {
                  "param_2 grad_2 moments_2 count_2 param_3 grad_3 moments_3 count_3 "
                  "param_4 grad_4 moments_4 count_4 "
                  "beta1 rest1 beta2 rest2 step_size correction eps keep")},
+#if !defined(METAL)
+        {"team_arm_f32", by_name(team_arm_f32, "words rows width")},
+        TEAM(team_rnn_forward,
+             "gx w_hh h_0 lengths mask outputs h_in h_n alarm batch_size seq_len hidden_size "
+             "outputs_row_stride outputs_step_stride directions function members rows group "
+             "polls"),
+        TEAM(team_rnn_backward,
+             "w_hh outputs lengths mask grad_outputs grad_h_n delta_x grad_h_0 alarm "
+             "batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
+             "directions function segment members rows group polls"),
+        TEAM(team_gru_forward,
+             "gx w_hh b_hh h_0 lengths mask outputs h_in gates h_n alarm batch_size seq_len "
+             "hidden_size outputs_row_stride outputs_step_stride directions members rows "
+             "group polls"),
+        TEAM(team_gru_backward,
+             "w_hh outputs gates h_0 lengths mask grad_outputs grad_h_n delta_x delta_h "
+             "grad_h_0 alarm batch_size seq_len hidden_size outputs_row_stride "
+             "outputs_step_stride directions segment members rows group polls"),
+        TEAM(team_lstm_forward,
+             "gx w_hh b_hh h_0 c_0 lengths mask outputs h_in gates c h_n c_n alarm "
+             "batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
+             "directions members rows group polls"),
+        TEAM(team_lstm_backward,
+             "w_hh gates c c_0 lengths mask grad_outputs grad_h_n grad_c_n delta_x grad_h_0 "
+             "grad_c_0 alarm batch_size seq_len hidden_size outputs_row_stride "
+             "outputs_step_stride directions segment members rows group polls"),
+#endif
     };
     return table;
 }

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Compiles the kernels with nvcc and prints registers per thread as a Markdown table, one column an
-# architecture. Usage: registers.sh [ARCH...], 75 80 90 120 by default; nvcc on PATH. Exit code 1 if
+# architecture. Usage: registers.sh [ARCH...], 75 80 89 90 120 by default; nvcc on PATH. Exit code 1 if
 # anything spills, uses a stack or static shared memory, which no plan counts, or nvcc warns.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-[[ $# -gt 0 ]] || set -- 75 80 90 120
+[[ $# -gt 0 ]] || set -- 75 80 89 90 120
 
 for arch in "$@"; do
-    for file in rnn gru lstm step adam; do
+    for file in rnn gru lstm team step adam; do
         nvcc -std=c++20 -arch="compute_$arch" -ptx -Werror all-warnings -o "$work/out" "$here/../$file.cu"
         nvcc -std=c++20 -arch="sm_$arch" -cubin -Xptxas -v -Werror all-warnings \
             -o "$work/out" "$here/../$file.cu" 2>&1

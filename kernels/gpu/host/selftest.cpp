@@ -3,96 +3,19 @@
 // Built by: g++ -std=c++20 -O2 -pthread selftest.cpp -o selftest
 //
 // --quick takes few small cases, for sanitizers; --only those whose name begins so: tanh, relu, gru,
-// lstm, with /f32 or /bf16, or reference, words, nan, blocks, adam. Exit codes: 0 all passed, 1 some did
+// lstm, with /f32 or /bf16, or reference, team/tanh, .., team/nan, team/end, words, nan, blocks, adam. Exit codes: 0 all passed, 1 some did
 // not, 2 usage.
-//
-// The tolerance is max|a - b| <= 1e-5 max|b| a tensor: sums of up to 600 terms in fp32, through at
-// most 150 steps that contract (weights uniform in ±1/√H). bf16 weights are compared with a reference
-// that has the same rounded weights; all sums are in fp32, so the tolerance is the same. Gradients
-// that vanish below the smallest normal fp32 number (at the far end of 150 steps they do, to 1e-74)
-// need only do so.
 
 #include <chrono>
 
-#include "draw.hpp"
+#include "check.hpp"
+#if !defined(METAL)
+#include "check_team.hpp"
+#endif
 
 namespace {
 
-constexpr double TOLERANCE = 1e-5;
 constexpr int SIZES[] = {1, 2, 3, 5, 16, 17, 31, 32, 33, 64, 150};
-constexpr Kind KINDS[] = {Kind::Tanh, Kind::Relu, Kind::Gru, Kind::Lstm};
-constexpr const char* NAMES[] = {"tanh", "relu", "gru", "lstm"};
-
-struct Tally {
-    int checks = 0, failures = 0, cases = 0, skipped = 0;
-    double worst = 0;
-};
-
-bool is_verbose = false;
-
-// Fails unless max|a - b| <= tolerance max|b|, for NaN too. Places with `is_relevant` false do not
-// count.
-template <typename Relevant>
-void compare(Tally& tally, const std::string& what, const Vec& a, const Vec& b, Relevant is_relevant) {
-    double difference = 0, scale = 0;
-    bool is_number = a.size() == b.size();
-    for (size_t i = 0; is_number && i < b.size(); i++) {
-        if (is_relevant(i)) {
-            is_number = std::isfinite(a[i]);
-            difference = std::max(difference, std::abs(a[i] - b[i]));
-            scale = std::max(scale, std::abs(b[i]));
-        }
-    }
-    tally.checks++;
-    if (scale > std::numeric_limits<float>::min() / TOLERANCE) {
-        tally.worst = std::max(tally.worst, difference / scale);
-    }
-    if (!is_number || !(difference <= TOLERANCE * scale + std::numeric_limits<float>::min())) {
-        tally.failures++;
-        if (tally.failures <= 10) {
-            std::printf("FAILED %s: off by %.3g at a scale of %.3g%s\n", what.c_str(), difference,
-                        scale, is_number ? "" : ", and not all are finite");
-        }
-    }
-}
-
-void check_solution(
-    Tally& tally, const std::string& name, const Problem& p, const Plan& plan, const Solution& found) {
-    const Solution expected = solve(p);
-    auto check = [&](const char* tensor, const Vec& a, const Vec& b, auto relevant) {
-        compare(tally, name + " " + tensor + " (" + describe(p, plan) + ")", a, b, relevant);
-    };
-    auto all = [](size_t) { return true; };
-    auto within_rows = [&](size_t size) {
-        return [&p, size](size_t i) {
-            const size_t step = i / size;
-            return static_cast<int>(step % p.seq_len) < p.length(static_cast<int>(step / p.seq_len));
-        };
-    };
-    check("h_n", found.h_n, expected.h_n, all);
-    if (p.kind == Kind::Lstm) {
-        check("c_n", found.c_n, expected.c_n, all);
-    }
-    if (!plan.keeps) {
-        return;
-    }
-    check("outputs", found.outputs, expected.outputs, all);
-    check("h_in", found.h_in, expected.h_in, all);
-    check("delta_x", found.delta_x, expected.delta_x, all);
-    check("delta_h", found.delta_h, expected.delta_h, all);
-    check("grad_h_0", found.grad_h_0, expected.grad_h_0, all);
-    if (gates_of(p.kind) > 1) {
-        check("gates", found.gates, expected.gates, within_rows(4 * p.units));
-    }
-    if (p.kind == Kind::Lstm) {
-        check("c", found.c, expected.c, within_rows(p.units));
-        check("grad_c_0", found.grad_c_0, expected.grad_c_0, all);
-    }
-}
-
-bool has_same_bits(const Solution& a, const Solution& b) {
-    return a.h_n == b.h_n && a.outputs == b.outputs && a.delta_x == b.delta_x && a.grad_h_0 == b.grad_h_0;
-}
 
 void check_case(Tally& tally, Random& random, Kind kind, bool is_bf16, int B, int T, int H) {
     const Problem p = draw_problem(random, kind, B, T, H, is_bf16);
@@ -410,6 +333,13 @@ int main(int count, char** arguments) {
                   [&] { return check_kind(KINDS[i], is_bf16, is_quick); });
         }
     }
+#if !defined(METAL)
+    for (size_t i = 0; i < std::size(KINDS); i++) {
+        group(std::string("team/") + NAMES[i], [&] { return check_team(KINDS[i], is_quick); });
+    }
+    group("team/nan", check_team_nan);
+    group("team/end", check_team_end);
+#endif
     group("words", check_words);
     group("nan", check_nan);
     group("blocks", [&] { return check_blocks(is_quick); });
