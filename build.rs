@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files that are compiled; the others are included by them.
-const KERNELS: [&str; 5] = ["rnn", "gru", "lstm", "step", "adam"];
+const KERNELS: [&str; 6] = ["rnn", "gru", "lstm", "step", "team", "adam"];
 /// What PTX is for unless it is said: Turing. The driver compiles it on for whatever came later.
 const OLDEST: &str = "75";
 

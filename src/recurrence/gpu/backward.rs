@@ -27,10 +27,10 @@ struct BackwardSweep<'a> {
 }
 
 /// The gradients of the pre-activations, as rows `(B·T, G·H)`.
-struct Deltas {
-    x: Tensor,
+pub(super) struct Deltas {
+    pub(super) x: Tensor,
     /// Of the hidden side, where it differs.
-    h: Option<Tensor>,
+    pub(super) h: Option<Tensor>,
 }
 
 impl Pass {
@@ -43,25 +43,28 @@ impl Pass {
         x: &Tensor,
         weights_edge: &Tensor,
         initial: Option<&Tensor>,
-        Reached { outputs, grad_outputs, grad_states }: Reached,
+        reached: Reached,
     ) -> candle_core::Result<ArgumentGrads> {
         let SequenceDims { batch_size, seq_len, input_size, .. } = self.call.dims;
         let grad_initial = match initial {
             Some(initial) => Some(self.alloc_uninit(initial.shape())?),
             None => None,
         };
+        let mut of_teams = Vec::new();
+        if let LaunchPlan::Team { size, launch } = self.backward {
+            of_teams = self.backward_by_teams(&reached, grad_initial.as_ref(), size, launch)?;
+        }
+        let mut of_teams = of_teams.into_iter();
         let mut grad_x: Option<Tensor> = None;
         for (index, direction) in self.directions.iter().enumerate() {
-            let deltas = self.backward_direction(
-                index,
-                direction,
-                outputs.map(|outputs| self.outputs_of(outputs, index)).transpose()?,
-                grad_outputs.as_ref().map(|grad| self.outputs_of(grad, index)).transpose()?,
-                grad_states.as_ref(),
-                grad_initial.as_ref(),
-            )?;
+            let deltas = match of_teams.next() {
+                Some(deltas) => deltas,
+                None => {
+                    self.backward_direction(index, direction, &reached, grad_initial.as_ref())?
+                }
+            };
             if weights_edge.track_op() {
-                self.store_weight_grads(direction, &deltas)?;
+                self.store_weight_grads(index, direction, &deltas)?;
             }
             if x.track_op() {
                 let part = self.gpu.gemm(&deltas.x, &direction.w_ih)?;
@@ -90,13 +93,11 @@ impl Pass {
     /// Products over all rows and steps: the gradients of a direction's weights.
     fn store_weight_grads(
         &self,
+        index: usize,
         direction: &Direction,
         deltas: &Deltas,
     ) -> candle_core::Result<()> {
-        let Some(kept) = direction.kept.get() else {
-            candle_core::bail!("backward without states from forward")
-        };
-        let h_in = kept.h_in.flatten_to(1)?;
+        let h_in = self.kept()?.h_in.get(index)?.flatten_to(1)?;
         let of_h = deltas.h.as_ref().unwrap_or(&deltas.x);
         let w_ih = self.gpu.gemm(&deltas.x.t()?, &self.x)?;
         let w_hh = self.gpu.gemm(&of_h.t()?, &h_in)?;
@@ -115,15 +116,15 @@ impl Pass {
         &self,
         index: usize,
         direction: &Direction,
-        outputs: Option<Tensor>,
-        grad_outputs: Option<Tensor>,
-        grad_states: Option<&Tensor>,
+        reached: &Reached,
         grad_initial: Option<&Tensor>,
     ) -> candle_core::Result<Deltas> {
         let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
-        let Some(kept) = direction.kept.get() else {
-            candle_core::bail!("backward without states from forward")
-        };
+        let kept = self.kept()?.direction(index)?;
+        let outputs = reached.outputs.map(|all| self.outputs_of(all, index)).transpose()?;
+        let grad_outputs = reached.grad_outputs.as_ref();
+        let grad_outputs = grad_outputs.map(|all| self.outputs_of(all, index)).transpose()?;
+        let grad_states = reached.grad_states.as_ref();
         let has_c = self.call.cell.has_c();
         let of = |states: Option<&Tensor>, is_c: bool| match states {
             Some(states) if !is_c || has_c => Ok(Some(self.state_of(states, index, is_c)?)),
@@ -133,7 +134,7 @@ impl Pass {
         let sweep = BackwardSweep {
             index,
             direction,
-            kept,
+            kept: &kept,
             outputs: outputs.as_ref().or(kept.outputs.as_ref()),
             grad_outputs: grad_outputs.as_ref(),
             grad_h_n: of(grad_states, false)?,
@@ -155,6 +156,7 @@ impl Pass {
                 self.backward_at_once(&sweep, rows, launch)?
             }
             LaunchPlan::Stepwise { launch } => self.backward_in_steps(&sweep, launch)?,
+            LaunchPlan::Team { .. } => candle_core::bail!("teams take all directions at once"),
         }
         Ok(Deltas {
             x: sweep.delta_x.flatten_to(1)?,
@@ -184,7 +186,8 @@ impl Pass {
         if self.call.cell.has_c() {
             args.push(("grad_c_0", Arg::Out(Some(&grad_c_0))));
         }
-        self.push_sizes(&mut args, sweep.outputs, sweep.index, Some(self.segment));
+        let reverse = ("reverse", sweep.index);
+        self.push_sizes(&mut args, sweep.outputs, reverse, Some(self.segment));
         args.push(("rows", Arg::Int(rows)));
         self.launch("backward", launch, args)
     }
@@ -206,7 +209,8 @@ impl Pass {
                 args.push(("state", Arg::InOut(&state)));
             }
             args.push(("operand", Arg::Out(Some(&operand))));
-            self.push_sizes(&mut args, sweep.outputs, sweep.index, Some(self.segment));
+            let reverse = ("reverse", sweep.index);
+            self.push_sizes(&mut args, sweep.outputs, reverse, Some(self.segment));
             args.push(("step", Arg::Int(step)));
             self.launch("step_backward", launch, args)?;
             if step > 0 || sweep.grad_h_0.is_some() {

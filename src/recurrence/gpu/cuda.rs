@@ -2,15 +2,20 @@
 //!
 //! build.rs compiles kernels/gpu/*.cu to PTX, which the driver compiles for the GPU at hand when it is loaded.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::sys::{
     CUdevice_attribute as Attribute, CUfunction_attribute_enum as FunctionAttribute,
 };
-use candle_core::cuda_backend::cudarc::driver::{DevicePtr, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    result, sys, DevicePtr, LaunchConfig, PushKernelArg,
+};
 use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::{CudaDevice, Storage, Tensor};
 
-use super::launch::{int, Arg, KernelLaunch, Launch};
+use super::launch::{int, Arg, KernelLaunch, Launch, GAVE_UP};
 use super::plan::DeviceLimits;
 use crate::{Error, Result};
 
@@ -18,11 +23,12 @@ use crate::{Error, Result};
 const SHARED_BYTES: usize = 48 << 10;
 
 /// The compiled kernels, by what their names begin with.
-const MODULES: [(&str, &str); 5] = [
+const MODULES: [(&str, &str); 6] = [
     ("rnn", include_str!(concat!(env!("OUT_DIR"), "/rnn.ptx"))),
     ("gru", include_str!(concat!(env!("OUT_DIR"), "/gru.ptx"))),
     ("lstm", include_str!(concat!(env!("OUT_DIR"), "/lstm.ptx"))),
     ("step", include_str!(concat!(env!("OUT_DIR"), "/step.ptx"))),
+    ("team", include_str!(concat!(env!("OUT_DIR"), "/team.ptx"))),
     ("adam", include_str!(concat!(env!("OUT_DIR"), "/adam.ptx"))),
 ];
 
@@ -49,10 +55,50 @@ impl Cuda {
             )?,
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             max_grid: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X)?,
+            team_blocks: if attribute(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)? == 1 {
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?
+            } else {
+                0
+            },
             streams_weights: false,
         };
         Ok(Self { device: device.clone(), limits })
     }
+}
+
+/// Words in the host's memory that kernels set, one a GPU, by its number. They live as long as the program.
+static ALARMS: Mutex<BTreeMap<usize, u64>> = Mutex::new(BTreeMap::new());
+
+/// The address of a GPU's alarm, for itself and for the host alike.
+///
+/// # Errors
+/// When an earlier kernel has set it, which is said once, or the driver gives no memory.
+fn alarm(device: &CudaDevice) -> candle_core::Result<u64> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    let Ok(mut alarms) = ALARMS.lock() else { candle_core::bail!("a thread panicked") };
+    if let Some(address) = alarms.get(&context.ordinal()) {
+        let word = *address as *mut u32;
+        // SAFETY: the word is page-locked memory of the host that is never freed; kernels write it whole, and
+        // nobody else does while the lock is held.
+        let is_set = unsafe { word.read_volatile() } != 0;
+        if is_set {
+            // SAFETY: as above.
+            unsafe { word.write_volatile(0) };
+            candle_core::bail!("{GAVE_UP}")
+        }
+        return Ok(*address);
+    }
+    driver("the alarm", context.bind_to_thread())?;
+    let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+    // SAFETY: the memory is written before it is read.
+    let word = driver("the alarm", unsafe { result::malloc_host(size_of::<u32>(), flags) })?;
+    // SAFETY: the word is the whole of the memory, which is aligned to a page.
+    unsafe { word.cast::<u32>().write_volatile(0) };
+    // With unified addresses, which every 64-bit system has, the GPU's address of it is the same.
+    let address = word as u64;
+    alarms.insert(context.ordinal(), address);
+    Ok(address)
 }
 
 /// A driver's error as Candle's, which [`Error`](crate::Error) reads.
@@ -114,6 +160,7 @@ impl Launch for Cuda {
             Ok(match arg {
                 Arg::Int(value) => Value::Int(int(name, *value)?),
                 Arg::Float(value) => Value::Float(*value as f32),
+                Arg::Alarm => Value::Address(alarm(&self.device)?),
                 arg => Value::Address(address(arg.tensor(), &self.device)?),
             })
         });
@@ -135,7 +182,12 @@ impl Launch for Cuda {
         // SAFETY: the arguments are those that kernels/gpu/README.md lists for this kernel, in its order: the
         // emulated launches, made by the same code, are compared with the kernel's source. Sizes are
         // those of the tensors, by `Pass` and `Adam`, and the grid covers them, by `plan`.
-        driver(kernel, unsafe { launch.launch(config) })?;
+        // Blocks that wait for each other are launched only if all of them can run at once.
+        if call.is_cooperative() {
+            driver(kernel, unsafe { launch.launch_cooperative(config) })?;
+        } else {
+            driver(kernel, unsafe { launch.launch(config) })?;
+        }
         Ok(())
     }
 }

@@ -29,9 +29,19 @@ impl Pass {
         states: &Tensor,
     ) -> candle_core::Result<()> {
         let states = states.detach();
-        for (index, direction) in self.directions.iter().enumerate() {
-            let outputs = outputs.map(|outputs| self.outputs_of(outputs, index)).transpose()?;
-            self.forward_direction(index, direction, outputs, &states)?;
+        let kept = self.keeps.then(|| self.alloc_kept(outputs.is_some())).transpose()?;
+        if let LaunchPlan::Team { size, launch } = self.forward {
+            self.forward_by_teams(outputs, &states, kept.as_ref(), size, launch)?;
+        } else {
+            for (index, direction) in self.directions.iter().enumerate() {
+                let outputs = outputs.map(|outputs| self.outputs_of(outputs, index)).transpose()?;
+                let kept = kept.as_ref().map(|kept| kept.direction(index)).transpose()?;
+                self.forward_direction(index, direction, outputs, &states, kept.as_ref())?;
+            }
+        }
+        if let Some(kept) = kept {
+            // A pass runs forward once.
+            let _ = self.kept.set(kept);
         }
         Ok(())
     }
@@ -42,40 +52,20 @@ impl Pass {
         direction: &Direction,
         outputs: Option<Tensor>,
         states: &Tensor,
+        kept: Option<&Kept>,
     ) -> candle_core::Result<()> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
-        let steps = (batch_size, seq_len, hidden_size);
         let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
         let mut gx = self.gpu.gemm(&self.x, &direction.w_ih.t()?)?;
         gx = self.gpu.add_to_rows(&gx, &direction.b_x)?;
         if let (false, Some(b_hh)) = (has_gates, &direction.b_hh) {
             gx = self.gpu.add_to_rows(&gx, b_hh)?;
         }
-        let kept = if self.keeps {
-            Some(Kept {
-                h_in: self.alloc_uninit(steps)?,
-                outputs: if outputs.is_none() && self.reads_outputs() {
-                    Some(self.alloc_uninit(steps)?)
-                } else {
-                    None
-                },
-                gates: if has_gates {
-                    Some(self.alloc_uninit((batch_size, seq_len, 4 * hidden_size))?)
-                } else {
-                    None
-                },
-                c: if has_c { Some(self.alloc_uninit(steps)?) } else { None },
-            })
-        } else {
-            None
-        };
-        let kept_ref = kept.as_ref();
         let sweep = ForwardSweep {
             index,
             direction,
             gx: &gx,
-            outputs: outputs.as_ref().or(kept_ref.and_then(|kept| kept.outputs.as_ref())),
-            kept: kept_ref,
+            outputs: outputs.as_ref().or(kept.and_then(|kept| kept.outputs.as_ref())),
+            kept,
             h_n: self.state_of(states, index, false)?,
             c_n: if has_c { Some(self.state_of(states, index, true)?) } else { None },
             h_0: self.initial_of(index, false)?,
@@ -87,10 +77,7 @@ impl Pass {
                 self.forward_at_once(&sweep, rows, launch)?
             }
             LaunchPlan::Stepwise { launch } => self.forward_in_steps(&sweep, launch)?,
-        }
-        if let Some(kept) = kept {
-            // A pass runs forward once.
-            let _ = direction.kept.set(kept);
+            LaunchPlan::Team { .. } => candle_core::bail!("teams take all directions at once"),
         }
         Ok(())
     }
@@ -115,7 +102,7 @@ impl Pass {
         if self.call.cell.has_c() {
             args.push(("c_n", Arg::Out(sweep.c_n.as_ref())));
         }
-        self.push_sizes(&mut args, sweep.outputs, sweep.index, None);
+        self.push_sizes(&mut args, sweep.outputs, ("reverse", sweep.index), None);
         args.push(("rows", Arg::Int(rows)));
         self.launch("forward", launch, args)
     }
@@ -151,7 +138,7 @@ impl Pass {
             let h = Some(("h", &sweep.h_n));
             let c_now = sweep.c_n.as_ref().map(|c_n| ("c_now", c_n));
             self.push_forward(&mut args, sweep, Some([h, c_now, Some(("operand", &operand))]));
-            self.push_sizes(&mut args, sweep.outputs, sweep.index, None);
+            self.push_sizes(&mut args, sweep.outputs, ("reverse", sweep.index), None);
             args.push(("step", Arg::Int(step)));
             self.launch("step_forward", launch, args)?;
         }

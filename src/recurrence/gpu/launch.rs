@@ -16,7 +16,15 @@ pub(crate) enum Arg<'a> {
     Int(usize),
     /// A coefficient.
     Float(f64),
+    /// The device's own word that a kernel sets when its blocks gave up waiting for each other.
+    Alarm,
 }
+
+/// What the next call says after a kernel has set the alarm.
+#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
+pub(in crate::recurrence) const GAVE_UP: &str =
+    "blocks of a kernel waited for each other in vain, so that what it gave is NaN: run again, without \
+     other work on the device";
 
 impl<'a> Arg<'a> {
     /// The tensor, unless it is null or the argument is a number.
@@ -24,7 +32,7 @@ impl<'a> Arg<'a> {
         match self {
             Self::In(tensor) | Self::Out(tensor) => *tensor,
             Self::InOut(tensor) => Some(tensor),
-            Self::Int(_) | Self::Float(_) => None,
+            Self::Int(_) | Self::Float(_) | Self::Alarm => None,
         }
     }
 }
@@ -48,6 +56,14 @@ pub(crate) struct KernelLaunch<'a> {
     pub(crate) launch: LaunchSize,
     /// Its arguments.
     pub(crate) args: Args<'a>,
+}
+
+impl KernelLaunch<'_> {
+    /// Whether the kernel's blocks wait for each other, so that all have to run at once.
+    #[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
+    pub(in crate::recurrence) fn is_cooperative(&self) -> bool {
+        self.args.iter().any(|(_, arg)| matches!(arg, Arg::Alarm))
+    }
 }
 
 /// What launches kernels on one kind of device.

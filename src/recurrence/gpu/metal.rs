@@ -83,6 +83,7 @@ impl Launch for Metal {
             shared_bytes: self.device.metal_device().as_ref().maxThreadgroupMemoryLength(),
             multiprocessors: MULTIPROCESSORS,
             max_grid: i32::MAX as usize,
+            team_blocks: 0,
             streams_weights: true,
         }
     }
@@ -109,6 +110,7 @@ impl Launch for Metal {
             match arg {
                 Arg::Int(value) => encoder.set_bytes(index, &int(name, *value)?),
                 Arg::Float(value) => encoder.set_bytes(index, &(*value as f32)),
+                Arg::Alarm => candle_core::bail!("{} is for CUDA alone", call.kernel),
                 arg => {
                     let is_written = !matches!(arg, Arg::In(_)) && arg.tensor().is_some();
                     given |= u32::from(arg.tensor().is_some()) << index;

@@ -3,8 +3,9 @@
 //! The way of the data, forward and back:
 //!
 //! - [`run`] puts a layer into Candle's graph;
-//! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order;
-//! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory;
+//! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order, `team` those
+//!   of several blocks that hold the recurrent weights together;
+//! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
 //! - `device` is a GPU, `launch` what launches have in common, `cuda` and `metal` hand them to the driver.
 //!
 //! In tests there is one device more, `tests::emulator`: the same launches, executed on the CPU.
@@ -17,8 +18,11 @@ mod metal;
 mod backward;
 pub(super) mod device;
 mod forward;
+mod limits;
 mod pass;
 pub(crate) mod plan;
+mod team;
+mod team_plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
 pub(in crate::recurrence) mod launch;
 #[cfg(any(test, feature = "metal"))]
@@ -64,8 +68,9 @@ pub(super) fn run(
     // A segment that is not shorter than the sequence cuts nothing.
     let segment = if segment < call.dims.seq_len { segment } else { 0 };
     let limits = gpu.limits();
-    let [forward, backward] = [Sweep::Forward, Sweep::Backward]
-        .map(|sweep| plan::plan(call.cell, &call.dims, call.recurrent_dtype, sweep, &limits));
+    let [forward, backward] = [Sweep::Forward, Sweep::Backward].map(|sweep| {
+        plan::plan(call.cell, &call.dims, call.directions, call.recurrent_dtype, sweep, &limits)
+    });
     let initial = call.joined_initial()?;
     let is_tracked = |tensor: &Tensor| tensor.track_op();
     let weight_tensors = weights.directions().iter().flat_map(|weights| weights.tensors());
@@ -87,6 +92,7 @@ pub(super) fn run(
         x: pass::rows_of(x, &call)?,
         initial: initial.as_ref().map(Tensor::detach),
         directions,
+        kept: Default::default(),
         call_id: Default::default(),
         exchange: Default::default(),
         gpu,

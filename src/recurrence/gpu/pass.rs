@@ -1,11 +1,12 @@
 //! The order of launches of a layer, forward and backward.
 //!
 //! Of a direction, forward: `gx = W_ih x + b` for all steps, one product; then the recurrence, which is
-//! one launch where W_hh fits (persistent), else a product and a launch for each step. Backward the same
+//! one launch where W_hh fits into one block (persistent) or several (teams), else a product and a launch for
+//! each step. Backward the same
 //! from the other end, and then the gradients of the weights, one product each over all rows and steps:
 //! so each is summed in one order, and the bits are the same every time.
 //!
-//! - `forward`, `backward`: the sweeps
+//! - `forward`, `backward`: the sweeps of one direction; `team`: those of all directions at once
 //!
 //! kernels/gpu/README.md has the kernels' arguments and contracts.
 
@@ -41,6 +42,7 @@ pub(super) struct Pass {
     /// `[h_0 | c_0]`, any shape.
     pub(super) initial: Option<Tensor>,
     pub(super) directions: Vec<Arc<Direction>>,
+    pub(super) kept: OnceLock<Kept>,
     pub(super) call_id: CallId,
     pub(super) exchange: Exchange,
 }
@@ -68,7 +70,7 @@ impl LayerPass for Pass {
     }
 }
 
-/// The weights of a direction, and what its forward pass keeps.
+/// The weights of a direction.
 pub(super) struct Direction {
     pub(super) w_ih: Tensor,
     /// `(G·H, H)`, in the recurrent dtype; forward as the kernels read it.
@@ -82,7 +84,6 @@ pub(super) struct Direction {
     pub(super) biases: usize,
     /// The gradients of w_ih, w_hh and the biases: each call has weights nodes of its own, and so is the only one.
     pub(super) mailbox: WeightGrads<[Tensor; 3]>,
-    pub(super) kept: OnceLock<Kept>,
 }
 
 impl HeldWeights for Direction {
@@ -96,13 +97,29 @@ impl HeldWeights for Direction {
     }
 }
 
-/// What a forward pass keeps of a direction, each `(B, T, ..)`.
+/// What a forward pass keeps, each `(D, B, T, ..)`; or a direction's part, `(B, T, ..)`.
 pub(super) struct Kept {
     pub(super) h_in: Tensor,
-    /// Of cells whose backward reads them; none where the layer's own outputs are read.
+    /// `(B, T, D·H)`, of cells whose backward reads them; none where the layer's own outputs are read.
     pub(super) outputs: Option<Tensor>,
     pub(super) gates: Option<Tensor>,
     pub(super) c: Option<Tensor>,
+}
+
+impl Kept {
+    /// A direction's part, in place.
+    pub(super) fn direction(&self, index: usize) -> candle_core::Result<Self> {
+        let part =
+            |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.get(index)).transpose();
+        let units = self.h_in.dim(3)?;
+        let outputs = self.outputs.as_ref();
+        Ok(Self {
+            h_in: self.h_in.get(index)?,
+            outputs: outputs.map(|all| all.narrow(2, index * units, units)).transpose()?,
+            gates: part(&self.gates)?,
+            c: part(&self.c)?,
+        })
+    }
 }
 
 impl Direction {
@@ -137,7 +154,6 @@ impl Direction {
             // Kernels get an address, so the numbers have to follow each other.
             b_hh: detached.b_hh.map(|b_hh| b_hh.contiguous()).transpose()?,
             mailbox: WeightGrads::default(),
-            kept: OnceLock::new(),
         })
     }
 }
@@ -191,6 +207,14 @@ impl Pass {
         self.family != "lstm"
     }
 
+    /// What the forward pass kept.
+    pub(super) fn kept(&self) -> candle_core::Result<&Kept> {
+        match self.kept.get() {
+            Some(kept) => Ok(kept),
+            None => candle_core::bail!("backward without states from forward"),
+        }
+    }
+
     /// Numbers of a state.
     pub(super) fn state_len(&self) -> usize {
         self.call.dims.batch_size * self.call.dims.hidden_size
@@ -201,6 +225,24 @@ impl Pass {
             RecurrentDType::F32 => DType::F32,
             RecurrentDType::Bf16 => DType::BF16,
         }
+    }
+
+    /// Memory for what a forward pass keeps; `has_outputs`: whether the layer's own outputs are read.
+    pub(super) fn alloc_kept(&self, has_outputs: bool) -> candle_core::Result<Kept> {
+        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
+        let directions = self.directions.len();
+        let alloc = |is_kept: bool, width: usize| {
+            let shape = (directions, batch_size, seq_len, width);
+            is_kept.then(|| self.alloc_uninit(shape)).transpose()
+        };
+        let keeps_outputs = !has_outputs && self.reads_outputs();
+        let outputs = (batch_size, seq_len, directions * hidden_size);
+        Ok(Kept {
+            h_in: self.alloc_uninit((directions, batch_size, seq_len, hidden_size))?,
+            outputs: keeps_outputs.then(|| self.alloc_uninit(outputs)).transpose()?,
+            gates: alloc(self.has_gates(), 4 * hidden_size)?,
+            c: alloc(self.call.cell.has_c(), hidden_size)?,
+        })
     }
 
     /// `(B, ..)` memory on the device.
@@ -253,12 +295,13 @@ impl Pass {
         self.gpu.gemm(operand, w_hh)?.to_dtype(DType::F32)
     }
 
-    /// Sizes and flags, which all kernels have behind their tensors.
+    /// Sizes and flags, which all kernels have behind their tensors; `directions` is the direction, or of
+    /// a kernel that takes all how many there are.
     pub(super) fn push_sizes(
         &self,
         args: &mut Args,
         outputs: Option<&Tensor>,
-        direction: usize,
+        directions: (&'static str, usize),
         segment: Option<usize>,
     ) {
         let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
@@ -273,7 +316,7 @@ impl Pass {
             ("hidden_size", Arg::Int(hidden_size)),
             ("outputs_row_stride", Arg::Int(strides[0])),
             ("outputs_step_stride", Arg::Int(strides[1])),
-            ("reverse", Arg::Int(direction)),
+            (directions.0, Arg::Int(directions.1)),
         ]);
         if !self.has_gates() {
             args.push(("function", Arg::Int(usize::from(self.call.cell == Cell::Relu))));

@@ -5,28 +5,20 @@
 //! does the kernels' emulation on the CPU.
 
 use super::super::{Cell, SequenceDims};
+use super::limits::WARP;
+pub(crate) use super::limits::{DeviceLimits, LaunchSize, Sweep};
+use super::team_plan::{self, TeamSize};
 use crate::{Error, Result};
 
 /// Threads of a block at most, as the kernels are compiled for.
 pub(crate) const MAX_BLOCK: usize = 512;
 /// Threads of a block of a kernel that does one step, or the optimizer's.
 pub(crate) const STEP_BLOCK: usize = 256;
-/// Threads that run in step.
-const WARP: usize = 32;
-
-/// What a device can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeviceLimits {
-    /// Bytes of shared memory that a block may ask for (`cudaDevAttrMaxSharedMemoryPerBlockOptin`).
-    pub(crate) shared_bytes: usize,
-    /// Blocks that run side by side: multiprocessors.
-    pub(crate) multiprocessors: usize,
-    /// Blocks of a grid at most.
-    pub(crate) max_grid: usize,
-    /// Whether the recurrent weights are read from the device's memory rather than held in shared
-    /// memory, which is too small for them on Apple's GPUs.
-    pub(crate) streams_weights: bool,
-}
+/// What a step of the stepwise variant takes at least beside its product, in cycles: 22 µs at 1.8 GHz, the least
+/// that docs/gpu.md has measured.
+const STEPWISE_CYCLES: usize = 40_000;
+/// Multiply-adds of a multiprocessor in 10 cycles, at 70 per cent of what it can.
+const PRODUCTS_PER_10_CYCLES: usize = 900;
 
 /// How the recurrent weights are kept on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,15 +49,6 @@ impl RecurrentDType {
     }
 }
 
-/// A sweep over the steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    /// From the first step to the last.
-    Forward,
-    /// From the last step to the first.
-    Backward,
-}
-
 /// How a sweep is launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaunchPlan {
@@ -77,23 +60,20 @@ pub(crate) enum LaunchPlan {
         /// The launch.
         launch: LaunchSize,
     },
+    /// One launch for all directions: teams of blocks hold the recurrent weights together, in registers, and
+    /// hand each other what a step reads.
+    Team {
+        /// How the launch is cut.
+        size: TeamSize,
+        /// The launch.
+        launch: LaunchSize,
+    },
     /// Two launches a step: a matrix product of the device's own library, and a kernel for the rest of
     /// the step.
     Stepwise {
         /// Of the kernel.
         launch: LaunchSize,
     },
-}
-
-/// Sizes of a launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LaunchSize {
-    /// Blocks.
-    pub(crate) grid: usize,
-    /// Threads of a block.
-    pub(crate) block: usize,
-    /// Bytes of dynamic shared memory of a block.
-    pub(crate) shared_bytes: usize,
 }
 
 /// The file of kernels that a cell has, and so what their names begin with.
@@ -120,13 +100,16 @@ pub(crate) fn kernel_family(cell: Cell, has_projection: bool) -> Result<&'static
 ///
 /// The persistent variant is taken wherever the recurrent weights fit into a block's shared memory. Its
 /// tile is the smallest that leaves no multiprocessor with two blocks while others have one, and no
-/// larger than shared memory holds.
+/// larger than shared memory holds. Beyond, teams are taken where the device's blocks can hold the recurrent weights,
+/// in `f32`, and a step by teams takes fewer cycles than one of the stepwise variant, by the formulas here and in
+/// [`team_plan`].
 ///
 /// # Errors
 /// [`Error::Config`] when the cell has no device kernels, or the batch is more than a grid can hold.
 pub(crate) fn plan(
     cell: Cell,
     dims: &SequenceDims,
+    directions: usize,
     recurrent_dtype: RecurrentDType,
     sweep: Sweep,
     limits: &DeviceLimits,
@@ -144,11 +127,17 @@ pub(crate) fn plan(
             rows,
             launch: LaunchSize { grid, block, shared_bytes: bytes(rows) },
         }
+    } else if let Some((size, launch)) =
+        teams_ahead(cell, dims, directions, recurrent_dtype, sweep, limits)
+    {
+        LaunchPlan::Team { size, launch }
     } else {
         let grid = (batch_size * hidden_size).div_ceil(STEP_BLOCK);
         LaunchPlan::Stepwise { launch: LaunchSize { grid, block: STEP_BLOCK, shared_bytes: 0 } }
     };
-    let (LaunchPlan::Persistent { launch, .. } | LaunchPlan::Stepwise { launch }) = plan;
+    let (LaunchPlan::Persistent { launch, .. }
+    | LaunchPlan::Team { launch, .. }
+    | LaunchPlan::Stepwise { launch }) = plan;
     if launch.grid > limits.max_grid {
         return Err(Error::Config(format!(
             "a batch of {batch_size} rows of {hidden_size} units needs {} blocks, the device has {} \
@@ -157,6 +146,26 @@ pub(crate) fn plan(
         )));
     }
     Ok(plan)
+}
+
+/// Teams, where they are ahead of the stepwise variant.
+fn teams_ahead(
+    cell: Cell,
+    dims: &SequenceDims,
+    directions: usize,
+    recurrent_dtype: RecurrentDType,
+    sweep: Sweep,
+    limits: &DeviceLimits,
+) -> Option<(TeamSize, LaunchSize)> {
+    if recurrent_dtype != RecurrentDType::F32 {
+        return None;
+    }
+    let (size, launch, cycles) = team_plan::team_plan(cell, dims, directions, sweep, limits)?;
+    let products = dims.batch_size * cell.gates() * dims.hidden_size * dims.hidden_size;
+    let multiprocessors = limits.multiprocessors.max(1);
+    let product = products / (PRODUCTS_PER_10_CYCLES * multiprocessors) * 10;
+    // One direction after the other.
+    (cycles < directions * (STEPWISE_CYCLES + product)).then_some((size, launch))
 }
 
 /// Bytes of dynamic shared memory of a block of the persistent variant: two tiles of vectors, the
@@ -209,6 +218,7 @@ mod tests {
         shared_bytes: 227 << 10,
         multiprocessors: 132,
         max_grid: (1 << 31) - 1,
+        team_blocks: 0,
         streams_weights: false,
     };
     /// A consumer Ada card: 99 KB.
@@ -230,7 +240,7 @@ mod tests {
         recurrent_dtype: RecurrentDType,
         limits: &DeviceLimits,
     ) -> LaunchPlan {
-        plan(cell, &dims, recurrent_dtype, Sweep::Forward, limits).unwrap()
+        plan(cell, &dims, 1, recurrent_dtype, Sweep::Forward, limits).unwrap()
     }
 
     #[test]
@@ -277,7 +287,8 @@ mod tests {
     #[test]
     fn the_reference_job_is_one_launch_a_sweep_on_a_consumer_card() {
         for sweep in [Sweep::Forward, Sweep::Backward] {
-            let plan = plan(Cell::Tanh, &dims(150, 150), RecurrentDType::F32, sweep, &ADA).unwrap();
+            let plan =
+                plan(Cell::Tanh, &dims(150, 150), 1, RecurrentDType::F32, sweep, &ADA).unwrap();
             let launch =
                 LaunchSize { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 4 * 150 * 152 };
             assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
@@ -301,6 +312,7 @@ mod tests {
                                     assert!(block % 32 == 0 && block <= MAX_BLOCK && block > 0);
                                     assert!(block >= hidden_size.min(MAX_BLOCK));
                                 }
+                                LaunchPlan::Team { .. } => panic!("no blocks wait here"),
                                 LaunchPlan::Stepwise { launch } => {
                                     let one = shared_bytes(
                                         cell,
@@ -327,17 +339,38 @@ mod tests {
     fn what_no_kernel_serves_is_refused_in_words() {
         for cell in [Cell::GruResetBefore, Cell::MinimalGru] {
             let error =
-                plan(cell, &dims(1, 8), RecurrentDType::F32, Sweep::Forward, &H100).unwrap_err();
+                plan(cell, &dims(1, 8), 1, RecurrentDType::F32, Sweep::Forward, &H100).unwrap_err();
             assert!(error.to_string().contains(cell.name()), "{error}");
         }
         let projected = SequenceDims { output_size: 4, ..dims(1, 8) };
-        let error =
-            plan(Cell::Lstm, &projected, RecurrentDType::F32, Sweep::Forward, &H100).unwrap_err();
+        let error = plan(Cell::Lstm, &projected, 1, RecurrentDType::F32, Sweep::Forward, &H100)
+            .unwrap_err();
         assert!(error.to_string().contains("projection"), "{error}");
         let limits = DeviceLimits { max_grid: 10, ..H100 };
         let wide = dims(100_000, 1024);
         let error =
-            plan(Cell::Tanh, &wide, RecurrentDType::F32, Sweep::Forward, &limits).unwrap_err();
+            plan(Cell::Tanh, &wide, 1, RecurrentDType::F32, Sweep::Forward, &limits).unwrap_err();
         assert!(error.to_string().contains("make the batch smaller"), "{error}");
+    }
+
+    #[test]
+    fn the_plan_takes_one_block_then_teams_then_steps() {
+        let h100 = DeviceLimits { team_blocks: 132, ..H100 };
+        let planned = |batch_size, hidden_size, dtype| {
+            let dims = dims(batch_size, hidden_size);
+            plan(Cell::Tanh, &dims, 1, dtype, Sweep::Forward, &h100).unwrap()
+        };
+        let f32 = RecurrentDType::F32;
+        assert!(matches!(planned(64, 240, f32), LaunchPlan::Persistent { .. }));
+        assert!(matches!(planned(64, 241, f32), LaunchPlan::Team { .. }));
+        assert!(matches!(planned(64, 2048, f32), LaunchPlan::Team { .. }));
+        assert!(matches!(planned(64, 4097, f32), LaunchPlan::Stepwise { .. }));
+        assert!(matches!(planned(64, 512, RecurrentDType::Bf16), LaunchPlan::Stepwise { .. }));
+        // The device's library multiplies large batches faster.
+        assert!(matches!(planned(50_000, 2048, f32), LaunchPlan::Stepwise { .. }));
+        let size = TeamSize { members: 8, rows: 4, group: 4 };
+        let shared_bytes = 4 * (4 * 512 + 64 * 4 + 4 * 64);
+        let launch = LaunchSize { grid: 128, block: team_plan::BLOCK, shared_bytes };
+        assert_eq!(planned(64, 512, f32), LaunchPlan::Team { size, launch });
     }
 }

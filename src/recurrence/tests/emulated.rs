@@ -1,6 +1,6 @@
 //! What [`gpu`](super::gpu) tests, with the kernels of `kernels/gpu/` executed on the CPU: `just emulate`.
 
-use super::super::gpu::plan::{kernel_family, DeviceLimits};
+use super::super::gpu::plan::{kernel_family, shared_bytes, DeviceLimits, Sweep};
 use super::super::{run_layer, RecurrentDType};
 use super::super::{Call, Outputs, State};
 use super::emulator::{on_device, Language};
@@ -19,6 +19,7 @@ const CARD: DeviceLimits = DeviceLimits {
     shared_bytes: 99 << 10,
     multiprocessors: 4,
     max_grid: 1 << 30,
+    team_blocks: 0,
     streams_weights: false,
 };
 /// An Apple GPU.
@@ -49,6 +50,77 @@ fn check(case: Case, word: RecurrentDType, tolerance: f64) {
 #[ignore = "needs the emulator: just emulate"]
 fn emulated_layers_give_the_reference_values_and_gradients() {
     cases().into_iter().for_each(|case| check(case, RecurrentDType::F32, 1e-5));
+}
+
+/// A card of which one block cannot hold the recurrent weights of a layer of such a size, and several can.
+fn card_of_teams(cell: Cell, hidden_size: usize, blocks: usize) -> DeviceLimits {
+    let f32 = RecurrentDType::F32;
+    let of = |sweep| shared_bytes(cell, hidden_size, f32, sweep, 1, &CARD);
+    let shared_bytes = of(Sweep::Forward).min(of(Sweep::Backward)) - 1;
+    DeviceLimits { shared_bytes, multiprocessors: blocks, team_blocks: blocks, ..CARD }
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn emulated_teams_give_the_reference_values_and_gradients() {
+    let large = CELLS.map(|cell| {
+        let way = Way { ragged: true, bidirectional: true, with_initial: true, ..Way::plain(cell) };
+        Case { way, size: (6, 3, 2, 70), seed: 5 }
+    });
+    let small = cases().into_iter().filter(|case| case.size.3 >= 20);
+    let mut teams = 0;
+    for case in small.chain(large) {
+        let (way, (.., hidden_size)) = (case.way, case.size);
+        let blocks = if hidden_size > 64 { 12 } else { 8 };
+        let limits = card_of_teams(way.cell, hidden_size, blocks);
+        let run = || case.found_on(&Device::Cpu, RecurrentDType::F32);
+        let (found, launches) = on_device(Language::Cuda, limits, run);
+        let family = kernel_family(way.cell, false).unwrap();
+        for sweep in ["forward", "backward"] {
+            // One launch for both directions.
+            let kernel = format!("team_{family}_{sweep}_f32");
+            let count = launches.iter().filter(|name| **name == kernel).count();
+            assert_eq!(count, 1, "{kernel}: {launches:?}");
+            teams += count;
+        }
+        assert_found(&format!("teams {case:?}"), &found, &case.expected(), 1e-5);
+    }
+    assert!(teams > 100, "{teams}");
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn an_emulated_sweep_in_steps_may_be_followed_by_teams() {
+    let way = Way { ragged: true, bidirectional: true, ..Way::plain(Cell::Lstm) };
+    let case = Case { way, size: (3, 3, 2, 70), seed: 8 };
+    // Forward needs five blocks for each direction, backward two.
+    let limits = card_of_teams(Cell::Lstm, 70, 8);
+    let run = || case.found_on(&Device::Cpu, RecurrentDType::F32);
+    let (found, launches) = on_device(Language::Cuda, limits, run);
+    let of = |part: &str| launches.iter().filter(|name| name.contains(part)).count();
+    assert_eq!((of("_step_forward"), of("team_lstm_backward")), (2 * 3, 1), "{launches:?}");
+    assert_found("mixed", &found, &case.expected(), 1e-5);
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn emulated_inference_by_teams_keeps_nothing() {
+    let way = Way::plain(Cell::Lstm);
+    let sequences: Vec<Sequence> = directions(way, (3, 4, 2, 30), 1).iter().map(rounded).collect();
+    let mut plain = sequences[0].clone();
+    plain.h_0.fill(0.);
+    plain.c_0.fill(0.);
+    let expected = plain.forward();
+    let limits = card_of_teams(Cell::Lstm, 30, 4);
+    let ((outputs, state), launches) = on_device(Language::Cuda, limits, || {
+        let layer = Layer::on(&Device::Cpu, &sequences, way, DType::F32);
+        let weights = layer.weights()[0].detach();
+        let weights = LayerWeights::new(Cell::Lstm, weights).unwrap();
+        run_layer(&layer.x.as_detached_tensor(), &weights, &Call::new(Outputs::All)).unwrap()
+    });
+    assert_close("outputs", &values(&outputs.unwrap()), &expected.outputs, 1e-5);
+    assert_close("h_n", &values(&state.h), &expected.h_n, 1e-5);
+    assert_eq!(launches, ["gemm", "add", "team_arm_f32", "team_lstm_forward_f32"]);
 }
 
 /// The same numbers as a column of a wider tensor: they do not follow each other.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
 
-use crate::recurrence::gpu::launch::{int, Arg, KernelLaunch, Launch};
+use crate::recurrence::gpu::launch::{int, Arg, KernelLaunch, Launch, GAVE_UP};
 use crate::recurrence::gpu::plan::DeviceLimits;
 use crate::recurrence::gpu::source;
 
@@ -96,10 +96,14 @@ impl Emulated {
 /// The arguments of a kernel as its source declares them: what kind each is, and its name.
 fn declared(kernel: &str) -> Vec<(&'static str, String)> {
     let (name, _word) = kernel.rsplit_once('_').unwrap();
-    let family = source::family(kernel).unwrap();
     let heads = [format!("KERNEL({name})("), format!("{kernel}(")];
-    let files = [format!("{family}_kernels.inc"), format!("{family}.h")];
-    let list = files.iter().filter_map(|name| source::file(name)).find_map(|text| {
+    // Metal has no teams.
+    let mut texts = vec![include_str!("../../../kernels/gpu/team_kernels.inc")];
+    if let Some(family) = source::family(kernel) {
+        let files = [format!("{family}_kernels.inc"), format!("{family}.h")];
+        texts = files.iter().filter_map(|name| source::file(name)).collect();
+    }
+    let list = texts.into_iter().find_map(|text| {
         let begin = heads.iter().find_map(|head| Some(text.find(head.as_str())? + head.len()))?;
         text[begin..].split("\n) {").next()
     });
@@ -226,7 +230,16 @@ impl Case {
             }
         }
         let tensors: Vec<_> = call.args.iter().filter(|(_, arg)| arg.tensor().is_some()).collect();
-        case.u32(tensors.len());
+        let alarms: Vec<_> = call.args.iter().filter(|(_, a)| matches!(a, Arg::Alarm)).collect();
+        case.u32(tensors.len() + alarms.len());
+        for (name, _) in alarms {
+            case.text(name);
+            // One 32-bit integer, read and written.
+            case.0.extend([2, 2]);
+            case.u32(1);
+            case.0.extend(1u64.to_le_bytes());
+            case.0.extend(0u32.to_le_bytes());
+        }
         for (name, arg) in tensors {
             let tensor = arg.tensor().unwrap();
             let direction = match arg {
@@ -301,7 +314,7 @@ impl Launch for Emulated {
             .map(|(name, arg)| {
                 let kind = match arg {
                     Arg::In(_) => "IN",
-                    Arg::Out(_) | Arg::InOut(_) => "OUT",
+                    Arg::Out(_) | Arg::InOut(_) | Arg::Alarm => "OUT",
                     Arg::Int(_) => "INT",
                     Arg::Float(_) => "FLOAT",
                 };
@@ -309,10 +322,17 @@ impl Launch for Emulated {
             })
             .collect();
         assert_eq!(given, declared, "the arguments of {}", call.kernel);
+        assert_eq!(call.is_cooperative(), given.contains(&("OUT", "alarm".into())));
         self.note(&call.kernel);
         let written = self.program.lock().unwrap().run(&Case::of(call)?);
         for (name, bytes) in written {
             let (_, arg) = call.args.iter().find(|(found, _)| *found == name).unwrap();
+            if matches!(arg, Arg::Alarm) {
+                if bytes != [0; 4] {
+                    candle_core::bail!("{}: {GAVE_UP}", call.kernel)
+                }
+                continue;
+            }
             arg.tensor().unwrap().inplace_op1(&WriteBytes(bytes))?;
         }
         Ok(())
@@ -351,8 +371,11 @@ mod tests {
             ["forward", "backward", "step_forward", "step_backward"]
                 .map(|sweep| format!("{family}_{sweep}_f32"))
         });
-        for kernel in cells.chain(["step_begin_f32", "step_end_f32", "adam_f32"].map(String::from))
-        {
+        let teams = ["rnn", "gru", "lstm"].into_iter().flat_map(|family| {
+            ["forward", "backward"].map(|sweep| format!("team_{family}_{sweep}_f32"))
+        });
+        let others = ["step_begin_f32", "step_end_f32", "team_arm_f32", "adam_f32"];
+        for kernel in cells.chain(teams).chain(others.map(String::from)) {
             let declared =
                 declared(&kernel).into_iter().map(|(kind, name)| (kind.to_string(), name));
             assert_eq!(documented(readme, &kernel), declared.collect::<Vec<_>>(), "{kernel}");

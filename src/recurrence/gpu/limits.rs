@@ -1,0 +1,41 @@
+//! What a device can do, and the sizes of what it is given.
+
+/// Threads that run in step.
+pub(crate) const WARP: usize = 32;
+
+/// What a device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceLimits {
+    /// Bytes of shared memory that a block may ask for (`cudaDevAttrMaxSharedMemoryPerBlockOptin`).
+    pub(crate) shared_bytes: usize,
+    /// Blocks that run side by side: multiprocessors.
+    pub(crate) multiprocessors: usize,
+    /// Blocks of a grid at most.
+    pub(crate) max_grid: usize,
+    /// Blocks of 256 threads that may wait for each other in a launch: multiprocessors, where
+    /// launches can be cooperative; 0 elsewhere.
+    pub(crate) team_blocks: usize,
+    /// Whether the recurrent weights are read from the device's memory rather than held in shared
+    /// memory, which is too small for them on Apple's GPUs.
+    pub(crate) streams_weights: bool,
+}
+
+/// A sweep over the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// From the first step to the last.
+    Forward,
+    /// From the last step to the first.
+    Backward,
+}
+
+/// Sizes of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaunchSize {
+    /// Blocks.
+    pub(crate) grid: usize,
+    /// Threads of a block.
+    pub(crate) block: usize,
+    /// Bytes of dynamic shared memory of a block.
+    pub(crate) shared_bytes: usize,
+}

@@ -1,0 +1,229 @@
+//! How teams are cut: blocks that hold the recurrent weights of a direction together, in registers.
+//!
+//! kernels/gpu/README.md has the formulas on the kernels' side.
+
+use super::super::{Cell, SequenceDims};
+use super::limits::{DeviceLimits, LaunchSize, Sweep, WARP};
+
+/// Threads of a block, as the kernels are compiled for.
+pub(crate) const BLOCK: usize = 256;
+/// Columns of the recurrent weights that a warp holds, and how many of a column's numbers.
+const COLUMNS: usize = 8;
+const WARP_DEPTH: usize = 512;
+/// Rows of one product.
+const ROWS_TOGETHER: usize = 4;
+/// How often a thread polls for a number before it gives up: two seconds, at half a microsecond each.
+pub(crate) const POLLS: usize = 1 << 22;
+
+/// Cycles from the publishing of a number until another block sees it.
+const PUBLISH_CYCLES: usize = 750;
+/// Cycles of a read from the cache that blocks share.
+const READ_CYCLES: usize = 700;
+/// Bytes that a multiprocessor reads from it a cycle.
+const BYTES_PER_CYCLE: usize = 26;
+/// Cycles of two barriers and the cell, for all rows of a group.
+const CELL_CYCLES: usize = 400;
+/// Cycles of four warps' products of four rows with the loads between them, and of the shuffles of one.
+const PRODUCT_CYCLES: usize = 600;
+const SHUFFLE_CYCLES: usize = 31;
+
+/// How a launch is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TeamSize {
+    /// Blocks of a team.
+    pub(crate) members: usize,
+    /// Rows of the batch that a team takes.
+    pub(crate) rows: usize,
+    /// Rows that it takes at a time, a multiple of 4.
+    pub(crate) group: usize,
+}
+
+/// The gates of a unit's columns in a block's part of the recurrent weights, and the length of a column.
+fn columns(cell: Cell, hidden_size: usize, sweep: Sweep) -> (usize, usize) {
+    match sweep {
+        Sweep::Forward => (cell.gates(), hidden_size),
+        Sweep::Backward => (1, cell.gates() * hidden_size),
+    }
+}
+
+/// The most units that a block can own; 0 where a column is too long for it.
+fn most_units(cell: Cell, hidden_size: usize, sweep: Sweep) -> usize {
+    let (gates, depth) = columns(cell, hidden_size, sweep);
+    let warps = BLOCK / WARP / depth.div_ceil(WARP_DEPTH).max(1);
+    // A thread has one unit of one row of a group.
+    (warps * COLUMNS / gates).min(BLOCK / ROWS_TOGETHER)
+}
+
+/// Bytes of dynamic shared memory of a block: what is gathered of a group, the parts of its sums, and what the
+/// block's units carry of all rows.
+pub(crate) fn team_bytes(cell: Cell, hidden_size: usize, sweep: Sweep, size: TeamSize) -> usize {
+    let (gates, depth) = columns(cell, hidden_size, sweep);
+    let width = hidden_size.div_ceil(size.members);
+    let parts = depth.div_ceil(WARP_DEPTH);
+    let sums = parts * gates * width * size.group;
+    4 * (size.group * depth.next_multiple_of(4) + sums + size.rows * width)
+}
+
+/// The team whose steps take the fewest cycles, its launch, and the cycles of a step; none where the device has not
+/// enough blocks, or a block not enough shared memory.
+pub(crate) fn team_plan(
+    cell: Cell,
+    dims: &SequenceDims,
+    directions: usize,
+    sweep: Sweep,
+    limits: &DeviceLimits,
+) -> Option<(TeamSize, LaunchSize, usize)> {
+    let SequenceDims { batch_size, hidden_size, .. } = *dims;
+    let blocks = limits.team_blocks / directions;
+    // Wide ones first: of two that are as fast, that with fewer blocks.
+    let widths = (1..=most_units(cell, hidden_size, sweep).min(hidden_size)).rev();
+    let candidates = widths.filter_map(|width| {
+        let members = hidden_size.div_ceil(width);
+        let teams = (blocks / members).min(batch_size);
+        if teams == 0 || hidden_size.div_ceil(members) != width {
+            return None;
+        }
+        let rows = batch_size.div_ceil(teams);
+        let most = (BLOCK / width).min(rows.next_multiple_of(ROWS_TOGETHER));
+        let groups = (1..=most / ROWS_TOGETHER).rev().map(|groups| groups * ROWS_TOGETHER);
+        let sizes = groups.map(|group| TeamSize { members, rows, group });
+        let bytes = |size: &TeamSize| team_bytes(cell, hidden_size, sweep, *size);
+        let size = sizes.into_iter().find(|size| bytes(size) <= limits.shared_bytes)?;
+        let grid = directions * batch_size.div_ceil(rows) * members;
+        let launch = LaunchSize { grid, block: BLOCK, shared_bytes: bytes(&size) };
+        Some((size, launch, step_cycles(cell, hidden_size, sweep, size)))
+    });
+    candidates.min_by_key(|(_, _, cycles)| *cycles)
+}
+
+/// Cycles of a step of a team, by an estimate that nobody has measured.
+///
+/// A group of rows is read, multiplied and goes through the cell. What one publishes is on its way while the next is
+/// multiplied; a team with one group waits for it.
+fn step_cycles(cell: Cell, hidden_size: usize, sweep: Sweep, size: TeamSize) -> usize {
+    let (gates, depth) = columns(cell, hidden_size, sweep);
+    let width = hidden_size.div_ceil(size.members);
+    let warps = (gates * width).div_ceil(COLUMNS) * depth.div_ceil(WARP_DEPTH);
+    let product = warps.div_ceil(4) * PRODUCT_CYCLES + warps * SHUFFLE_CYCLES;
+    let of_group = |rows: usize| {
+        let read = (rows * depth * 4 / BYTES_PER_CYCLE).max(READ_CYCLES);
+        read + rows.div_ceil(ROWS_TOGETHER) * product + CELL_CYCLES
+    };
+    let (whole, rest) = (size.rows / size.group, size.rows % size.group);
+    let wait = if size.rows <= size.group { PUBLISH_CYCLES } else { 0 };
+    whole * of_group(size.group) + if rest > 0 { of_group(rest) } else { 0 } + wait
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm];
+
+    const fn card(kilobytes: usize, multiprocessors: usize) -> DeviceLimits {
+        DeviceLimits {
+            shared_bytes: kilobytes << 10,
+            multiprocessors,
+            max_grid: (1 << 31) - 1,
+            team_blocks: multiprocessors,
+            streams_weights: false,
+        }
+    }
+
+    /// T4, A100, RTX 4090, H100, RTX 5090, and what a MIG slice of an H100 leaves.
+    const CARDS: [DeviceLimits; 6] =
+        [card(64, 40), card(163, 108), card(99, 128), card(227, 132), card(99, 170), card(227, 16)];
+
+    fn dims(batch_size: usize, hidden_size: usize) -> SequenceDims {
+        SequenceDims {
+            batch_size,
+            seq_len: 28,
+            input_size: 28,
+            hidden_size,
+            output_size: hidden_size,
+        }
+    }
+
+    /// The corners of every count: one, a warp, 512 of K, the batch and one beside them.
+    const HIDDEN: [usize; 20] =
+        [1, 2, 3, 8, 31, 32, 33, 64, 65, 127, 128, 129, 150, 512, 513, 768, 1024, 1025, 4096, 4097];
+    const BATCHES: [usize; 10] = [1, 2, 3, 4, 5, 64, 132, 133, 1000, 100_000];
+
+    #[test]
+    fn every_unit_and_row_has_a_block_and_all_fit_at_once() {
+        for (cell, limits) in CELLS.into_iter().flat_map(|cell| CARDS.map(|card| (cell, card))) {
+            for (hidden_size, batch_size) in
+                HIDDEN.into_iter().flat_map(|hidden| BATCHES.map(|batch| (hidden, batch)))
+            {
+                for (directions, sweep) in
+                    [1, 2].into_iter().flat_map(|d| [(d, Sweep::Forward), (d, Sweep::Backward)])
+                {
+                    let dims = dims(batch_size, hidden_size);
+                    let Some((size, launch, cycles)) =
+                        team_plan(cell, &dims, directions, sweep, &limits)
+                    else {
+                        continue;
+                    };
+                    let what =
+                        format!("{cell:?} {sweep:?} {dims:?} {directions} {limits:?} {size:?}");
+                    let width = hidden_size.div_ceil(size.members);
+                    // No member is without units, none has more than its warps have columns.
+                    assert!(width * (size.members - 1) < hidden_size, "{what}");
+                    let (gates, depth) = columns(cell, hidden_size, sweep);
+                    let side_by_side = BLOCK / WARP / depth.div_ceil(WARP_DEPTH);
+                    assert!((gates * width).div_ceil(COLUMNS) <= side_by_side, "{what}");
+                    assert!(
+                        size.group % ROWS_TOGETHER == 0 && size.group * width <= BLOCK,
+                        "{what}"
+                    );
+                    assert!(size.group < size.rows + ROWS_TOGETHER, "{what}");
+                    let teams = batch_size.div_ceil(size.rows);
+                    assert_eq!(launch.grid, directions * teams * size.members, "{what}");
+                    assert!(launch.grid <= limits.team_blocks, "{what}");
+                    assert!(launch.shared_bytes <= limits.shared_bytes, "{what}");
+                    assert!(launch.block == BLOCK && cycles > 0, "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_beyond_all_blocks_have_no_team() {
+        let none = |cell, hidden_size, limits: &DeviceLimits| {
+            team_plan(cell, &dims(8, hidden_size), 1, Sweep::Forward, limits).is_none()
+        };
+        let [t4, a100, _, h100, _, slice] = CARDS;
+        // 32,768 numbers a block: 132 of them hold 1,024 units of an lstm, 108 do not.
+        assert!(!none(Cell::Lstm, 1024, &h100) && none(Cell::Lstm, 1024, &a100));
+        assert!(!none(Cell::Tanh, 1024, &t4) && none(Cell::Gru, 1024, &t4));
+        assert!(!none(Cell::Tanh, 512, &slice) && none(Cell::Lstm, 512, &slice));
+        // A column of more than 4,096 is longer than a block.
+        assert_eq!(most_units(Cell::Tanh, 4096, Sweep::Forward), 8);
+        assert_eq!(most_units(Cell::Tanh, 4097, Sweep::Forward), 0);
+        assert_eq!(most_units(Cell::Lstm, 1025, Sweep::Backward), 0);
+        // Both directions have blocks of their own.
+        let both = |hidden_size| {
+            team_plan(Cell::Lstm, &dims(8, hidden_size), 2, Sweep::Forward, &h100).is_none()
+        };
+        assert!(!both(512) && both(1024));
+        let waitless = DeviceLimits { team_blocks: 0, ..h100 };
+        assert!(none(Cell::Tanh, 300, &waitless));
+    }
+
+    #[test]
+    fn a_team_has_the_fewest_blocks_that_hold_its_weights() {
+        for (cell, hidden_size, forward, backward) in [
+            (Cell::Tanh, 512usize, 8, 8),
+            (Cell::Gru, 512, 25, 32),
+            (Cell::Lstm, 512, 32, 32),
+            (Cell::Tanh, 1024, 32, 32),
+            (Cell::Gru, 1024, 103, 128),
+            (Cell::Lstm, 1024, 128, 128),
+        ] {
+            for (sweep, members) in [(Sweep::Forward, forward), (Sweep::Backward, backward)] {
+                let fewest = hidden_size.div_ceil(most_units(cell, hidden_size, sweep));
+                assert_eq!(fewest, members, "{cell:?} {hidden_size} {sweep:?}");
+            }
+        }
+    }
+}
