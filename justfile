@@ -235,7 +235,7 @@ emulate *ARGS:
 test-kernels:
     @scripts/test-kernels.sh
 
-# Break the device kernels in 52 ways, each of which their tests must notice (6 to 13 minutes)
+# Break the device kernels in 76 ways, each of which their tests must notice (some 20 minutes)
 [group('work')]
 [no-exit-message]
 mutate-kernels:
@@ -259,13 +259,25 @@ test-metal *ARGS:
 bench-cuda *ARGS:
     @scripts/on-cuda.sh cargo bench --locked --features cuda --bench device -- "$@"
 
+# Build what `just gpu-report` runs, for NVIDIA cards of compute capability 8.0, 9.0 and 12.0: needs nvcc (`just cuda-compiler`), no card
+[group('work')]
+[no-exit-message]
+gpu-build *ARCHS:
+    @scripts/gpu-build.sh "$@"
+
+# Test and time everything on an NVIDIA card with these programs, and write target/gpu/report: 8 minutes at most, without network
+[group('work')]
+[no-exit-message]
+gpu-report:
+    @scripts/gpu-report.sh
+
 # Time the same on a Mac's GPU
 [group('work')]
 [no-exit-message]
 bench-metal *ARGS:
     @scripts/on-metal.sh cargo bench --locked --features metal --bench device -- "$@"
 
-# Check what can be known of CUDA without a GPU: registers and spills on four architectures, and clippy over the feature
+# Check what can be known of CUDA without a GPU: registers and spills on five architectures, and clippy over the feature
 [group('work')]
 [no-exit-message]
 check-cuda:
