@@ -39,7 +39,7 @@ part() {
 }
 tests=(--test-threads 1 --include-ignored --skip emulated)
 part latency 20 "$programs/latency"
-part tests 150 "$programs/tests" "${tests[@]}" on_a_gpu
+part tests 120 "$programs/tests" "${tests[@]}" on_a_gpu
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
         part "$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/tests" "${tests[@]}" bf16_weights_on_a_gpu
@@ -47,13 +47,14 @@ if command -v compute-sanitizer >/dev/null; then
 else
     echo "- memcheck, racecheck: skipped, no compute-sanitizer on the PATH" | tee -a "$out/report.md"
 fi
-part bench 120 "$programs/bench" --bench
+part bench 90 "$programs/bench" --bench
+part bench-without-teams 90 env CANDLE_RNN_TEAMS=off "$programs/bench" --bench
 if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
     part pytorch 90 python3 benches/peers/pytorch_cuda.py
 else
     echo "- pytorch: skipped, no PyTorch that sees the card" | tee -a "$out/report.md"
 fi
-for name in latency bench pytorch; do
+for name in latency bench bench-without-teams pytorch; do
     [ -f "$out/$name.txt" ] || continue
     printf '\n## %s\n\n```\n' "$name"
     cat "$out/$name.txt"

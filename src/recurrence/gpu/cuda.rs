@@ -40,7 +40,8 @@ pub(super) struct Cuda {
 
 impl Cuda {
     /// # Errors
-    /// [`Error::Device`] when the driver does not tell the GPU's limits.
+    /// [`Error::Device`] when the driver does not tell the GPU's limits; [`Error::Config`] for another value of
+    /// `CANDLE_RNN_TEAMS` than `on` and `off`.
     pub(super) fn new(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream();
         let attribute = |attribute: Attribute| -> Result<usize> {
@@ -55,7 +56,9 @@ impl Cuda {
             )?,
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             max_grid: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X)?,
-            team_blocks: if attribute(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)? == 1 {
+            team_blocks: if may_have_teams()?
+                && attribute(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)? == 1
+            {
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?
             } else {
                 0
@@ -63,6 +66,18 @@ impl Cuda {
             streams_weights: false,
         };
         Ok(Self { device: device.clone(), limits })
+    }
+}
+
+/// Whether layers may run by teams: unless the variable `CANDLE_RNN_TEAMS` is `off`.
+fn may_have_teams() -> Result<bool> {
+    match std::env::var("CANDLE_RNN_TEAMS") {
+        Err(std::env::VarError::NotPresent) => Ok(true),
+        Ok(value) if value == "on" => Ok(true),
+        Ok(value) if value == "off" => Ok(false),
+        other => {
+            Err(Error::Config(format!("CANDLE_RNN_TEAMS is {other:?}: set it to `on` or `off`")))
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum Arg<'a> {
 #[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
 pub(in crate::recurrence) const GAVE_UP: &str =
     "blocks of a kernel waited for each other in vain, so that what it gave is NaN: run again, without \
-     other work on the device";
+     other work on the device, or with CANDLE_RNN_TEAMS=off";
 
 impl<'a> Arg<'a> {
     /// The tensor, unless it is null or the argument is a number.
