@@ -76,6 +76,18 @@ impl Place {
     }
 }
 
+/// The figures of each epoch, without those of time.
+fn figures(run: &Path) -> Vec<serde_json::Value> {
+    let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let figures = |line: &str| {
+        let mut figures: serde_json::Value = serde_json::from_str(line).unwrap();
+        let all = figures.as_object_mut().unwrap();
+        assert!(all.remove("seconds").is_some() && all.remove("examples_per_second").is_some());
+        figures
+    };
+    lines.lines().map(figures).collect()
+}
+
 fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
@@ -165,6 +177,7 @@ fn what_training_can_be_asked_for_is_shared_out_too() {
         place.alone(&format!("{arguments} --out {name}"));
         place.train(3, &format!("{arguments} --out {name}3"));
         assert_eq!(place.weights(&format!("{name}3")), place.weights(name), "{name}");
+        assert_eq!(figures(&place.path(&format!("{name}3"))), figures(&place.path(name)), "{name}");
     }
 }
 
@@ -172,19 +185,25 @@ fn what_training_can_be_asked_for_is_shared_out_too() {
 fn data_of_ones_own_are_shared_out() {
     let place = Place::new();
     let mut table = "id,x,y,label\n".to_string();
-    for id in 0..60u32 {
-        for step in 0..4 + id % 9 {
+    for id in 0..900u32 {
+        for step in 0..1 + id % 5 {
             let x = f64::from((id * 7 + step * 3) % 11) / 5.;
             table +=
                 &format!("{id},{x},{},{}\n", f64::from(step) * x, ["a", "b"][(id % 2) as usize]);
         }
     }
     fs::write(place.path("own.csv"), table).unwrap();
+    // More validation sequences than are looked at together.
     let arguments =
-        "own.csv --id id --label label --epochs 2 --layers 2 --dropout 0.2 --hidden 6 --parts 2";
+        "own.csv --id id --label label --valid-fraction 0.6 --epochs 2 --layers 2 --dropout 0.2 \
+                     --hidden 6 --parts 4";
     place.alone(&format!("{arguments} --out one"));
-    place.train(2, &format!("{arguments} --out two"));
-    assert_eq!(place.weights("two"), place.weights("one"));
+    for ranks in [2, 4] {
+        let run = format!("of{ranks}");
+        place.train(ranks, &format!("{arguments} --out {run}"));
+        assert_eq!(place.weights(&run), place.weights("one"), "{ranks}");
+        assert_eq!(figures(&place.path(&run)), figures(&place.path("one")), "{ranks}");
+    }
 }
 
 #[test]

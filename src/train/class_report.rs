@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::evaluate::judge;
+
 /// How well a model tells C classes apart, of sequences or of steps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassReport {
@@ -52,11 +54,13 @@ impl ClassCounter {
 
     /// Adds an example: its class, and the model's logits, `(C,)`.
     pub fn add(&mut self, label: u32, logits: &[f64]) {
-        let label = label as usize;
-        self.confusion[label][super::most_likely(logits)] += 1;
-        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = logits.iter().map(|logit| (logit - max).exp()).sum();
-        self.loss += max + sum.ln() - logits[label];
+        self.count(label, judge(logits, label as usize));
+    }
+
+    /// Adds an example of a class: the class that it was taken for, and its cross-entropy.
+    pub(super) fn count(&mut self, label: u32, (answer, loss): (usize, f64)) {
+        self.confusion[label as usize][answer] += 1;
+        self.loss += loss;
     }
 
     /// The report, with these names of the classes.

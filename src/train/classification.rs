@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor, Var};
 
 use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
 use super::{
-    evaluate, evaluate_steps, DataConfig, ImageConfig, ObjectiveConfig, Score, StepContext, Task,
-    TrainConfig,
+    evaluate, evaluate_steps, DataConfig, ImageConfig, ObjectiveConfig, PiecewiseValidation, Score,
+    StepContext, Task, TrainConfig,
 };
 use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
@@ -145,5 +145,9 @@ impl Task for Classification {
         let accuracy_by_step = (!is_read_once).then(by_step).transpose()?;
         let accuracy = Some(found.accuracy);
         Ok(Score { loss: found.loss, accuracy, accuracy_by_step, ..Score::default() })
+    }
+
+    fn piecewise_validation(&self) -> Option<&dyn PiecewiseValidation> {
+        Some(self)
     }
 }

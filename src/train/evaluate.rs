@@ -1,5 +1,7 @@
 //! Evaluation: accuracy and loss of a model on a split.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 use serde::Serialize;
 
@@ -21,6 +23,17 @@ pub struct Evaluation {
 
 /// Images looked at together. A constant, because the last bits of a logit may depend on it.
 const BATCH_SIZE: usize = 500;
+
+/// The number of batches that a split is looked at in.
+pub(super) fn evaluation_batches(split: &Split) -> usize {
+    split.len().div_ceil(BATCH_SIZE)
+}
+
+/// Which images of a split are in a batch of an evaluation.
+pub(super) fn evaluation_batch(split: &Split, batch: usize) -> Range<usize> {
+    let start = (batch * BATCH_SIZE).min(split.len());
+    start..split.len().min(start + BATCH_SIZE)
+}
 
 /// Measures `model` on all images of `split`.
 ///
@@ -47,8 +60,8 @@ fn for_each_batch(
 ) -> Result<()> {
     // Detached weights make no graph: every intermediate result is freed at once.
     let model = model.detach();
-    for start in (0..split.len()).step_by(BATCH_SIZE) {
-        let range = start..split.len().min(start + BATCH_SIZE);
+    for batch in 0..evaluation_batches(split) {
+        let range = evaluation_batch(split, batch);
         let labels = &split.labels()[range.clone()];
         measure(&model, &gather.batch(split, range)?.x, labels)?;
     }
@@ -66,16 +79,26 @@ pub fn evaluate_steps(
 ) -> Result<Vec<f64>> {
     let mut correct: Vec<usize> = Vec::new();
     for_each_batch(model, gather, split, |model, x, labels| {
-        let logits = model.forward_steps(x)?.to_dtype(DType::F64)?.to_vec3::<f64>()?;
-        for (steps, label) in logits.iter().zip(labels) {
-            correct.resize(steps.len(), 0);
-            for (correct, logits) in correct.iter_mut().zip(steps) {
-                *correct += usize::from(most_likely(logits) == usize::from(*label));
-            }
-        }
+        let found = correct_by_step(&model.forward_steps(x)?, labels)?;
+        correct.resize(found.len(), 0);
+        correct.iter_mut().zip(found).for_each(|(correct, found)| *correct += found);
         Ok(())
     })?;
     Ok(correct.into_iter().map(|correct| correct as f64 / split.len() as f64).collect())
+}
+
+/// How many images of a batch are told right after each step: T numbers.
+///
+/// - `logits`: `(B, T, C)`
+pub(super) fn correct_by_step(logits: &Tensor, labels: &[u8]) -> Result<Vec<usize>> {
+    let mut correct = vec![0; logits.dim(1)?];
+    let logits = logits.to_dtype(DType::F64)?.to_vec3::<f64>()?;
+    for (steps, label) in logits.iter().zip(labels) {
+        for (correct, logits) in correct.iter_mut().zip(steps) {
+            *correct += usize::from(most_likely(logits) == usize::from(*label));
+        }
+    }
+    Ok(correct)
 }
 
 /// How often each class was told of the images of each: `counts[label][answer]`.
@@ -113,13 +136,16 @@ impl Accumulator {
         labels: impl Iterator<Item = usize>,
     ) -> Result<()> {
         for (logits, label) in logits.to_dtype(DType::F64)?.to_vec2::<f64>()?.iter().zip(labels) {
-            self.examples += 1;
-            self.correct += usize::from(most_likely(logits) == label);
-            let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = logits.iter().map(|logit| (logit - max).exp()).sum();
-            self.loss += max + sum.ln() - logits[label];
+            self.count(judge(logits, label), label);
         }
         Ok(())
+    }
+
+    /// Adds an example of a class: what [`judge`] says of it.
+    pub(super) fn count(&mut self, (answer, loss): (usize, f64), label: usize) {
+        self.examples += 1;
+        self.correct += usize::from(answer == label);
+        self.loss += loss;
     }
 
     pub(crate) fn evaluation(&self) -> Evaluation {
@@ -130,6 +156,16 @@ impl Accumulator {
             examples: self.examples,
         }
     }
+}
+
+/// The most probable class of an example, and its cross-entropy, in nats.
+///
+/// - `logits`: `(C,)`
+/// - `label`: its class, less than C
+pub(super) fn judge(logits: &[f64], label: usize) -> (usize, f64) {
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - max).exp()).sum();
+    (most_likely(logits), max + sum.ln() - logits[label])
 }
 
 /// The index of the largest value; the first of equals.

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
-use super::{CarriedState, Position, Score, Task, Trainer, TrainerConfig, TrainerState};
+use super::{CarriedState, Position, Task, Trainer, TrainerConfig, TrainerState};
 use crate::distributed::{Meeting, Team, Wait};
 use crate::files::tensors::{self, WeightFile};
 use crate::optim::AdamState;
@@ -30,7 +30,8 @@ impl<T: Task> Trainer<T> {
     /// A step has [`accumulate`](TrainerConfig::accumulate) times [`parts`](TrainerConfig::parts) parts: each rank computes
     /// the gradients of some, and all add them up in the order in which one process does. Weights have the same bits
     /// after every step, on every rank and on any number of ranks. Settings, weights, optimizer and position are those of
-    /// rank 0, which alone validates; [`best`](Self::best) is known to it alone.
+    /// rank 0; [`best`](Self::best) is known to it alone. A validation is shared out where the task has it
+    /// [in pieces](Task::piecewise_validation); elsewhere rank 0 validates.
     ///
     /// - `identity`: what must be equal on all ranks, such as settings and data
     ///
@@ -144,36 +145,13 @@ impl<T: Task> Trainer<T> {
         }
         Ok(XxHash3_128::oneshot(&bytes) as u64)
     }
-
-    /// What rank 0 has measured at the end of an epoch; to the others the validation loss alone is known.
-    pub(super) fn agreed(
-        &self,
-        measure: impl FnOnce() -> Result<[Score; 2]>,
-    ) -> Result<[Score; 2]> {
-        if self.team.is_alone() {
-            return measure();
-        }
-        let measured = if self.team.leads() { measure() } else { Ok(Default::default()) };
-        let exchange = Meeting {
-            name: "epoch",
-            place: self.position.epoch as u64,
-            replica: self.replica()?,
-            wait: Wait::Long,
-        };
-        let mine = measured.map(|scores| (scores[1].loss.to_le_bytes().to_vec(), scores));
-        let (said, mut scores) = self.team.agree(exchange, mine)?;
-        if let Some(loss) = said[0].first_chunk() {
-            scores[1].loss = f64::from_le_bytes(*loss);
-        }
-        Ok(scores)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Tensor, Var};
 
-    use super::super::{Event, StepContext};
+    use super::super::{Event, PiecewiseValidation, Score, StepContext};
     use super::*;
     use crate::data::batches::Batching;
     use crate::distributed::threads;
@@ -187,6 +165,8 @@ mod tests {
         /// Whether the task says how much dropout draws.
         tells: bool,
         sequential: bool,
+        /// Whether one rank validates.
+        whole: bool,
     }
 
     const FEATURES: usize = 70;
@@ -199,7 +179,7 @@ mod tests {
             let vars = [("weight", Var::from_tensor(&weight).unwrap()), ("bias", bias)];
             let targets = (0..23).map(|index| (index as f32 * 0.7).cos()).collect();
             let vars = vars.map(|(name, var)| (name.to_string(), var)).into();
-            Self { vars, targets, dropout: 0., tells: true, sequential: false }
+            Self { vars, targets, dropout: 0., tells: true, sequential: false, whole: false }
         }
 
         fn outputs(&self, x: &Tensor) -> Result<Tensor> {
@@ -253,7 +233,29 @@ mod tests {
         }
 
         fn validate(&self) -> Result<Score> {
-            self.score(&self.batch(&[0, 1, 2], 0)?)
+            let found: Result<Vec<_>> =
+                (0..self.pieces()).map(|piece| self.measure_piece(piece)).collect();
+            self.score_pieces(&found?)
+        }
+
+        fn piecewise_validation(&self) -> Option<&dyn PiecewiseValidation> {
+            (!self.whole).then_some(self)
+        }
+    }
+
+    /// A piece is an example; the loss is their sum, which depends on their order.
+    impl PiecewiseValidation for Product {
+        fn pieces(&self) -> usize {
+            7
+        }
+
+        fn measure_piece(&self, piece: usize) -> Result<Vec<f64>> {
+            Ok(vec![self.score(&self.batch(&[piece as u32], 0)?)?.loss / 3.; 1 + piece % 2])
+        }
+
+        fn score_pieces(&self, found: &[Vec<f64>]) -> Result<Score> {
+            let loss = found.iter().flatten().fold(0., |sum, loss| sum + loss);
+            Ok(Score { loss, ..Score::default() })
         }
     }
 
@@ -309,8 +311,8 @@ mod tests {
 
     #[test]
     fn any_number_of_ranks_makes_the_bits_of_one_process() {
-        for dropout in [0., 0.3] {
-            let make = |_| Product { dropout, ..Product::new() };
+        for (dropout, whole) in [(0., true), (0.3, false)] {
+            let make = |_| Product { dropout, whole, ..Product::new() };
             let alone = train(1, make, &config(), None, 100).remove(0).unwrap();
             for ranks in 2..=5 {
                 for state in train(ranks, make, &config(), None, 100) {

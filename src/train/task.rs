@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::{Score, StepContext};
+use super::{PiecewiseValidation, Score, StepContext};
 use crate::rng::SeededRng;
 use crate::Result;
 
@@ -77,4 +77,10 @@ pub trait Task: Sync {
     /// # Errors
     /// Whatever keeps it from being computed.
     fn validate(&self) -> Result<Score>;
+
+    /// The validation in pieces, which several processes share out; `None` where one process validates. Its score is that
+    /// of [`validate`](Self::validate), to the last bit.
+    fn piecewise_validation(&self) -> Option<&dyn PiecewiseValidation> {
+        None
+    }
 }

@@ -12,8 +12,7 @@ use super::metrics::named_metrics;
 use super::schedule::Progress;
 use super::step_parts::{MicroBatch, StepParts};
 use super::{
-    Best, Classification, EpochMetrics, Position, Score, Task, TrainConfig, TrainerConfig,
-    PLATEAU_EPOCHS,
+    Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig, PLATEAU_EPOCHS,
 };
 use crate::data::batches::{array_split, Batching};
 use crate::data::mnist::Mnist;
@@ -336,7 +335,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Where the examples of the parts of a step are in the order of the epoch that has begun.
-    fn places(&self, index: usize) -> Vec<Range<usize>> {
+    pub(super) fn places(&self, index: usize) -> Vec<Range<usize>> {
         let range = self.range(index);
         // A single batch may exceed its size, where the settings ask for equal batches.
         let batches = if self.config.accumulate == 1 {
@@ -355,7 +354,7 @@ impl<T: Task> Trainer<T> {
         batches.into_iter().flat_map(parts).collect()
     }
 
-    fn micro_batch(&self, place: Range<usize>) -> Result<MicroBatch<T>> {
+    pub(super) fn micro_batch(&self, place: Range<usize>) -> Result<MicroBatch<T>> {
         let batch = self.task.batch(&self.order[place.clone()], place.start)?;
         Ok(MicroBatch { batch, place })
     }
@@ -368,25 +367,9 @@ impl<T: Task> Trainer<T> {
         Ok(StepParts { own: own.collect::<Result<_>>()?, places })
     }
 
-    /// The scores of the epoch's last batch, and of the validation.
-    fn scores(&self) -> Result<[Score; 2]> {
-        let batches = self.batches();
-        let last = self.places(batches - 1).pop();
-        let last = last.map(|place| self.micro_batch(place)).transpose()?;
-        let measure = |task: &T| {
-            let last = last.as_ref().map(|part| task.score(&part.batch)).transpose()?;
-            Ok([last.unwrap_or_default(), task.validate()?])
-        };
-        let [last, valid] = self.measured(measure)?;
-        if !valid.loss.is_finite() {
-            return Err(self.cause(self.not_finite("the validation loss", batches)));
-        }
-        Ok([last, valid])
-    }
-
     fn end_epoch(&mut self) -> Result<Event> {
         let batches = self.batches();
-        let [last, valid] = self.agreed(|| self.scores())?;
+        let [last, valid] = self.scores()?;
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,
             loss_batch: last.loss,
@@ -441,7 +424,7 @@ impl<T: Task> Trainer<T> {
         }
     }
 
-    fn not_finite(&self, what: &str, batch: usize) -> Error {
+    pub(super) fn not_finite(&self, what: &str, batch: usize) -> Error {
         self.at(batch).not_finite(what)
     }
 

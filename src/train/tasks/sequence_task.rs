@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::loss_kind::NumbersLoss;
-use super::outputs::for_each_output;
+use super::outputs::{for_each_output, output_batches};
 use super::report::Report;
 use super::sequence_config::{SequenceConfig, SequenceData, SequenceSource};
 use super::sequence_training::SequenceTraining;
@@ -18,8 +18,8 @@ use crate::model::SequenceClassifier;
 use crate::nn::{Sequences, VarSink};
 use crate::rng::{Purpose, SeededRng};
 use crate::train::{
-    huber, mae, masked_cross_entropy, mse, weighted_cross_entropy, CrossEntropyOptions, Score,
-    StepContext, Task,
+    huber, mae, masked_cross_entropy, mse, weighted_cross_entropy, CrossEntropyOptions,
+    PiecewiseValidation, Score, StepContext, Task,
 };
 use crate::{Error, Result};
 
@@ -27,11 +27,16 @@ use crate::{Error, Result};
 pub struct SequenceTask {
     config: SequenceConfig,
     splits: DataSplits,
+    /// The numbers of the validation sequences that are looked at together.
+    valid_batches: Vec<Vec<u32>>,
     padder: Padder,
     class_weights: Option<Vec<f64>>,
     vars: BTreeMap<String, Var>,
     model: SequenceClassifier,
 }
+
+/// Sequences whose loss is computed together to validate. A constant, because the last bits may depend on it.
+const LOSS_BATCH_SIZE: usize = 256;
 
 impl SequenceTask {
     /// A network with initial weights for what the data have as their target.
@@ -111,6 +116,7 @@ impl SequenceTask {
             class_weights: training.class_weights.of(&splits.train),
             vars: sink.named()?,
             config: SequenceConfig { spec, data, training: training.clone() },
+            valid_batches: output_batches(&splits.valid),
             splits,
             model,
         })
@@ -186,46 +192,64 @@ impl SequenceTask {
         }
     }
 
-    /// The mean loss over a data set, as training has it but without dropout.
-    fn mean_loss(&self, data: &Dataset) -> Result<f64> {
-        const BATCH_SIZE: usize = 256;
-        let numbers: Vec<u32> = (0..data.len() as u32).collect();
-        let (mut sum, mut count) = (0., 0.);
-        let model = self.model.detach();
-        for numbers in numbers.chunks(BATCH_SIZE) {
-            let batch = self.padder.batch(data, numbers)?;
-            let outputs =
-                model.forward_unrolled(Self::sequences(&batch), self.config.spec.read())?;
-            let weight = match self.config.spec.target {
-                TaskKind::StepClass => {
-                    numbers.iter().map(|index| data.seq_len(*index as usize)).sum::<usize>() as f64
-                }
-                _ => numbers.len() as f64,
-            };
-            let loss = self.loss_of(&outputs, &batch)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            sum += weight * loss;
-            count += weight;
-        }
-        Ok(sum / count)
+    /// What makes batches of sequences.
+    pub(super) fn padder(&self) -> &Padder {
+        &self.padder
     }
 
-    fn score_of(&self, data: &Dataset) -> Result<Score> {
+    /// The numbers of the validation sequences that are looked at together.
+    pub(super) fn valid_batches(&self) -> &[Vec<u32>] {
+        &self.valid_batches
+    }
+
+    /// How many batches the mean loss over a data set is computed in; 0 if a report has it.
+    pub(super) fn loss_batches(&self, data: &Dataset) -> usize {
+        match self.config.spec.target {
+            TaskKind::Class | TaskKind::StepClass => 0,
+            TaskKind::Numbers | TaskKind::Forecast => data.len().div_ceil(LOSS_BATCH_SIZE),
+        }
+    }
+
+    /// How much a batch counts in the mean loss over a data set, and its mean loss, as training has it but without dropout.
+    ///
+    /// - `batch`: which one, below [`loss_batches`](Self::loss_batches)
+    pub(super) fn batch_loss(&self, data: &Dataset, batch: usize) -> Result<[f64; 2]> {
+        let start = (batch * LOSS_BATCH_SIZE).min(data.len());
+        let end = data.len().min(start + LOSS_BATCH_SIZE);
+        let numbers: Vec<u32> = (start as u32..end as u32).collect();
+        let batch = self.padder.batch(data, &numbers)?;
+        let model = self.model.detach();
+        let outputs = model.forward_unrolled(Self::sequences(&batch), self.config.spec.read())?;
+        let loss = self.loss_of(&outputs, &batch)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        Ok([numbers.len() as f64, loss])
+    }
+
+    /// The score of a report.
+    ///
+    /// - `losses`: weight and mean loss of each batch, in their order; none for classes
+    pub(super) fn score_of(report: Report, losses: &[[f64; 2]]) -> Score {
         let mut metrics = BTreeMap::new();
-        let (loss, accuracy) = match self.report(data)? {
+        let mean_loss = || {
+            let (sum, count) = losses.iter().fold((0., 0.), |(sum, count), [weight, loss]| {
+                (sum + weight * loss, count + weight)
+            });
+            sum / count
+        };
+        let (loss, accuracy) = match report {
             Report::Classes(report) => {
                 metrics.insert("macro_f1".to_string(), report.macro_f1);
                 (report.loss, Some(report.accuracy))
             }
             Report::Numbers(report) => {
                 metrics.insert("rmse".to_string(), report.rmse);
-                (self.mean_loss(data)?, None)
+                (mean_loss(), None)
             }
             Report::Forecast(report) => {
                 metrics.insert("rmse".to_string(), report.forecasts[0].rmse);
-                (self.mean_loss(data)?, None)
+                (mean_loss(), None)
             }
         };
-        Ok(Score { loss, accuracy, metrics, ..Score::default() })
+        Score { loss, accuracy, metrics, ..Score::default() }
     }
 }
 
@@ -277,6 +301,13 @@ impl Task for SequenceTask {
     }
 
     fn validate(&self) -> Result<Score> {
-        self.score_of(&self.splits.valid)
+        let valid = &self.splits.valid;
+        let report = self.report(valid)?;
+        let losses = (0..self.loss_batches(valid)).map(|batch| self.batch_loss(valid, batch));
+        Ok(Self::score_of(report, &losses.collect::<Result<Vec<_>>>()?))
+    }
+
+    fn piecewise_validation(&self) -> Option<&dyn PiecewiseValidation> {
+        Some(self)
     }
 }
