@@ -140,6 +140,18 @@ memcheck *ARGS:
 check-mpi *ARGS:
     @scripts/check-mpi.sh "$@"
 
+# Train over TCP between two network namespaces, then cut the network: as root, on Linux
+[group('work')]
+[no-exit-message]
+check-mpi-network:
+    @scripts/check-mpi-network.sh
+
+# Kill processes of a training at 20 random moments: nobody hangs, no checkpoint is lost; `just kill-test-mpi 7` is seed 7
+[group('work')]
+[no-exit-message]
+kill-test-mpi *SEED:
+    @scripts/kill-test-mpi.sh "$@"
+
 # Check that TensorBoard reads the event files of a run that was killed and resumed (`just tensorboard` installs it)
 [group('work')]
 [no-exit-message]

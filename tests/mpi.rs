@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
+use candle_rnn::rng::SeededRng;
 
 /// A training of a second or two.
 const SHORT: &str = "--data sample --hidden 12 --epochs 1 --batch-size 50 --device cpu";
@@ -298,4 +299,64 @@ fn a_signal_to_any_process_saves_and_stops_all() {
         assert!(text(&output).contains("interrupted and saved"), "{}", text(&output));
         assert_eq!(output.status.code(), Some(143), "{}", text(&output));
     }
+}
+
+/// More epochs than processes can train before they are killed.
+const MORE_EPOCHS: u64 = 100;
+/// Steps in one of them.
+const EPOCH_STEPS: u64 = 40;
+
+#[test]
+#[ignore = "a minute or two: `just kill-test-mpi` runs it"]
+fn ranks_killed_at_random_moments_lose_nothing() {
+    let seed = std::env::var("CANDLE_RNN_KILL_SEED").map_or(0, |seed| seed.parse().unwrap());
+    println!("seed {seed}");
+    let mut rng = SeededRng::user(seed, "kills");
+    let place = Place::new();
+    let run = place.path("run");
+    let job =
+        SHORT.replace("--epochs 1", "--parts 3 --dropout 0.1 --save-every 1 --keep 3 --out run");
+    let (mut slowest, mut epochs) = (Duration::ZERO, 0);
+    for attempt in 0..20 {
+        epochs = newest(&run) / EPOCH_STEPS + MORE_EPOCHS;
+        let arguments = format!("{job} --epochs {epochs} --resume");
+        let mpirun = place.ranks(3, &arguments).spawn().unwrap();
+        let started = Instant::now();
+        while ranks_of(&mpirun).len() < 3 {
+            assert!(started.elapsed() < Duration::from_secs(30), "mpirun starts nobody");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // From MPI's own beginning to the middle of a training.
+        let moment = Duration::from_secs_f64(3. * rng.unit());
+        std::thread::sleep(moment);
+        let saved = newest(&run);
+        let ranks = ranks_of(&mpirun);
+        assert_eq!(ranks.len(), 3, "the training ended before {moment:?}");
+        let victim = rng.below(ranks.len());
+        signal(ranks[victim], "-KILL");
+        let killed = Instant::now();
+        let output = ended(mpirun, Duration::from_secs(60));
+        assert!(!output.status.success(), "{}", text(&output));
+        let took = killed.elapsed();
+        slowest = slowest.max(took);
+        // Whatever had been saved by then is read again.
+        let last = newest(&run);
+        assert!(last >= saved, "step {saved} was saved, and now the newest is {last}");
+        let resumed = place.alone(&format!("{arguments} --max-minutes 0.0001"));
+        let said = text(&resumed);
+        let expected = if last > 0 {
+            format!("resuming after step {last}\n")
+        } else {
+            "nothing to resume".into()
+        };
+        assert!(said.contains(&expected) && !said.contains("skipped"), "{expected}: {said}");
+        println!(
+            "{attempt}: rank {victim} was killed after {moment:.2?}, all had ended {took:.2?} later; resumed after step {last}"
+        );
+    }
+    let rest = job.replace("--save-every 1 ", "");
+    place.train(2, &format!("{rest} --epochs {epochs} --resume"));
+    place.alone(&format!("{rest} --epochs {epochs}").replace("--out run", "--out whole"));
+    assert!(place.weights("run") == place.weights("whole"), "the weights are others");
+    println!("20 kills, {epochs} epochs; the slowest end took {slowest:.2?}; the weights are those of a whole run");
 }
