@@ -289,7 +289,7 @@ gpu-report:
 bench-metal *ARGS:
     @scripts/on-metal.sh cargo bench --locked --features metal --bench device -- "$@"
 
-# Check what can be known of CUDA without a GPU: registers and spills on five architectures, and clippy over the feature
+# Check what can be known of CUDA without a GPU: registers and spills on five architectures, and clippy over the features `cuda` and `nccl`
 [group('work')]
 [no-exit-message]
 check-cuda:

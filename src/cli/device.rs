@@ -24,7 +24,8 @@ pub(super) struct Compute {
 enum DeviceChoice {
     Auto,
     Cpu,
-    Cuda(usize),
+    /// A GPU by its number; without one, the first, or one for each of several processes on a machine.
+    Cuda(Option<usize>),
     Metal,
 }
 
@@ -32,12 +33,12 @@ fn parse(text: &str) -> Result<DeviceChoice, String> {
     match text {
         "auto" => Ok(DeviceChoice::Auto),
         "cpu" => Ok(DeviceChoice::Cpu),
-        "cuda" => Ok(DeviceChoice::Cuda(0)),
+        "cuda" => Ok(DeviceChoice::Cuda(None)),
         "metal" => Ok(DeviceChoice::Metal),
         other => other
             .strip_prefix("cuda:")
             .and_then(|ordinal| ordinal.parse().ok())
-            .map(DeviceChoice::Cuda)
+            .map(|ordinal| DeviceChoice::Cuda(Some(ordinal)))
             .ok_or_else(|| "one of auto, cpu, cuda, cuda:N, metal".to_string()),
     }
 }
@@ -53,7 +54,8 @@ impl Compute {
         self.device.map(|choice| match choice {
             DeviceChoice::Auto => "auto".into(),
             DeviceChoice::Cpu => "cpu".into(),
-            DeviceChoice::Cuda(ordinal) => format!("cuda:{ordinal}"),
+            DeviceChoice::Cuda(None) => "cuda".into(),
+            DeviceChoice::Cuda(Some(ordinal)) => format!("cuda:{ordinal}"),
             DeviceChoice::Metal => "metal".into(),
         })
     }
@@ -84,9 +86,9 @@ impl Compute {
         }
         match self.device.unwrap_or(DeviceChoice::Auto) {
             DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Cuda(ordinal) => cuda(ordinal),
+            DeviceChoice::Cuda(ordinal) => cuda(ordinal.unwrap_or_else(own_gpu)),
             DeviceChoice::Metal => metal(),
-            DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(or_cpu(cuda(0))),
+            DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(or_cpu(cuda(own_gpu()))),
             DeviceChoice::Auto if cfg!(feature = "metal") => Ok(or_cpu(metal())),
             DeviceChoice::Auto => Ok(Device::Cpu),
         }
@@ -119,6 +121,21 @@ pub(super) fn name(device: &Device) -> &'static str {
         Device::Cuda(_) => "cuda",
         Device::Metal(_) => "metal",
     }
+}
+
+/// The GPU of this process: the first, or with several processes on a machine another for each, as far as there are.
+#[cfg(feature = "cuda")]
+fn own_gpu() -> usize {
+    use candle_core::cuda_backend::cudarc::driver::CudaContext;
+
+    let count = CudaContext::device_count().ok().and_then(|count| usize::try_from(count).ok());
+    super::processes::local_rank() % count.unwrap_or(1).max(1)
+}
+
+/// The first GPU, which this build cannot open.
+#[cfg(not(feature = "cuda"))]
+fn own_gpu() -> usize {
+    0
 }
 
 fn cuda(ordinal: usize) -> anyhow::Result<Device> {
@@ -154,8 +171,8 @@ mod tests {
 
     #[test]
     fn devices_are_read_as_written() {
-        assert_eq!(parse("cuda:3"), Ok(DeviceChoice::Cuda(3)));
-        assert_eq!(parse("cuda"), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(parse("cuda:3"), Ok(DeviceChoice::Cuda(Some(3))));
+        assert_eq!(parse("cuda"), Ok(DeviceChoice::Cuda(None)));
         assert_eq!(parse("auto"), Ok(DeviceChoice::Auto));
         for wrong in ["", "cuda:", "cuda:x", "gpu", "CPU"] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -16,10 +16,13 @@ const PMIX_RANK: &str = "PMIX_RANK";
 const RANKS: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", PMIX_RANK];
 /// How many of them are on this machine.
 const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+/// Which of those on this machine this is.
+#[cfg(feature = "cuda")]
+const LOCAL_RANKS: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
 /// The number of threads, as rayon and Candle read it.
 const THREADS: &str = "RAYON_NUM_THREADS";
 /// How many seconds a process waits in a step for others that do not answer.
-#[cfg(feature = "mpi")]
+#[cfg(any(feature = "mpi", feature = "nccl"))]
 const TIMEOUT: &str = "CANDLE_RNN_MPI_TIMEOUT";
 
 /// The number that the first of these variables has that is set.
@@ -57,13 +60,9 @@ pub(super) fn by_itself(program: &mut Command) {
     });
 }
 
-#[cfg(feature = "mpi")]
-fn start(_size: usize) -> Result<Team, String> {
-    use std::io::Write;
-    use std::time::Duration;
-
-    use candle_rnn::distributed::{Collective, Mpi};
-
+/// How long a process waits in a step for others.
+#[cfg(any(feature = "mpi", feature = "nccl"))]
+fn patience() -> Result<std::time::Duration, String> {
     let seconds =
         match std::env::var(TIMEOUT) {
             Err(_) => 60.,
@@ -71,16 +70,43 @@ fn start(_size: usize) -> Result<Team, String> {
                 format!("{TIMEOUT} must be a number of seconds above 0, got {text}")
             })?,
         };
-    let patience = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-    // It speaks for itself: who speaks for all may be the one that is lost.
-    let say = |text: &str| {
-        let _ = writeln!(std::io::stderr(), "error: {text}");
-    };
-    let mpi = Mpi::start(say).map_err(|error| error.to_string())?;
+    Ok(std::time::Duration::try_from_secs_f64(seconds).unwrap_or(std::time::Duration::MAX))
+}
+
+/// Says that others do not answer: who speaks for all may be the one that is lost.
+#[cfg(any(feature = "mpi", feature = "nccl"))]
+fn say_lost(text: &str) {
+    use std::io::Write;
+
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+#[cfg(feature = "mpi")]
+fn start(_size: usize) -> Result<Team, String> {
+    use candle_rnn::distributed::{Collective, Mpi};
+
+    let patience = patience()?;
+    let mpi = Mpi::start(say_lost).map_err(|error| error.to_string())?;
     if mpi.rank() > 0 {
         screen::silence();
     }
     Ok(Team::new(Box::new(mpi), patience))
+}
+
+/// Has the processes of a team send gradients from GPU to GPU, where they compute on GPUs.
+///
+/// # Errors
+/// Why they cannot.
+#[cfg(feature = "nccl")]
+pub(super) fn connect_gpus(team: &Team, device: &candle_core::Device) -> anyhow::Result<()> {
+    use candle_rnn::distributed::Nccl;
+
+    if team.is_alone() || !device.is_cuda() {
+        return Ok(());
+    }
+    let patience = patience().map_err(anyhow::Error::msg)?;
+    let nccl = Nccl::start(team, device, patience, say_lost)?;
+    Ok(team.exchange_gradients_through(Box::new(nccl))?)
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -89,6 +115,12 @@ fn start(size: usize) -> Result<Team, String> {
         "{size} processes were started, and this build would train the same in each of them: build with --features mpi \
          (`just train-mpi`), or start one without mpirun"
     ))
+}
+
+/// Which of the processes on this machine this is, from 0.
+#[cfg(feature = "cuda")]
+pub(super) fn local_rank() -> usize {
+    number(&LOCAL_RANKS).unwrap_or(0)
 }
 
 /// The number of threads of this process: its share of the cores that it may use with others on this machine.

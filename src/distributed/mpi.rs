@@ -10,6 +10,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 use mpi::{Count, Threading};
 
+use super::collective::lost;
 use super::Collective;
 use crate::{Error, Result};
 
@@ -65,12 +66,7 @@ impl Mpi {
             };
             let waited = start.elapsed();
             if waited >= patience {
-                (self.on_lost)(&format!(
-                    "rank {} of {}: the other ranks have not answered for {} s; ending all",
-                    self.rank,
-                    self.size,
-                    waited.as_secs()
-                ));
+                (self.on_lost)(&lost(self.rank, self.size, waited));
                 SimpleCommunicator::world().abort(1);
             }
             if waited < SPIN {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::rank_status::RankStatus;
@@ -24,6 +24,8 @@ pub struct Team(Arc<Shared>);
 
 struct Shared {
     collective: Box<dyn Collective>,
+    /// What carries gradients, if not the same.
+    gradients: OnceLock<Box<dyn Collective>>,
     patience: Duration,
     /// Whether an exchange has told of an error, or of the end: there is none after it.
     has_ended: AtomicBool,
@@ -71,6 +73,7 @@ impl Team {
     pub fn new(collective: Box<dyn Collective>, patience: Duration) -> Self {
         Self(Arc::new(Shared {
             collective,
+            gradients: OnceLock::new(),
             patience,
             has_ended: AtomicBool::new(false),
             asks: AtomicU8::new(0),
@@ -78,6 +81,26 @@ impl Team {
             waited: AtomicU64::new(0),
             exchanged: AtomicU64::new(0),
         }))
+    }
+
+    /// Exchanges gradients through another collective from here on; all else goes the way that it went. All ranks call it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the collective has other ranks, or the team has one for its gradients already.
+    pub fn exchange_gradients_through(&self, collective: Box<dyn Collective>) -> Result<()> {
+        let (rank, size) = (collective.rank(), collective.size());
+        if (rank, size) != (self.rank(), self.size()) {
+            return Err(Error::Config(format!(
+                "rank {} of {} cannot exchange gradients as rank {rank} of {size}: connect the same ranks",
+                self.rank(),
+                self.size()
+            )));
+        }
+        self.0.gradients.set(collective).map_err(|_| {
+            Error::Config(
+                "a team has one collective for its gradients, and it is set already".into(),
+            )
+        })
     }
 
     /// This process' rank, from 0.
@@ -295,7 +318,8 @@ impl Team {
         for slice in &slices {
             mine.iter().for_each(|part| message.extend(&part[slice.clone()]));
         }
-        let found = self.0.collective.all_to_all(&message, &sent, &received, patience)?;
+        let collective = self.0.gradients.get().unwrap_or(&self.0.collective);
+        let found = collective.all_to_all(&message, &sent, &received, patience)?;
         let (first, others) = found.split_at(own.min(found.len()));
         let mut message = first.to_vec();
         others.chunks_exact(own.max(1)).for_each(|part| add(&mut message, part));
@@ -305,7 +329,7 @@ impl Team {
             .zip(parts.all())
             .map(|(slice, parts)| slice.len() + parts.len() * size_of::<f64>())
             .collect();
-        let all = self.0.collective.all_gather(&message, &lengths, patience)?;
+        let all = collective.all_gather(&message, &lengths, patience)?;
         let (mut sum, mut losses) = (Vec::with_capacity(elements * width), Vec::new());
         for (said, slice) in cut(&all, &lengths).iter().zip(&slices) {
             let (own, rest) = said.split_at(slice.len().min(said.len()));

@@ -1,11 +1,12 @@
 //! Teams of threads.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::team::{Meeting, Wait};
-use super::{threads, Single, Team};
+use super::{threads, Collective, Single, Team};
 use crate::{Error, Result};
 
 const PLACE: Meeting = Meeting { name: "step", place: 3, replica: 0, wait: Wait::Even };
@@ -47,6 +48,59 @@ proptest! {
             prop_assert_eq!(&all, &losses);
         }
     }
+}
+
+/// A collective that is only right about who is who.
+struct Broken(usize, usize);
+
+impl Collective for Broken {
+    fn rank(&self) -> usize {
+        self.0
+    }
+
+    fn size(&self) -> usize {
+        self.1
+    }
+
+    fn all_gather(&self, _mine: &[u8], _lengths: &[usize], _patience: Duration) -> Result<Vec<u8>> {
+        Err(Error::Device("no wire".into()))
+    }
+
+    fn all_to_all(
+        &self,
+        mine: &[u8],
+        _sent: &[usize],
+        received: &[usize],
+        patience: Duration,
+    ) -> Result<Vec<u8>> {
+        self.all_gather(mine, received, patience)
+    }
+}
+
+#[test]
+fn gradients_alone_go_through_a_collective_of_their_own() {
+    let part = [bytes(&[1., 2.])];
+    let sum = |team: &Team| team.sum((&part, &[0.5]), (2, 2, 4), add);
+    let texts = threads::run(2, |team| {
+        let through = |collective| team.exchange_gradients_through(Box::new(collective));
+        let other = through(Broken(team.rank(), 3)).unwrap_err().to_string();
+        assert!(other.contains("of 2 cannot exchange gradients as rank"), "{other}");
+        assert_eq!(sum(&team).unwrap().0, bytes(&[2., 4.]));
+        through(Broken(team.rank(), 2)).unwrap();
+        assert!(through(Broken(team.rank(), 2)).unwrap_err().to_string().contains("already"));
+        // All else goes the old way, and tells of it.
+        let mine = sum(&team).map(|_| (Vec::new(), ()));
+        team.agree(PLACE, mine).unwrap_err().to_string()
+    });
+    assert_eq!(texts, ["no wire", "rank 0: no wire"]);
+    // Another way is as good.
+    let ways: Vec<_> = threads::connected(2, |way| Mutex::new(Some(way)));
+    let found = threads::run(2, |team| {
+        let way = ways[team.rank()].lock().unwrap().take().unwrap();
+        team.exchange_gradients_through(way).unwrap();
+        sum(&team).unwrap()
+    });
+    assert_eq!(found, vec![(bytes(&[2., 4.]), vec![0.5, 0.5]); 2]);
 }
 
 /// How each rank of a team ends whose rank `bad` does something else.

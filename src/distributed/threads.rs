@@ -54,6 +54,14 @@ impl Collective for Threads {
 
 /// Runs `work` on so many ranks, each a thread; returns what each returned, in their order.
 pub(crate) fn run<R: Send>(size: usize, work: impl Fn(Team) -> R + Sync) -> Vec<R> {
+    connected(size, |collective| work(Team::new(collective, Duration::from_secs(60))))
+}
+
+/// As [`run`], with what connects them.
+pub(crate) fn connected<R: Send>(
+    size: usize,
+    work: impl Fn(Box<dyn Collective>) -> R + Sync,
+) -> Vec<R> {
     let mut senders: Vec<Vec<Sender<Vec<u8>>>> = (0..size).map(|_| Vec::new()).collect();
     let mut receivers = Vec::new();
     for _ in 0..size {
@@ -73,7 +81,7 @@ pub(crate) fn run<R: Send>(size: usize, work: impl Fn(Team) -> R + Sync) -> Vec<
             .map(|(rank, (send, receive))| {
                 let work = &work;
                 let threads = Threads { rank, send, receive };
-                scope.spawn(move || work(Team::new(Box::new(threads), Duration::from_secs(60))))
+                scope.spawn(move || work(Box::new(threads)))
             })
             .collect();
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()

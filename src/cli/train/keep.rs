@@ -14,6 +14,8 @@ use candle_rnn::train::{Event, TrainerConfig};
 use candle_rnn::Error;
 
 use super::args::TrainArgs;
+#[cfg(feature = "nccl")]
+use crate::cli::processes;
 use crate::cli::signals::{Signals, SIGTERM_NUMBER};
 use crate::cli::{device, screen};
 
@@ -73,6 +75,8 @@ impl<T: RunTask> Keeping<'_, T> {
         Session<T>: Send,
     {
         let args = self.args;
+        #[cfg(feature = "nccl")]
+        processes::connect_gpus(&args.team, self.device)?;
         if !args.team.leads() {
             return follow(task, args);
         }
