@@ -7,34 +7,51 @@ use serde_json::{json, Value};
 use crate::data::known::Known;
 use crate::data::mnist::ImageSet;
 use crate::data::view::View;
-use crate::model::{ClassifierConfig, Readout};
-use crate::train::tasks::{SequenceSpec, TaskKind};
+use crate::model::{ClassifierConfig, NetworkConfig, Readout};
+use crate::train::tasks::{SequenceConfig, TaskKind, TextConfig};
 use crate::train::ImageConfig;
 
+/// The most steps of a sequence.
+const MAX_STEPS: usize = 4_096;
 /// The most steps for a network that reads each beginning of the sequence by itself.
-pub(crate) const MAX_BEGINNINGS: usize = 256;
+const MAX_BEGINNINGS: usize = 256;
 
-/// What the page says of a run: of images, or of sequences.
+/// What the page says of a run: of images, of sequences, or of a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AboutRun<'a> {
     /// Images of 28 x 28 pixels.
     Images(&'a ImageConfig),
     /// Sequences of data of one's own.
-    Sequences(&'a SequenceSpec),
+    Sequences(&'a SequenceConfig),
+    /// A text, which it continues.
+    Text(&'a TextConfig),
 }
 
 impl<'a> AboutRun<'a> {
-    pub(crate) fn network(self) -> &'a ClassifierConfig {
+    /// The recurrent layers.
+    pub(crate) fn network(self) -> &'a NetworkConfig {
         match self {
-            Self::Images(config) => &config.model,
-            Self::Sequences(spec) => &spec.model,
+            Self::Images(config) => &config.model.network,
+            Self::Sequences(config) => &config.spec.model.network,
+            Self::Text(config) => &config.model.network,
         }
     }
 
-    pub(crate) fn target(self) -> TaskKind {
+    /// The layers with their head; `None` for a language model.
+    pub(crate) fn classifier(self) -> Option<&'a ClassifierConfig> {
         match self {
-            Self::Images(_) => TaskKind::Class,
-            Self::Sequences(spec) => spec.target,
+            Self::Images(config) => Some(&config.model),
+            Self::Sequences(config) => Some(&config.spec.model),
+            Self::Text(_) => None,
+        }
+    }
+
+    /// What it predicts; `None` for the next character of a text.
+    pub(crate) fn target(self) -> Option<TaskKind> {
+        match self {
+            Self::Images(_) => Some(TaskKind::Class),
+            Self::Sequences(config) => Some(config.spec.target),
+            Self::Text(_) => None,
         }
     }
 
@@ -42,19 +59,28 @@ impl<'a> AboutRun<'a> {
     pub(crate) fn view(self) -> Option<View> {
         match self {
             Self::Images(config) => Some(config.training.view),
-            Self::Sequences(_) => None,
+            Self::Sequences(_) | Self::Text(_) => None,
         }
     }
 
     /// Whether there is a prediction after each step: a forecast is made from a whole window.
     pub(crate) fn has_steps(self) -> bool {
-        self.target() != TaskKind::Forecast
+        self.target().is_some_and(|target| target != TaskKind::Forecast)
     }
 
     /// Whether it reads each step once, and has a state after each.
     pub(crate) fn has_hidden(self) -> bool {
-        let network = &self.network().network;
+        let network = self.network();
         !network.bidirectional && network.readout == Readout::Last && self.has_steps()
+    }
+
+    /// The most steps that are shown: fewer where each beginning of a sequence is read by itself.
+    pub(crate) fn max_steps(self) -> usize {
+        if self.has_hidden() {
+            MAX_STEPS
+        } else {
+            MAX_BEGINNINGS
+        }
     }
 
     /// Whether the images are digits.
@@ -64,22 +90,40 @@ impl<'a> AboutRun<'a> {
         known.is_none_or(|known| known.dataset() == ImageSet::Mnist)
     }
 
-    /// The names of the classes, or of the numbers that are predicted.
+    /// The names of the classes, or of the numbers that are predicted; the characters of a text.
     pub(crate) fn outputs(self) -> Vec<String> {
         match self {
             Self::Images(config) => {
                 (0..config.model.num_classes).map(|class| class.to_string()).collect()
             }
-            Self::Sequences(spec) => spec.outputs.clone(),
+            Self::Sequences(config) => config.spec.outputs.clone(),
+            Self::Text(config) => {
+                let ids = 0..config.vocabulary.len();
+                ids.filter_map(|id| config.vocabulary.decode(id)).map(String::from).collect()
+            }
         }
     }
 
-    /// The names of the features of a step; empty for images.
+    /// The names of the features of a step; empty for images and texts.
     pub(crate) fn features(self) -> &'a [String] {
         match self {
-            Self::Images(_) => &[],
-            Self::Sequences(spec) => &spec.preprocessor.features,
+            Self::Images(_) | Self::Text(_) => &[],
+            Self::Sequences(config) => &config.spec.preprocessor.features,
         }
+    }
+
+    /// What is forecast of a series, and of which size its features are; `null` for other runs.
+    fn forecast(self) -> Value {
+        let Self::Sequences(config) = self else { return Value::Null };
+        let Some(forecast) = &config.spec.forecast else { return Value::Null };
+        let preprocessor = &config.spec.preprocessor;
+        json!({
+            "window": config.training.window,
+            "horizon": forecast.horizon,
+            "season": forecast.season,
+            "means": preprocessor.means,
+            "scales": preprocessor.scaler.scale,
+        })
     }
 
     /// All of it under a name, as the page reads it.
@@ -87,16 +131,19 @@ impl<'a> AboutRun<'a> {
         let kind = match self {
             Self::Images(_) => "images",
             Self::Sequences(_) => "sequences",
+            Self::Text(_) => "texts",
         };
-        let network = &self.network().network;
+        let target = self.target().map_or(json!("character"), |target| json!(target));
+        let network = self.network();
         json!({
             "name": name,
             "kind": kind,
-            "target": self.target(),
+            "target": target,
             "view": self.view(),
             "digits": self.is_of_digits(),
             "steps": self.has_steps(),
             "hidden": self.has_hidden(),
+            "forecast": self.forecast(),
             "features": self.features(),
             "outputs": self.outputs(),
             "cell": network.cell,

@@ -18,6 +18,8 @@ pub struct TextStream<G = Generator> {
     rng: SeededRng,
     /// The prompt's characters that the model has not read, the last one first.
     unread: Vec<u16>,
+    /// The surprise of those that it has read, but for the first, in bits, and how many they are.
+    surprise: (f64, usize),
     /// The character that was drawn last.
     last: u32,
     /// How many characters are yet to be drawn.
@@ -38,7 +40,15 @@ impl<G: Borrow<Generator>> TextStream<G> {
         let steps = StepReader::new(model.network()?)?;
         let rng = SeededRng::new(config.seed, Purpose::Sample);
         let rest = config.length;
-        Ok(Self { generator, steps, config: *config, rng, unread, last: 0, rest })
+        let surprise = (0., 0);
+        Ok(Self { generator, steps, config: *config, rng, unread, surprise, last: 0, rest })
+    }
+
+    /// Bits per character of what was read of the prompt: how little the model expected each character behind the
+    /// first. `None` until it has read two.
+    pub fn prompt_bits_per_character(&self) -> Option<f64> {
+        let (bits, count) = self.surprise;
+        (count > 0).then(|| bits / count as f64)
     }
 
     /// Whether all characters were drawn.
@@ -58,7 +68,9 @@ impl<G: Borrow<Generator>> TextStream<G> {
         let generator: &Generator = self.generator.borrow();
         let id = self.unread.pop().map_or(self.last, u32::from);
         let logits = self.steps.push_id(generator.model(), id)?;
-        if !self.unread.is_empty() {
+        if let Some(next) = self.unread.last() {
+            self.surprise.0 += surprise(&logits, usize::from(*next));
+            self.surprise.1 += 1;
             return Ok(None);
         }
         let id = draw(&logits, &self.config, &mut self.rng)?;
@@ -105,6 +117,13 @@ impl Generator {
     }
 }
 
+/// `-log2 p` of a character.
+fn surprise(logits: &[f64], id: usize) -> f64 {
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - most).exp()).sum();
+    (most + sum.ln() - logits[id]) / std::f64::consts::LN_2
+}
+
 /// The number of the next character.
 fn draw(logits: &[f64], config: &GenerateConfig, rng: &mut SeededRng) -> Result<usize> {
     let GenerateConfig { temperature, top_k, .. } = *config;
@@ -135,6 +154,15 @@ mod tests {
 
     fn part(drawn: &[usize], id: usize) -> f64 {
         drawn.iter().filter(|found| **found == id).count() as f64 / drawn.len() as f64
+    }
+
+    #[test]
+    fn the_surprise_of_a_character_is_in_bits() {
+        let logits = [0., 3_f64.ln(), f64::NEG_INFINITY];
+        assert!((surprise(&logits, 0) - 2.).abs() < 1e-12);
+        assert!((surprise(&logits, 1) - (4_f64 / 3.).log2()).abs() < 1e-12);
+        assert_eq!(surprise(&logits, 2), f64::INFINITY);
+        assert!((surprise(&[1e5; 4], 3) - 2.).abs() < 1e-9);
     }
 
     #[test]

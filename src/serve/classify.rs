@@ -84,7 +84,7 @@ pub(super) async fn classify(
     let Some(found) = found.first() else {
         return Err(HttpError::internal("there is no prediction"));
     };
-    Ok(json_reply(&scores(found, &model.outputs(), parameters.top_k)))
+    Ok(json_reply(&scores(found, &model.about().outputs(), parameters.top_k)))
 }
 
 /// The pixels of a picture; a body of 784 bytes that is none is pixels itself, unless it is in JSON.

@@ -1,6 +1,6 @@
 //! `/v1/generate`: a prompt in, the text that continues it out, whole or as events.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::HeaderMap;
@@ -100,7 +100,20 @@ pub(super) async fn generate(
         return stream(app, number, text, steps, config.length);
     }
     let drawn = app.in_time(whole(app, number, &text, steps)).await??;
-    Ok(json_reply(&json!({ "model": model.name(), "prompt": request.prompt, "text": drawn })))
+    Ok(json_reply(&json!({
+        "model": model.name(),
+        "prompt": request.prompt,
+        "prompt_bits_per_character": prompt_bits(&text),
+        "text": drawn,
+    })))
+}
+
+/// Bits per character of the prompt, of those characters that have one before them; `None` where none has, or none was
+/// read because none is drawn.
+fn prompt_bits(text: &OpenText) -> Option<f64> {
+    let text = text.lock().unwrap_or_else(PoisonError::into_inner);
+    // JSON has no infinity.
+    text.prompt_bits_per_character().filter(|bits| bits.is_finite())
 }
 
 /// A prompt has no lines, of which the library speaks.
@@ -162,7 +175,8 @@ fn stream(
                 return;
             }
         }
-        events.add("end", &json!({ "length": length }));
+        let bits = prompt_bits(&text);
+        events.add("end", &json!({ "length": length, "prompt_bits_per_character": bits }));
         // The client may have gone.
         let _ = events.send().await;
         drop(slot);

@@ -35,10 +35,7 @@ impl InferInput {
         if let Some(bytes) = self.bytes(binary, 1)? {
             return Ok(bytes.to_vec());
         }
-        self.list()?.pixels().map_err(|value| {
-            let name = &self.name;
-            HttpError::unfit(format!("{name}: pixels are whole numbers from 0 to 255, got {value}"))
-        })
+        self.list()?.pixels()
     }
 
     /// The tensor as numbers.

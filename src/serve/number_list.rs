@@ -1,5 +1,6 @@
 //! `NumberList`: numbers in nested JSON lists, read without a value for each.
 
+use super::http_error::HttpError;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 /// Numbers in nested JSON lists of equal lengths, row by row; `null` is NaN, a missing value.
@@ -11,14 +12,24 @@ pub(super) struct NumberList {
 }
 
 impl NumberList {
-    /// Pixels: numbers from 0 to 255; else the first that is none.
-    pub(super) fn pixels(&self) -> Result<Vec<u8>, f64> {
-        let pixel = |value: &f64| {
-            let is_pixel = value.fract() == 0. && (0. ..=255.).contains(value);
-            is_pixel.then_some(*value as u8).ok_or(*value)
-        };
-        self.values.iter().map(pixel).collect()
+    /// The numbers as pixels.
+    ///
+    /// # Errors
+    /// As [`pixel`].
+    pub(super) fn pixels(&self) -> Result<Vec<u8>, HttpError> {
+        self.values.iter().copied().map(pixel).collect()
     }
+}
+
+/// A number as a pixel.
+///
+/// # Errors
+/// 422 for one that is no whole number from 0 to 255.
+pub(super) fn pixel(value: f64) -> Result<u8, HttpError> {
+    if value.fract() == 0. && (0. ..=255.).contains(&value) {
+        return Ok(value as u8);
+    }
+    Err(HttpError::unfit(format!("pixels are whole numbers from 0 to 255, got {value}")))
 }
 
 impl<'de> Deserialize<'de> for NumberList {
@@ -129,10 +140,11 @@ mod tests {
 
     #[test]
     fn pixels_are_whole_numbers_up_to_255() {
-        assert_eq!(read("[0, 255, 17.0]").unwrap().pixels(), Ok(vec![0, 255, 17]));
-        for (text, wrong) in [("[0.5]", 0.5), ("[256]", 256.), ("[-1]", -1.)] {
-            assert_eq!(read(text).unwrap().pixels(), Err(wrong));
+        assert_eq!(read("[0, 255, 17.0]").unwrap().pixels().unwrap(), [0, 255, 17]);
+        for (text, wrong) in [("[0.5]", "0.5"), ("[256]", "256"), ("[-1]", "-1"), ("[null]", "NaN")]
+        {
+            let error = read(text).unwrap().pixels().unwrap_err();
+            assert!(error.status == 422 && error.message.ends_with(wrong), "{error:?}");
         }
-        assert!(read("[null]").unwrap().pixels().is_err());
     }
 }

@@ -298,6 +298,7 @@ fn schemas() -> Value {
             "steps": flag(),
             "hidden": flag(),
             "stream": flag(),
+            "forecast": { "type": ["object", "null"] },
             "features": list(text()),
             "outputs": list(text()),
             "cell": text(),
@@ -341,8 +342,13 @@ fn schemas() -> Value {
         },
         "Generated": {
             "type": "object",
-            "required": ["model", "prompt", "text"],
-            "properties": { "model": text(), "prompt": text(), "text": text() }
+            "required": ["model", "prompt", "prompt_bits_per_character", "text"],
+            "properties": {
+                "model": text(),
+                "prompt": text(),
+                "prompt_bits_per_character": { "type": ["number", "null"] },
+                "text": text()
+            }
         },
         "InferRequest": {
             "type": "object",

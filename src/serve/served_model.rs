@@ -6,14 +6,10 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde_json::{json, Value};
 
-use crate::data::known::Known;
-use crate::data::mnist::ImageSet;
 use crate::data::Scaling;
-use crate::model::{NetworkConfig, Readout};
-use crate::page::run_name;
+use crate::page::{run_name, AboutRun};
 use crate::predict::{Generator, Predictor, SequencePredictor};
 use crate::run::{self, TaskName};
-use crate::train::tasks::TaskKind;
 use crate::Result;
 
 /// A trained run that is loaded to be served, under the name of its folder.
@@ -63,20 +59,12 @@ impl ServedModel {
         &self.predictor
     }
 
-    fn network(&self) -> &NetworkConfig {
+    /// What it reads and predicts.
+    pub(super) fn about(&self) -> AboutRun<'_> {
         match &self.predictor {
-            ServedPredictor::Images(predictor) => &predictor.config().task.model.network,
-            ServedPredictor::Sequences(predictor) => &predictor.spec().model.network,
-            ServedPredictor::Texts(generator) => &generator.config().task.model.network,
-        }
-    }
-
-    /// Whether there is a prediction after each step: a forecast is made from a whole window.
-    pub(super) fn has_steps(&self) -> bool {
-        match &self.predictor {
-            ServedPredictor::Images(_) => true,
-            ServedPredictor::Sequences(predictor) => predictor.spec().target != TaskKind::Forecast,
-            ServedPredictor::Texts(_) => false,
+            ServedPredictor::Images(predictor) => AboutRun::Images(&predictor.config().task),
+            ServedPredictor::Sequences(predictor) => AboutRun::Sequences(&predictor.config().task),
+            ServedPredictor::Texts(generator) => AboutRun::Text(&generator.config().task),
         }
     }
 
@@ -88,7 +76,7 @@ impl ServedModel {
             }
             ServedPredictor::Images(_) | ServedPredictor::Texts(_) => false,
         };
-        self.has_hidden() && !scales_whole
+        self.about().has_hidden() && !scales_whole
     }
 
     /// The number of values of a step.
@@ -97,7 +85,7 @@ impl ServedModel {
             ServedPredictor::Images(predictor) => {
                 predictor.config().task.training.view.input_size()
             }
-            ServedPredictor::Sequences(_) => self.features().len(),
+            ServedPredictor::Sequences(_) => self.about().features().len(),
             ServedPredictor::Texts(_) => 0,
         }
     }
@@ -110,83 +98,17 @@ impl ServedModel {
         }
     }
 
-    /// Whether it reads each step once, and has a state after each.
-    pub(super) fn has_hidden(&self) -> bool {
-        let network = self.network();
-        !network.bidirectional && network.readout == Readout::Last && self.has_steps()
-    }
-
     /// The number of features of the output after a step, P.
     pub(super) fn hidden_size(&self) -> usize {
-        match &self.predictor {
-            ServedPredictor::Images(predictor) => {
-                predictor.config().task.model.rnn().output_features()
-            }
-            ServedPredictor::Sequences(predictor) => predictor.spec().model.rnn().output_features(),
-            ServedPredictor::Texts(_) => self.network().hidden_size,
-        }
-    }
-
-    /// Whether the images are digits.
-    pub(super) fn is_of_digits(&self) -> bool {
-        let ServedPredictor::Images(predictor) = &self.predictor else { return false };
-        let known = Known::of(&predictor.config().task.data.sha256);
-        known.is_none_or(|known| known.dataset() == ImageSet::Mnist)
-    }
-
-    /// The names of the classes, or of the numbers that are predicted.
-    pub(super) fn outputs(&self) -> Vec<String> {
-        match &self.predictor {
-            ServedPredictor::Images(predictor) => {
-                let classes = predictor.config().task.model.num_classes;
-                (0..classes).map(|class| class.to_string()).collect()
-            }
-            ServedPredictor::Sequences(predictor) => predictor.spec().outputs.clone(),
-            ServedPredictor::Texts(generator) => {
-                let vocabulary = &generator.config().task.vocabulary;
-                (0..vocabulary.len())
-                    .filter_map(|id| vocabulary.decode(id))
-                    .map(String::from)
-                    .collect()
-            }
-        }
-    }
-
-    /// The names of the features of a step; empty for images.
-    pub(super) fn features(&self) -> &[String] {
-        match &self.predictor {
-            ServedPredictor::Images(_) | ServedPredictor::Texts(_) => &[],
-            ServedPredictor::Sequences(predictor) => &predictor.spec().preprocessor.features,
-        }
+        let about = self.about();
+        let of_head = about.classifier().map(|model| model.rnn().output_features());
+        of_head.unwrap_or(about.network().hidden_size)
     }
 
     /// What it is, for people and the page.
     pub(super) fn description(&self) -> Value {
-        let (kind, target, view) = match &self.predictor {
-            ServedPredictor::Images(predictor) => {
-                ("images", json!(TaskKind::Class), json!(predictor.config().task.training.view))
-            }
-            ServedPredictor::Sequences(predictor) => {
-                ("sequences", json!(predictor.spec().target), Value::Null)
-            }
-            ServedPredictor::Texts(_) => ("texts", json!("character"), Value::Null),
-        };
-        let network = self.network();
-        json!({
-            "name": self.name,
-            "kind": kind,
-            "target": target,
-            "view": view,
-            "digits": self.is_of_digits(),
-            "steps": self.has_steps(),
-            "hidden": self.has_hidden(),
-            "stream": self.reads_step_by_step(),
-            "features": self.features(),
-            "outputs": self.outputs(),
-            "cell": network.cell,
-            "hidden_size": network.hidden_size,
-            "num_layers": network.num_layers,
-            "bidirectional": network.bidirectional,
-        })
+        let mut description = self.about().json(&self.name);
+        description["stream"] = json!(self.reads_step_by_step());
+        description
     }
 }

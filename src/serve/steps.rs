@@ -13,12 +13,9 @@ use super::queue::{Answer, Work};
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
 use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
-use crate::page::MAX_BEGINNINGS;
 use crate::train::most_likely;
 use crate::train::tasks::TaskKind;
 
-/// The most steps of a request.
-const MAX_STEPS: usize = 4_096;
 /// The most numbers of all hidden states of an answer.
 const MAX_HIDDEN: usize = 1 << 20;
 
@@ -80,7 +77,7 @@ pub(super) async fn steps(
         };
         return Err(HttpError::unfit(format!("{} reads {input}", model.name())));
     }
-    if !model.has_steps() {
+    if !model.about().has_steps() {
         let name = model.name();
         return Err(HttpError::unfit(format!(
             "{name} forecasts from a whole window: send it to /v2/models/{name}/infer"
@@ -96,7 +93,8 @@ pub(super) async fn steps(
             let content = from_base64(&picture)?;
             drop(picture);
             let digit = app.in_time(app.pictures.read(content)).await??;
-            warning = digit.doubt.filter(|_| model.is_of_digits()).map(|doubt| doubt.to_string());
+            warning =
+                digit.doubt.filter(|_| model.about().is_of_digits()).map(|doubt| doubt.to_string());
             digit.pixels
         } else {
             read_pixels(request.pixels.as_ref())?
@@ -111,7 +109,7 @@ pub(super) async fn steps(
         return Err(HttpError::internal("the prediction is of another kind"));
     };
     sequences::check_outputs(trace.outputs.iter().flatten())?;
-    let outputs = model.outputs();
+    let outputs = model.about().outputs();
     let mut answer = json!({
         "model": model.name(),
         "names": outputs,
@@ -119,7 +117,7 @@ pub(super) async fn steps(
         "outputs": trace.outputs,
         "saliency": trace.saliency,
     });
-    if wants_hidden && model.has_hidden() {
+    if wants_hidden && model.about().has_hidden() {
         answer["hidden"] = json!(trace.hidden);
     }
     if let Some(pixels) = pixels {
@@ -134,11 +132,7 @@ pub(super) async fn steps(
 /// What is predicted at the end: the name of the class, or the numbers.
 pub(super) fn prediction(model: &ServedModel, names: &[String], last: Option<&Vec<f64>>) -> Value {
     let Some(last) = last else { return Value::Null };
-    let is_of_numbers = match model.predictor() {
-        ServedPredictor::Images(_) | ServedPredictor::Texts(_) => false,
-        ServedPredictor::Sequences(predictor) => predictor.spec().target == TaskKind::Numbers,
-    };
-    if is_of_numbers {
+    if model.about().target() == Some(TaskKind::Numbers) {
         return json!(last);
     }
     json!(names.get(most_likely(last)))
@@ -146,19 +140,18 @@ pub(super) fn prediction(model: &ServedModel, names: &[String], last: Option<&Ve
 
 /// Checks that there are not too many steps for a model.
 fn check_steps(model: &ServedModel, steps: usize) -> Result<(), HttpError> {
-    if model.has_hidden() {
-        if !(1..=MAX_STEPS).contains(&steps) {
-            return Err(HttpError::unfit(format!(
-                "a sequence has from 1 to {MAX_STEPS} steps here, got {steps}"
-            )));
-        }
-    } else if !(1..=MAX_BEGINNINGS).contains(&steps) {
-        return Err(HttpError::unfit(format!(
-            "{} reads each beginning of a sequence by itself: one of 1 to {MAX_BEGINNINGS} steps, got {steps}",
-            model.name()
-        )));
+    let (about, most) = (model.about(), model.about().max_steps());
+    if (1..=most).contains(&steps) {
+        return Ok(());
     }
-    Ok(())
+    Err(HttpError::unfit(if about.has_hidden() {
+        format!("a sequence has from 1 to {most} steps here, got {steps}")
+    } else {
+        format!(
+            "{} reads each beginning of a sequence by itself: one of 1 to {most} steps, got {steps}",
+            model.name()
+        )
+    }))
 }
 
 fn read_pixels(list: Option<&NumberList>) -> Result<Vec<u8>, HttpError> {
@@ -169,9 +162,7 @@ fn read_pixels(list: Option<&NumberList>) -> Result<Vec<u8>, HttpError> {
             "pixels must have the shape ({ROWS}, {COLUMNS}) or ({PIXELS},), got {shape:?}"
         )));
     }
-    list.pixels().map_err(|value| {
-        HttpError::unfit(format!("pixels are whole numbers from 0 to 255, got {value}"))
-    })
+    list.pixels()
 }
 
 fn read_sequence(
@@ -182,20 +173,22 @@ fn read_sequence(
     let ServedPredictor::Sequences(predictor) = model.predictor() else {
         return Err(HttpError::unfit(format!("{} reads images", model.name())));
     };
-    let features = model.features().len();
+    let features = model.about().features().len();
     let steps = match list.shape[..] {
         [steps, width] if width == features => steps,
         [steps] if features == 1 => steps,
         _ => {
             return Err(HttpError::unfit(format!(
                 "sequence must have the shape (T, {features}), a value for each of {}; got {:?}",
-                model.features().join(", "),
+                model.about().features().join(", "),
                 list.shape
             )))
         }
     };
     check_steps(model, steps)?;
-    if wants_hidden && model.has_hidden() && steps.saturating_mul(model.hidden_size()) > MAX_HIDDEN
+    if wants_hidden
+        && model.about().has_hidden()
+        && steps.saturating_mul(model.hidden_size()) > MAX_HIDDEN
     {
         return Err(HttpError::unfit(format!(
             "{steps} hidden states of {} numbers are too many for an answer: ask without them, \"hidden\": false",

@@ -14,7 +14,7 @@ use super::body::{check_encoding, from_json};
 use super::events::{events, EventSender, Gone};
 use super::http_error::{HttpError, Reply};
 use super::line_reader::LineReader;
-use super::number_list::StepValues;
+use super::number_list::{pixel, StepValues};
 use super::queue::{Answer, Work};
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
@@ -87,12 +87,12 @@ fn check(model: &ServedModel) -> Result<(), HttpError> {
             "{name} continues texts: send a prompt to /v1/generate/{name}"
         )));
     }
-    if !model.has_steps() {
+    if !model.about().has_steps() {
         return Err(HttpError::unfit(format!(
             "{name} forecasts from a whole window: send it to /v2/models/{name}/infer"
         )));
     }
-    if !model.has_hidden() {
+    if !model.about().has_hidden() {
         return Err(HttpError::unfit(format!(
             "{name} reads in both directions or all outputs at once, not step by step: send whole sequences to /v1/steps"
         )));
@@ -159,7 +159,7 @@ impl Reading {
     }
 
     async fn read_all(&mut self) -> Result<(), Ended> {
-        let names = self.app.models[self.number].outputs();
+        let names = self.app.models[self.number].about().outputs();
         let name = self.app.models[self.number].name();
         self.events.add("start", &json!({ "model": name, "names": names }));
         self.events.send().await?;
@@ -252,13 +252,7 @@ fn step_of(model: &ServedModel, line: &[u8], number: usize) -> Result<Vec<f64>, 
         return Err(HttpError::unfit(format!("a step has {width} values, got {found}")));
     }
     if matches!(model.predictor(), ServedPredictor::Images(_)) {
-        let is_pixel = |value: &f64| value.fract() == 0. && (0. ..=255.).contains(value);
-        return match values.iter().find(|value| !is_pixel(value)) {
-            None => Ok(values),
-            Some(value) => Err(HttpError::unfit(format!(
-                "pixels are whole numbers from 0 to 255, got {value}"
-            ))),
-        };
+        return values.into_iter().map(|value| pixel(value).map(f64::from)).collect();
     }
     // As of sequences that arrive whole, which are FP32.
     let values: Vec<f64> = values.into_iter().map(|value| f64::from(value as f32)).collect();

@@ -49,12 +49,12 @@ fn models_say_what_they_read_and_predict() {
     let server = Running::new();
     let models = server.get("/v1/models").done();
     let names: Vec<_> = models["models"].as_array().unwrap().iter().map(|m| &m["name"]).collect();
-    assert_eq!(names, ["digits", "lines", "means", "words"]);
+    assert_eq!(names, ["digits", "lines", "means", "words", "tides"]);
     assert_eq!(models["models"][0]["outputs"].as_array().unwrap().len(), 10);
     assert_eq!(models["models"][1]["outputs"], serde_json::json!(["down", "up"]));
     for name in ["hidden", "stream"] {
-        let has = [0, 1, 2, 3].map(|n| models["models"][n][name].as_bool().unwrap());
-        assert_eq!(has, [true, true, false, false]);
+        let has = [0, 1, 2, 3, 4].map(|n| models["models"][n][name].as_bool().unwrap());
+        assert_eq!(has, [true, true, false, false, false]);
     }
     assert_eq!(models["models"][3]["kind"], "texts");
     server.get("/v2/models/words").refused(422, &["/v1/generate/words"]);

@@ -1,11 +1,12 @@
 //! The server itself, as clients see it: the program listens at a free port, and tests speak HTTP to it.
 //!
-//! [`http`] is a client of few lines; [`pictures`], [`tensors`], [`steps`], [`stream`] and [`texts`] are the answers of each protocol, compared
+//! [`http`] is a client of few lines; [`pictures`], [`tensors`], [`steps`], [`stream`], [`forecasts`] and [`texts`] are the answers of each protocol, compared
 //! with those of `predict`; [`about`] is what else there is; [`refusals`] and [`limits`] what is refused, and how the
 //! server ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod about;
+mod forecasts;
 mod http;
 mod limits;
 mod pictures;
@@ -29,19 +30,22 @@ use serde_json::Value;
 /// The digits of the sample.
 static SAMPLE: LazyLock<Mnist> = LazyLock::new(|| Mnist::sample().unwrap());
 
-/// A folder with four runs: `digits`, `lines`, whose classes are those of rising and falling sequences of one feature,
-/// `means`, a bidirectional network that predicts the mean of a sequence, and `words`, which continues texts.
+/// A folder with five runs: `digits`, `lines`, whose classes are those of rising and falling sequences of one feature,
+/// `means`, a bidirectional network that predicts the mean of a sequence, `words`, which continues texts, and `tides`,
+/// which forecasts 3 steps of two features from 12.
 static RUNS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("lines.csv"), lines(40)).unwrap();
     std::fs::write(folder.join("means.csv"), means(40)).unwrap();
+    std::fs::write(folder.join("tides.csv"), tides(80)).unwrap();
     std::fs::write(folder.join("words.txt"), "to be or not to be, ".repeat(200)).unwrap();
     for args in [
         "train --data sample --hidden 12 --epochs 2 --batch-size 160 --out digits --overwrite",
         "train lines.csv --cell gru --bidirectional=false --readout last --hidden 8 --epochs 20 --lr 0.01 --out lines --overwrite",
         "train means.csv --hidden 6 --epochs 2 --bidirectional --out means --overwrite",
         "train words.txt --hidden 16 --epochs 2 --out words --overwrite",
+        "train tides.csv --horizon 3 --window 12 --hidden 4 --epochs 2 --out tides --overwrite",
     ] {
         program(&folder, args);
     }
@@ -80,6 +84,20 @@ fn means(count: usize) -> String {
     text
 }
 
+/// A row a step: a series of two features.
+fn tides(count: usize) -> String {
+    let row = |t: usize| {
+        let [a, b] = tide(t);
+        format!("{t},{a},{b}\n")
+    };
+    "t,a,b\n".to_string() + &(0..count).map(row).collect::<String>()
+}
+
+/// The values of step `t` of [`tides`].
+fn tide(t: usize) -> [f64; 2] {
+    [(t * 5 % 12) as f64 + 0.5, 40. - (t * 7 % 8) as f64]
+}
+
 /// Runs the program in a folder, with arguments split at spaces; its stdout.
 #[track_caller]
 fn program(folder: &Path, args: &str) -> String {
@@ -112,7 +130,7 @@ impl Running {
     fn with(args: &str, key: Option<&str>) -> Self {
         let mut command = Command::new(cargo_bin!("candle-rnn"));
         command
-            .args(["serve", "digits", "lines", "means", "words", "--port", "0", "--json"])
+            .args(["serve", "digits", "lines", "means", "words", "tides", "--port", "0", "--json"])
             .args(args.split_whitespace())
             .current_dir(&*RUNS)
             .env_remove("CANDLE_RNN_KEY")

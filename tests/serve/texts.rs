@@ -1,5 +1,6 @@
 //! Texts that a language model continues, whole and as events: those of `generate`.
 
+use candle_rnn::predict::Generator;
 use serde_json::{json, Value};
 
 use crate::http::head;
@@ -29,6 +30,7 @@ fn a_text_is_the_one_that_generate_writes() {
             (&expected["text"], &json!("to")),
             "{flags}"
         );
+        let bits = &found["prompt_bits_per_character"];
         request["stream"] = json!(true);
         let body = request.to_string();
         let head = head("POST", "/v1/generate/words", &[], body.len());
@@ -38,6 +40,7 @@ fn a_text_is_the_one_that_generate_writes() {
             let (name, data) = events.next().unwrap();
             if name == "end" {
                 assert_eq!(data["length"], drawn.chars().count());
+                assert_eq!(&data["prompt_bits_per_character"], bits, "{flags}");
                 break;
             }
             assert_eq!(name, "text", "{data}");
@@ -45,6 +48,23 @@ fn a_text_is_the_one_that_generate_writes() {
         }
         assert_eq!(drawn, expected["text"].as_str().unwrap(), "{flags}");
         assert_eq!(events.next(), None);
+    }
+}
+
+#[test]
+fn the_prompt_has_the_bits_that_an_evaluation_finds() {
+    let server = Running::new();
+    let generator = Generator::load(RUNS.join("words")).unwrap();
+    for prompt in ["to be or not", "eeeee", "to"] {
+        let expected = generator.evaluate(prompt).unwrap().metrics["bits_per_character"];
+        let request = json!({ "prompt": prompt, "length": 3 });
+        let found = server.post_json("/v1/generate", &request).done();
+        let bits = found["prompt_bits_per_character"].as_f64().unwrap();
+        assert!((bits - expected).abs() <= 1e-4 * expected, "{prompt}: {bits} {expected}");
+    }
+    for request in [json!({ "prompt": "t", "length": 3 }), json!({ "prompt": "to", "length": 0 })] {
+        let found = server.post_json("/v1/generate", &request).done();
+        assert_eq!(found["prompt_bits_per_character"], Value::Null, "{request}");
     }
 }
 
