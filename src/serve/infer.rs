@@ -21,6 +21,10 @@ use crate::train::tasks::TaskKind;
 
 /// The length of the JSON in front of binary tensors.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+/// The names of output tensors.
+const PROBABILITIES: &str = "probabilities";
+const LABEL: &str = "label";
+const VALUES: &str = "values";
 /// The most images of a request.
 const MAX_IMAGES: usize = 4_096;
 
@@ -69,30 +73,30 @@ struct WantedAnswer {
 /// 422 for a language model, which has none.
 pub(super) fn metadata(model: &ServedModel) -> Result<Value, HttpError> {
     let tensor = |name: &str, datatype: &str, shape: Value| json!({ "name": name, "datatype": datatype, "shape": shape });
-    let classes = model.outputs().len();
+    let classes = model.about().outputs().len();
     let (input, outputs) = match model.predictor() {
         ServedPredictor::Images(_) => (
             tensor("pixels", "UINT8", json!([-1, ROWS, COLUMNS])),
             vec![
-                tensor("probabilities", "FP32", json!([-1, classes])),
-                tensor("label", "INT64", json!([-1])),
+                tensor(PROBABILITIES, "FP32", json!([-1, classes])),
+                tensor(LABEL, "INT64", json!([-1])),
             ],
         ),
         ServedPredictor::Sequences(predictor) => {
-            let features = model.features().len();
+            let features = model.about().features().len();
             let outputs = match predictor.spec().target {
                 TaskKind::Class => vec![
-                    tensor("probabilities", "FP32", json!([-1, classes])),
-                    tensor("label", "INT64", json!([-1])),
+                    tensor(PROBABILITIES, "FP32", json!([-1, classes])),
+                    tensor(LABEL, "INT64", json!([-1])),
                 ],
                 TaskKind::StepClass => vec![
-                    tensor("probabilities", "FP32", json!([-1, -1, classes])),
-                    tensor("label", "INT64", json!([-1, -1])),
+                    tensor(PROBABILITIES, "FP32", json!([-1, -1, classes])),
+                    tensor(LABEL, "INT64", json!([-1, -1])),
                 ],
-                TaskKind::Numbers => vec![tensor("values", "FP32", json!([-1, classes]))],
+                TaskKind::Numbers => vec![tensor(VALUES, "FP32", json!([-1, classes]))],
                 TaskKind::Forecast => {
                     let horizon = classes / features.max(1);
-                    vec![tensor("values", "FP32", json!([-1, horizon, features]))]
+                    vec![tensor(VALUES, "FP32", json!([-1, horizon, features]))]
                 }
             };
             (tensor("sequence", "FP32", json!([-1, -1, features])), outputs)
@@ -150,7 +154,7 @@ fn read(
 ) -> Result<(Work, WantedAnswer), HttpError> {
     let (text, mut binary) = content.split_at(json_length(headers, content.len())?);
     let request: InferRequest = from_json(text)?;
-    check_names(&request.outputs)?;
+    check_names(model, &request.outputs)?;
     let work = work(model, &request, &mut binary)?;
     if !binary.is_empty() {
         let surplus = binary.len();
@@ -160,15 +164,36 @@ fn read(
     Ok((work, WantedAnswer { id: request.id, outputs: request.outputs, is_binary }))
 }
 
-/// Checks that no output is asked for twice: an answer would be as many times as large.
-fn check_names(outputs: &[RequestedOutput]) -> Result<(), HttpError> {
-    let mut names = HashSet::new();
-    match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
-        None => Ok(()),
-        Some(RequestedOutput { name, .. }) => Err(HttpError::unfit(format!(
-            "the output {name} is asked for more than once: name each output once"
-        ))),
+/// The names of a model's output tensors.
+///
+/// # Errors
+/// 422 for a language model, which has none.
+fn output_names(model: &ServedModel) -> Result<&'static [&'static str], HttpError> {
+    let target = model.about().target().ok_or_else(|| continues_texts(model))?;
+    let names: &[&str] = match target {
+        TaskKind::Class | TaskKind::StepClass => &[PROBABILITIES, LABEL],
+        TaskKind::Numbers | TaskKind::Forecast => &[VALUES],
+    };
+    Ok(names)
+}
+
+/// Checks that the outputs that are asked for are there, and that none is asked for twice: an answer would be as many
+/// times as large.
+fn check_names(model: &ServedModel, outputs: &[RequestedOutput]) -> Result<(), HttpError> {
+    let names = output_names(model)?;
+    let mut seen = HashSet::new();
+    for RequestedOutput { name, .. } in outputs {
+        if !names.contains(&name.as_str()) {
+            let names = names.join(", ");
+            return Err(HttpError::unfit(format!("there is no output {name}: there are {names}")));
+        }
+        if !seen.insert(name.as_str()) {
+            return Err(HttpError::unfit(format!(
+                "the output {name} is asked for more than once: name each output once"
+            )));
+        }
     }
+    Ok(())
 }
 
 /// The number of bytes of JSON.
@@ -214,7 +239,7 @@ fn work(
             Ok(Work::Images(pixels.chunks_exact(PIXELS).map(<[u8]>::to_vec).collect()))
         }
         ServedPredictor::Sequences(predictor) => {
-            let features = model.features().len();
+            let features = model.about().features().len();
             let [count, steps, width] = shape[..] else {
                 return Err(HttpError::unfit(format!(
                     "sequence must have the shape (N, T, {features}), got {shape:?}"
@@ -249,11 +274,11 @@ fn of_classes<'a>(
     let of_probabilities = [&shape[..], &[classes]].concat();
     vec![
         InferOutput {
-            name: "probabilities",
+            name: PROBABILITIES,
             shape: of_probabilities,
             elements: OutputElements::Fp32(probabilities),
         },
-        InferOutput { name: "label", shape, elements: OutputElements::Int64(labels) },
+        InferOutput { name: LABEL, shape, elements: OutputElements::Int64(labels) },
     ]
 }
 
@@ -277,13 +302,8 @@ fn of_sequences(
             Ok(of_classes(shape, steps.ok_or_else(other)?.into_iter().flatten()))
         }
         Some(SequencePrediction::Numbers(first)) => {
-            let features = model.features().len().max(1);
-            let is_forecast = match model.predictor() {
-                ServedPredictor::Images(_) | ServedPredictor::Texts(_) => false,
-                ServedPredictor::Sequences(predictor) => {
-                    predictor.spec().target == TaskKind::Forecast
-                }
-            };
+            let features = model.about().features().len().max(1);
+            let is_forecast = model.about().target() == Some(TaskKind::Forecast);
             let shape = if is_forecast {
                 vec![count, first.len() / features, features]
             } else {
@@ -294,7 +314,7 @@ fn of_sequences(
             let numbers = numbers.ok_or_else(other)?;
             let values = numbers.into_iter().flatten().map(|value| *value as f32).collect();
             let elements = OutputElements::Fp32(values);
-            Ok(vec![InferOutput { name: "values", shape, elements }])
+            Ok(vec![InferOutput { name: VALUES, shape, elements }])
         }
     }
 }
@@ -311,14 +331,7 @@ fn write(
     } else {
         let find = |requested: &RequestedOutput| {
             let found = outputs.iter().find(|output| output.name == requested.name);
-            let found = found.ok_or_else(|| {
-                let names: Vec<&str> = outputs.iter().map(|output| output.name).collect();
-                let name = &requested.name;
-                HttpError::unfit(format!(
-                    "there is no output {name}: there are {}",
-                    names.join(", ")
-                ))
-            })?;
+            let found = found.ok_or_else(|| HttpError::internal("the model has other outputs"))?;
             Ok((found, requested.parameters.binary_data.unwrap_or(default)))
         };
         wanted.outputs.iter().map(find).collect::<Result<_, HttpError>>()?

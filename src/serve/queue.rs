@@ -85,7 +85,7 @@ impl InferenceQueue {
     ) -> std::io::Result<Self> {
         let (sender, mut waiting) = mpsc::channel::<Job>(len);
         let predict = move || {
-            let of = |job: &Job| steps(&job.work, models[job.model].features().len());
+            let of = |job: &Job| steps(&job.work, models[job.model].about().features().len());
             let mut next = None;
             while let Some(jobs) = take(&mut waiting, &mut next, of) {
                 run(&models, jobs, &metrics);
@@ -186,23 +186,48 @@ fn run(models: &[ServedModel], jobs: Vec<Job>, metrics: &ServerMetrics) {
             continue;
         }
         metrics.batch(group.len());
-        let found = catch_unwind(AssertUnwindSafe(|| answers(models, &group)));
-        let found = found.unwrap_or_else(|_| Err(Error::Config("the prediction panicked".into())));
-        match found {
-            Ok(answers) => {
-                for (job, answer) in group.into_iter().zip(answers) {
-                    // Whoever asked may have gone.
-                    let _ = job.reply.send(Ok(answer));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "a prediction failed");
-                for job in group {
-                    let _ = job.reply.send(Err(error.to_string()));
-                }
+        answer(group, &|jobs| answers(models, jobs));
+    }
+}
+
+/// Answers requests that are predicted together. Where that fails, each is predicted by itself, so that only those
+/// that cannot be predicted get an error.
+fn answer(group: Vec<Job>, predict: &dyn Fn(&[Job]) -> Result<Vec<Answer>>) {
+    match predicted(&group, predict) {
+        Ok(answers) => {
+            for (job, answer) in group.into_iter().zip(answers) {
+                // Whoever asked may have gone.
+                let _ = job.reply.send(Ok(answer));
             }
         }
+        Err(error) if group.len() == 1 => {
+            tracing::error!(%error, "a prediction failed");
+            for job in group {
+                let _ = job.reply.send(Err(error.to_string()));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, requests = group.len(), "requests are predicted one by one");
+            group.into_iter().for_each(|job| answer(vec![job], predict));
+        }
     }
+}
+
+/// An answer for each request.
+///
+/// # Errors
+/// Those of `predict`; [`Error::Config`] where it panics, or has another number of answers.
+fn predicted(
+    group: &[Job],
+    predict: &dyn Fn(&[Job]) -> Result<Vec<Answer>>,
+) -> Result<Vec<Answer>> {
+    let found = catch_unwind(AssertUnwindSafe(|| predict(group)));
+    let found = found.unwrap_or_else(|_| Err(Error::Config("the prediction panicked".into())))?;
+    if found.len() != group.len() {
+        let (answers, requests) = (found.len(), group.len());
+        return Err(Error::Config(format!("{requests} requests have {answers} answers")));
+    }
+    Ok(found)
 }
 
 /// The answers to requests of one kind and one model.
@@ -274,6 +299,47 @@ mod tests {
     fn a_list_is_cut_into_parts() {
         let found: Vec<_> = parts(vec![1, 2, 3, 4], [1, 0, 3].into_iter()).collect();
         assert_eq!(found, [vec![1], vec![], vec![2, 3, 4]]);
+    }
+
+    /// Fails for a group with an empty image, and panics for one with an image of one pixel.
+    fn fake(group: &[Job]) -> Result<Vec<Answer>> {
+        let images = group.iter().flat_map(|job| match &job.work {
+            Work::Images(images) => images.as_slice(),
+            _ => &[],
+        });
+        for image in images {
+            match image.len() {
+                0 => return Err(Error::Config("an empty image".into())),
+                1 => panic!("an image of one pixel"),
+                _ => (),
+            }
+        }
+        Ok(group.iter().map(|_| Answer::Images(Vec::new())).collect())
+    }
+
+    #[test]
+    fn an_error_answers_only_the_request_that_is_wrong() {
+        let (group, mut answers): (Vec<Job>, Vec<_>) = [2, 0, 2, 1, 2]
+            .into_iter()
+            .map(|len| {
+                let (reply, answer) = oneshot::channel();
+                (Job { model: 0, work: Work::Images(vec![vec![0; len]]), reply }, answer)
+            })
+            .unzip();
+        answer(group, &fake);
+        let found: Vec<Answered> = answers.iter_mut().map(|of| of.try_recv().unwrap()).collect();
+        for right in [0, 2, 4] {
+            assert!(matches!(found[right], Ok(Answer::Images(_))), "{found:?}");
+        }
+        assert!(found[1].as_ref().is_err_and(|error| error.contains("an empty image")));
+        assert!(found[3].as_ref().is_err_and(|error| error.contains("panicked")));
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_an_error() {
+        let (reply, mut answered) = oneshot::channel();
+        answer(vec![Job { model: 0, work: Work::Images(Vec::new()), reply }], &|_| Ok(Vec::new()));
+        assert!(answered.try_recv().unwrap().unwrap_err().contains("0 answers"));
     }
 
     #[test]

@@ -67,6 +67,14 @@ fn only_outputs_that_are_asked_for_are_sent() {
     server.post_json("/v2/models/digits/infer", &request).refused(422, &["loss", "probabilities"]);
     let request = json!({"inputs": [input], "outputs": [{"name": "label"}, {"name": "label"}]});
     server.post_json("/v2/models/digits/infer", &request).refused(422, &["label", "once"]);
+    // Those two were refused before anything was predicted.
+    let counters = String::from_utf8(server.get("/metrics").body).unwrap();
+    let predicted =
+        counters.lines().find(|line| line.starts_with("candle_rnn_batch_requests_count"));
+    assert_eq!(predicted, Some("candle_rnn_batch_requests_count 1"));
+    let input = json!({"name": "sequence", "datatype": "FP32", "shape": [1, 2, 1], "data": [1, 2]});
+    let request = json!({"inputs": [input], "outputs": [{"name": "label"}]});
+    server.post_json("/v2/models/means/infer", &request).refused(422, &["label", "values"]);
 }
 
 #[test]
