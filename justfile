@@ -182,7 +182,7 @@ check-page:
 check-html *ARGS:
     @scripts/check-html.sh "$@"
 
-# Compile the network of exported pages to WebAssembly, or with `--check` compare it with the committed file
+# Compile the programs of exported pages to WebAssembly, or with `--check` compare them with the committed files
 [group('work')]
 [no-exit-message]
 wasm *ARGS:

@@ -291,15 +291,17 @@ fn the_page_of_the_reference_job_is_one_small_file() {
     // The weights of the run, to the last bit.
     let run = tensors::read(&place.path("run/model.safetensors")).unwrap();
     let network = part(&page, "part-network");
-    assert_eq!(network[..12], [0, 0, 0, 0, 28, 0, 0, 0, 150, 0, 0, 0]);
+    assert_eq!(network[..8], [28, 0, 0, 0, 150, 0, 0, 0]);
     let floats = |name: &str| run[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let names = ["rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0"];
     let mut expected: Vec<f32> = names.into_iter().flat_map(floats).collect();
     expected.resize(expected.len() + 150, 0.);
     expected.extend(floats("head.weight").into_iter().chain(floats("head.bias")));
     let bytes: Vec<u8> = expected.into_iter().flat_map(f32::to_le_bytes).collect();
-    assert_eq!(network[36..], bytes);
-    assert!(part(&page, "part-program").starts_with(b"\0asm"));
+    assert_eq!(network[32..], bytes);
+    for program in ["part-program", "part-drawing"] {
+        assert!(part(&page, program).starts_with(b"\0asm"));
+    }
     let about: Value = serde_json::from_slice(&part(&page, "part-run")).unwrap();
     assert_eq!(about["about"]["name"], "run");
     let samples: Value = serde_json::from_slice(&part(&page, "part-samples")).unwrap();
@@ -309,11 +311,9 @@ fn the_page_of_the_reference_job_is_one_small_file() {
 #[test]
 fn runs_that_a_page_does_not_show_are_refused() {
     let place = Place::with_files();
-    place.train_on("series.csv", "forecast", "--horizon 4 --window 12");
     place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
     place.train("pixels", "--view pixels --bidirectional --hidden 2 --batch-size 1000");
     for (run, reason) in [
-        ("forecast", "a forecast is made from a whole window"),
         ("text", "this is a language model"),
         ("pixels", "at most 256 steps of it in a page, and an image has 784"),
     ] {
@@ -324,7 +324,17 @@ fn runs_that_a_page_does_not_show_are_refused() {
     place.train_on("levels.ts", "levels", "");
     place.run("export levels --html page.html").succeeded();
     let page = String::from_utf8(place.read("page.html")).unwrap();
-    assert!(!page.contains("part-samples\""));
+    // What reads drawings is for images alone.
+    assert!(!page.contains("id=\"part-samples\"") && !page.contains("id=\"part-drawing\""));
+    place.train_on("series.csv", "forecast", "--horizon 4 --window 12");
+    place.run("export forecast --html forecast.html").succeeded();
+    let about: Value = serde_json::from_slice(&part(
+        &String::from_utf8(place.read("forecast.html")).unwrap(),
+        "part-run",
+    ))
+    .unwrap();
+    assert_eq!(about["about"]["forecast"]["window"], 12);
+    assert_eq!(about["about"]["forecast"]["horizon"], 4);
     place.run("export levels --html page.html").failed_saying(&["page.html exists"]);
 }
 

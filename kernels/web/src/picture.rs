@@ -19,17 +19,25 @@ mod raster;
 #[path = "../../../src/data/picture/stroke.rs"]
 mod stroke;
 
-use image::{DynamicImage, RgbaImage};
+use digit::Digit;
+use raster::Raster;
 
 /// The pixels of the digit in a picture, and behind them the text of a doubt if there is one.
 ///
-/// - `content`: `(height, width, 4)`: red, green, blue and opacity
+/// - `content`: `(height, width, 4)`: red, green, blue and opacity; not of 28 x 28 pixels, which may be a digit as they
+///   are
 /// - returns `None` if the picture shows nothing
-pub(crate) fn digit(content: Vec<u8>, width: u32, height: u32) -> Option<Vec<u8>> {
-    let picture = DynamicImage::ImageRgba8(RgbaImage::from_raw(width, height, content)?);
-    let digit::Digit { mut pixels, doubt } = digit::digit_of(&picture)?;
+pub(crate) fn digit(content: &[u8], width: usize, height: usize) -> Option<Vec<u8>> {
+    if content.is_empty() || content.len() != 4 * width * height {
+        return None;
+    }
+    let over = |paper: u8| {
+        let paper = f32::from(paper) / 255.;
+        Digit::find(Raster::of_samples::<_, 4, 3>(content, (width, height), 255., paper))
+    };
+    let Digit { mut pixels, doubt } = Digit::over_white_or_black(true, over)?;
     if let Some(doubt) = doubt {
-        pixels.extend_from_slice(doubt.to_string().as_bytes());
+        pixels.extend_from_slice(doubt.text().as_bytes());
     }
     Some(pixels)
 }

@@ -14,14 +14,21 @@ pub enum Doubt {
     Shape,
 }
 
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Doubt {
+    /// What is wrong, in a sentence.
+    pub fn text(self) -> &'static str {
+        match self {
             Self::Several => "the picture shows several shapes, and the largest was read",
             Self::Clutter => {
                 "no shape stands out from the background, as in a photograph, a pattern or noise"
             }
             Self::Shape => "the shape in the picture does not look like a digit",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }

@@ -144,9 +144,7 @@ fn border_share(mask: &[bool], width: usize, height: usize) -> f32 {
 /// inside, or runs along the whole border; a canvas is nearly full.
 fn inside_frame(found: &Parts, raster: &Raster) -> Option<Rect> {
     let (width, height) = (raster.width, raster.height);
-    let mut order: Vec<usize> = (0..found.list.len()).collect();
-    order.sort_by_key(|part| std::cmp::Reverse(found.list[*part].area));
-    for index in order.into_iter().take(4) {
+    for index in largest(&found.list, 4) {
         let part = &found.list[index];
         let rect = part.rect;
         if rect.width() < (width * 3 / 10).max(16) || rect.height() < (height * 3 / 10).max(16) {
@@ -223,6 +221,16 @@ fn inside_frame(found: &Parts, raster: &Raster) -> Option<Rect> {
         }
     }
     None
+}
+
+/// The numbers of the largest parts, at most `count`, the largest first, and of equal ones the first.
+fn largest(list: &[Part], count: usize) -> Vec<usize> {
+    let mut found = Vec::new();
+    while found.len() < count.min(list.len()) {
+        let rest = (0..list.len()).rev().filter(|part| !found.contains(part));
+        found.extend(rest.max_by_key(|part| list[*part].area));
+    }
+    found
 }
 
 /// The parts that make one digit.

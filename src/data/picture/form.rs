@@ -1,15 +1,15 @@
 //! MNIST's form: strokes of its width in a box of 20 x 20, in the middle of 28 x 28.
 
 use image::imageops::{self, FilterType};
-use image::{GrayImage, ImageBuffer, Luma};
+use image::{ImageBuffer, Luma};
 
 use super::find::Found;
 use super::raster::Rect;
 use super::stroke::{self, Distances};
 
 /// The sizes of an image of MNIST.
-const ROWS: usize = 28;
-const COLUMNS: usize = 28;
+pub(super) const ROWS: usize = 28;
+pub(super) const COLUMNS: usize = 28;
 const PIXELS: usize = ROWS * COLUMNS;
 /// Side of the box that holds a digit.
 pub(super) const BOX: usize = 20;
@@ -76,19 +76,6 @@ pub(super) fn bounding_box(mask: &[bool], width: usize) -> Option<Rect> {
         found = Some(found.map_or(here, |rect| rect.union(&here)));
     }
     found
-}
-
-/// Whether a 28 x 28 picture, light on dark, is in MNIST's form: pure black around a box of at
-/// most 20 x 20, with the centre of mass where MNIST has it.
-pub(super) fn is_mnist(picture: &GrayImage) -> bool {
-    if picture.dimensions() != (COLUMNS as u32, ROWS as u32) {
-        return false;
-    }
-    let mask: Vec<bool> = picture.as_raw().iter().map(|level| *level > 0).collect();
-    let Some(rect) = bounding_box(&mask, COLUMNS) else { return false };
-    let (x, y) = centre_of_mass(picture.as_raw(), COLUMNS);
-    let near_centre = |at: f32| (at - 14.).abs() <= 1.5;
-    rect.longest() <= BOX && near_centre(x) && near_centre(y)
 }
 
 /// Mean column and row of the ink, weighted by it; there must be some.

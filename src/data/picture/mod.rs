@@ -9,15 +9,17 @@
 //! - `paper`: noise, lighting, the colour of the paper, the distance of each pixel from it
 //! - `parts`: connected parts
 //! - `doubt`: why a picture may not hold one digit
-//! - `digit`: what all of these make of a decoded picture
 //! - `find`: frames taken off, the parts of one digit put together, doubts
 //! - `stroke`: the width of strokes, strokes drawn with another width
 //! - `form`: the box of 20 x 20 in the middle of 28 x 28
+//! - `digit`: what all of these make of a picture
+//! - `decoded`: pictures of the crate `image`, which may be in MNIST's form already
 //!
 //! # Source
 //! LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document
 //! Recognition", section III.A; the description of the MNIST database.
 
+mod decoded;
 mod digit;
 mod doubt;
 mod find;
@@ -32,7 +34,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use self::digit::digit_of;
+use self::decoded::digit_of;
 pub use self::digit::Digit;
 pub use self::doubt::Doubt;
 use crate::{Error, Result};

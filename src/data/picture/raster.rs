@@ -1,6 +1,4 @@
-//! A decoded image as one plane of levels per colour channel.
-
-use image::DynamicImage;
+//! A picture as one plane of levels per colour channel.
 
 /// The largest number of pixels that are searched; a larger image is reduced by averaging.
 const MAX_PIXELS: usize = 2_000_000;
@@ -64,21 +62,43 @@ pub(super) struct Raster {
 }
 
 impl Raster {
-    /// The image over a background of `paper` where it is transparent. 16-bit channels keep all
-    /// their levels. An image of more than [`MAX_PIXELS`] is reduced by averaging squares.
-    pub(super) fn new(image: &DynamicImage, paper: f32) -> Self {
-        let size = (image.width() as usize, image.height() as usize);
-        match image {
-            DynamicImage::ImageLuma8(i) => reduce::<_, 1, 1>(i.as_raw(), size, 255., paper),
-            DynamicImage::ImageLumaA8(i) => reduce::<_, 2, 1>(i.as_raw(), size, 255., paper),
-            DynamicImage::ImageRgb8(i) => reduce::<_, 3, 3>(i.as_raw(), size, 255., paper),
-            DynamicImage::ImageRgba8(i) => reduce::<_, 4, 3>(i.as_raw(), size, 255., paper),
-            DynamicImage::ImageLuma16(i) => reduce::<_, 1, 1>(i.as_raw(), size, 65_535., paper),
-            DynamicImage::ImageLumaA16(i) => reduce::<_, 2, 1>(i.as_raw(), size, 65_535., paper),
-            DynamicImage::ImageRgb16(i) => reduce::<_, 3, 3>(i.as_raw(), size, 65_535., paper),
-            DynamicImage::ImageRgba16(i) => reduce::<_, 4, 3>(i.as_raw(), size, 65_535., paper),
-            other => reduce::<_, 4, 3>(other.to_rgba16().as_raw(), size, 65_535., paper),
+    /// Levels of a picture over a background of `paper` where it is transparent. A picture of more than [`MAX_PIXELS`]
+    /// is reduced by averaging squares.
+    ///
+    /// - `samples`: `N` a pixel, of which the first `C` are colours and the last one is the opacity where `N > C`
+    /// - `full`: the largest level of a sample
+    pub(super) fn of_samples<S: Copy + Into<f32>, const N: usize, const C: usize>(
+        samples: &[S],
+        (width, height): (usize, usize),
+        full: f32,
+        paper: f32,
+    ) -> Self {
+        let factor = ((width * height) as f64 / MAX_PIXELS as f64).sqrt().ceil().max(1.) as usize;
+        let (columns, rows) = (width.div_ceil(factor), height.div_ceil(factor));
+        let mut planes = vec![Vec::with_capacity(columns * rows); C];
+        let mut sums = vec![[0f32; C]; columns];
+        for band in samples.chunks(width * N * factor) {
+            sums.fill([0.; C]);
+            for row in band.chunks_exact(width * N) {
+                for (sum, square) in sums.iter_mut().zip(row.chunks(N * factor)) {
+                    for pixel in square.chunks_exact(N) {
+                        let opacity = if N > C { pixel[N - 1].into() / full } else { 1. };
+                        for (sum, level) in sum.iter_mut().zip(pixel) {
+                            let level: f32 = (*level).into() / full;
+                            *sum += level * opacity + paper * (1. - opacity);
+                        }
+                    }
+                }
+            }
+            let band_rows = band.len() / (width * N);
+            for (column, sum) in sums.iter().enumerate() {
+                let count = band_rows * factor.min(width - column * factor);
+                for (plane, sum) in planes.iter_mut().zip(sum) {
+                    plane.push(sum / count as f32);
+                }
+            }
         }
+        Self { width: columns, height: rows, planes }
     }
 
     pub(super) fn crop(&self, area: Rect) -> Self {
@@ -113,40 +133,4 @@ impl Raster {
         let (right, bottom) = (self.width - 1, self.height - 1);
         self.crop(Rect { left: 1, top: 1, right, bottom }).contrast()
     }
-}
-
-/// Averages squares of `samples`, `N` a pixel of which the first `C` are colours and the last one
-/// is the opacity where `N > C`.
-fn reduce<S: Copy + Into<f32>, const N: usize, const C: usize>(
-    samples: &[S],
-    (width, height): (usize, usize),
-    full: f32,
-    paper: f32,
-) -> Raster {
-    let factor = ((width * height) as f64 / MAX_PIXELS as f64).sqrt().ceil().max(1.) as usize;
-    let (columns, rows) = (width.div_ceil(factor), height.div_ceil(factor));
-    let mut planes = vec![Vec::with_capacity(columns * rows); C];
-    let mut sums = vec![[0f32; C]; columns];
-    for band in samples.chunks(width * N * factor) {
-        sums.fill([0.; C]);
-        for row in band.chunks_exact(width * N) {
-            for (sum, square) in sums.iter_mut().zip(row.chunks(N * factor)) {
-                for pixel in square.chunks_exact(N) {
-                    let opacity = if N > C { pixel[N - 1].into() / full } else { 1. };
-                    for (sum, level) in sum.iter_mut().zip(pixel) {
-                        let level: f32 = (*level).into() / full;
-                        *sum += level * opacity + paper * (1. - opacity);
-                    }
-                }
-            }
-        }
-        let band_rows = band.len() / (width * N);
-        for (column, sum) in sums.iter().enumerate() {
-            let count = band_rows * factor.min(width - column * factor);
-            for (plane, sum) in planes.iter_mut().zip(sum) {
-                plane.push(sum / count as f32);
-            }
-        }
-    }
-    Raster { width: columns, height: rows, planes }
 }

@@ -1,5 +1,4 @@
 // --- the connection: the network in this file ----------------------------------------------------
-const MOST_STEPS = 4096, MOST_BEGINNINGS = 256;
 // JSON, or what was compressed with gzip and put into base64.
 const part = id => $(id).textContent;
 async function unpacked(id) {
@@ -9,19 +8,20 @@ async function unpacked(id) {
 }
 const run = JSON.parse(part('part-run'));
 
-// What the network computes: bytes in, bytes out, at the same place in its memory.
+// A program of this file: bytes in, bytes out, at the same place in its memory.
 class Program {
   constructor(exports) { this.exports = exports; }
+  static async of(id) { return new Program((await WebAssembly.instantiate(await unpacked(id))).instance.exports); }
   put(bytes) {
     const at = this.exports.reserve(bytes.byteLength);
     new Uint8Array(this.exports.memory.buffer, at, bytes.byteLength).set(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   }
   taken(len) { return this.exports.memory.buffer.slice(this.exports.answer(), this.exports.answer() + len); }
 }
-let opened = null;
+// The network, and what reads drawings, once there is one.
+let opened = null, reader = null;
 async function open() {
-  const [code, network] = await Promise.all([unpacked('part-program'), unpacked('part-network')]);
-  const program = new Program((await WebAssembly.instantiate(code)).instance.exports);
+  const [program, network] = await Promise.all([Program.of('part-program'), unpacked('part-network')]);
   program.put(network);
   if (!program.exports.load()) throw new Error('The network in this file is damaged.');
   return program;
@@ -31,25 +31,24 @@ async function ask(path, body) {
   const program = await (opened ||= open());
   if (path === '/v1/models') return { models: [run.about] };
   if (path === '/v1/samples') return JSON.parse(new TextDecoder().decode(await unpacked('part-samples')));
-  return steps(program, body);
+  if (!body.drawing) return steps(program, body);
+  const { pixels, warning } = digit(await (reader ||= Program.of('part-drawing')), body.drawing);
+  return steps(program, { pixels }, warning);
 }
 // A drawing as a request has it.
 const drawn = canvas => ({ drawing: canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height) });
 
-function steps(program, body) {
+function steps(program, { pixels, sequence }, warning) {
   const { about } = run, isOfNumbers = about.target === 'numbers';
-  let { pixels } = body, warning;
-  if (body.drawing) ({ pixels, warning } = digit(program, body.drawing));
-  const x = pixels ? Float32Array.from(run.order, at => pixels[at] / 255) : prepared(body.sequence);
-  const count = x.length / run.input_size, most = about.hidden ? MOST_STEPS : MOST_BEGINNINGS;
-  if (count < 1 || count > most) throw new Error(`A sequence has from 1 to ${most} steps here, got ${count}.`);
+  const x = pixels ? Float32Array.from(run.order, at => pixels[at] / 255) : prepared(sequence);
+  const count = x.length / run.input_size;
+  if (count < 1 || count > run.max_steps) throw new Error(`A sequence has from 1 to ${run.max_steps} steps here, got ${count}.`);
   program.put(x);
   const found = new Float32Array(program.taken(program.exports.trace(!isOfNumbers)));
   const rows = (from, width) => Array.from({ length: count }, (_, t) => Array.from(found.subarray(from + t * width, from + (t + 1) * width)));
   const width = about.outputs.length, behind = about.hidden ? count * (width + about.hidden_size) : count * width;
   const outputs = rows(0, width).map(isOfNumbers ? unscaled : softmax);
-  const wrong = outputs.flat().find(value => !Number.isFinite(Math.fround(value)));
-  if (wrong !== undefined) throw new Error(`The prediction is ${wrong}, not a finite number: give values like those of the training data.`);
+  checkFinite(outputs);
   const last = outputs[count - 1];
   return {
     model: about.name,
@@ -61,6 +60,27 @@ function steps(program, body) {
     ...(pixels && { pixels }),
     ...(warning && about.digits && { warning }),
   };
+}
+function checkFinite(outputs) {
+  const wrong = outputs.flat().find(value => !Number.isFinite(Math.fround(value)));
+  if (wrong !== undefined) throw new Error(`The prediction is ${wrong}, not a finite number: give values like those of the training data.`);
+}
+// The rows of a forecast of rows: what the network says of the last window is the difference from the naive forecast.
+async function forecastOf(rows) {
+  const program = await (opened ||= open());
+  const { forecast: { window, horizon }, features } = run.about, { scale } = run.preprocessor.scaler;
+  checkValues(rows);
+  const known = rows.slice(-window).map(row => row.map(value => value === null ? null : Math.fround(value)));
+  if (known.length < window) throw new Error(`A forecast needs at least ${window} lines, and here are ${rows.length}.`);
+  const unknown = features.findIndex((_, i) => known.every(row => row[i] === null));
+  if (unknown >= 0) throw new Error(`The last ${window} lines lack all values of ${features[unknown]}.`);
+  program.put(prepared(known));
+  const found = new Float32Array(program.taken(program.exports.last()));
+  const naive = naiveOf(known), width = features.length;
+  const rowOf = t => features.map((_, i) => naive[t][i] + found[t * width + i] * scale[i]);
+  const forecast = Array.from({ length: horizon }, (_, t) => rowOf(t));
+  checkFinite(forecast);
+  return forecast;
 }
 function softmax(logits) {
   const most = Math.max(...logits), terms = logits.map(value => Math.exp(value - most));
@@ -78,16 +98,21 @@ function digit(program, picture) {
   return { pixels: Array.from(new Uint8Array(found, 0, 784)), warning: new TextDecoder().decode(new Uint8Array(found, 784)) };
 }
 
+// Fails unless all values of lines are such as the network reads.
+function checkValues(lines) {
+  const { missing } = run.preprocessor, names = run.about.features;
+  if (lines.some(line => line.length !== names.length)) throw new Error(`A line has ${names.length} values, one for each of ${names.join(', ')}.`);
+  if (lines.flat().some(value => Math.abs(Math.fround(value)) === Infinity)) throw new Error('Values must be finite.');
+  const unknown = lines.findIndex(line => line.includes(null));
+  if (missing === 'refuse' && unknown >= 0) {
+    throw new Error(`Line ${unknown + 1} lacks the value of ${names[lines[unknown].indexOf(null)]}, and this model knows no missing values.`);
+  }
+}
 // What the network reads of the values of a sequence: missing ones filled in, then scaled.
 function prepared(lines) {
-  const { scaling, missing, missing_mask: mask, means, scaler } = run.preprocessor, names = run.about.features;
-  if (lines.some(line => line.length !== names.length)) throw new Error(`A line has ${names.length} values, one for each of ${names.join(', ')}.`);
+  const { scaling, missing, missing_mask: mask, means, scaler } = run.preprocessor;
+  checkValues(lines);
   const values = lines.map(line => line.map(value => value === null ? NaN : Math.fround(value)));
-  if (values.flat().some(value => Math.abs(value) === Infinity)) throw new Error('Values must be finite.');
-  const unknown = values.findIndex(line => line.some(Number.isNaN));
-  if (missing === 'refuse' && unknown >= 0) {
-    throw new Error(`Line ${unknown + 1} lacks the value of ${names[values[unknown].findIndex(Number.isNaN)]}, and this model knows no missing values.`);
-  }
   const last = [...means];
   const filled = values.map(line => line.map((value, i) => last[i] =
     !Number.isNaN(value) ? value : missing === 'mean' ? means[i] : missing === 'forward-fill' ? last[i] : 0));

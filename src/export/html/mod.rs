@@ -1,11 +1,13 @@
 //! A run as a page in one file, which runs without a server and without a network connection.
 //!
-//! The file is the server's page, with the network in it in place of the server: `network.wasm`, which `just wasm`
-//! makes of the crate in kernels/web, the weights, and `file.js`, which stands between the two and the page.
+//! The file is the server's page, with the network in it in place of the server: programs, which `just wasm` makes of
+//! the crate in kernels/web, the weights, and `file.js`, which stands between them and the page.
 //!
 //! - `network`: the weights as the program in the page reads them
+//! - `programs`: a program for each cell, and one that reads drawings
 
 mod network;
+mod programs;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,12 +18,12 @@ use flate2::Compression;
 use serde_json::{json, Value};
 
 use super::trained::{TaskRun, TrainedRun};
-use crate::page::{page, run_name, AboutRun, MAX_BEGINNINGS};
+use crate::model::ClassifierConfig;
+use crate::page::{page, run_name, AboutRun};
+use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
 
-/// What computes: the crate in kernels/web, compiled.
-const PROGRAM: &[u8] = include_bytes!("network.wasm");
-/// What asks it in place of a server.
+/// What asks the network in place of a server.
 const CONNECTION: &str = include_str!("file.js");
 /// What the page may do: run what is in the file. It cannot send or fetch anything.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval'; \
@@ -34,28 +36,33 @@ const MAX_SIZE: usize = 1 << 14;
 ///
 /// # Errors
 /// [`Error::Checkpoint`] and [`Error::Io`] when the directory is not that of a whole run; [`Error::Config`] for a run
-/// that the page does not show: a language model, a forecast, a network that reads too long sequences several times or
-/// that is too large; [`Error::Weight`] for a weight beyond the range of `f32`.
+/// that the page does not show: a language model, a network that reads too long sequences several times or that is too
+/// large; [`Error::Weight`] for a weight beyond the range of `f32`.
 pub fn html(run: &Path) -> Result<String> {
     let trained = TrainedRun::read(run)?;
     let refused = |reason: String| Error::Config(format!("{}: {reason}", run.display()));
     let about = match &trained.task {
         TaskRun::Images(config) => AboutRun::Images(&config.task),
-        TaskRun::Sequences(config) => AboutRun::Sequences(&config.task.spec),
-        TaskRun::Text(_) => {
-            return Err(refused(
-                "a page shows runs of images or of sequences, and this is a language model".into(),
-            ))
-        }
+        TaskRun::Sequences(config) => AboutRun::Sequences(&config.task),
+        TaskRun::Text(config) => AboutRun::Text(&config.task),
     };
-    if let Some(reason) = unsuited(about) {
+    let Some(model) = about.classifier() else {
+        return Err(refused(
+            "a page shows runs of images or of sequences, and this is a language model".into(),
+        ));
+    };
+    if let Some(reason) = unsuited(about, model) {
         return Err(refused(reason));
     }
+    let network = network::bytes(&trained, model, about.target() == Some(TaskKind::StepClass))?;
     let mut parts = vec![
-        ("part-run", "application/json", as_text(&described(about, &run_name(run)))),
-        ("part-program", "application/gzip", packed(PROGRAM)?),
-        ("part-network", "application/gzip", packed(&network::bytes(&trained, about)?)?),
+        ("part-run", "application/json", as_text(&described(about, model, &run_name(run)))),
+        ("part-program", "application/gzip", packed(programs::of_cell(about.network().cell))?),
+        ("part-network", "application/gzip", packed(&network)?),
     ];
+    if about.view().is_some() {
+        parts.push(("part-drawing", "application/gzip", packed(programs::DRAWING)?));
+    }
     if let Some(samples) = samples(about)? {
         parts.push(("part-samples", "application/gzip", samples));
     }
@@ -70,20 +77,15 @@ pub fn html(run: &Path) -> Result<String> {
 }
 
 /// Why the page does not show a run, if it does not.
-fn unsuited(about: AboutRun) -> Option<String> {
-    if !about.has_steps() {
-        return Some(
-            "a page shows what a network says after each step, and a forecast is made from a whole window".into(),
-        );
-    }
+fn unsuited(about: AboutRun, model: &ClassifierConfig) -> Option<String> {
     let steps = about.view().map_or(0, |view| view.seq_len());
-    if !about.has_hidden() && steps > MAX_BEGINNINGS {
+    let most = about.max_steps();
+    if steps > most {
         return Some(format!(
-            "the network reads each beginning of a sequence by itself, at most {MAX_BEGINNINGS} steps of it in a page, \
-             and an image has {steps}"
+            "the network reads each beginning of a sequence by itself, at most {most} steps of it in a page, and an image \
+             has {steps}"
         ));
     }
-    let model = about.network();
     let sizes = [model.input_size, model.network.hidden_size, model.num_classes];
     sizes.iter().any(|size| *size > MAX_SIZE).then(|| {
         format!("a page holds at most {MAX_SIZE} features, units and outputs, the network has {sizes:?}")
@@ -91,15 +93,19 @@ fn unsuited(about: AboutRun) -> Option<String> {
 }
 
 /// What the page reads of the run besides its weights.
-fn described(about: AboutRun, name: &str) -> Value {
-    let mut described =
-        json!({ "about": about.json(name), "input_size": about.network().input_size });
+fn described(about: AboutRun, model: &ClassifierConfig, name: &str) -> Value {
+    let mut described = json!({
+        "about": about.json(name),
+        "input_size": model.input_size,
+        "max_steps": about.max_steps(),
+    });
     match about {
         AboutRun::Images(config) => described["order"] = json!(config.training.view.order()),
-        AboutRun::Sequences(spec) => {
-            described["preprocessor"] = json!(spec.preprocessor);
-            described["target_scaler"] = json!(spec.target_scaler);
+        AboutRun::Sequences(config) => {
+            described["preprocessor"] = json!(config.spec.preprocessor);
+            described["target_scaler"] = json!(config.spec.target_scaler);
         }
+        AboutRun::Text(_) => (),
     }
     if cfg!(not(feature = "sample")) {
         described["about"]["digits"] = json!(false);
@@ -135,6 +141,7 @@ fn packed(content: &[u8]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recurrence::Cell;
 
     #[test]
     fn names_in_json_end_no_script() {
@@ -144,9 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn the_program_is_wasm_of_at_most_100_kb_compressed() {
-        assert!(PROGRAM.starts_with(b"\0asm\x01\0\0\0"));
-        let len = packed(PROGRAM).unwrap().len() / 4 * 3;
+    fn each_program_is_wasm_of_at_most_100_kb() {
+        let of_cells = Cell::ALL.map(programs::of_cell);
+        for program in of_cells.into_iter().chain([programs::DRAWING]) {
+            assert!(program.starts_with(b"\0asm\x01\0\0\0"));
+            assert!(program.len() <= 100_000, "{}", program.len());
+        }
+        // The reference job's page holds these two.
+        let len = programs::of_cell(Cell::Tanh).len() + programs::DRAWING.len();
         assert!(len <= 100_000, "{len}");
     }
 }

@@ -1,29 +1,20 @@
 //! A network's weights as the program in a page reads them; see `network.rs` of kernels/web.
 
 use super::super::trained::TrainedRun;
-use crate::model::Readout;
-use crate::page::AboutRun;
-use crate::recurrence::Cell;
-use crate::train::tasks::TaskKind;
+use crate::model::{ClassifierConfig, Readout};
 use crate::Result;
 
-/// The number by which the program knows a cell.
-fn number_of(cell: Cell) -> usize {
-    match cell {
-        Cell::Tanh => 0,
-        Cell::Relu => 1,
-        Cell::Gru => 2,
-        Cell::GruResetBefore => 3,
-        Cell::Lstm => 4,
-        Cell::MinimalGru => 5,
-    }
-}
-
-/// Cell, I, H, layers, directions, readout, its steps, outputs, and whether the head reads each output by itself, as
+/// I, H, layers, directions, readout, its steps, outputs, and whether the head reads each output by itself, as
 /// `u32`; then as `f32` of each layer and direction `W_ih (G·H, I)`, `W_hh (G·H, H)`, `b_ih (G·H,)` and `b_hh (G·H,)`;
 /// then the head's weights and biases; in little-endian order.
-pub(super) fn bytes(run: &TrainedRun, about: AboutRun) -> Result<Vec<u8>> {
-    let (network, model) = (run.network(), about.network());
+///
+/// - `reads_each_output`: whether the head reads each output by itself
+pub(super) fn bytes(
+    run: &TrainedRun,
+    model: &ClassifierConfig,
+    reads_each_output: bool,
+) -> Result<Vec<u8>> {
+    let network = run.network();
     let directions = if network.bidirectional { 2 } else { 1 };
     let readout = match network.readout {
         Readout::Last => 0,
@@ -31,7 +22,6 @@ pub(super) fn bytes(run: &TrainedRun, about: AboutRun) -> Result<Vec<u8>> {
         Readout::All => 2,
     };
     let head = [
-        number_of(network.cell),
         model.input_size,
         network.hidden_size,
         network.num_layers,
@@ -39,7 +29,7 @@ pub(super) fn bytes(run: &TrainedRun, about: AboutRun) -> Result<Vec<u8>> {
         readout,
         model.seq_len,
         model.num_classes,
-        usize::from(about.target() == TaskKind::StepClass),
+        usize::from(reads_each_output),
     ];
     let rows = network.cell.gates() * network.hidden_size;
     let mut weights = Vec::new();

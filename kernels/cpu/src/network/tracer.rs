@@ -57,6 +57,7 @@ struct TracedLayer<E> {
 /// assert_eq!((trace.outputs.len(), trace.hidden.len(), trace.saliency.len()), (4, 8, 4));
 /// // The last step is read last.
 /// assert!(trace.saliency[3] > trace.saliency[0]);
+/// assert_eq!(tracer.last(&[1.; 4 * 3]), trace.outputs[3..]);
 /// # Ok::<(), &str>(())
 /// ```
 pub struct Tracer<E> {
@@ -125,9 +126,7 @@ impl<E: Number> Tracer<E> {
     /// When there is no layer, when the length of `x` or of the head's weights does not fit, and for more steps than
     /// [`Readout::All`] has.
     pub fn trace(&self, x: &[E], answer: Answer) -> NetworkTrace<E> {
-        let input_size = self.layers[0].input_size;
-        let steps = x.len() / input_size;
-        assert!(steps > 0 && steps * input_size == x.len(), "inputs of the steps");
+        let (input_size, steps) = (self.layers[0].input_size, self.steps_of(x));
         let passes = self.forward(x, Save::All);
         let top = top_of(&passes);
         let width = top.len() / steps;
@@ -137,8 +136,7 @@ impl<E: Number> Tracer<E> {
             hidden.extend_from_slice(top);
         } else {
             for end in 1..steps {
-                let passes = self.forward(&x[..end * input_size], Save::None);
-                outputs.extend(self.through_head(&self.read(top_of(&passes), width)));
+                outputs.extend(self.last(&x[..end * input_size]));
             }
             outputs.extend(self.through_head(&self.read(top, width)));
         }
@@ -153,6 +151,27 @@ impl<E: Number> Tracer<E> {
             .chunks_exact(input_size)
             .map(|of_step| of_step.iter().map(|g| g.to_f64() * g.to_f64()).sum::<f64>().sqrt());
         NetworkTrace { saliency: saliency.collect(), outputs, hidden }
+    }
+
+    /// The head's outputs after the last step of a sequence, `(O,)`.
+    ///
+    /// - `x`: `(T, I)`, T at least 1
+    ///
+    /// # Panics
+    /// As [`trace`](Self::trace).
+    pub fn last(&self, x: &[E]) -> Vec<E> {
+        let steps = self.steps_of(x);
+        let passes = self.forward(x, Save::None);
+        let top = top_of(&passes);
+        self.through_head(&self.read(top, top.len() / steps))
+    }
+
+    /// T.
+    fn steps_of(&self, x: &[E]) -> usize {
+        let input_size = self.layers[0].input_size;
+        let steps = x.len() / input_size;
+        assert!(steps > 0 && steps * input_size == x.len(), "inputs of the steps");
+        steps
     }
 
     fn forward(&self, x: &[E], save: Save) -> Vec<Output<E>> {
