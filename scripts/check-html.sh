@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# Opens exported pages from disk in Chromium, and compares what they show with the answers of the server and of
-# `predict`. With a folder as argument, screenshots are put there.
+# Opens exported pages from disk in Chromium, compares what they show with the answers of the server and of `predict`,
+# and has axe-core look at them, in light and dark, on a phone and on a desktop. Screenshots are in target/html.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_browser
-folder=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-build_tested_program
-python3 tests/page/exported_data.py "$folder"
+begin_serve_test
+python3 tests/page/tables.py "$folder"
+runs=()
 train() {
     local name=$1
     shift
     "$program" train --epochs 2 --out "$folder/$name" "$@" >/dev/null
     "$program" export "$folder/$name" --html "$folder/$name.html" --json
+    runs+=("$name")
 }
-# The reference job, then every cell, depth, direction, readout, target and preprocessing.
+# The reference job, then every cell of the program, depth, direction, readout, target and preprocessing.
 train tanh --data sample
 train relu --data sample --cell relu --hidden 20 --view columns
 train gru --data sample --cell gru --hidden 20
@@ -27,8 +26,7 @@ train stack "$folder/whole.csv" "${of[@]}" class --cell gru --layers 3 --bidirec
 train steps "$folder/gaps.csv" "${of[@]}" at_step --cell lstm --bidirectional --missing forward-fill --missing-mask
 train numbers "$folder/gaps.csv" "${of[@]}" number --cell gru --bidirectional=false --scaling per-sequence --missing mean
 train pooled "$folder/gaps.csv" "${of[@]}" class --cell relu --bidirectional --readout mean-max --scaling min-max --missing zero
-runs=(tanh relu gru lstm both permuted stack steps numbers pooled)
-"$program" serve "${runs[@]/#/$folder/}" --port 0 --json >"$folder/log" &
-server=$!
-served_url "$folder/log" >/dev/null
-CHROMIUM=$chromium node tests/page/exported.mjs "$web_tools" "$program" "$folder" "${1:-}"
+train series "$folder/series.csv" --horizon 8 --window 24 --hidden 8
+train holes "$folder/holes.csv" --horizon 5 --window 20 --hidden 8 --cell lstm --bidirectional=false --readout last --missing forward-fill --missing-mask
+serve_runs
+CHROMIUM=$chromium node tests/page/exported.mjs "$web_tools" "$program" "$folder" "$url" target/html

@@ -4,10 +4,7 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_venv .venv-openapi/bin/python schemathesis openapi
-folder=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
-build_tested_program
+begin_serve_test
 train() {
     "$program" train "$@" --quiet
 }
@@ -22,9 +19,9 @@ train --data sample --hidden 12 --epochs 2 --batch-size 160 --out "$folder/digit
 train "$folder/lines.csv" --cell gru --hidden 8 --epochs 5 --out "$folder/lines"
 for _ in $(seq 200); do printf 'to be or not to be, '; done >"$folder/words.txt"
 train "$folder/words.txt" --hidden 16 --epochs 2 --out "$folder/words"
-CANDLE_RNN_KEY=s3cret "$program" serve "$folder/digits" "$folder/lines" "$folder/words" --port 0 --timeout 5 --json >"$folder/log" &
-server=$!
-url=$(served_url "$folder/log")
+export CANDLE_RNN_KEY=s3cret
+runs=(digits lines words)
+serve_runs --timeout 5
 # Not every request that fits the document fits the model, such as one with another number of features.
 .venv-openapi/bin/schemathesis --config-file tests/serve_openapi.toml run "${url}openapi.json" --url "$url" \
     --header "Authorization: Bearer s3cret" --checks all --exclude-checks positive_data_acceptance \

@@ -46,6 +46,22 @@ require_browser() {
         fail "no chromium: \`just debian-packages chromium\` installs it on Debian, as root"
 }
 
+# Builds the program, and sets `folder` for the runs that a test serves. At the script's end the folder goes, and the
+# server that `serve_runs` has started.
+begin_serve_test() {
+    folder=$(mktemp -d)
+    server=
+    trap '[ -z "$server" ] || kill "$server" || true; rm -rf "$folder"' EXIT
+    build_tested_program
+}
+
+# serve_runs [ARGUMENT...]: serves the runs of `folder` that the array `runs` names, and sets `url`.
+serve_runs() {
+    "$program" serve "${runs[@]/#/$folder/}" --port 0 --json "$@" >"$folder/log" &
+    server=$!
+    url=$(served_url "$folder/log")
+}
+
 # served_url LOG: waits until a server that logs JSON there has begun, and prints its address.
 served_url() {
     local url

@@ -1,16 +1,15 @@
-// exported.mjs MODULES PROGRAM FOLDER [SCREENSHOTS]: compares the pages FOLDER/*.html, opened from disk, with the server
-// whose log is FOLDER/log and with `predict`; scripts/check-html.sh runs it. MODULES has those of package.json.
+// exported.mjs MODULES PROGRAM FOLDER URL SHOTS: compares the pages FOLDER/*.html, opened from disk, with the server at URL
+// and with `predict`, and has axe-core look at them; scripts/check-html.sh runs it. MODULES has those of package.json.
+// Screenshots are written to SHOTS.
 import { execFileSync } from 'node:child_process';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import assert from 'node:assert/strict';
+import { fits, LOOKS, openBrowser, openPage } from './browser.mjs';
 
-const [modules, program, folder, screenshots] = process.argv.slice(2);
-const { chromium } = createRequire(`${modules}/`)('playwright-core');
+const [modules, program, folder, base, shots] = process.argv.slice(2);
+const url = base.replace(/\/$/, '');
 const TOLERANCE = 1e-5;
 
-const log = readFileSync(`${folder}/log`, 'utf8').split('\n').filter(line => line.includes('"serving"'));
-const url = /http:\/\/[^"\s]+?(?=\/?")/.exec(log[0])[0].replace(/\/$/, '');
 async function served(path, body) {
   const answer = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   return { status: answer.status, content: await answer.json() };
@@ -29,13 +28,9 @@ function compare(found, expected, what) {
   } else assert.deepEqual(found, expected, what);
 }
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
-const context = await browser.newContext({ viewport: { width: 1200, height: 1300 }, reducedMotion: 'reduce' });
-const page = await context.newPage();
-const requests = [], failures = [];
-page.on('request', request => { if (!/^(file|data):/.test(request.url())) requests.push(request.url()); });
-page.on('pageerror', error => failures.push(error.message));
-page.on('console', message => { if (message.type() === 'error') failures.push(message.text()); });
+const { browser, accessible } = await openBrowser(modules);
+const isFromHere = place => place.startsWith('file:');
+const { page, trouble } = await openPage(browser, { scheme: 'light', size: 'desktop' }, isFromHere, { reducedMotion: 'reduce' });
 const asked = body => page.evaluate(body => ask('/v1/steps', body), body);
 
 async function same(name, body) {
@@ -48,7 +43,7 @@ async function same(name, body) {
 }
 
 // Draws a 7 with the mouse, as a person would.
-async function draw() {
+async function draw(page) {
   const box = await page.locator('#draw').boundingBox();
   const to = (x, y) => page.mouse.move(box.x + x * box.width, box.y + y * box.height, { steps: 12 });
   await to(.28, .24);
@@ -66,15 +61,35 @@ const sequences = csv => {
   return ['1', '2', '5'].map(of);
 };
 
+// The forecast of a page and of the server, of series whole and cut short.
+async function sameForecasts(name) {
+  const csv = name === 'series' ? 'series' : 'holes';
+  const rows = readFileSync(`${folder}/${csv}.csv`, 'utf8').trim().split('\n').slice(1)
+    .map(line => line.split(',').slice(1).map(cell => cell === '' ? null : Number(cell)));
+  const infer = data => served(`/v2/models/${name}/infer`, { inputs: [{ name: 'sequence', datatype: 'FP32', shape: [1, data.length, 2], data: [data] }] });
+  for (const data of [rows, rows.slice(0, 60), rows.slice(7, 31), rows.map(row => row.map(value => value && 3 * value - 50))]) {
+    const { status, content } = await infer(data);
+    assert.equal(status, 200, JSON.stringify(content));
+    const found = await page.evaluate(data => forecastOf(data), data);
+    compare(found.flat(), content.outputs[0].data, `${name}: forecast`);
+  }
+  for (const data of [rows.slice(0, 19), [[1]], [...rows, [1e300, 0]], rows.map(row => [row[0], null])]) {
+    assert.equal((await infer(data)).status >= 400, true, JSON.stringify(data));
+    await assert.rejects(page.evaluate(data => forecastOf(data), data), undefined, `${name}: ${JSON.stringify(data)}`);
+  }
+  await page.getByRole('button', { name: 'Fill in a wave' }).click();
+  await page.waitForFunction(() => $('forecast-says').textContent);
+}
+
 const pages = readdirSync(folder).filter(name => name.endsWith('.html')).map(name => name.slice(0, -5));
-assert.ok(pages.length >= 9, `pages: ${pages}`);
+assert.ok(pages.length >= 12, `pages: ${pages}`);
 for (const name of pages) {
   await page.goto(`file://${folder}/${name}.html`);
   await page.waitForFunction(() => models.length > 0);
-  const { kind } = await page.evaluate(() => model);
+  const { kind, forecast } = await page.evaluate(() => model);
   if (kind === 'images') {
     for (const { pixels } of samples.slice(0, 5)) await same(name, { pixels });
-    await draw();
+    await draw(page);
     const drawn = await page.evaluate(() => [trace, pad.toDataURL('image/png')]);
     const png = drawn[1].split(',')[1];
     writeFileSync(`${folder}/drawn.png`, Buffer.from(png, 'base64'));
@@ -90,6 +105,8 @@ for (const name of pages) {
       await page.locator('#erase').click();
       await page.waitForFunction(() => erased.size === 1 && $('says').textContent.includes('erased'));
     }
+  } else if (forecast) {
+    await sameForecasts(name);
   } else {
     for (const sequence of sequences(name === 'stack' ? 'whole' : 'gaps')) await same(name, { sequence });
     const wrong = [[[1]], [[1, 2, 3]], [[1e300, 0]], []];
@@ -102,10 +119,35 @@ for (const name of pages) {
     await page.locator('#read').click();
     await page.waitForFunction(() => trace && $('says').textContent);
   }
-  if (screenshots) await page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
-  assert.deepEqual(failures, [], name);
+  assert.deepEqual(trouble, [], name);
   console.log(`${name}: as the server says`);
 }
-assert.deepEqual(requests, [], 'pages ask for nothing outside');
+
+// The pages of images, of sequences and of forecasts as people see them.
+mkdirSync(shots, { recursive: true });
+for (const { name: look, ...device } of LOOKS) {
+  for (const name of ['tanh', 'stack', 'series']) {
+    const { page, context, trouble } = await openPage(browser, device, isFromHere, { reducedMotion: 'reduce' });
+    await page.goto(`file://${folder}/${name}.html`);
+    await page.waitForFunction(() => models.length > 0);
+    await accessible(page, `${name}, ${look}, at first`);
+    if (name === 'tanh') await draw(page);
+    if (name === 'stack') {
+      await page.locator('#sequence').fill('1,2\n2,3\n0.5,-1\n0,0');
+      await page.locator('#read').click();
+      await page.waitForFunction(() => trace && $('says').textContent);
+    }
+    if (name === 'series') {
+      await page.locator('#wave').click();
+      await page.waitForFunction(() => $('forecast-says').textContent);
+    }
+    await accessible(page, `${name}, ${look}`);
+    await fits(page, `${name}, ${look}`);
+    await page.screenshot({ path: `${shots}/${name}-${look}.png`, fullPage: true });
+    assert.deepEqual(trouble, [], `${name}, ${look}`);
+    await context.close();
+  }
+  console.log(`${look}: axe-core finds nothing`);
+}
 await browser.close();
 console.log(`${pages.length} pages, largest difference ${largest.toExponential(1)}`);

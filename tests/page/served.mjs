@@ -1,16 +1,14 @@
 // served.mjs MODULES URL SHOTS: the page in headless Chromium; scripts/check-page.sh runs it.
 //
-// MODULES has those of package.json; at URL the runs `digits`, of images, and `lines`, whose classes are
-// those of rising and falling sequences, are served. Screenshots are written to SHOTS.
-import { createRequire } from 'node:module';
+// MODULES has those of package.json; at URL the runs `digits`, of images, `lines`, whose classes are those of rising and
+// falling sequences, `series`, which forecasts 8 steps of two features, and `words`, of a text, are served. Screenshots
+// are written to SHOTS.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import assert from 'node:assert/strict';
+import { fits, LOOKS, openBrowser, openPage } from './browser.mjs';
 
 const [modules, url, shots] = process.argv.slice(2);
-const require = createRequire(`${modules}/`);
-const { chromium } = require('playwright-core');
-const { AxeBuilder } = require('@axe-core/playwright');
 
 // Digits as strokes on the drawing area, whose side is 1.
 const DIGITS = {
@@ -37,17 +35,6 @@ async function answered(page, act, says) {
     assert.match(await text(page, 'says'), says, `${await text(page, 'trouble')} ${error.message}`);
     throw error;
   });
-}
-
-async function accessible(page, what) {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => `${node.target} ${node.failureSummary}`).join('; ')}`);
-  assert.deepEqual(found, [], what);
-}
-
-async function fits(page, what) {
-  const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert.ok(wide <= width, `${what}: ${wide} pixels in a window of ${width}`);
 }
 
 // Draws strokes with the mouse, or with a finger.
@@ -133,29 +120,103 @@ async function sequences(page) {
   assert.equal(await page.locator('#image-input').isHidden(), true);
 }
 
-async function look(browser, scheme, size, viewport) {
-  const name = `${size}-${scheme}`;
-  const context = await browser.newContext({ viewport, colorScheme: scheme, hasTouch: size === 'phone', isMobile: size === 'phone', deviceScaleFactor: 1 });
-  const page = await context.newPage();
-  const trouble = [];
-  page.on('console', message => { if (message.type() === 'error') trouble.push(message.text()); });
-  page.on('pageerror', error => trouble.push(error.message));
-  page.on('request', request => { if (!request.url().startsWith(url) && !request.url().startsWith('data:')) trouble.push(request.url()); });
+// A wave is filled in, changed, and made too short.
+async function forecasts(page) {
+  await page.locator('#model').selectOption('series');
+  assert.equal(await page.locator('#curves').isHidden() && await page.locator('#image-input').isHidden(), true);
+  await page.getByRole('button', { name: 'Fill in a wave' }).click();
+  const says = async pattern => {
+    const isThere = source => new RegExp(source).test(document.getElementById('forecast-says').textContent);
+    await page.waitForFunction(isThere, pattern.source, { timeout: 15_000 }).catch(async error => {
+      assert.match(await text(page, 'forecast-says'), pattern, `${await text(page, 'trouble')} ${error.message}`);
+      throw error;
+    });
+  };
+  await says(/^In 8 steps: level -?[\d.]+, naive forecast -?[\d.]+; tide/);
+  assert.equal(await page.locator('#forecast-plots svg').count(), 2);
+  assert.equal(await page.locator('#forecast-plots path').count(), 6);
+  assert.match(await page.locator('#forecast-plots svg').first().getAttribute('aria-label'), /^level: 24 known steps, .* the naive forecast/);
+  assert.equal(await page.locator('#forecast-numbers tbody tr').count(), 8);
+  assert.match(await text(page, 'naive-name'), /seasonal naive forecast: the value 12 steps earlier/);
+  // Whoever types sees the forecast change, without a press of the button.
+  const first = await text(page, 'forecast-says');
+  const lines = (await page.locator('#sequence').inputValue()).split('\n');
+  await page.locator('#sequence').fill([...lines.slice(0, -1), '1000, 1'].join('\n'));
+  await page.waitForFunction(before => document.getElementById('forecast-says').textContent !== before, first);
+  await page.locator('#sequence').fill(lines.slice(0, 5).join('\n'));
+  await page.waitForFunction(() => /at least 24 lines, and here are 5/.test(document.getElementById('trouble').textContent));
+  await page.locator('#sequence').fill(lines.map(line => line.split(',')[0]).join('\n'));
+  await page.waitForFunction(() => /Line 1 has 1 values/.test(document.getElementById('trouble').textContent));
+  await page.locator('#sequence').fill(lines.join('\n'));
+  await page.locator('#read').click();
+  await page.waitForFunction(before => document.getElementById('forecast-says').textContent === before, first);
+  assert.equal(await text(page, 'trouble'), '');
+}
+
+// A prompt is continued, the same way again, stopped, and refused.
+async function texts(page) {
+  await page.locator('#model').selectOption('words');
+  const ends = async pattern => {
+    const isThere = source => new RegExp(source).test(document.getElementById('written-says').textContent);
+    await page.waitForFunction(isThere, pattern.source, { timeout: 15_000 }).catch(async error => {
+      assert.match(await text(page, 'written-says'), pattern, `${await text(page, 'trouble')} ${error.message}`);
+      throw error;
+    });
+  };
+  await page.locator('#prompt').fill('to be or ');
+  await page.locator('#length').fill('200');
+  await page.locator('#temperature').fill('0.5');
+  assert.equal(await text(page, 'temperature-text'), '0.50');
+  await page.locator('#write').click();
+  await ends(/^200 characters written\. Your prompt: [\d.]+ bits per character\.$/);
+  const first = await text(page, 'written');
+  assert.ok(first.startsWith('to be or ') && first.length === 209, first);
+  await page.locator('#write').click();
+  await ends(/^200 characters/);
+  assert.equal(await text(page, 'written'), first);
+  await page.locator('#adopt').click();
+  assert.equal(await page.locator('#prompt').inputValue(), first);
+  await page.locator('#length').fill('60000');
+  // In the page, which is as fast as the text.
+  await page.evaluate(() => {
+    const written = document.getElementById('written');
+    const observer = new MutationObserver(() => {
+      if (written.textContent.length <= 260) return;
+      observer.disconnect();
+      document.getElementById('halt').click();
+    });
+    observer.observe(written, { childList: true, subtree: true, characterData: true });
+  });
+  await page.locator('#write').click();
+  await ends(/^Stopped: \d+ characters written\.$/);
+  await page.locator('#prompt').fill('Z!');
+  await page.locator('#write').click();
+  await page.waitForFunction(() => document.getElementById('trouble').textContent.includes('Z'));
+  assert.equal(await page.locator('#halt').isDisabled(), true);
+  await page.locator('#prompt').fill('to be');
+  await page.locator('#length').fill('300');
+  await page.locator('#write').click();
+  await ends(/^300 characters/);
+  assert.equal(await text(page, 'trouble'), '');
+}
+
+async function look({ browser, accessible }, { name, ...device }) {
+  const { page, context, trouble } = await openPage(browser, device, place => place.startsWith(url));
   await page.goto(url);
   await page.waitForFunction(() => document.getElementById('samples').children.length === 10);
   await accessible(page, `${name}, at first`);
   await digits(page);
   await cursor(page);
   await erase(page);
-  await accessible(page, `${name}, with a digit`);
-  await fits(page, name);
-  await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
   await keyboard(page);
-  await sequences(page);
-  await accessible(page, `${name}, with a sequence`);
-  await fits(page, `${name}, with a sequence`);
-  await page.screenshot({ path: join(shots, `${name}-sequence.png`), fullPage: true });
-  assert.deepEqual(trouble, []);
+  for (const [what, act] of [['digit', null], ['sequence', sequences], ['forecast', forecasts], ['text', texts]]) {
+    if (act) await act(page);
+    await accessible(page, `${name}, ${what}`);
+    await fits(page, `${name}, ${what}`);
+    await page.screenshot({ path: join(shots, `${name}-${what}.png`), fullPage: true });
+  }
+  // What the server refused is in the console.
+  assert.deepEqual(trouble.filter(line => !line.includes('status of 422')), []);
   await context.close();
   console.log(`${name}: right, and axe-core finds nothing`);
 }
@@ -180,13 +241,10 @@ async function motion(browser) {
 }
 
 mkdirSync(shots, { recursive: true });
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox'] });
+const opened = await openBrowser(modules);
 try {
-  for (const scheme of ['light', 'dark']) {
-    await look(browser, scheme, 'phone', { width: 390, height: 844 });
-    await look(browser, scheme, 'desktop', { width: 1280, height: 900 });
-  }
-  await motion(browser);
+  for (const device of LOOKS) await look(opened, device);
+  await motion(opened.browser);
 } finally {
-  await browser.close();
+  await opened.browser.close();
 }
