@@ -3,12 +3,45 @@
 //! Texts are lower case and say the rule, what was expected and what came. Anything that concerns a
 //! file begins with its path.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// A count of things in a text: `1 step`, `2 steps`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
+}
+
+/// A text with its control characters, such as the end of a line, as escapes: `\n`.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::new();
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.into()
+}
+
+/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
+pub(crate) fn distance(a: &[u8], b: &[u8]) -> usize {
+    // From the first bytes of `a` to every beginning of `b`.
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, byte) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(byte != other);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// Texts of drivers, and what they mean.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
-use candle_rnn::data::formats::{read, ReadOptions};
+use candle_rnn::data::formats::{read, Layout as TableLayout, ReadOptions};
 use candle_rnn::data::TargetKind;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{release_memory, Cell};
@@ -201,5 +201,39 @@ fn reading_takes_at_most_half_again_of_the_data() {
         println!("{name}: {peak} bytes for {compact}");
         // Buffers, whatever the data are.
         assert!(peak <= compact / 2 * 3 + (1 << 20), "{name}: {peak} bytes for {compact}");
+    }
+}
+
+/// A single line, or a million names, take at most four times the bytes of the file, unpacked, and some for buffers.
+#[test]
+fn long_lines_take_at_most_four_times_their_bytes() {
+    let _alone = ALONE.lock().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let values = vec!["1"; 4 << 20].join(",");
+    let half = vec!["1"; 2 << 20].join(",");
+    let names = (0..300_000).map(|at| format!("a{at}")).collect::<Vec<_>>().join(",");
+    let zeros = vec!["0"; 300_000].join(",");
+    for (name, content) in [
+        ("a.ts", format!("@problemName a\n@data\n{values}\n")),
+        ("b.ts", format!("@problemName b\n@data\n{half}:{half}\n")),
+        ("a.arff", format!("@relation a\n@attribute x relational\n@attribute y numeric\n@end x\n@data\n'{half}\\n{half}'\n")),
+        ("a.csv", format!("{zeros}\n{zeros}\n")),
+        ("b.csv", format!("{names}\n{zeros}\n{zeros}\n")),
+        ("a.jsonl", format!("{{\"x\": [{values}]}}\n")),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &content).unwrap();
+        let bytes = content.len();
+        drop(content);
+        let options = ReadOptions { layout: name.ends_with("csv").then_some(TableLayout::Wide), ..Default::default() };
+        let before = NOW.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        let loaded = read(&path, &options).unwrap();
+        let peak = PEAK.load(Ordering::Relaxed) - before;
+        println!("{name}: {peak} bytes for a file of {bytes}: {:.1}", peak as f64 / bytes as f64);
+        // Columns have names, which are held too.
+        let more = if name.ends_with("csv") { 32 << 20 } else { 12 << 20 };
+        assert!(peak <= 4 * bytes + more, "{name}: {peak} bytes for {bytes}");
+        drop(loaded);
     }
 }

@@ -83,6 +83,8 @@ impl OwnFiles {
 
     /// What was said and, of what was not, what a run was trained with.
     pub(super) fn or(&self, run: &ReadOptions) -> ReadOptions {
+        // A label's column that is named is known by its name.
+        let columns = run.columns.filter(|_| self.label.is_empty());
         let Self { id, time, label, features, group, layout, target } = self.clone();
         let or = |said: Option<String>, run: &Option<String>| said.or_else(|| run.clone());
         let all = |said: Vec<String>, run: &[String]| {
@@ -100,6 +102,7 @@ impl OwnFiles {
             features: all(features, &run.features),
             layout: layout.or(run.layout),
             target: target.or(run.target),
+            columns,
             ..run.clone()
         }
     }

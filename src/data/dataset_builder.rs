@@ -3,6 +3,7 @@
 use super::dataset::{Dataset, Missing, Store};
 use super::names::Names;
 use super::offsets::Offsets;
+use super::seen::SeenIds;
 use super::target::{Labels, Target};
 use super::values::{Segments, Values};
 use crate::{Error, Result};
@@ -16,6 +17,9 @@ pub struct DatasetBuilder {
     /// Steps of the sequence that has not ended.
     steps: u64,
     ids: Names,
+    seen: SeenIds,
+    /// Whether an id may be that of several sequences.
+    ids_repeat: bool,
     groups: Option<Labels>,
     missing: Missing,
     last_times: Names,
@@ -30,6 +34,8 @@ impl DatasetBuilder {
             ended: Offsets::default(),
             steps: 0,
             ids: Names::default(),
+            seen: SeenIds::default(),
+            ids_repeat: false,
             groups: None,
             missing: Missing::default(),
             last_times: Names::default(),
@@ -88,6 +94,11 @@ impl DatasetBuilder {
         Ok(())
     }
 
+    /// Makes room for so many values more of the sequence that has not ended.
+    pub(super) fn reserve(&mut self, values: usize) {
+        self.values.reserve(values);
+    }
+
     /// Says where the first missing value is in its file; only the first call counts.
     pub fn missing_at(&mut self, place: impl FnOnce() -> String) {
         if self.missing.first.is_empty() {
@@ -113,11 +124,30 @@ impl DatasetBuilder {
     /// Ends it and gives it a name.
     ///
     /// # Errors
-    /// As [`end_sequence`](Self::end_sequence).
+    /// As [`end_sequence`](Self::end_sequence); [`Error::Config`] for a name that a sequence before it has.
     pub fn end_named(&mut self, id: impl AsRef<str>) -> Result<()> {
+        let id = id.as_ref();
+        if self.has_id(id) {
+            return Err(Error::Config(format!(
+                "the id {id:?} is that of a sequence before: give each sequence an id of its own"
+            )));
+        }
         self.end_sequence()?;
-        self.ids.push(id.as_ref());
+        if !self.ids_repeat {
+            self.seen.add(id);
+        }
+        self.ids.push(id);
         Ok(())
+    }
+
+    /// Whether a sequence that has ended has this name, which no other one may have.
+    pub(super) fn has_id(&mut self, id: &str) -> bool {
+        !self.ids_repeat && self.seen.has(id, &self.ids)
+    }
+
+    /// Lets several sequences have one name, as the examples of one person in a table have.
+    pub(super) fn let_ids_repeat(&mut self) {
+        self.ids_repeat = true;
     }
 
     /// Says of which time the last step of the sequence is that ended last.
@@ -143,11 +173,6 @@ impl DatasetBuilder {
     /// The numbers of steps of all sequences that have ended.
     pub(super) fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
         self.ended.sizes()
-    }
-
-    /// The names of the sequences that have ended, if they have names.
-    pub(super) fn ids(&self) -> &Names {
-        &self.ids
     }
 
     /// Bytes of memory that the values take so far.
@@ -295,6 +320,11 @@ mod tests {
         assert!(error.contains("sequence 1 has no steps"), "{error}");
         builder.push_step(&[1., 2.]).unwrap();
         builder.end_sequence().unwrap();
+        let mut named = DatasetBuilder::unnamed(1);
+        for (id, is_new) in [("b", true), ("a", true), ("b", false)] {
+            named.push_step(&[1.]).unwrap();
+            assert_eq!(named.end_named(id).is_ok(), is_new, "{id}");
+        }
         let numbers = Numbers { names: vec!["y".into()], values: vec![1., 2.] };
         let error = builder.build(Target::Numbers(numbers)).unwrap_err().to_string();
         assert!(error.contains("1 numbers, got 2"), "{error}");

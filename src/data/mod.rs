@@ -33,6 +33,7 @@ mod padded;
 pub mod picture;
 mod preprocess;
 mod scaler;
+mod seen;
 mod split;
 mod splits;
 mod target;

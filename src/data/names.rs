@@ -40,6 +40,22 @@ impl Names {
     }
 }
 
+impl std::ops::Index<usize> for Names {
+    type Output = str;
+
+    fn index(&self, index: usize) -> &str {
+        self.get(index)
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Names {
+    fn from_iter<I: IntoIterator<Item = S>>(texts: I) -> Self {
+        let mut names = Self::default();
+        texts.into_iter().for_each(|text| names.push(text.as_ref()));
+        names
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,22 +56,33 @@ impl Segments {
         let size = if self.segments.len() == 1 { Self::FIRST } else { Self::SIZE };
         let is_full = |last: &Vec<f32>| last.len() + values.len() > size.max(last.capacity());
         if self.segments.last().is_none_or(is_full) {
-            self.begin_segment(values.len());
+            let open = self.segments.last().map_or(0, Vec::len) - self.open;
+            let room = Self::SIZE.max(2 * (open + values.len()));
+            // The first one grows as it must.
+            self.begin_segment(if self.segments.is_empty() { 0 } else { room });
         }
         if let Some(last) = self.segments.last_mut() {
             last.extend_from_slice(values);
         }
     }
 
-    /// Moves the sequence that has not ended into a segment of its own, which has room for so many values more.
-    fn begin_segment(&mut self, more: usize) {
+    /// Makes room for so many values more of the sequence that has not ended: neither more nor less if they are many.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let room = self.segments.last().map_or(0, |last| last.capacity() - last.len());
+        if more > room && more > Self::FIRST {
+            let open = self.segments.last().map_or(0, Vec::len) - self.open;
+            let least = if self.segments.is_empty() { 0 } else { Self::SIZE };
+            self.begin_segment((open + more).max(least));
+        }
+    }
+
+    /// Moves the sequence that has not ended into a segment of its own, with room for so many values in all.
+    fn begin_segment(&mut self, room: usize) {
         let open =
             self.segments.last_mut().map(|last| last.split_off(self.open)).unwrap_or_default();
         let first = self.len();
         let mut segment = Vec::new();
-        if !self.segments.is_empty() {
-            segment.reserve_exact(Self::SIZE.max(2 * (open.len() + more)));
-        }
+        segment.reserve_exact(room);
         segment.extend_from_slice(&open);
         if self.segments.last().is_some_and(Vec::is_empty) {
             self.segments.pop();
@@ -126,6 +137,9 @@ mod tests {
         {
             let start = segments.len();
             let values = vec![number as f32; len];
+            if number % 2 == 1 {
+                segments.reserve(len);
+            }
             values.chunks(1_000).for_each(|part| segments.extend(part));
             segments.end_sequence();
             ranges.push(start..start + len);

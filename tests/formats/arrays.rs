@@ -8,14 +8,14 @@ use candle_rnn::data::SequenceValues;
 use super::{data, floats, gzip, outcome, refused};
 
 /// A `.npy` file.
-fn npy(descr: &str, fortran: bool, shape: &str, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn npy(descr: &str, fortran: bool, shape: &str, bytes: &[u8]) -> Vec<u8> {
     let order = if fortran { "True" } else { "False" };
     let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
     let length = (header.len() as u16).to_le_bytes();
     [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), bytes].concat()
 }
 
-fn npz(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn npz(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, content) in members {
         let options = zip::write::SimpleFileOptions::default()
@@ -30,16 +30,16 @@ fn bytes_of<const N: usize, T: Copy>(values: &[T], to: impl Fn(T) -> [u8; N]) ->
     values.iter().flat_map(|value| to(*value)).collect()
 }
 
-fn f32s(values: &[f32]) -> Vec<u8> {
+pub(super) fn f32s(values: &[f32]) -> Vec<u8> {
     bytes_of(values, f32::to_le_bytes)
 }
 
-fn i64s(values: &[i64]) -> Vec<u8> {
+pub(super) fn i64s(values: &[i64]) -> Vec<u8> {
     bytes_of(values, i64::to_le_bytes)
 }
 
 #[test]
-fn npz_archives_are_read() {
+pub(super) fn npz_archives_are_read() {
     let x: Vec<f32> = (0..12).map(|value| value as f32).collect();
     let lengths = npy("<i8", false, "(2,)", &i64s(&[3, 2]));
     let padded = npz(&[
@@ -76,7 +76,7 @@ fn npz_archives_are_read() {
 }
 
 #[test]
-fn npz_archives_that_are_wrong_are_refused() {
+pub(super) fn npz_archives_that_are_wrong_are_refused() {
     let x = || ("x", npy("<f4", false, "(2, 3)", &f32s(&[0.; 6])));
     refused(
         "a.npz",

@@ -8,6 +8,7 @@ use candle_rnn::data::formats::{read, Content, Format, Loaded, ReadOptions};
 use candle_rnn::data::{Dataset, SequenceValues, TargetKind};
 
 mod arrays;
+mod limits;
 mod refused;
 mod tables;
 

@@ -12,7 +12,8 @@ mod unused;
 
 use std::process::ExitCode;
 
-use candle_rnn::data::formats::{Content, Layout, Loaded};
+use candle_rnn::data::formats::{Content, Format, Layout, Loaded};
+use candle_rnn::data::Target;
 use candle_rnn::distributed::Team;
 use candle_rnn::run::{self, TaskName};
 use candle_rnn::train::tasks::{SequenceConfig, SequenceSource, SequenceTraining};
@@ -75,9 +76,19 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let mut options = args.files.or(&run.read);
     let training = args.settings(false)?.config(&SequenceTraining::default());
     options.is_series |= training.is_ok_and(|training| training.is_forecast());
-    let Loaded { content, format, layout, notes } = OwnFiles::read(&file, &options)?;
+    let Loaded { content, format, layout, columns, notes } = OwnFiles::read(&file, &options)?;
     // What is predicted later may lack the labels by which such a table is told.
     options.layout = options.layout.or(layout.filter(|layout| *layout == Layout::Tabular));
+    options.columns = options.columns.or(columns);
+    if let (Format::Idx, Content::Sequences(data)) = (format, &content) {
+        if matches!(data.target(), Target::None) && !options.is_series {
+            anyhow::bail!(
+                "{}: holds images without labels, so that there is nothing to learn: put the file of labels beside it, \
+                 called as the images are but with labels for images and idx1 for idx3",
+                file.display()
+            );
+        }
+    }
     match content {
         Content::Sequences(data) => {
             let found = super::describe::summary(&file, format, &data, &notes);

@@ -86,6 +86,16 @@ impl ArffHeader {
         self.attributes.iter().position(|(_, kind)| *kind == AttributeKind::Relational)
     }
 
+    /// The names of the attributes that are not read: texts and dates, and all beside a relational one and the label.
+    pub(super) fn left_out(&self, label: Option<usize>) -> impl Iterator<Item = &str> {
+        let relational = self.relational();
+        let is_left_out = move |(place, (_, kind)): &(usize, &(String, AttributeKind))| {
+            let is_read = Some(*place) == label || Some(*place) == relational;
+            !is_read && (relational.is_some() || *kind == AttributeKind::Text)
+        };
+        self.attributes.iter().enumerate().filter(is_left_out).map(|(_, (name, _))| &name[..])
+    }
+
     /// The place of the label.
     pub(super) fn label(&self, kind: Option<TargetKind>) -> Option<usize> {
         let is_nominal = |(_, kind): &(_, _)| matches!(kind, AttributeKind::Nominal(_));

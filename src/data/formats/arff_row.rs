@@ -14,9 +14,16 @@ pub(super) struct ArffRow {
 
 impl ArffRow {
     /// Splits a line at the commas that are not in quotes.
-    pub(super) fn split(&mut self, line: &[u8]) -> std::result::Result<(), String> {
+    ///
+    /// - `most`: as many values as there may be; others are counted alone
+    ///
+    /// # Errors
+    /// More values than that, or one whose quotes do not end.
+    pub(super) fn split(&mut self, line: &[u8], most: usize) -> std::result::Result<(), String> {
         self.text.clear();
+        self.text.reserve_exact(line.len());
         self.ends.clear();
+        let mut others = 0;
         let mut quoted = None;
         let mut bytes = line.iter().copied();
         while let Some(byte) = bytes.next() {
@@ -28,12 +35,36 @@ impl ArffRow {
                 },
                 (Some(quote), byte) if byte == quote => quoted = None,
                 (None, b'\'' | b'"') => quoted = Some(byte),
+                (None, b',') if self.ends.len() == most => others += 1,
                 (None, b',') => self.ends.push(self.text.len()),
                 (_, byte) => self.text.push(byte),
             }
         }
+        if quoted.is_some() {
+            return Err("a quoted value does not end".into());
+        }
+        if self.ends.len() == most {
+            let found = most + others + 1;
+            return Err(format!("has {found} values, there are {most} attributes"));
+        }
         self.ends.push(self.text.len());
-        quoted.map_or(Ok(()), |_| Err("a quoted value does not end".into()))
+        Ok(())
+    }
+
+    /// Some of the values, with commas between them.
+    pub(super) fn joined(&self, is_taken: impl Fn(usize) -> bool) -> Vec<u8> {
+        let taken = || (0..self.len()).filter(|place| is_taken(*place));
+        let bytes = taken().map(|place| self.cell(place).len() + 1).sum();
+        let mut joined = Vec::with_capacity(bytes);
+        for (number, place) in taken().enumerate() {
+            if number > 0 {
+                joined.push(b',');
+            }
+            // A value of several, or lines of them, is no number.
+            let is_inner = |byte: &u8| matches!(byte, b',' | b'\n');
+            joined.extend(self.cell(place).iter().map(|b| if is_inner(b) { b';' } else { *b }));
+        }
+        joined
     }
 
     /// A value.
@@ -56,7 +87,7 @@ impl ArffRow {
     ) -> std::result::Result<(), String> {
         let inner = line.strip_prefix(b"{").and_then(|line| line.strip_suffix(b"}"));
         let inner = inner.ok_or("a sparse row ends with a closing brace")?.trim_ascii();
-        self.split(inner)?;
+        self.split(inner, attributes.len())?;
         self.given.clear();
         for place in 0..if inner.is_empty() { 0 } else { self.len() } {
             let pair = self.cell(place);

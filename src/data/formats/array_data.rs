@@ -2,21 +2,17 @@
 
 use std::path::Path;
 
+use super::array_names::{find, leave_out, GROUPS, IDS, LENGTHS, X, Y};
 use super::array_target::{labels_of, target_of};
 use super::arrays::{ArrayDtype, ArrayFile, ArrayInfo};
+use super::cells::quote;
 use super::memory;
 use super::options::ReadOptions;
 use super::sequence_shape::SequenceShape;
 use crate::data::offsets::Offsets;
+use crate::data::seen::SeenIds;
 use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, Names, TargetKind};
 use crate::{Error, Result};
-
-/// The names that an array may have.
-const X: [&str; 3] = ["x", "X", "sequences"];
-const Y: [&str; 6] = ["y", "Y", "labels", "label", "target", "targets"];
-const LENGTHS: [&str; 3] = ["lengths", "length", "seq_lens"];
-const GROUPS: [&str; 2] = ["groups", "group"];
-const IDS: [&str; 2] = ["ids", "id"];
 
 /// Reads `x` of `(N, T, I)`, `(N, T)`, or with `lengths` `(steps, I)`; `lengths` of `(N,)`; `y` of `(N,)`, `(N, T)` or
 /// `(N, K)`; `groups` and `ids` of `(N,)`.
@@ -32,12 +28,7 @@ pub(super) fn read(
 ) -> Result<Dataset> {
     let fail = |reason: String| Error::data_file(path, reason);
     let names = file.names();
-    let find = |known: &[&str]| {
-        known
-            .iter()
-            .find(|known| names.iter().any(|name| name == *known))
-            .map(|name| name.to_string())
-    };
+    let find = |known: &[&str]| find(&names, known);
     let x = match (find(&X), &names[..]) {
         (Some(x), _) => x,
         (None, [only]) => only.clone(),
@@ -46,6 +37,7 @@ pub(super) fn read(
             return Err(fail(format!("has no array x: there are {names}")));
         }
     };
+    leave_out(&names, &x, options.target, notes).map_err(fail)?;
     let lengths = find(&LENGTHS).map(|name| lengths(file, &name, memory, path)).transpose()?;
     let info = {
         let array = file.open(&x).map_err(fail)?;
@@ -73,8 +65,8 @@ pub(super) fn read(
     let size = if is_bytes { 1 } else { 4 };
     memory::check(path, steps.saturating_mul(size * shape.features as u64), memory)?;
     let ids = find(&IDS).filter(|name| *name != x);
-    let ids = ids.map(|name| names_of(file, &name, shape.count).map_err(fail)).transpose()?;
-    let groups = find(&GROUPS).map(|name| names_of(file, &name, shape.count).map_err(fail));
+    let ids = ids.map(|name| names_of(file, &name, shape.count, true).map_err(fail)).transpose()?;
+    let groups = find(&GROUPS).map(|name| names_of(file, &name, shape.count, false).map_err(fail));
     let groups = groups.transpose()?;
     let y = find(&Y).filter(|_| options.target != Some(TargetKind::None));
     if let Some(y) = &y {
@@ -129,11 +121,12 @@ fn lengths(file: &mut dyn ArrayFile, name: &str, memory: u64, path: &Path) -> Re
     Ok(lengths)
 }
 
-/// Texts, or whole numbers as texts, one for each sequence.
+/// Texts, or whole numbers as texts, one for each sequence; each once if they are ids.
 fn names_of(
     file: &mut dyn ArrayFile,
     name: &str,
     count: usize,
+    are_ids: bool,
 ) -> std::result::Result<Names, String> {
     let array = file.open(name)?;
     let fail = |reason: String| format!("array {name} {reason}");
@@ -143,21 +136,26 @@ fn names_of(
             "has the shape {shape:?}: expected ({count},), one for each sequence"
         )));
     }
-    let mut names = Names::default();
-    if array.info.dtype.is_text() {
-        let push = |name: &str| {
-            names.push(name);
-            Ok(())
-        };
-        array.texts(push).map_err(fail)?;
-        return Ok(names);
-    }
-    array
-        .numbers(|values| {
-            values.iter().for_each(|value| names.push(&value.to_string()));
-            Ok(())
-        })
-        .map_err(fail)?;
+    let (mut names, mut seen) = (Names::default(), SeenIds::default());
+    let mut push = |name: &str| {
+        if are_ids {
+            if seen.has(name, &names) {
+                let (id, element) = (quote(name), names.len());
+                return Err(format!(
+                    "has {id} a second time as element {element}: give each sequence an id of its own"
+                ));
+            }
+            seen.add(name);
+        }
+        names.push(name);
+        Ok(())
+    };
+    let outcome = if array.info.dtype.is_text() {
+        array.texts(&mut push)
+    } else {
+        array.numbers(|values| values.iter().try_for_each(|value| push(&value.to_string())))
+    };
+    outcome.map_err(fail)?;
     Ok(names)
 }
 

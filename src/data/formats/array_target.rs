@@ -60,10 +60,13 @@ pub(super) fn target_of(
             if !real(at - 1) {
                 return Ok(());
             }
-            column.push(text.as_bytes(), || format!("array {name}, element {}", at - 1))
+            let element = at - 1;
+            column
+                .push(text.as_bytes(), || format!("array {name}, element {element}"))
+                .map_err(|reason| format!("has a wrong element {element}: {reason}"))
         };
         array.texts(push).map_err(fail)?;
-        return finish(column, by_step, notes).map_err(fail);
+        return finish(column, by_step, notes);
     }
     if is_column && !info.fortran {
         let mut push = |value: f64| {
@@ -74,7 +77,7 @@ pub(super) fn target_of(
             column.push_number(value, || format!("array {name}, element {}", at - 1))
         };
         array.numbers(|values| values.iter().try_for_each(|value| push(*value))).map_err(fail)?;
-        return finish(column, by_step, notes).map_err(fail);
+        return finish(column, by_step, notes);
     }
     let mut values = Vec::with_capacity(info.count);
     array
@@ -105,7 +108,7 @@ pub(super) fn target_of(
     for (at, value) in values.iter().enumerate().filter(|(at, _)| real(*at)) {
         column.push_number(*value, || format!("array {name}, element {at}")).map_err(fail)?;
     }
-    finish(column, by_step, notes).map_err(fail)
+    finish(column, by_step, notes)
 }
 
 fn finish(column: LabelColumn, by_step: bool, notes: &mut Vec<String>) -> Result<Target, String> {

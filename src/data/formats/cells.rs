@@ -49,11 +49,12 @@ pub(super) fn complaint(cell: &[u8]) -> String {
     let quoted = quote(text);
     if has_decimal_comma(text) {
         let (whole, part) = text.split_once(',').unwrap_or((text, ""));
-        if part.len() == 3 {
+        if part.len() == 3 && !whole.contains('.') {
             // Either of them, and a thousand times the other.
             return format!("{quoted} has a comma: write {whole}{part} or {whole}.{part}");
         }
-        return format!("{quoted} has a decimal comma: write {}", text.replace(',', "."));
+        let whole = whole.replace('.', "");
+        return format!("{quoted} has a decimal comma: write {whole}.{part}");
     }
     if text.parse::<f64>().is_ok() {
         return format!("{quoted} is not a finite number of 32 bits");
@@ -64,8 +65,23 @@ pub(super) fn complaint(cell: &[u8]) -> String {
 /// Whether a text is a number with a comma where a point is read.
 pub(super) fn has_decimal_comma(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    // Points may stand between thousands.
+    let thousands = |text: &str| {
+        let mut groups = text.split('.');
+        groups.next().is_some_and(digits) && groups.all(|group| group.len() == 3 && digits(group))
+    };
     let parts = text.trim().split_once(',');
-    parts.is_some_and(|(whole, part)| digits(whole.trim_start_matches(['-', '+'])) && digits(part))
+    parts.is_some_and(|(whole, part)| {
+        thousands(whole.trim_start_matches(['-', '+'])) && digits(part)
+    })
+}
+
+/// Whether a text that is no number was probably meant as one: `1.234,56`, `5%`, `1e39`, or bytes that are no text.
+pub(super) fn is_almost_number(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_digit() || ".,+-eE%'_ $€£".contains(c);
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let is_like_one = digits > 0 && text.chars().all(is_part);
+    !is_number(text) && (is_like_one || text.contains(char::REPLACEMENT_CHARACTER))
 }
 
 /// A text in quotes, cut where it is long.
@@ -100,6 +116,12 @@ mod tests {
         assert_eq!(complaint(b"abc"), "expected a number, got \"abc\"");
         assert_eq!(complaint(b"-1,25"), "\"-1,25\" has a decimal comma: write -1.25");
         assert_eq!(complaint(b"1,000"), "\"1,000\" has a comma: write 1000 or 1.000");
+        assert_eq!(complaint(b"1.234,56"), "\"1.234,56\" has a decimal comma: write 1234.56");
+        for (text, almost) in
+            [("1.234,56", true), ("5%", true), ("1e39", true), ("x5", false), ("7", false)]
+        {
+            assert_eq!(is_almost_number(text), almost, "{text}");
+        }
         assert_eq!(complaint(b"1e40"), "\"1e40\" is not a finite number of 32 bits");
         assert_eq!(complaint(b"caf\xe9"), "is not UTF-8 text: save the file as UTF-8");
         assert!(complaint("x".repeat(1000).as_bytes()).len() < 80);

@@ -5,6 +5,7 @@ use std::io::BufReader;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
+use super::json_numbers::JsonNumbers;
 use super::json_objects::Objects;
 use super::jsonl_example::Example;
 use super::memory;
@@ -28,17 +29,19 @@ pub(super) fn read(
     source.check_need(head.len().max(1), 4 * cells)?;
     let mut objects = Objects::new(options.target);
     let mut wrong = None;
-    let reader = BufReader::with_capacity(64 << 10, source.into_text());
+    let reader = BufReader::with_capacity(64 << 10, JsonNumbers::new(source.into_text()));
     let mut json = serde_json::Deserializer::from_reader(reader);
-    let array = ArrayVisitor(|number, example: &mut Example| {
+    // Values and their copy in the data set, each while its memory grows.
+    let most = usize::try_from(memory / 16).unwrap_or(usize::MAX).max(1);
+    let add = |number, example: &mut Example| {
         let place = || format!("object {number}");
         let added = objects.add(example, place);
         let added =
             added.map_err(|reason| Error::data_file(&path, format!("{}: {reason}", place())));
         let outcome = added.and_then(|()| memory::check(&path, objects.bytes(), memory));
         outcome.map_err(|error| wrong = Some(error)).is_ok()
-    });
-    let outcome = json.deserialize_seq(array).and_then(|()| json.end());
+    };
+    let outcome = json.deserialize_seq(ArrayVisitor(add, most)).and_then(|()| json.end());
     if let Some(error) = wrong {
         return Err(error);
     }
@@ -55,7 +58,9 @@ pub(super) fn read(
 }
 
 /// Hands on each object with its number, from 1; `false` ends the reading.
-struct ArrayVisitor<F>(F);
+///
+/// The second field is the most values that a sequence may have.
+struct ArrayVisitor<F>(F, usize);
 
 impl<'de, F: FnMut(usize, &mut Example) -> bool> Visitor<'de> for ArrayVisitor<F> {
     type Value = ();
@@ -65,7 +70,7 @@ impl<'de, F: FnMut(usize, &mut Example) -> bool> Visitor<'de> for ArrayVisitor<F
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> std::result::Result<(), A::Error> {
-        let mut example = Example::default();
+        let mut example = Example { most: self.1, ..Example::default() };
         for number in 1.. {
             example.clear();
             if array.next_element_seed(ExampleSeed(&mut example))?.is_none() {
@@ -124,6 +129,8 @@ mod tests {
             );
             assert_eq!(data.missing().first, "object 1, feature 2, step 2");
         }
+        let missing = array(b"[{\"x\": [1, NaN, 3], \"y\": \"NaN-ish\"}]").unwrap();
+        assert_eq!((missing.missing().count, missing.class_names()[0].as_str()), (1, "NaN-ish"));
         // Longer than the part of a file by which its format is told.
         let many =
             format!("[{}{{\"x\": [1], \"y\": 1}}]", "{\"x\": [1, 2], \"y\": 0},".repeat(20_000));
@@ -140,6 +147,8 @@ mod tests {
                 "[{\"x\": [1]}, {\"x\": [[1, 2]]}]",
                 "object 2: has 2 features, the first sequence has 1",
             ),
+            ("[{\"x\": [Infinity]}]", "line 1, column 16: number out of range"),
+            ("[{\"x\": [\"\", \"a\"]}]", "line 1, column "),
             ("[{\"x\": []}]", "object 1: the sequence has no steps"),
             ("[{\"x\": [1]}] 3", "line 1, column "),
             ("[{\"x\": [1]}", "line 1, column "),

@@ -63,6 +63,7 @@ impl Objects {
             let (step, feature) = (at / width + 1, at % width + 1);
             data.missing_at(|| format!("{}, feature {feature}, step {step}", place()));
         }
+        data.reserve(example.values.len());
         let added = data.push_steps(&example.values, example.steps);
         added.map_err(|error| error.to_string())?;
         all_or_none(&mut self.with_id, example.id.is_some(), "id")?;
@@ -183,7 +184,7 @@ impl JsonTarget {
         match (y, kind) {
             (None, _) | (_, Some(TargetKind::None)) => Self::None,
             (Some(JsonLabel::List(names, numbers)), kind) => {
-                let whole = |name: &String| name.parse::<f64>().is_ok_and(|v| v.fract() == 0.);
+                let whole = |name: &str| name.parse::<f64>().is_ok_and(|v| v.fract() == 0.);
                 let classes = !numbers || (names.len() == steps && names.iter().all(whole));
                 if kind == Some(TargetKind::StepClass) || kind.is_none() && classes {
                     Self::Steps(LabelColumn::new("y", Some(TargetKind::StepClass)))

@@ -2,6 +2,7 @@
 
 use std::io::BufReader;
 
+use super::json_numbers::JsonNumbers;
 use super::json_objects::Objects;
 use super::jsonl_example::Example;
 use super::lines::Lines;
@@ -26,7 +27,11 @@ pub(super) fn read(
     let head = source.head_lines();
     let cells = head.iter().filter(|byte| **byte == b',').count() + 1;
     source.check_need(head.len().max(1), 4 * cells)?;
-    let mut lines = Lines::new(BufReader::with_capacity(64 << 10, source.into_text()), &path);
+    let mut lines = Lines::new(
+        BufReader::with_capacity(64 << 10, JsonNumbers::new(source.into_text())),
+        &path,
+        memory,
+    );
     let mut example = Example::default();
     let mut objects = Objects::new(options.target);
     while lines.next()? {
@@ -34,13 +39,17 @@ pub(super) fn read(
             continue;
         }
         example.clear();
+        let commas = lines.line().iter().filter(|byte| **byte == b',').count();
+        example.values.reserve_exact(commas + 1);
         let text = lines.text()?;
         let mut json = serde_json::Deserializer::from_str(text);
         let outcome = example.deserialize(&mut json).and_then(|()| json.end());
         outcome.map_err(|error| of_json(&lines, &error))?;
+        let need = 4 * example.values.len() as u64;
+        memory::check(&path, need.saturating_add(objects.bytes()), memory)?;
+        lines.forget();
         let added = objects.add(&mut example, || format!("line {}", lines.number()));
         added.map_err(|reason| lines.at(reason))?;
-        memory::check(&path, objects.bytes(), memory)?;
     }
     objects.finish(&path, notes)
 }

@@ -6,9 +6,13 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+use crate::data::Names;
+
 /// What an object holds.
 #[derive(Debug, Default)]
 pub(super) struct Example {
+    /// The most values that a sequence may have; 0 for any number.
+    pub(super) most: usize,
     /// Step by step.
     pub(super) values: Vec<f32>,
     pub(super) steps: usize,
@@ -88,6 +92,11 @@ impl<'de> Visitor<'de> for StepsSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
         while let Some(width) = list.next_element_seed(ElementSeed(&mut self.0.values))? {
+            if self.0.most > 0 && self.0.values.len() > self.0.most {
+                return Err(A::Error::custom(
+                    "the sequence is too long for the memory that is available: cut it into parts",
+                ));
+            }
             if self.0.steps > 0 && width != self.0.width {
                 let say = |width: Option<usize>| {
                     width.map_or("a number".to_string(), |width| {
@@ -147,6 +156,14 @@ impl<'de> Visitor<'de> for ElementSeed<'_> {
         Ok(None)
     }
 
+    /// An empty text stands for NaN.
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
+        if !text.is_empty() {
+            return Err(E::invalid_type(serde::de::Unexpected::Str(text), &self));
+        }
+        self.visit_unit()
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(
         self,
         mut list: A,
@@ -169,7 +186,7 @@ pub(super) enum JsonLabel {
     Name(String),
     Number(f64),
     /// Names and whether all of them are numbers.
-    List(Vec<String>, bool),
+    List(Names, bool),
 }
 
 impl JsonLabel {
@@ -228,12 +245,12 @@ impl<'de> Visitor<'de> for LabelSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<JsonLabel, A::Error> {
-        let (mut names, mut numbers) = (Vec::new(), true);
+        let (mut names, mut numbers) = (Names::default(), true);
         while let Some(element) = list.next_element_seed(LabelSeed)? {
             numbers &= matches!(element, JsonLabel::Number(_));
             let name = element.name();
-            names
-                .push(name.ok_or_else(|| A::Error::custom("expected labels, got null or a list"))?);
+            let missing = || A::Error::custom("expected labels, got null or a list");
+            names.push(&name.ok_or_else(missing)?);
         }
         Ok(JsonLabel::List(names, numbers))
     }

@@ -253,6 +253,11 @@ impl LabelColumn {
                 if self.kind.is_none() && !self.text {
                     notes.push(format!("{name} has few distinct whole numbers: they are classes"));
                 }
+                if self.kind.is_none() && self.text && self.fraction {
+                    notes.push(format!(
+                        "{name} has texts and numbers with fractions: all of them are names of classes"
+                    ));
+                }
                 Ok(Target::Class(labels.build()))
             }
             ReadLabels::Numbers(values) => {
@@ -342,6 +347,15 @@ mod tests {
         );
         let Ok(Target::Class(labels)) = target(&["b", "1.5", "a"], None) else { panic!() };
         assert_eq!(labels.names, ["1.5", "a", "b"]);
+        let (mut mixed, mut notes) = (LabelColumn::new("y", None), Vec::new());
+        for label in ["1.25", "up"] {
+            mixed.push(label.as_bytes(), String::new).unwrap();
+        }
+        mixed.finish(&mut notes).unwrap();
+        assert_eq!(
+            notes,
+            ["y has texts and numbers with fractions: all of them are names of classes"]
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The lines of a text file, one after the other in the same memory.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
+use super::memory;
 use super::source::unreadable;
 use crate::{Error, Result};
 
@@ -12,22 +13,43 @@ pub(super) struct Lines<R> {
     path: PathBuf,
     line: Vec<u8>,
     number: u64,
+    memory: u64,
 }
 
+/// How many times the bytes of a line the line and what is read of it take at most.
+const TIMES: u64 = 4;
+
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.to_path_buf(), line: Vec::new(), number: 0 }
+    /// The lines of a text.
+    ///
+    /// - `memory`: bytes of memory that the data may take
+    pub(super) fn new(reader: R, path: &Path, memory: u64) -> Self {
+        Self { reader, path: path.to_path_buf(), line: Vec::new(), number: 0, memory }
     }
 
     /// Reads the next line; whether there is one.
     ///
     /// # Errors
-    /// As [`unreadable`] says.
+    /// As [`unreadable`] says; [`Error::DataFile`] when a line is too long for the memory.
     pub(super) fn next(&mut self) -> Result<bool> {
         self.line.clear();
-        let read = self.reader.read_until(b'\n', &mut self.line);
+        let longest = self.memory / TIMES;
+        let read =
+            (&mut self.reader).take(longest.saturating_add(1)).read_until(b'\n', &mut self.line);
         self.number += 1;
-        Ok(read.map_err(|error| unreadable(&self.path, error))? > 0)
+        let read = read.map_err(|error| unreadable(&self.path, error))?;
+        if read as u64 > longest {
+            return Err(self.at(memory::too_long(self.memory)));
+        }
+        Ok(read > 0)
+    }
+
+    /// Gives up the memory of a long line, of which nothing more is needed.
+    pub(super) fn forget(&mut self) {
+        const LONG: usize = 1 << 20;
+        if self.line.capacity() > LONG {
+            self.line = Vec::new();
+        }
     }
 
     /// The line, with its end.

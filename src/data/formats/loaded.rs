@@ -76,6 +76,8 @@ pub struct Loaded {
     pub format: Format,
     /// What each row of a table is; `None` for other formats.
     pub layout: Option<Layout>,
+    /// The number of columns of a wide table with a label, for [`ReadOptions::columns`](super::ReadOptions::columns).
+    pub columns: Option<usize>,
     /// What was assumed about it, a sentence each.
     pub notes: Vec<String>,
 }

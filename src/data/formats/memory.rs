@@ -38,6 +38,15 @@ pub(super) fn check(path: &Path, need: u64, memory: u64) -> Result<()> {
     ))
 }
 
+/// What is wrong with a line that leaves no memory for what it holds.
+pub(super) fn too_long(memory: u64) -> String {
+    format!(
+        "is too long to be read: what it holds needs more than the {} of memory that are available; cut the sequence \
+         into parts",
+        size(memory)
+    )
+}
+
 /// A number of bytes for people.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(&str, f64); 3] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];

@@ -40,6 +40,10 @@ pub struct ReadOptions {
     /// Whether the file holds series to forecast: the rows of a table follow each other in time.
     #[serde(skip_serializing_if = "is_false")]
     pub is_series: bool,
+    /// The number of columns of the wide table that data like these were read from before, if it had a label: a table
+    /// without a header that lacks one column is known by it to lack the label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<usize>,
     /// The features that a model reads. If the header of a table has a column for each of them, these are the features,
     /// in this order; else the table is read as if they were not given.
     #[serde(skip)]
@@ -63,7 +67,7 @@ impl ReadOptions {
             ("id", self.id.is_some()),
             ("time", self.time.is_some()),
             ("group", self.group.is_some()),
-            ("labels", !self.labels.is_empty()),
+            ("label", !self.labels.is_empty()),
             ("features", !self.features.is_empty()),
             ("layout", self.layout.is_some()),
         ]

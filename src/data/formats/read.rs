@@ -45,12 +45,13 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
             return Err(Error::data_file(path, format!("{reason}: leave it out")));
         }
     }
-    let (mut notes, mut layout) = (Vec::new(), None);
+    let (mut notes, mut layout, mut columns) = (Vec::new(), None, None);
     let content = match format {
         Format::Csv | Format::Tsv => {
-            let (data, found) = csv::read(source, options, &mut notes)?;
-            layout = Some(found);
-            Content::Sequences(data)
+            let table = csv::read(source, options, &mut notes)?;
+            layout = Some(table.layout);
+            columns = table.columns;
+            Content::Sequences(table.data)
         }
         Format::Ts => Content::Sequences(ts::read(source, options, &mut notes)?),
         Format::Arff => Content::Sequences(arff::read(source, options, &mut notes)?),
@@ -65,7 +66,7 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
             Content::Sequences(read_arrays(source, format, options, &mut notes)?)
         }
     };
-    Ok(Loaded { content, format, layout, notes })
+    Ok(Loaded { content, format, layout, columns, notes })
 }
 
 fn read_arrays(

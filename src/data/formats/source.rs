@@ -73,8 +73,22 @@ impl DataSource {
     /// As [`open`](Self::open).
     pub(super) fn lengthen_head(&mut self) -> Result<()> {
         const LINES: usize = 3;
-        let longest = self.memory.min(1 << 28);
-        let has_lines = |head: &[u8]| head.iter().filter(|byte| **byte == b'\n').count() >= LINES;
+        let longest = (self.memory / 8).min(1 << 28);
+        // Neither empty lines nor those within quotes.
+        let has_lines = |head: &[u8]| {
+            let (mut lines, mut quoted, mut is_empty) = (0, false, true);
+            for byte in head {
+                match byte {
+                    b'"' => (quoted, is_empty) = (!quoted, false),
+                    b'\n' if !quoted => {
+                        lines += usize::from(!std::mem::replace(&mut is_empty, true));
+                    }
+                    b'\r' | b'\n' => {}
+                    _ => is_empty = false,
+                }
+            }
+            lines >= LINES
+        };
         while !self.whole && !has_lines(&self.head) && (self.head.len() as u64) < longest {
             let before = self.head.len() as u64;
             (&mut self.rest)
@@ -88,7 +102,7 @@ impl DataSource {
 
     /// All bytes, in order. The head stays where it is only if it is cloned first.
     pub(super) fn into_reader(self) -> Box<dyn Read> {
-        Box::new(Cursor::new(self.head).chain(self.rest))
+        Box::new(FirstBytes { bytes: self.head, given: 0 }.chain(self.rest))
     }
 
     /// All bytes of a text, in order and without a byte order mark.
@@ -154,6 +168,25 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
             Error::data_file(path, format!("damaged or truncated gzip data: {error}"))
         }
         _ => Error::Io { path: path.to_path_buf(), action: "read the file", cause: error },
+    }
+}
+
+/// Bytes whose memory is given back when all are read.
+struct FirstBytes {
+    bytes: Vec<u8>,
+    given: usize,
+}
+
+impl Read for FirstBytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = &self.bytes[self.given..];
+        let now = left.len().min(buffer.len());
+        buffer[..now].copy_from_slice(&left[..now]);
+        self.given += now;
+        if self.given == self.bytes.len() {
+            (self.bytes, self.given) = (Vec::new(), 0);
+        }
+        Ok(now)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 
-use super::cells::{complaint, parse, quote, CellValue};
+use super::cells::{complaint, quote};
 use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
+use super::series_text::SeriesText;
 use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
 use crate::error::counted;
@@ -35,7 +36,8 @@ pub(super) fn read(
     let path = source.path.clone();
     let memory = source.memory;
     check_need(&source)?;
-    let mut lines = Lines::new(BufReader::with_capacity(64 << 10, source.into_text()), &path);
+    let mut lines =
+        Lines::new(BufReader::with_capacity(64 << 10, source.into_text()), &path, memory);
     let header = read_header(&mut lines)?;
     let mut labels = match (&header.label, options.target) {
         (None, _) | (_, Some(TargetKind::None)) => None,
@@ -52,7 +54,6 @@ pub(super) fn read(
         }
     };
     let mut builder: Option<DatasetBuilder> = None;
-    let (mut by_feature, mut by_step) = (Vec::new(), Vec::new());
     while lines.next()? {
         let number = lines.number();
         let text = lines.line().trim_ascii();
@@ -71,37 +72,8 @@ pub(super) fn read(
         } else {
             (text, None)
         };
-        by_feature.clear();
-        let (mut width, mut steps) = (0, 0);
-        let mut first_missing = None;
-        for feature in features.split(|byte| *byte == b':') {
-            width += 1;
-            let before = by_feature.len();
-            for (step, cell) in (1..).zip(feature.split(|byte| *byte == b',')) {
-                by_feature.push(match parse(cell) {
-                    CellValue::Number(value) => value,
-                    // Of a feature without steps.
-                    CellValue::Missing if feature.trim_ascii().is_empty() => break,
-                    CellValue::Missing => {
-                        first_missing.get_or_insert((width, step));
-                        f32::NAN
-                    }
-                    CellValue::Other => {
-                        let reason = complaint(cell);
-                        return Err(fail(format!("feature {width}, step {step}: {reason}")));
-                    }
-                });
-            }
-            let count = by_feature.len() - before;
-            if width > 1 && count != steps {
-                let count = counted(count, "step");
-                return Err(fail(format!("feature {width} has {count}, feature 1 has {steps}")));
-            }
-            steps = count;
-        }
-        if steps == 0 {
-            return Err(fail("the sequence has no steps".into()));
-        }
+        let series = SeriesText::new(features, b':').map_err(fail)?;
+        let width = series.width();
         let data = match &mut builder {
             Some(data) => data,
             None => {
@@ -116,20 +88,10 @@ pub(super) fn read(
                 counted(width, "feature")
             )));
         }
-        if let Some((feature, step)) = first_missing {
-            data.missing_at(|| format!("line {number}, feature {feature}, step {step}"));
-        }
-        if width == 1 {
-            data.push_steps(&by_feature, steps)?;
-        } else {
-            by_step.clear();
-            for step in 0..steps {
-                by_step.extend((0..width).map(|feature| by_feature[feature * steps + step]));
-            }
-            data.push_steps(&by_step, steps)?;
-        }
+        let need = 4 * (series.steps * width) as u64;
+        memory::check(&path, need.saturating_add(data.bytes() as u64), memory)?;
+        series.read(data, || format!("line {number}")).map_err(fail)?;
         data.end_sequence()?;
-        memory::check(&path, data.bytes() as u64, memory)?;
         if let (Some(labels), Some(label)) = (&mut labels, label) {
             labels
                 .push(label, || format!("line {number}"))

@@ -1,5 +1,7 @@
 //! Suggestions for a missing tensor: the nearest names.
 
+use crate::error::distance;
+
 /// What stands before the names `own` in `names`, where all of them stand behind the same: at the
 /// beginning, or behind a dot. The one that is nearest to `asked` comes first.
 ///
@@ -35,20 +37,4 @@ pub(super) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
         .filter(|(edits, _)| *edits <= name.len() / 2)
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, other)| other)
-}
-
-/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    // From the first bytes of `a` to every beginning of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, byte) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(byte != other);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -5,9 +5,12 @@ use std::collections::HashSet;
 use super::dialect::Dialect;
 use super::names::{called, find, is_one_of, GROUPS, IDS, LABELS, TIMES};
 use super::times;
-use crate::data::formats::cells::{complaint, has_decimal_comma, is_missing, is_number, quote};
+use crate::data::formats::cells::{
+    has_decimal_comma, is_almost_number, is_missing, is_number, quote,
+};
 use crate::data::formats::options::{Layout, ReadOptions};
 use crate::data::TargetKind;
+use crate::error::counted;
 
 /// What each column of a table is, by its place from 0.
 #[derive(Debug, PartialEq)]
@@ -47,9 +50,13 @@ impl Columns {
             Err(_) if options.may_lack_labels => None,
             group => group?,
         };
-        let lacks_labels =
-            options.may_lack_labels && options.labels.iter().any(|label| find(label).is_err());
-        let (labels, unread) = if lacks_labels {
+        let lacks_column = lacks_label_column(dialect, options)?;
+        let lacks_labels = lacks_column
+            || options.may_lack_labels && options.labels.iter().any(|label| find(label).is_err());
+        let (labels, unread) = if lacks_column {
+            // The numbers of columns are those of others here.
+            (Vec::new(), Vec::new())
+        } else if lacks_labels {
             (Vec::new(), options.labels.iter().filter_map(|label| find(label).ok()).collect())
         } else {
             (options.labels.iter().map(find).collect::<Result<Vec<_>, _>>()?, Vec::new())
@@ -83,12 +90,15 @@ impl Columns {
             Layout::Tabular => columns.complete_tabular(dialect, options, notes)?,
         }
         if columns.features.is_empty() {
-            let cells = || (0..dialect.names.len()).flat_map(|column| dialect.column(column));
-            let comma = cells().find(|cell| has_decimal_comma(cell));
-            return Err(match comma {
-                Some(cell) => format!("has no column of numbers: {}", complaint(cell.as_bytes())),
-                None => "has no column of numbers that could be a feature".into(),
-            });
+            // A label that was guessed may be a feature that was meant.
+            let others = [columns.id, columns.time, columns.group];
+            let mut free =
+                (0..dialect.names.len()).filter(|column| !others.contains(&Some(*column)));
+            let wrong = free.find_map(|column| dialect.wrong_cell(column, is_almost_number));
+            return Err(wrong.map_or_else(
+                || "has no column of numbers that could be a feature".into(),
+                |wrong| format!("has no column of numbers: {wrong}"),
+            ));
         }
         if layout != Layout::Wide && columns.features.len() > MOST_FEATURES {
             return Err(format!(
@@ -135,7 +145,8 @@ impl Columns {
             return Layout::Long;
         }
         let asked_long = self.time.is_some() || !self.features.is_empty();
-        let is_wide = !asked_long && self.is_wide(dialect);
+        let is_known_wide = options.columns.is_some() && !dialect.header;
+        let is_wide = !asked_long && (is_known_wide || self.is_wide(dialect));
         if !is_wide && self.is_tabular(dialect, options) {
             notes.push(
                 "each row is taken for a sequence of one step and each column for a feature, since no column says \
@@ -188,7 +199,7 @@ impl Columns {
         options: &ReadOptions,
         notes: &mut Vec<String>,
     ) -> Result<(), String> {
-        let named = if dialect.header { &dialect.names[..] } else { &[] };
+        let named = dialect.header_names();
         let called = |names: &[&str], columns: &Self| called(named, names, &columns.used());
         let name = |column: usize| &dialect.names[column];
         if self.id.is_none() {
@@ -262,17 +273,18 @@ impl Columns {
         for column in (0..dialect.names.len()).filter(is_free) {
             let cells = || dialect.column(column);
             if dialect.header && cells().all(is_text) {
-                if let Some(cell) = cells().find(|cell| has_decimal_comma(cell)) {
-                    let name = &dialect.names[column];
-                    return Err(format!("column {name}: {}", complaint(cell.as_bytes())));
+                if let Some(wrong) = dialect.wrong_cell(column, has_decimal_comma) {
+                    return Err(wrong);
                 }
                 let what = if cells().all(|cell| times::parse(cell.as_bytes()).is_some()) {
                     "times"
                 } else {
                     "text"
                 };
-                notes
-                    .push(format!("column {} holds {what} and is left out", dialect.names[column]));
+                notes.push(format!(
+                    "column {} holds {what} and is left out",
+                    &dialect.names[column]
+                ));
                 continue;
             }
             self.features.push(column);
@@ -317,13 +329,35 @@ impl Columns {
     }
 }
 
+/// Whether a table without a header lacks the column of the label, which nothing but its place tells from a step.
+///
+/// # Errors
+/// Another number of columns than such a table has with its label, or without it where that may be.
+fn lacks_label_column(dialect: &Dialect, options: &ReadOptions) -> Result<bool, String> {
+    let Some(expected) = options.columns.filter(|_| !dialect.header) else { return Ok(false) };
+    let may_differ = matches!(options.layout, Some(Layout::Long | Layout::Tabular));
+    let (found, labels) = (dialect.names.len(), options.labels.len().max(1));
+    if found == expected || may_differ || options.is_series {
+        return Ok(false);
+    }
+    if options.may_lack_labels && found + labels == expected {
+        return Ok(true);
+    }
+    let found = counted(found, "column");
+    Err(format!(
+        "has {found} and no header, where a table with the label has {expected}: a label cannot be told from a step \
+         here; give it {expected} columns, or name the label's column"
+    ))
+}
+
 /// The columns of a model's features, if a header names them all.
 fn of_model(dialect: &Dialect, options: &ReadOptions) -> Option<Vec<usize>> {
     let names = &options.model_features;
     if !dialect.header || names.is_empty() || options.layout == Some(Layout::Wide) {
         return None;
     }
-    names.iter().map(|name| dialect.names.iter().position(|column| column == name)).collect()
+    let place = |name: &String| dialect.names.iter().position(|column| column == name);
+    names.iter().map(place).collect()
 }
 
 pub(super) fn is_text(cell: &str) -> bool {

@@ -1,11 +1,10 @@
 //! How a table is written: what separates cells, and whether there is a header.
 
-use std::collections::HashSet;
-
 use super::names::is_known;
 use super::records::{Records, Separator};
 use crate::data::formats::cells::{complaint, is_missing, is_number, quote};
 use crate::data::formats::source::DataSource;
+use crate::data::Names;
 
 /// How a table is written, and its first rows.
 #[derive(Debug)]
@@ -13,9 +12,12 @@ pub(super) struct Dialect {
     pub(super) separator: Separator,
     pub(super) header: bool,
     /// The names of all columns: from the header, or their numbers from 1.
-    pub(super) names: Vec<String>,
-    /// The first rows behind the header.
-    pub(super) sample: Vec<Vec<String>>,
+    pub(super) names: Names,
+    /// No names, for tables without a header.
+    none: Names,
+    /// The first rows behind the header, and the lines where they begin.
+    pub(super) sample: Vec<Names>,
+    lines: Vec<u64>,
     /// Bytes of the file's head, and how many rows are in it.
     pub(super) bytes: usize,
     pub(super) rows: usize,
@@ -32,22 +34,24 @@ impl Dialect {
     pub(super) fn of(source: &DataSource, notes: &mut Vec<String>) -> Result<Self, String> {
         let head = source.head_lines();
         let separator = separator(head);
-        let mut sample: Vec<Vec<String>> = Vec::new();
-        let mut records = Records::new(std::io::Cursor::new(head.to_vec()), separator);
+        let mut sample: Vec<Names> = Vec::new();
+        let mut lines = Vec::new();
+        let mut records = Records::new(head, separator, source.memory);
         while sample.len() <= SAMPLE && records.next().map_err(|error| error.to_string())? {
             let line = records.line();
-            let cell = |cell: &[u8]| {
-                let text = std::str::from_utf8(cell);
-                text.map(|text| text.trim().to_string())
-                    .map_err(|_| format!("line {line}: {}", complaint(cell)))
-            };
-            if sample.is_empty() {
-                sample.push(records.cells().map(cell).collect::<Result<_, _>>()?);
-            } else {
-                // Of what is wrong here reading will say where it is.
-                let cells = records.cells().map(|cell| String::from_utf8_lossy(cell).trim().into());
-                sample.push(cells.collect());
+            lines.push(line);
+            let mut row = Names::default();
+            for cell in records.cells() {
+                match std::str::from_utf8(cell) {
+                    Ok(text) => row.push(text.trim()),
+                    Err(_) if sample.is_empty() => {
+                        return Err(format!("line {line}: {}", complaint(cell)))
+                    }
+                    // Of what is wrong here reading will say where it is.
+                    Err(_) => row.push(String::from_utf8_lossy(cell).trim()),
+                }
             }
+            sample.push(row);
         }
         let bytes = records.bytes;
         if sample.is_empty() {
@@ -55,7 +59,12 @@ impl Dialect {
         }
         let rows = sample.len();
         let header = has_header(&sample);
-        let names = if header { names(&sample.remove(0))? } else { numbers(sample[0].len()) };
+        let names = if header {
+            lines.remove(0);
+            names(sample.remove(0))?
+        } else {
+            numbers(sample[0].len())
+        };
         if sample.is_empty() {
             return Err("holds a header and no rows".into());
         }
@@ -68,12 +77,36 @@ impl Dialect {
         if separator == Separator::Byte(b';') {
             notes.push("semicolons separate the cells".into());
         }
-        Ok(Self { separator, header, names, sample, bytes, rows })
+        let none = Names::default();
+        Ok(Self { separator, header, names, none, sample, lines, bytes, rows })
+    }
+
+    /// The names that the header has; none without a header.
+    pub(super) fn header_names(&self) -> &Names {
+        if self.header {
+            &self.names
+        } else {
+            &self.none
+        }
+    }
+
+    /// The first cell of a column, in the first rows, of which `is` says so: its place and what is wrong with it.
+    pub(super) fn wrong_cell(&self, column: usize, is: impl Fn(&str) -> bool) -> Option<String> {
+        let cell = |row: &Names| column < row.len() && is(row.get(column));
+        let at = self.sample.iter().position(cell)?;
+        let (line, name) = (self.lines.get(at)?, &self.names[column]);
+        let cell = self.sample[at].get(column);
+        let reason = if cell.contains(char::REPLACEMENT_CHARACTER) {
+            complaint(&[0xff])
+        } else {
+            complaint(cell.as_bytes())
+        };
+        Some(format!("line {line}, column {name}: {reason}"))
     }
 
     /// The cells of a column in the first rows.
     pub(super) fn column(&self, column: usize) -> impl Iterator<Item = &str> + '_ {
-        self.sample.iter().filter_map(move |row| row.get(column).map(String::as_str))
+        self.sample.iter().filter(move |row| column < row.len()).map(move |row| row.get(column))
     }
 }
 
@@ -123,7 +156,7 @@ fn are_numbers_and_blanks(head: &[u8]) -> bool {
 }
 
 /// Whether the first row is a header.
-fn has_header(sample: &[Vec<String>]) -> bool {
+fn has_header(sample: &[Names]) -> bool {
     let first = &sample[0];
     let Some(second) = sample.get(1) else {
         // A header alone, or one row of data.
@@ -133,12 +166,12 @@ fn has_header(sample: &[Vec<String>]) -> bool {
     if first.iter().any(|name| name.len() > 1 && is_known(name)) {
         return true;
     }
-    let is_text = |cell: &String| !is_number(cell) && !is_missing(cell);
-    let pairs = || first.iter().zip(second);
+    let is_text = |cell: &str| !is_number(cell) && !is_missing(cell);
+    let pairs = || first.iter().zip(second.iter());
     if pairs().any(|(a, b)| is_text(a) && (is_number(b) || is_missing(b))) {
         return true;
     }
-    let numbers = |row: &[String]| -> Vec<f64> {
+    let numbers = |row: &Names| -> Vec<f64> {
         row.iter().filter(|cell| is_number(cell)).filter_map(|cell| cell.parse().ok()).collect()
     };
     let consecutive = |numbers: &[f64]| numbers.windows(2).all(|pair| pair[1] == pair[0] + 1.);
@@ -163,27 +196,32 @@ fn consecutive_again(second: &[f64], first: &[f64]) -> bool {
         && second.windows(2).all(|pair| pair[1] == pair[0] + 1.)
 }
 
-fn numbers(width: usize) -> Vec<String> {
+fn numbers(width: usize) -> Names {
     (1..=width).map(|number| number.to_string()).collect()
 }
 
 /// The names of a header; a column without one is called by its number.
-fn names(header: &[String]) -> Result<Vec<String>, String> {
-    let mut seen = HashSet::new();
-    for name in header.iter().filter(|name| !name.is_empty()) {
-        if !seen.insert(name) {
-            return Err(format!("line 1: two columns have the name {}", quote(name)));
-        }
+fn names(header: Names) -> Result<Names, String> {
+    let mut sorted: Vec<u32> = (0u32..)
+        .zip(header.iter())
+        .filter(|(_, name)| !name.is_empty())
+        .map(|(at, _)| at)
+        .collect();
+    sorted.sort_unstable_by_key(|at| header.get(*at as usize));
+    let is_pair = |pair: &&[u32]| header[pair[0] as usize] == header[pair[1] as usize];
+    if let Some(pair) = sorted.windows(2).find(is_pair) {
+        let name = quote(&header[pair[0] as usize]);
+        return Err(format!("line 1: two columns have the name {name}"));
     }
-    let named =
-        (1..).zip(header).map(
-            |(number, name)| {
-                if name.is_empty() {
-                    format!("#{number}")
-                } else {
-                    name.clone()
-                }
-            },
-        );
+    if sorted.len() == header.len() {
+        return Ok(header);
+    }
+    let named = (1..).zip(header.iter()).map(|(number, name)| {
+        if name.is_empty() {
+            format!("#{number}")
+        } else {
+            name.into()
+        }
+    });
     Ok(named.collect())
 }

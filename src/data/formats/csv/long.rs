@@ -2,7 +2,6 @@
 
 use super::columns::Columns;
 use super::rows::Rows;
-use super::seen::SeenIds;
 use super::times::{self, TimeKey};
 use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::labels::LabelColumn;
@@ -26,17 +25,19 @@ pub(super) fn read(
     notes: &mut Vec<String>,
 ) -> Result<Dataset> {
     let features: Vec<String> =
-        columns.features.iter().map(|column| rows.names[*column].clone()).collect();
+        columns.features.iter().map(|column| rows.names[*column].to_string()).collect();
     let labels = LongLabels::new(&rows, columns, kind);
     let mut table = LongTable {
         builder: DatasetBuilder::new(features),
         sequence: Sequence::default(),
-        seen: SeenIds::default(),
         groups: LabelsBuilder::new(),
         labels,
         columns,
         rows,
     };
+    if columns.layout == Layout::Tabular {
+        table.builder.let_ids_repeat();
+    }
     let mut step = vec![0.; columns.features.len()];
     let mut until_look = LOOK;
     while table.rows.next()? {
@@ -79,7 +80,6 @@ struct LongTable<'a> {
     columns: &'a Columns,
     builder: DatasetBuilder,
     sequence: Sequence,
-    seen: SeenIds,
     groups: LabelsBuilder,
     labels: LongLabels,
 }
@@ -108,7 +108,7 @@ impl LongTable<'_> {
                 if text.trim().is_empty() {
                     return Err(self.rows.at_cell(column, "the id is missing"));
                 }
-                if !is_tabular && self.seen.has(text, self.builder.ids()) {
+                if !is_tabular && self.builder.has_id(text) {
                     let id = quote(text);
                     let reason = format!(
                         "the sequence {id} comes back after another: the rows of a sequence must follow each other"
@@ -140,7 +140,6 @@ impl LongTable<'_> {
 
     fn end_sequence(&mut self) -> Result<()> {
         if self.columns.id.is_some() {
-            self.seen.add(&self.sequence.id);
             self.builder.end_named(&self.sequence.id)?;
         } else {
             self.builder.end_sequence()?;

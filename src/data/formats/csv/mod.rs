@@ -6,7 +6,6 @@ mod long;
 mod names;
 mod records;
 mod rows;
-mod seen;
 mod tabular;
 mod times;
 mod wide;
@@ -21,6 +20,14 @@ use super::source::DataSource;
 use crate::data::Dataset;
 use crate::{Error, Result};
 
+/// A table that was read.
+pub(super) struct Table {
+    pub(super) data: Dataset,
+    pub(super) layout: Layout,
+    /// The number of columns, if rows are sequences and one of the columns is a label.
+    pub(super) columns: Option<usize>,
+}
+
 /// Reads a table, and says what its rows are.
 ///
 /// # Errors
@@ -29,7 +36,7 @@ pub(super) fn read(
     mut source: DataSource,
     options: &ReadOptions,
     notes: &mut Vec<String>,
-) -> Result<(Dataset, Layout)> {
+) -> Result<Table> {
     let path = source.path.clone();
     source.lengthen_head()?;
     let fail = |reason: String| Error::data_file(&path, reason);
@@ -38,10 +45,12 @@ pub(super) fn read(
     let kind = if columns.lacks_labels { None } else { options.target };
     source.check_need(dialect.bytes, 4 * columns.features.len() * dialect.rows)?;
     let memory = source.memory;
-    let rows = Rows::new(source, &dialect);
+    let has_label = columns.layout == Layout::Wide && !columns.labels.is_empty();
+    let width = has_label.then_some(dialect.names.len());
+    let rows = Rows::new(source, dialect);
     let data = match columns.layout {
         Layout::Long | Layout::Tabular => long::read(rows, &columns, kind, memory, notes),
         Layout::Wide => wide::read(rows, &columns, kind, memory, notes),
     };
-    Ok((data?, columns.layout))
+    Ok(Table { data: data?, layout: columns.layout, columns: width })
 }

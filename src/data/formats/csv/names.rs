@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::data::formats::cells::quote;
+use crate::data::Names;
 
 pub(super) const IDS: [&str; 16] = [
     "id",
@@ -58,27 +59,35 @@ pub(super) const LABELS: [&str; 10] = [
 ///
 /// # Errors
 /// The columns that there are.
-pub(super) fn find(columns: &[String], name: &String) -> Result<usize, String> {
+pub(super) fn find(columns: &Names, name: &str) -> Result<usize, String> {
     if let Some(column) = columns.iter().position(|column| column == name) {
         return Ok(column);
     }
     let number = name.parse::<usize>().ok();
     let column = number.and_then(|number| number.checked_sub(1));
     column.filter(|column| *column < columns.len()).ok_or_else(|| {
-        let shown: Vec<&str> = columns.iter().take(12).map(String::as_str).collect();
+        let shown: Vec<&str> = columns.iter().take(12).collect();
         let more = if columns.len() > shown.len() { ", ..." } else { "" };
         format!("has no column {}: there are {}{more}", quote(name), shown.join(", "))
     })
 }
 
 /// The column that is called by the first of these names that any free column has.
-pub(super) fn called(columns: &[String], known: &[&str], used: &HashSet<usize>) -> Option<usize> {
-    let free = (0..columns.len()).filter(|column| !used.contains(column));
-    let free: Vec<(usize, String)> = free.map(|column| (column, plain(&columns[column]))).collect();
-    let find = |name: &str| free.iter().find(|(_, free)| free == name).map(|(column, _)| *column);
+pub(super) fn called(columns: &Names, known: &[&str], used: &HashSet<usize>) -> Option<usize> {
+    // The first column of each name.
+    let mut found = vec![None; known.len()];
+    let mut has_z = false;
+    for column in (0..columns.len()).filter(|column| !used.contains(column)) {
+        let name = plain(&columns[column]);
+        has_z |= name == "z";
+        if let Some(rank) = known.iter().position(|known| *known == name) {
+            found[rank].get_or_insert(column);
+        }
+    }
     // Beside x and z, y is a coordinate.
-    let is_coordinate = |name: &str| name == "y" && find("z").is_some();
-    known.iter().filter(|name| !is_coordinate(name)).find_map(|name| find(name))
+    let is_coordinate = |name: &str| name == "y" && has_z;
+    let ranked = known.iter().zip(found).filter(|(name, _)| !is_coordinate(name));
+    ranked.filter_map(|(_, column)| column).next()
 }
 
 /// Whether a text is a name that columns often have.
@@ -104,13 +113,21 @@ pub(super) fn numbered(name: &str) -> Option<(&str, u64)> {
 }
 
 /// Whether columns are named as steps are: `0, 1, 2`, or `t1, t2, t3` if there are as many as `wide`.
-pub(super) fn are_numbered(names: &[&str], wide: usize) -> bool {
-    let Some(found) = names.iter().map(|name| numbered(name)).collect::<Option<Vec<_>>>() else {
-        return false;
-    };
-    let least = if found.first().is_some_and(|(text, _)| text.is_empty()) { 3 } else { wide };
-    found.len() >= least
-        && found.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[1].1 == pair[0].1 + 1)
+pub(super) fn are_numbered<'a>(names: impl Iterator<Item = &'a str>, wide: usize) -> bool {
+    let (mut before, mut count, mut least) = (None, 0, wide);
+    for name in names {
+        let Some((text, number)) = numbered(name) else { return false };
+        if count == 0 && text.is_empty() {
+            least = 3;
+        }
+        if before.is_some_and(|(last, at): (&str, u64)| {
+            last != text || at.checked_add(1) != Some(number)
+        }) {
+            return false;
+        }
+        (before, count) = (Some((text, number)), count + 1);
+    }
+    count >= least
 }
 
 #[cfg(test)]
@@ -119,7 +136,7 @@ mod tests {
 
     #[test]
     fn units_blanks_and_case_do_not_hide_a_known_name() {
-        let columns = ["Recording ID", "time (s)", "(x)"].map(String::from);
+        let columns: Names = ["Recording ID", "time (s)", "(x)"].iter().collect();
         let none = HashSet::new();
         assert_eq!(called(&columns, &IDS, &none), Some(0));
         assert_eq!(called(&columns, &TIMES, &none), Some(1));

@@ -1,8 +1,10 @@
 //! Records of cells: csv-core splits them, and lines are counted here.
 
-use std::io::{BufRead, BufReader, Read, Result};
+use std::io::{BufRead, BufReader, Error, Read, Result};
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use crate::data::formats::memory;
 
 /// What stands between two cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +15,16 @@ pub(super) enum Separator {
 }
 
 /// The records of a table, one after the other in the same memory.
-pub(super) struct Records {
-    text: BufReader<Box<dyn Read>>,
+pub(super) struct Records<'a> {
+    text: BufReader<Box<dyn Read + 'a>>,
     reader: Reader,
     cells: Vec<u8>,
-    ends: Vec<usize>,
-    /// Of the record that was read.
-    len: usize,
+    /// Where the cells of the record end that was read.
+    ends: Vec<u32>,
+    /// Where some of them end: as many as are found at once.
+    some_ends: Vec<usize>,
+    /// The most bytes of memory that a record may take.
+    memory: u64,
     /// Where it begins.
     line: u64,
     /// Where the next one begins.
@@ -30,9 +35,12 @@ pub(super) struct Records {
     unclosed: bool,
 }
 
-impl Records {
-    pub(super) fn new(text: impl Read + 'static, separator: Separator) -> Self {
-        let (text, delimiter): (Box<dyn Read>, _) = match separator {
+impl<'a> Records<'a> {
+    /// The records of a text.
+    ///
+    /// - `memory`: bytes of memory that the data may take
+    pub(super) fn new(text: impl Read + 'a, separator: Separator, memory: u64) -> Self {
+        let (text, delimiter): (Box<dyn Read + 'a>, _) = match separator {
             Separator::Byte(byte) => (Box::new(text), byte),
             Separator::Spaces => (Box::new(Spaces::new(text)), b','),
         };
@@ -40,8 +48,10 @@ impl Records {
             text: BufReader::with_capacity(256 << 10, text),
             reader: ReaderBuilder::new().delimiter(delimiter).build(),
             cells: vec![0; 1 << 10],
-            ends: vec![0; 1 << 6],
-            len: 0,
+            ends: Vec::new(),
+            some_ends: vec![0; 1 << 10],
+            // The other half is for what is read of it.
+            memory: memory / 2,
             line: 1,
             next_line: 1,
             bytes: 0,
@@ -53,12 +63,13 @@ impl Records {
     pub(super) fn next(&mut self) -> Result<bool> {
         self.skip_ends_of_lines()?;
         self.line = self.next_line;
-        let (mut written, mut ended, mut quotes) = (0, 0, 0);
+        let (mut written, mut quotes) = (0, 0);
+        self.ends.clear();
         loop {
             let input = self.text.fill_buf()?;
             let before = self.reader.line();
             let (result, read, wrote, ends) =
-                self.reader.read_record(input, &mut self.cells[written..], &mut self.ends[ended..]);
+                self.reader.read_record(input, &mut self.cells[written..], &mut self.some_ends);
             let is_return = read > 0 && input[read - 1] == b'\r';
             let is_end = input.is_empty();
             quotes += input[..read].iter().filter(|byte| **byte == b'"').count();
@@ -66,13 +77,13 @@ impl Records {
             self.bytes += read;
             self.next_line += self.reader.line() - before;
             written += wrote;
-            ended += ends;
+            // Below 2^32, as the cells are.
+            self.ends.extend(self.some_ends[..ends].iter().map(|end| *end as u32));
             match result {
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => grow(&mut self.cells),
-                ReadRecordResult::OutputEndsFull => grow(&mut self.ends),
+                ReadRecordResult::OutputFull => self.grow()?,
+                ReadRecordResult::OutputEndsFull => self.check_memory(self.cells.len())?,
                 ReadRecordResult::Record => {
-                    self.len = ended;
                     self.unclosed = is_end && quotes % 2 == 1;
                     if is_return && self.text.fill_buf()?.first() != Some(&b'\n') {
                         self.next_line += 1;
@@ -82,6 +93,24 @@ impl Records {
                 ReadRecordResult::End => return Ok(false),
             }
         }
+    }
+
+    /// Makes room for more cells.
+    fn grow(&mut self) -> Result<()> {
+        let room = 2 * self.cells.len();
+        self.check_memory(room)?;
+        self.cells.resize(room, 0);
+        Ok(())
+    }
+
+    /// Refuses a record that takes too much memory, with so many bytes of cells.
+    fn check_memory(&self, cells: usize) -> Result<()> {
+        let need = (cells + 4 * self.ends.capacity()) as u64;
+        if need <= self.memory && u32::try_from(cells).is_ok() {
+            return Ok(());
+        }
+        let reason = memory::too_long(2 * self.memory.min(u64::from(u32::MAX)));
+        Err(Error::other(format!("line {}: {reason}", self.line)))
     }
 
     fn skip_ends_of_lines(&mut self) -> Result<()> {
@@ -100,7 +129,7 @@ impl Records {
 
     /// How many cells it has.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.ends.len()
     }
 
     /// The line where it begins, from 1.
@@ -115,18 +144,14 @@ impl Records {
 
     /// A cell.
     pub(super) fn cell(&self, place: usize) -> &[u8] {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.cells[start..self.ends[place]]
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.cells[start..self.ends[place] as usize]
     }
 
     /// All cells.
     pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len).map(|place| self.cell(place))
+        (0..self.len()).map(|place| self.cell(place))
     }
-}
-
-fn grow<T: Copy + Default>(memory: &mut Vec<T>) {
-    memory.resize(2 * memory.len(), T::default());
 }
 
 /// A text in which blanks between the words of a line are a comma, and others are left out.
@@ -186,7 +211,7 @@ mod tests {
     use super::*;
 
     fn all(text: &'static str, separator: Separator) -> Vec<(u64, Vec<String>)> {
-        let mut records = Records::new(text.as_bytes(), separator);
+        let mut records = Records::new(text.as_bytes(), separator, 1 << 20);
         let mut all = Vec::new();
         while records.next().unwrap() {
             let cells = records.cells().map(|cell| String::from_utf8_lossy(cell).into());
@@ -215,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_leaves_no_memory_is_refused() {
+        for text in ["1,".repeat(1 << 20), format!("a\n{}", "1".repeat(1 << 20))] {
+            let mut records = Records::new(text.as_bytes(), Separator::Byte(b','), 1 << 20);
+            let error = (0..2).find_map(|_| records.next().err()).unwrap().to_string();
+            assert!(error.contains("is too long to be read"), "{error}");
+            assert!(records.cells.len() + 4 * records.ends.capacity() <= 1 << 20);
+        }
+    }
+
+    #[test]
     fn a_quote_that_is_never_closed_is_told() {
         for (text, unclosed) in [
             ("a,1\n\"b,2\nc,3\n", true),
@@ -225,7 +260,7 @@ mod tests {
             ("a,b\"\n", false),
             ("a,1\n\"b\",2\n", false),
         ] {
-            let mut records = Records::new(text.as_bytes(), Separator::Byte(b','));
+            let mut records = Records::new(text.as_bytes(), Separator::Byte(b','), 1 << 20);
             while records.next().unwrap() {}
             assert_eq!(records.is_unclosed(), unclosed, "{text:?}");
         }

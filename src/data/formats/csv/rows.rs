@@ -5,23 +5,24 @@ use std::path::PathBuf;
 use super::dialect::Dialect;
 use super::records::Records;
 use crate::data::formats::source::{unreadable, DataSource};
+use crate::data::Names;
 use crate::{Error, Result};
 
 /// The rows of a table behind its header, one after the other in the same memory.
 pub(super) struct Rows {
     pub(super) path: PathBuf,
     /// The names of the columns.
-    pub(super) names: Vec<String>,
-    records: Records,
+    pub(super) names: Names,
+    records: Records<'static>,
     /// Whether a header is still to be passed.
     header: bool,
 }
 
 impl Rows {
-    pub(super) fn new(source: DataSource, dialect: &Dialect) -> Self {
-        let path = source.path.clone();
-        let records = Records::new(source.into_text(), dialect.separator);
-        Self { path, names: dialect.names.clone(), records, header: dialect.header }
+    pub(super) fn new(source: DataSource, dialect: Dialect) -> Self {
+        let (path, memory) = (source.path.clone(), source.memory);
+        let records = Records::new(source.into_text(), dialect.separator, memory);
+        Self { path, names: dialect.names, records, header: dialect.header }
     }
 
     /// Reads the next row; whether there is one.
@@ -57,7 +58,7 @@ impl Rows {
 
     /// Where a cell of the row is.
     pub(super) fn place(&self, column: usize) -> String {
-        format!("line {}, column {}", self.records.line(), self.names[column])
+        format!("line {}, column {}", self.records.line(), &self.names[column])
     }
 
     /// What is wrong with the row.

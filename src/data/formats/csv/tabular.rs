@@ -14,7 +14,7 @@ impl Columns {
     /// Whether rows are examples, not steps: each has a label and two numbers or more, and no column says which
     /// sequence it belongs to or when it was.
     pub(super) fn is_tabular(&self, dialect: &Dialect, options: &ReadOptions) -> bool {
-        let named = if dialect.header { &dialect.names[..] } else { &[] };
+        let named = dialect.header_names();
         let used = self.used();
         let has_sequences = self.id.is_some()
             || self.time.is_some()
@@ -71,7 +71,7 @@ impl Columns {
                     .into(),
             );
         }
-        let named = if dialect.header { &dialect.names[..] } else { &[] };
+        let named = dialect.header_names();
         self.id = self.id.or_else(|| called(named, &IDS, &self.used()));
         self.group = self.group.or_else(|| called(named, &GROUPS, &self.used()));
         let name = |column: usize| &dialect.names[column];

@@ -3,11 +3,14 @@
 use super::columns::Columns;
 use super::long::join;
 use super::rows::Rows;
-use crate::data::formats::cells::{complaint, parse, CellValue};
+use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::labels::LabelColumn;
 use crate::data::formats::memory;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Target, TargetKind};
 use crate::Result;
+
+/// Steps that are handed on at once, so that a long row is not there twice.
+const BLOCK: usize = 4_096;
 
 /// Reads such a table. Missing values at the end of a row mean that its sequence is shorter.
 ///
@@ -29,33 +32,41 @@ pub(super) fn read(
     let mut labels: Vec<LabelColumn> = columns.labels.iter().map(new).collect();
     let mut groups = LabelsBuilder::new();
     let mut builder = DatasetBuilder::unnamed(1);
-    let mut steps = Vec::with_capacity(columns.features.len());
+    let mut steps = Vec::with_capacity(BLOCK.min(columns.features.len()));
     let (mut shortest, mut longest) = (usize::MAX, 0);
     while rows.next()? {
-        steps.clear();
-        let (mut length, mut first_missing) = (0, None);
+        memory::check(&rows.path, (builder.bytes() + 4 * columns.features.len()) as u64, memory)?;
+        builder.reserve(columns.features.len());
+        // Values that are missing, up to the last known one; those behind it end the sequence.
+        let (mut length, mut missing, mut first_missing) = (0, 0, None);
         for column in &columns.features {
             let cell = rows.cell(*column);
             match parse(cell) {
                 CellValue::Number(value) => {
+                    if let Some(column) = first_missing.take() {
+                        builder.missing_at(|| rows.place(column));
+                    }
+                    steps.extend(std::iter::repeat_n(f32::NAN, missing));
                     steps.push(value);
-                    length = steps.len();
+                    length += std::mem::take(&mut missing) + 1;
+                    if steps.len() >= BLOCK {
+                        builder.push_steps(&steps, steps.len())?;
+                        steps.clear();
+                    }
                 }
                 CellValue::Missing => {
-                    first_missing.get_or_insert((steps.len(), *column));
-                    steps.push(f32::NAN);
+                    first_missing.get_or_insert(*column);
+                    missing += 1;
                 }
                 CellValue::Other => return Err(rows.at_cell(*column, complaint(cell))),
             }
         }
+        builder.push_steps(&steps, steps.len())?;
+        steps.clear();
         if length == 0 {
             return Err(rows.at("the sequence has no steps: all its cells are empty"));
         }
-        if let Some((_, column)) = first_missing.filter(|(step, _)| *step < length) {
-            builder.missing_at(|| rows.place(column));
-        }
         (shortest, longest) = (shortest.min(length), longest.max(length));
-        builder.push_steps(&steps[..length], length)?;
         let text = |column: usize| {
             let cell = rows.cell(column);
             std::str::from_utf8(cell)
@@ -63,7 +74,18 @@ pub(super) fn read(
                 .map_err(|_| rows.at_cell(column, complaint(cell)))
         };
         if let Some(id) = columns.id {
-            builder.end_named(text(id)?)?;
+            let name = text(id)?;
+            if name.is_empty() {
+                return Err(rows.at_cell(id, "the id is missing"));
+            }
+            if builder.has_id(name) {
+                let name = quote(name);
+                let reason = format!(
+                    "the id {name} is that of a row before: give each sequence an id of its own"
+                );
+                return Err(rows.at_cell(id, reason));
+            }
+            builder.end_named(name)?;
         } else {
             builder.end_sequence()?;
         }
@@ -75,7 +97,6 @@ pub(super) fn read(
                 .push(rows.cell(*column), || rows.place(*column))
                 .map_err(|reason| rows.at_cell(*column, reason))?;
         }
-        memory::check(&rows.path, builder.bytes() as u64, memory)?;
     }
     if longest > shortest {
         notes.push("missing values at the end of a row end its sequence".into());

@@ -29,19 +29,19 @@ impl Columns {
                 && ((1..width).all(is_step) || last_is_label && (0..width - 1).all(is_step));
         }
         let name = |column: usize| &dialect.names[column];
-        let free: Vec<usize> = (0..width)
-            .filter(|column| Some(*column) != self.id && !self.labels.contains(column))
-            .filter(|column| {
-                let known = [&LABELS[..], &IDS, &GROUPS];
-                !known.iter().any(|names| is_one_of(name(*column), names))
-            })
-            .collect();
-        let (steps, others): (Vec<usize>, Vec<usize>) =
-            free.iter().partition(|column| numbered(name(**column)).is_some());
+        let is_free = |column: &usize| {
+            let known = [&LABELS[..], &IDS, &GROUPS];
+            Some(*column) != self.id
+                && !self.labels.contains(column)
+                && !known.iter().any(|names| is_one_of(name(*column), names))
+        };
+        let first = (0..width).find(is_free);
+        let is_step = |column: &usize| numbered(name(*column)).is_some();
+        let is_other = |column: usize| first == Some(column) || is_text_column(column);
         let are_others =
-            others.iter().all(|column| free.first() == Some(column) || is_text_column(*column));
-        let steps: Vec<&str> = steps.into_iter().map(|column| &name(column)[..]).collect();
-        are_others && are_numbered(&steps, WIDE)
+            (0..width).all(|column| is_step(&column) || !is_free(&column) || is_other(column));
+        let steps = (0..width).filter(|column| is_step(column) && is_free(column)).map(name);
+        are_others && are_numbered(steps, WIDE)
     }
 
     /// Finds the columns of such a table.
@@ -52,7 +52,7 @@ impl Columns {
         notes: &mut Vec<String>,
     ) {
         let width = dialect.names.len();
-        let named = if dialect.header { &dialect.names[..] } else { &[] };
+        let named = dialect.header_names();
         self.id = self.id.or_else(|| called(named, &IDS, &self.used()));
         self.group = self.group.or_else(|| called(named, &GROUPS, &self.used()));
         let texts = self.texts(dialect);
@@ -71,6 +71,9 @@ impl Columns {
             }
         }
         let used = self.used();
+        if self.lacks_labels {
+            notes.push("the file has no labels".into());
+        }
         if self.labels.is_empty() && !self.lacks_labels && !options.is_series {
             let of_text = texts.iter().rev().copied().filter(|column| !used.contains(column));
             let of_text = of_text.min_by_key(|column| distinct(dialect, *column));
@@ -91,7 +94,7 @@ impl Columns {
                     return;
                 }
                 Some(label) => {
-                    notes.push(format!("column {} is taken for the label", dialect.names[label]));
+                    notes.push(format!("column {} is taken for the label", &dialect.names[label]));
                     self.labels.push(label);
                 }
                 None => notes.push("no column is taken for the label: all hold steps".into()),

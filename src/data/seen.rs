@@ -1,15 +1,15 @@
-//! Which sequences of a table have ended.
+//! Which ids have been there.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use twox_hash::XxHash3_128;
 
-use crate::data::Names;
+use super::names::Names;
 
 /// Tells whether an id has been there before. As long as ids increase, nothing is kept for it.
 #[derive(Debug, Default)]
-pub(super) struct SeenIds {
+pub(crate) struct SeenIds {
     /// Hashes of the ids, from the first on that did not come after the one before it.
     hashes: Option<HashSet<u64>>,
 }
@@ -18,7 +18,7 @@ impl SeenIds {
     /// Whether a sequence of this name has ended.
     ///
     /// - `ended`: the names of all that have
-    pub(super) fn has(&mut self, id: &str, ended: &Names) -> bool {
+    pub(crate) fn has(&mut self, id: &str, ended: &Names) -> bool {
         let Some(last) = ended.len().checked_sub(1).map(|last| ended.get(last)) else {
             return false;
         };
@@ -33,7 +33,7 @@ impl SeenIds {
     }
 
     /// A sequence ends.
-    pub(super) fn add(&mut self, id: &str) {
+    pub(crate) fn add(&mut self, id: &str) {
         if let Some(hashes) = &mut self.hashes {
             hashes.insert(hash(id));
         }
