@@ -1,7 +1,7 @@
 //! Reports of models on data of one's own, as lines and as JSON.
 
 use candle_rnn::data::SplitBy;
-use candle_rnn::train::tasks::{FeatureScores, ForecastScore, Report, SequenceTask};
+use candle_rnn::train::tasks::{FeatureScores, ForecastScore, Report, SequenceTask, TaskKind};
 use serde_json::{json, Value};
 
 use super::screen;
@@ -9,21 +9,29 @@ use super::screen;
 /// How the data of a task are split.
 pub(super) fn splits(task: &SequenceTask) -> Vec<String> {
     let splits = task.splits();
-    let what = if task.config().spec.forecast.is_some() { "windows" } else { "sequences" };
+    let what = if task.config().spec.forecast.is_some() { "window" } else { "sequence" };
     let data = &task.config().data;
     let valid = if data.source.valid.is_none() && task.config().training.split.valid_fraction == 0.
     {
         "nothing validates: the figures of a validation are those of the training data".into()
     } else {
-        format!("{} validate", screen::thousands(splits.valid.len()))
+        format!("{} validate{}", screen::thousands(splits.valid.len()), s(splits.valid.len()))
     };
-    let mut line =
-        format!("split: {} {what} train, {valid}", screen::thousands(splits.train.len()));
+    let train = splits.train.len();
+    let mut line = format!("split: {} train{}, {valid}", screen::counted(train, what), s(train));
     if let Some(test) = &splits.test {
-        line.push_str(&format!(", {} are the test", screen::thousands(test.len())));
+        let are = if test.len() == 1 { "is" } else { "are" };
+        line.push_str(&format!(", {} {are} the test", screen::thousands(test.len())));
     }
     let mut lines = vec![line];
     let split = &task.config().training.split;
+    let is_cut = task.config().spec.target == TaskKind::StepClass
+        && splits.train.len() == 1
+        && (data.source.valid.is_none() && split.valid_fraction > 0. || split.test_fraction > 0.);
+    if is_cut {
+        let steps = screen::counted(splits.train.total_steps(), "step");
+        lines.push(format!("the single sequence is cut by time: its first {steps} train"));
+    }
     let is_held =
         data.source.valid.is_none() && split.valid_fraction > 0. || split.test_fraction > 0.;
     let has_groups = task.config().spec.forecast.is_none() && splits.train.group(0).is_some();
@@ -46,17 +54,26 @@ pub(super) fn splits(task: &SequenceTask) -> Vec<String> {
     lines
 }
 
+/// The end of a verb of which so many things are the subject.
+fn s(count: usize) -> &'static str {
+    if count == 1 {
+        "s"
+    } else {
+        ""
+    }
+}
+
 /// A report as lines for people.
 pub(super) fn lines(name: &str, report: &Report) -> Vec<String> {
     match report {
         Report::Classes(report) => {
             let mut lines = vec![format!(
-                "{name}  accuracy {:.4}  macro F1 {:.4}  balanced accuracy {:.4}  loss {:.4}  {} examples",
+                "{name}  accuracy {:.4}  macro F1 {:.4}  balanced accuracy {:.4}  loss {:.4}  {}",
                 report.accuracy,
                 report.macro_f1,
                 report.balanced_accuracy,
                 report.loss,
-                screen::thousands(report.examples)
+                screen::counted(report.examples, "example")
             )];
             let absent = report.classes.iter().filter(|class| class.examples == 0).count();
             if absent > 0 {
@@ -69,12 +86,12 @@ pub(super) fn lines(name: &str, report: &Report) -> Vec<String> {
         }
         Report::Numbers(report) => {
             let mut lines = vec![format!(
-                "{name}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})  {} examples",
+                "{name}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})  {}",
                 report.rmse,
                 report.mae,
                 decimals(report.r2),
                 report.mean_rmse,
-                screen::thousands(report.examples)
+                screen::counted(report.examples, "example")
             )];
             if report.numbers.iter().any(|number| number.r2.is_none()) {
                 lines.push("  R2 is undefined where all targets are equal".into());

@@ -128,7 +128,7 @@ fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     let text = format!("{error:#}");
     let line = text.lines().next().unwrap_or_default();
     if !screen::is_closed_pipe(error) {
-        screen::note(&format!("error: {line}{}", hint(error)));
+        screen::note(&screen::shown(&format!("error: {line}{}", hint(error))));
     }
     ExitCode::FAILURE
 }
@@ -152,11 +152,13 @@ fn hint(error: &anyhow::Error) -> &'static str {
 
 /// The flags that do what the library says in its own words.
 fn flags(reason: &str) -> &'static str {
-    const FLAGS: [(&str, &str); 7] = [
+    const FLAGS: [(&str, &str); 9] = [
         ("say how missing values are filled in", "; train with --missing"),
         (", or replace it", " with --overwrite"),
         ("windows of ", " with --window and --horizon"),
         ("name the column that says which sequence", ", with --id"),
+        ("or name the label's column", " with --label"),
+        ("none is left to train on", "; see --valid-fraction, --test-fraction and --split-by"),
         ("no groups to be split by", "; name their column with --group"),
         ("valid_fraction is 0", "; name a file with --valid"),
         ("take a longer text", "; see --seq-len, --batch-size and --valid-fraction"),

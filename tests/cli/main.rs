@@ -8,7 +8,7 @@
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`; [`export`]: files for other programs; [`own_data`], [`own_resume`], [`texts`]: data of
 //! one's own, of which [`own_files`] makes small files, and [`own_bad_data`] refuses others; [`own_columns`]: which
-//! columns are read, [`own_words`]: what is said; [`sweep`]: many runs, whoever trains them.
+//! columns are read, [`own_lost`]: what would be lost in silence, [`own_words`]: what is said; [`sweep`]: many runs, whoever trains them.
 //!
 //! Everything runs on the sample or on small files, and with few units: what is tested here is not how well it learns.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -40,6 +40,7 @@ mod own_columns;
 mod own_data;
 mod own_files;
 mod own_flags;
+mod own_lost;
 mod own_resume;
 mod own_tables;
 mod own_words;

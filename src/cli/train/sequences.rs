@@ -70,9 +70,13 @@ fn train(
             if holds_none_out(&settings, &source, &data)? {
                 asked.split.valid_fraction = 0.;
                 assumed = Some(format!(
-                    "assumed: {} sequences are too few to hold some out beside the test file: all are trained on \
+                    "assumed: {} too few to hold some out beside the test file: all are trained on \
                      (else --valid-fraction 0.1)",
-                    data.len()
+                    if data.len() == 1 {
+                        "1 sequence is".into()
+                    } else {
+                        format!("{} sequences are", data.len())
+                    }
                 ));
             }
             start(&data, &asked)
@@ -102,7 +106,7 @@ fn train(
     if let Some(kind) = task_kind(&training, &data) {
         unused::refuse(args, kind, &training, &source)?;
     }
-    found.iter().chain(&assumed).try_for_each(|line| args.say(line))?;
+    found.iter().chain(&assumed).try_for_each(|line| args.say(&screen::shown(line)))?;
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
         args.say(&line)?;
@@ -231,7 +235,9 @@ fn task(
              with --layout wide; among arrays store one called y; or forecast the next N steps with --horizon N"
         );
     }
-    if data.len() == 1 && source.valid.is_none() {
+    let is_cut =
+        matches!(data.target(), Target::StepClass(_)) || training.split.valid_fraction == 0.;
+    if data.len() == 1 && source.valid.is_none() && !is_cut {
         anyhow::bail!(
             "{path}: holds a single sequence, which cannot both train and validate: name the column that \
              says which sequence a row belongs to with --id, or a file to validate with, with --valid"
