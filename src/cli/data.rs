@@ -68,7 +68,9 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
                 "{file}: text, {characters} characters, {different} different ones"
             ))?;
             let start: Vec<&str> = text.lines().take(show).collect();
-            return start.iter().try_for_each(|line| screen::line(&format!("  {line}")));
+            return start
+                .iter()
+                .try_for_each(|line| screen::line(&screen::shown(&format!("  {line}"))));
         }
     };
     let mut lines = describe::summary(file, format, &data, &notes);
@@ -77,7 +79,7 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
         lines.push(describe::title(&data, index));
         lines.extend(describe::sparklines(&data, index));
     }
-    lines.iter().try_for_each(|line| screen::line(line))
+    lines.iter().try_for_each(|line| screen::line(&screen::shown(line)))
 }
 
 fn images(args: &DataArgs) -> anyhow::Result<()> {

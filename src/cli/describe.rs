@@ -141,7 +141,8 @@ pub(super) fn histogram(data: &Dataset) -> Vec<String> {
             format!("{start:>digits$} to {end:>digits$}")
         };
         let bar = screen::bar(*count as f64 / most as f64, 40);
-        format!("  {range} steps  {bar} {}", screen::thousands(*count))
+        let unit = if end == 1 { "step " } else { "steps" };
+        format!("  {range} {unit}  {bar} {}", screen::thousands(*count))
     };
     counts.iter().enumerate().map(line).collect()
 }
@@ -178,7 +179,12 @@ pub(super) fn sparklines(data: &Dataset, index: usize) -> Vec<String> {
         let marks: String = (0..columns).map(mark).collect();
         format!("  {name:<name_width$}  {marks}  {low:.4} to {high:.4}")
     };
-    names.iter().enumerate().take(FEATURES).map(line).collect()
+    let mut lines: Vec<String> = names.iter().enumerate().take(FEATURES).map(line).collect();
+    if names.len() > FEATURES {
+        let more = screen::thousands(names.len() - FEATURES);
+        lines.push(format!("  and {more} more of {} features", screen::thousands(names.len())));
+    }
+    lines
 }
 
 /// What a sequence is called, and its target.

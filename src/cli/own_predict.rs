@@ -70,7 +70,7 @@ pub(super) fn predict(
                         of.rows(shape).iter().try_for_each(|row| table.write_record(row))?
                     }
                     None if as_json => screen::json(&of.object())?,
-                    None => screen::line(&of.text(shape))?,
+                    None => screen::line(&screen::shown(&of.text(shape)))?,
                 }
             }
         }
@@ -111,7 +111,7 @@ pub(super) fn eval(
         return screen::json(&measures::as_json(&name, &report)?);
     }
     for line in measures::lines(&name, &report).iter().chain(&measures::table(&report)) {
-        screen::line(line)?;
+        screen::line(&screen::shown(line))?;
     }
     Ok(())
 }

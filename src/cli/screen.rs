@@ -1,5 +1,6 @@
 //! The screen: results on stdout, progress on stderr.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,22 @@ pub(super) fn silence() {
 /// Whether this process says nothing.
 pub(super) fn is_silent() -> bool {
     IS_SILENT.load(Ordering::Relaxed)
+}
+
+/// A line as a terminal takes it: what would steer it, in a name from a file, is shown as an escape.
+pub(super) fn shown(line: &str) -> Cow<'_, str> {
+    if !line.contains(char::is_control) {
+        return line.into();
+    }
+    let mut text = String::new();
+    for character in line.chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text.into()
 }
 
 /// Writes a line of results to stdout.

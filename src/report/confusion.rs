@@ -4,6 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::cannot_draw;
+use crate::error::escaped;
 use crate::Result;
 
 const TOP: i32 = 60;
@@ -17,8 +18,12 @@ const CELL: std::ops::RangeInclusive<i32> = 12..=48;
 const NUMBERED: i32 = 26;
 /// Characters of a name that are shown.
 const NAME: usize = 16;
+/// Classes from which only the most confused ones are drawn, and how many these are.
+const MANY: usize = 100;
+const MOST_CONFUSED: usize = 60;
 
-/// An SVG picture of a confusion matrix: a row for each label, a column for each predicted class.
+/// An SVG picture of a confusion matrix: a row for each label, a column for each predicted class. Of 100 classes or
+/// more it shows the 60 with the most mistakes.
 ///
 /// - `counts`: `(C, C)`, how often each class was predicted for the examples of each
 /// - `names`: of the C classes
@@ -37,10 +42,11 @@ pub(super) fn confusion_svg_of(
 ) -> Result<String> {
     let mut svg = String::new();
     {
-        let classes = counts.len() as i32;
+        let shown = shown_classes(counts);
+        let classes = shown.len() as i32;
         let cell = (SIDE / classes.max(1)).clamp(*CELL.start(), *CELL.end());
-        let names: Vec<String> =
-            names.iter().map(|name| name.chars().take(NAME).collect()).collect();
+        let name = |class: &usize| names.get(*class).map_or_else(String::new, |name| cut(name));
+        let names: Vec<String> = shown.iter().map(name).collect();
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as i32;
         let left = 30 + 8 * longest.max(4);
         // Names that are wider than their column stand upright.
@@ -57,28 +63,38 @@ pub(super) fn confusion_svg_of(
         };
         let all: usize = counts.iter().flatten().sum();
         let right: usize = counts.iter().enumerate().map(|(class, row)| row[class]).sum();
-        let title =
+        let mut title =
             format!("{split}: {right} of {all} right; rows: true class, columns: predicted class");
+        if shown.len() < counts.len() {
+            title = format!(
+                "{split}: {right} of {all} right; the {} most confused of {} classes, rows: true, columns: predicted",
+                shown.len(),
+                counts.len()
+            );
+        }
         root.draw(&text(title, (12, 22), 15, HPos::Left)).map_err(cannot_draw)?;
         // Among thousands of right answers a single mistake is to be seen.
         let shade = |count: usize, of: usize| match count {
             0 => 0.,
             count => 0.12 + 0.88 * ((count as f64).ln_1p() / (of as f64).ln_1p()),
         };
-        for (row, of_label) in counts.iter().enumerate() {
+        let matrix = [(left, TOP), (left + side - 2, TOP + side - 2)];
+        root.draw(&Rectangle::new(matrix, BLACK.mix(0.04).filled())).map_err(cannot_draw)?;
+        for (row, label) in shown.iter().enumerate() {
+            let of_label = &counts[*label];
+            let all: usize = of_label.iter().sum();
             let y = TOP + cell * row as i32;
             let name = names.get(row).cloned().unwrap_or_default();
             let label = text(name, (left - 8, y + cell / 2), height, HPos::Right);
             root.draw(&label).map_err(cannot_draw)?;
-            for (column, count) in of_label.iter().enumerate() {
+            let cells = shown.iter().map(|class| of_label[*class]).enumerate();
+            for (column, count) in cells.filter(|(_, count)| *count > 0) {
                 let x = left + cell * column as i32;
                 let color = if row == column { CORRECT } else { WRONG };
-                let color = color.mix(shade(*count, of_label.iter().sum()) * 0.75);
+                let color = color.mix(shade(count, all) * 0.75);
                 let square = [(x, y), (x + cell - 2, y + cell - 2)];
-                root.draw(&Rectangle::new(square, BLACK.mix(0.04).filled()))
-                    .map_err(cannot_draw)?;
                 root.draw(&Rectangle::new(square, color.filled())).map_err(cannot_draw)?;
-                if *count > 0 && cell >= NUMBERED {
+                if cell >= NUMBERED {
                     let inside = (x + cell / 2 - 1, y + cell / 2 - 1);
                     let count = text(count.to_string(), inside, height, HPos::Center);
                     root.draw(&count).map_err(cannot_draw)?;
@@ -101,4 +117,63 @@ pub(super) fn confusion_svg_of(
         root.present().map_err(cannot_draw)?;
     }
     Ok(svg)
+}
+
+/// The classes that are drawn, in their order.
+fn shown_classes(counts: &[Vec<usize>]) -> Vec<usize> {
+    let all = 0..counts.len();
+    if counts.len() < MANY {
+        return all.collect();
+    }
+    let mut mistakes = vec![0; counts.len()];
+    for (label, row) in counts.iter().enumerate() {
+        for (class, count) in row.iter().enumerate().filter(|(class, _)| *class != label) {
+            mistakes[label] += count;
+            mistakes[class] += count;
+        }
+    }
+    let mut worst: Vec<usize> = all.collect();
+    worst.sort_by_key(|class| std::cmp::Reverse(mistakes[*class]));
+    worst.truncate(MOST_CONFUSED);
+    worst.sort_unstable();
+    worst
+}
+
+/// A name as it is drawn: on one line, with an ellipsis where it is cut.
+fn cut(name: &str) -> String {
+    let name = escaped(name);
+    if name.chars().count() <= NAME {
+        return name.into_owned();
+    }
+    name.chars().take(NAME - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_classes_the_most_confused_are_drawn() {
+        let classes = 1_000;
+        let names: Vec<String> =
+            (0..classes).map(|class| format!("class number {class}")).collect();
+        let mut counts = vec![vec![0; classes]; classes];
+        (0..classes).for_each(|class| counts[class][class] = 9);
+        counts[700][3] = 5;
+        let svg = confusion_svg(&counts, &names).unwrap();
+        assert!(svg.len() < 100_000, "{}", svg.len());
+        assert!(svg.contains("the 60 most confused of 1000 classes"));
+        assert_eq!(svg.matches("class number 70…").count(), 2);
+        assert_eq!(svg.matches("class number 3").count(), 2 * 11);
+    }
+
+    #[test]
+    fn empty_cells_are_not_drawn() {
+        let names: Vec<String> = (0..50).map(|class| class.to_string()).collect();
+        let mut counts = vec![vec![0; 50]; 50];
+        (0..50).for_each(|class| counts[class][class] = 1);
+        let svg = confusion_svg(&counts, &names).unwrap();
+        // The page, the matrix and the cells above 0.
+        assert_eq!(svg.matches("<rect").count(), 52);
+    }
 }

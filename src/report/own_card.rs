@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::error::counted;
+use crate::error::{counted, escaped};
 use crate::model::NetworkConfig;
 use crate::run::{best_of, RunConfig};
 use crate::train::tasks::{ForecastScore, Report, SequenceConfig, TaskKind, TextConfig};
@@ -29,7 +29,7 @@ pub(super) fn sequence_card(
     let what = match spec.target {
         TaskKind::Class => format!("the class of a sequence, one of {}", spec.outputs.len()),
         TaskKind::StepClass => format!("the class of each step, one of {}", spec.outputs.len()),
-        TaskKind::Numbers => format!("{} of a sequence", spec.outputs.join(", ")),
+        TaskKind::Numbers => format!("{} of a sequence", listed(&spec.outputs)),
         TaskKind::Forecast => format!(
             "the next {} of a series from {} known ones",
             counted(training.horizon, "step"),
@@ -44,7 +44,7 @@ pub(super) fn sequence_card(
     };
     let mut card = head(pipeline, &training.network);
     let file = data.source.file.as_ref().and_then(|file| file.file_name());
-    let file = file.map_or("data of one's own".into(), |name| name.to_string_lossy());
+    let file = file.map_or("data of one's own".into(), |name| markdown(&name.to_string_lossy()));
     let _ = write!(
         card,
         "# {}, on {file}\n\nPredicts {what}. It reads {} ({}) at each step.\n\n{}\n",
@@ -153,12 +153,26 @@ fn thousands(number: usize) -> String {
 
 fn listed(names: &[String]) -> String {
     const MOST: usize = 20;
-    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(MOST).map(|name| markdown(name)).collect::<Vec<_>>().join(", ");
     if names.len() > MOST {
         format!("{shown}, and {} more", names.len() - MOST)
     } else {
         shown
     }
+}
+
+/// A name as Markdown shows it: on one line, and no part of a table, a tag, a link or the like.
+fn markdown(name: &str) -> String {
+    let mut text = String::new();
+    for character in escaped(name).chars() {
+        match character {
+            '<' => text.push_str("&lt;"),
+            '&' => text.push_str("&amp;"),
+            '|' | '\\' | '`' | '*' | '[' | ']' => text.extend(['\\', character]),
+            other => text.push(other),
+        }
+    }
+    text
 }
 
 /// The last epoch and the best, and which of them the model is of.
@@ -198,15 +212,18 @@ fn table(report: &Report) -> String {
         Report::Classes(report) => {
             let _ = write!(
                 text,
-                "Accuracy {:.4}, macro F1 {:.4}, balanced accuracy {:.4}, of {} examples.\n\n\
+                "Accuracy {:.4}, macro F1 {:.4}, balanced accuracy {:.4}, of {}.\n\n\
                  | class | examples | precision | recall | F1 |\n|---|---|---|---|---|\n",
-                report.accuracy, report.macro_f1, report.balanced_accuracy, report.examples
+                report.accuracy,
+                report.macro_f1,
+                report.balanced_accuracy,
+                counted(report.examples, "example")
             );
             for class in &report.classes {
                 let _ = writeln!(
                     text,
                     "| {} | {} | {} | {} | {} |",
-                    class.name,
+                    markdown(&class.name),
                     class.examples,
                     decimals(class.precision),
                     decimals(class.recall),
@@ -222,7 +239,7 @@ fn table(report: &Report) -> String {
                 let _ = writeln!(
                     text,
                     "| {} | {:.4} | {:.4} | {} | {:.4} |",
-                    number.name,
+                    markdown(&number.name),
                     number.rmse,
                     number.mae,
                     decimals(number.r2),
@@ -258,4 +275,16 @@ fn table(report: &Report) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_do_not_break_a_table() {
+        assert_eq!(markdown("p|q"), "p\\|q");
+        assert_eq!(markdown("<b>\n[x]`"), "&lt;b>\\\\n\\[x\\]\\`");
+        assert_eq!(markdown("a_b 1.5"), "a_b 1.5");
+    }
 }
