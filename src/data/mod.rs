@@ -15,6 +15,7 @@ pub mod augment;
 pub mod batches;
 mod buckets;
 mod class_indices;
+mod class_splits;
 mod dataset;
 mod dataset_builder;
 #[cfg(feature = "download")]

@@ -128,57 +128,6 @@ impl DataSplits {
         Ok(splits)
     }
 
-    /// Cuts a single sequence with a class at each step by time.
-    fn recording(
-        data: &Dataset,
-        valid: Option<Dataset>,
-        test: Option<Dataset>,
-        config: &SplitConfig,
-    ) -> Result<Self> {
-        let valid_fraction = if valid.is_some() { 0. } else { config.valid_fraction };
-        let test_fraction = if test.is_some() { 0. } else { config.test_fraction };
-        let config = &SplitConfig { valid_fraction, test_fraction, test_steps: 0, ..*config };
-        let (ends, len) = (|len| config.cuts(len), data.seq_len(0));
-        let (owns_valid, owns_test) = (valid_fraction > 0., test_fraction > 0.);
-        let (first, second) = ends(len);
-        if first == 0 || owns_valid && second == first || owns_test && len == second {
-            return Err(Error::Config(format!(
-                "a single sequence of {} is too short to be cut into parts: hold out more of it, or nothing",
-                counted(len, "step")
-            )));
-        }
-        let train = data.parts(|len| 0..ends(len).0);
-        let held = |wanted: bool, part: Dataset| wanted.then_some(part);
-        let valid = valid.or(held(owns_valid, data.parts(|len| ends(len).0..ends(len).1)));
-        let test = test.or(held(owns_test, data.parts(|len| ends(len).1..len)));
-        let splits = Self { valid: valid.unwrap_or_else(|| train.clone()), train, test };
-        splits.check_classes((owns_valid, owns_test))?;
-        Ok(splits)
-    }
-
-    /// Refuses a class that is only among the held-out examples of the same data.
-    ///
-    /// - `owns`: whether validation and test data are parts of the data that are trained on
-    fn check_classes(&self, owns: (bool, bool)) -> Result<()> {
-        let trained = self.train.class_counts();
-        let valid = owns.0.then_some((&self.valid, "validation"));
-        let test = self.test.as_ref().filter(|_| owns.1).map(|test| (test, "test"));
-        for (part, what) in valid.into_iter().chain(test) {
-            let counts = part.class_counts();
-            let held = counts.iter().zip(&trained).position(|(held, left)| *held > 0 && *left == 0);
-            if let Some(class) = held {
-                let unit =
-                    if matches!(part.target(), Target::StepClass(_)) { "step" } else { "example" };
-                let (count, name) = (counted(counts[class], unit), &part.class_names()[class]);
-                return Err(Error::Config(format!(
-                    "{count} of the class {name:?} went to the {what} data, and none is left to train on: give more of \
-                     that class, or hold out others or nothing (valid_fraction and test_fraction 0)"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Splits series to forecast by time: the first steps train, later ones validate, the last are the test. A
     /// window belongs to the part in which all of what is forecast lies; what it knows may lie before.
     ///
@@ -263,30 +212,6 @@ impl Dataset {
         let mut order = stratified(&labels, classes, held, rng);
         let rest = order.split_off(held);
         (order, rest)
-    }
-
-    /// Moves held-out sequences back, as few as it takes, so that each class of steps is among the others too.
-    fn keep_classes(&self, (mut held, mut rest): (Vec<u32>, Vec<u32>)) -> (Vec<u32>, Vec<u32>) {
-        let drawn = (held.clone(), rest.clone());
-        if !matches!(self.target(), Target::StepClass(_)) {
-            return (held, rest);
-        }
-        let mut left = self.select(&rest).class_counts();
-        held.retain(|number| {
-            let labels = || self.step_labels(*number as usize).into_iter().flatten();
-            let is_needed = labels().any(|label| left[label as usize] == 0);
-            if is_needed {
-                labels().for_each(|label| left[label as usize] += 1);
-                rest.push(*number);
-            }
-            !is_needed
-        });
-        // Where each is needed there is no such split.
-        if held.is_empty() {
-            return drawn;
-        }
-        rest.sort_unstable();
-        (held, rest)
     }
 
     fn by_group(&self, held: usize, rng: &mut SeededRng) -> Result<(Vec<u32>, Vec<u32>)> {
@@ -382,73 +307,5 @@ mod tests {
         let group = data().select(&[0, 1, 2]);
         let error = group.split(0.5, SplitBy::Group, rng).unwrap_err().to_string();
         assert!(error.contains("one group"), "{error}");
-    }
-
-    /// Sequences of two steps, with a label at each.
-    fn steps(labels: &[[&str; 2]]) -> Dataset {
-        let mut builder = DatasetBuilder::unnamed(1);
-        let mut all = LabelsBuilder::new();
-        for pair in labels {
-            pair.iter().for_each(|label| all.push(label));
-            builder.push_steps(&[1., 2.], 2).unwrap();
-            builder.end_sequence().unwrap();
-        }
-        builder.build(Target::StepClass(all.build())).unwrap()
-    }
-
-    #[test]
-    fn a_class_that_is_held_out_whole_is_refused() {
-        let by = |split_by, valid_fraction| SplitConfig {
-            split_by,
-            valid_fraction,
-            ..SplitConfig::default()
-        };
-        // All that is rare comes last.
-        let backwards: Vec<u32> = (0..40).rev().collect();
-        let time = DataSplits::sequences(
-            data().select(&backwards),
-            None,
-            None,
-            &by(SplitBy::Time, 0.25),
-            1,
-        );
-        let error = time.unwrap_err().to_string();
-        assert!(
-            error.contains("10 examples of the class \"rare\" went to the validation"),
-            "{error}"
-        );
-        let two = data().select(&[0, 20]);
-        let error = DataSplits::sequences(two, None, None, &SplitConfig::default(), 1);
-        assert!(error.unwrap_err().to_string().contains("none is left to train on"));
-        // A rare class of steps stays where it is trained on.
-        let mut labels = vec![["a", "b"]; 30];
-        labels[17] = ["a", "rare"];
-        for seed in 0..30 {
-            let splits =
-                DataSplits::sequences(steps(&labels), None, None, &SplitConfig::default(), seed);
-            assert_eq!(splits.unwrap().train.class_counts()[2], 1, "{seed}");
-        }
-    }
-
-    #[test]
-    fn a_single_recording_is_cut_by_time() {
-        let mut builder = DatasetBuilder::unnamed(1);
-        let mut labels = LabelsBuilder::new();
-        for t in 0..20 {
-            builder.push_step(&[t as f32]).unwrap();
-            labels.push(["a", "b"][t % 2]);
-        }
-        builder.end_sequence().unwrap();
-        let data = builder.build(Target::StepClass(labels.build())).unwrap();
-        let config = SplitConfig { test_fraction: 0.2, ..SplitConfig::default() };
-        let splits = DataSplits::sequences(data.clone(), None, None, &config, 1).unwrap();
-        assert_eq!((splits.train.lengths(), splits.valid.lengths()), (vec![14], vec![2]));
-        assert_eq!(splits.test.unwrap().class_counts(), [2, 2]);
-        let all = SplitConfig { valid_fraction: 0., ..SplitConfig::default() };
-        let splits = DataSplits::sequences(data.clone(), None, None, &all, 1).unwrap();
-        assert_eq!((splits.train.lengths(), splits.valid.lengths()), (vec![20], vec![20]));
-        let little = SplitConfig { valid_fraction: 0.01, ..SplitConfig::default() };
-        let error = DataSplits::sequences(data, None, None, &little, 1).unwrap_err().to_string();
-        assert!(error.contains("too short to be cut"), "{error}");
     }
 }
