@@ -70,10 +70,10 @@ fn a_class_that_is_only_held_out_is_refused() {
     let mut sorted: Vec<&str> = rows.lines().collect();
     sorted.sort_unstable();
     place.write("sorted.csv", format!("{header}\n{}\n", sorted.join("\n")));
-    let refused = place.run("train sorted.csv --split-by time --valid-fraction 0.5");
+    let refused = place.run("train sorted.csv --quiet --split-by time --valid-fraction 0.5");
     refused.failed_saying(&["\"up\" went to the validation data", "--split-by"]);
     place.write("two.csv", own_files::wide(2, 1));
-    let refused = place.run("train two.csv");
+    let refused = place.run("train two.csv --quiet");
     refused.failed_saying(&["none is left to train on", "--valid-fraction"]);
     place.train_on("two.csv", "run", "--valid-fraction 0");
 }
@@ -84,12 +84,16 @@ fn ids_that_come_back_are_refused() {
     let line =
         |n: usize| format!("{{\"id\": \"s{}\", \"x\": [1, {n}], \"y\": {}}}\n", n % 20, n % 2);
     place.write("a.jsonl", (0..60).map(line).collect::<String>());
-    place.run("train a.jsonl").failed_saying(&["a.jsonl: line 21: the id \"s0\" is that of"]);
+    place
+        .run("train a.jsonl --quiet")
+        .failed_saying(&["a.jsonl: line 21: the id \"s0\" is that of"]);
     let steps: Vec<String> = (0..14).map(|step| format!("t{step}")).collect();
     let row = |n: usize| format!("s{},{},{}\n", n % 3, n % 2, vec![n.to_string(); 14].join(","));
     let rows: String = (0..6).map(row).collect();
     place.write("a.csv", format!("id,label,{}\n{rows}", steps.join(",")));
-    place.run("train a.csv").failed_saying(&["a.csv: line 5, column id: the id \"s0\" is that of"]);
+    place
+        .run("train a.csv --quiet")
+        .failed_saying(&["a.csv: line 5, column id: the id \"s0\" is that of"]);
 }
 
 #[test]
