@@ -3,29 +3,12 @@
 //! Texts are lower case and say the rule, what was expected and what came. Anything that concerns a
 //! file begins with its path.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// A count of things in a text: `1 step`, `2 steps`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
-}
-
-/// A text with its control characters, such as the end of a line, as escapes: `\n`.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return text.into();
-    }
-    let mut shown = String::new();
-    for character in text.chars() {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown.into()
 }
 
 /// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).

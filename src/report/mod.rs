@@ -9,6 +9,7 @@ mod confusion;
 mod curves;
 mod events;
 mod forecast;
+mod names;
 mod own_card;
 mod sequences;
 

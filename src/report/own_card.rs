@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::error::{counted, escaped};
+use super::names::escaped;
+use crate::error::counted;
 use crate::model::NetworkConfig;
 use crate::run::{best_of, RunConfig};
 use crate::train::tasks::{ForecastScore, Report, SequenceConfig, TaskKind, TextConfig};
