@@ -39,10 +39,10 @@
 //! - [`optim`]: optimizers whose state can be saved
 //! - [`distributed`]: processes that train one model together
 //! - [`train`]: the training loop; it hands out events and prints nothing
-//! - [`settings`]: those of a training as people write them
+//! - `settings`: those of a training as people write them
 //! - [`run`]: the run directory, with checkpoints to go on from, and the session that keeps it
 //! - `sweep`: many runs that differ in their settings, of which the best is wanted
-//! - [`report`]: what people look at when a run has ended
+//! - `report`: what people look at when a run has ended
 //! - [`predict`]: trained models put to use
 //! - [`export`]: trained models in the formats of other programs
 //! - `serve`: an HTTP server of them
