@@ -1,10 +1,10 @@
 """Trains PyTorch on a .ts or UCR text file as `candle-rnn train FILE` does by default, and prints its figures.
 
-    python3 benches/peers/sequences.py TRAIN TEST [--seeds 1,2,3] [--epochs 60] [--batch 16] [--threads 2]
+    python3 benches/peers/sequences.py TRAIN TEST [--seeds 1,2,3] [--epochs 60] [--batch 16] [--threads 2] [--per-sequence]
 
 One bidirectional GRU layer of 64 units over packed sequences, mean and maximum over the real steps, a dense layer;
-AdamW 3e-3, cosine schedule, gradients clipped to norm 1; features standardised over the training file. Needs torch and
-numpy. The last epoch's weights are measured: no validation data are held out.
+AdamW 3e-3, cosine schedule, gradients clipped to norm 1; features standardised over the training file, or each sequence
+by itself. Needs torch and numpy. The last epoch's weights are measured: no validation data are held out.
 """
 
 import argparse
@@ -62,14 +62,20 @@ def batch(sequences, numbers):
     return nn.utils.rnn.pad_sequence(parts, batch_first=True), lengths
 
 
-def run(train, test, seed, epochs, size):
+def standardised(sequence):
+    scale = sequence.std(0)
+    return (sequence - sequence.mean(0)) / numpy.where(scale == 0, 1, scale)
+
+
+def run(train, test, seed, epochs, size, per_sequence):
     torch.manual_seed(seed)
     (x, y), (x_test, y_test) = train, test
     numbers = is_numbers(y)
     steps = numpy.concatenate(x)
     mean, scale = numpy.nanmean(steps, 0), numpy.nanstd(steps, 0)
     scale[scale == 0] = 1
-    x, x_test = ([numpy.nan_to_num((s - mean) / scale) for s in part] for part in (x, x_test))
+    scaled = standardised if per_sequence else lambda sequence: numpy.nan_to_num((sequence - mean) / scale)
+    x, x_test = ([scaled(sequence) for sequence in part] for part in (x, x_test))
     if numbers:
         y, y_test = ([float(v) for v in part] for part in (y, y_test))
         centre, spread = statistics.fmean(y), statistics.pstdev(y)
@@ -118,10 +124,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--per-sequence", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     train, test = read(args.train), read(args.test)
-    found = [run(train, test, int(seed), args.epochs, args.batch) for seed in args.seeds.split(",")]
+    found = [run(train, test, int(seed), args.epochs, args.batch, args.per_sequence) for seed in args.seeds.split(",")]
     for seed, (measure, seconds) in zip(args.seeds.split(","), found):
         per_second = args.epochs * len(train[0]) / seconds
         print(f"seed {seed}  {measure:.4f}  {seconds:.2f} s  {per_second:.0f} examples/s")
