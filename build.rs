@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files that are compiled; the others are included by them.
-const KERNELS: [&str; 6] = ["rnn", "gru", "lstm", "step", "team", "adam"];
+const KERNELS: [&str; 7] = ["rnn", "gru", "lstm", "step", "team", "mma", "adam"];
+/// The file whose kernels use tensor cores, and what they need at least; earlier GPUs do not load it.
+const TENSOR_CORES: (&str, u32) = ("mma", 80);
 /// What PTX is for unless it is said: Turing. The driver compiles it on for whatever came later.
 const OLDEST: &str = "75";
 
@@ -24,6 +26,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let capability = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| OLDEST.into());
     let capability = capability.replace('.', "");
     for kernel in KERNELS {
+        let mut capability = capability.clone();
+        let (file, least) = TENSOR_CORES;
+        if kernel == file && capability.parse::<u32>().is_ok_and(|found| found < least) {
+            capability = least.to_string();
+        }
         let (source, ptx) = (format!("kernels/gpu/{kernel}.cu"), out.join(format!("{kernel}.ptx")));
         let output = Command::new(&nvcc)
             .args(["-std=c++20", "-ptx", &format!("-arch=compute_{capability}"), "-o"])

@@ -247,7 +247,7 @@ emulate *ARGS:
 test-kernels:
     @scripts/test-kernels.sh
 
-# Break the device kernels in 76 ways, each of which their tests must notice (some 20 minutes)
+# Break the device kernels in 89 ways, each of which their tests must notice (some 20 minutes)
 [group('work')]
 [no-exit-message]
 mutate-kernels:

@@ -142,6 +142,15 @@ __device__ inline void relaxed_store(float* at, float value) {
     asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" : : "l"(at), "f"(value) : "memory");
 }
 
+// Numbers between lanes of a warp: each takes those of lane ^ mask.
+template <int COUNT>
+__device__ inline void exchange_lanes(float (&values)[COUNT], int mask) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        values[i] = __shfl_xor_sync(0xffffffffu, values[i], mask);
+    }
+}
+
 // Of a word that the host reads, too.
 __device__ inline void raise_alarm(int* at) {
     asm volatile("st.relaxed.sys.global.s32 [%0], 1;" : : "l"(at) : "memory");

@@ -9,15 +9,16 @@
 //     fetch gx of the own units    its latency hides behind the rest
 //     gather h_in of all units     published by their owners, see exchange.h, into shared memory
 //     barrier
-//     product                      a thread: 4 rows, 8 columns, 16 of K; a warp adds its lanes' parts up by shuffles
+//     product                      a thread: 4 rows, 8 columns, 16 of K; a warp adds its lanes' parts up by shuffles;
+//                                  or by tensor cores, see team_mma.h
 //     barrier
 //     the cell of the own units    a thread has one unit of one row; h_in of the next step is published
 //
 // Backward is the same shape: deltas are gathered and published. Groups of rows hide each other's waits.
 // The order of each sum is fixed by K alone, so the bits do not depend on the team, its rows or the groups.
 //
-// Known limits: K up to 512 for each 32 threads of the block; the sizes of `Size` have to agree with each
-// other, see README.md.
+// Known limits: K up to 512 for each 32 threads of the block, in tf32 up to 256; the sizes of `Size` have to agree
+// with each other, see README.md.
 
 #pragma once
 
@@ -28,10 +29,27 @@ namespace team {
 
 enum {
     LANES = 32,
-    COLUMNS = 8,      // that a warp computes
-    DEPTH = 16,       // of K in a thread
-    WARP_DEPTH = 512,  // of K in a warp
-    TOGETHER = 4,     // rows of a product, and quads that a thread loads before it waits
+    TOGETHER = 4,  // quads that a thread loads before it waits
+};
+
+// fp32: what is gathered stays as it is.
+struct Exact {
+    enum {
+        COLUMNS = 8,       // that a warp computes
+        DEPTH = 16,        // of K in a thread
+        WARP_DEPTH = 512,  // of K in a warp
+        ROWS = 4,          // of a product; a group is a multiple of it
+    };
+
+    // Floats of a gathered row.
+    HOST_FUNCTION static int floats(int k) { return padded(k); }
+
+    // Quads of numbers in it, the padding included.
+    METHOD static int quads(int floats) { return floats / 4; }
+
+    METHOD static void store(SHARED float* row, int quad, LOCAL const float4& words) {
+        *reinterpret_cast<SHARED float4*>(row + 4 * quad) = words;
+    }
 };
 
 // How a launch is cut; see README.md.
@@ -39,15 +57,17 @@ struct Size {
     int directions;  // 1, or 2: the second runs backwards in time
     int members;     // blocks of a team
     int rows;        // of a team
-    int group;       // rows at a time, a multiple of 4
+    int group;       // rows at a time, a multiple of ROWS
     int polls;       // see exchange.h
 };
 
 // Bytes of dynamic shared memory: what is gathered of a group, the sums' parts, and the own units' states.
-// Forward: n = G * width, k = H. Backward: n = width, k = G*H.
+// Forward: n = G * width, k = H. Backward: n = width, k = G*H. Products: Exact, or one of team_mma.h.
+template <class Products>
 HOST_FUNCTION size_t shared_bytes(int n, int k, int width, int rows, int group) {
-    const size_t parts = (k + WARP_DEPTH - 1) / WARP_DEPTH;
-    return 4 * (static_cast<size_t>(group) * padded(k) + parts * n * group + static_cast<size_t>(rows) * width);
+    const size_t parts = (k + Products::WARP_DEPTH - 1) / Products::WARP_DEPTH;
+    const size_t gathered = static_cast<size_t>(group) * Products::floats(k);
+    return 4 * (gathered + parts * n * group + static_cast<size_t>(rows) * width);
 }
 
 // Where a block stands.
@@ -76,11 +96,15 @@ struct Member {
 template <int HALF>
 FUNCTION void add_halves(LOCAL float (&sums)[LANES], int lane) {
     const bool is_upper = (lane & HALF) != 0;
+    float given[HALF];
 #pragma unroll
     for (int i = 0; i < HALF; i++) {
-        const float kept = is_upper ? sums[i + HALF] : sums[i];
-        const float given = is_upper ? sums[i] : sums[i + HALF];
-        sums[i] = kept + __shfl_xor_sync(0xffffffffu, given, HALF);
+        given[i] = is_upper ? sums[i] : sums[i + HALF];
+    }
+    exchange_lanes(given, HALF);
+#pragma unroll
+    for (int i = 0; i < HALF; i++) {
+        sums[i] = (is_upper ? sums[i + HALF] : sums[i]) + given[i];
     }
 }
 
@@ -94,10 +118,11 @@ FUNCTION float sum_of_lanes(LOCAL float (&sums)[LANES], int lane) {
     return sums[0];
 }
 
-// A block's part of W_hh, and its shared memory.
-struct Share {
+// A block's shared memory, and which columns a warp has and which part of K.
+template <class Products>
+struct Gathered {
     int k;
-    int depth;    // padded(k)
+    int depth;    // floats of a gathered row
     int n;        // columns of the block
     int group;
     int lane;
@@ -108,14 +133,13 @@ struct Share {
     SHARED float* tile;   // (group, depth)
     SHARED float* sums;   // (parts, n, group)
     SHARED float* state;  // (rows, width)
-    float w[COLUMNS][DEPTH];
 
-    METHOD Share(LOCAL const Threads& threads, SHARED unsigned char* memory, int n, int k, int group)
-        : k(k), depth(padded(k)), n(n), group(group), lane(threads.index % LANES) {
+    METHOD Gathered(LOCAL const Threads& threads, SHARED unsigned char* memory, int n, int k, int group)
+        : k(k), depth(Products::floats(k)), n(n), group(group), lane(threads.index % LANES) {
         const int warp = threads.index / LANES;
-        parts = (k + WARP_DEPTH - 1) / WARP_DEPTH;
+        parts = (k + Products::WARP_DEPTH - 1) / Products::WARP_DEPTH;
         part = warp % parts;
-        column = warp / parts * COLUMNS;
+        column = warp / parts * Products::COLUMNS;
         // Warps that are left over have not all parts of K beside them.
         is_working = column < n && warp / parts < threads.count / LANES / parts;
         tile = reinterpret_cast<SHARED float*>(memory);
@@ -123,8 +147,71 @@ struct Share {
         state = sums + static_cast<size_t>(parts) * n * group;
     }
 
+    METHOD int quads() const { return Products::quads(depth); }
+
+    // Puts four numbers of a row into the tile.
+    METHOD void store(int row, int quad, LOCAL const float4& words) const {
+        Products::store(tile + row * depth, quad, words);
+    }
+
+    // Loads a group's vectors into the tile: from where `source` says, or zeros where it says null.
+    template <class Source>
+    METHOD void gather(LOCAL const Threads& threads,
+                       LOCAL const Source& source,
+                       int rows,
+                       LOCAL Patience& patience) const {
+        const int quads = this->quads();
+        const bool is_aligned = k % 4 == 0;
+        for (int first = threads.index; first < rows * quads; first += TOGETHER * threads.count) {
+            GLOBAL const float* from[TOGETHER];
+            float4 words[TOGETHER];
+#pragma unroll
+            for (int i = 0; i < TOGETHER; i++) {
+                const int at = first + i * threads.count;
+                const int quad = at % quads;
+                // Behind K there is padding.
+                from[i] = at < rows * quads && 4 * quad < k ? source.row(at / quads) : nullptr;
+                words[i] = {};
+                if (from[i]) {
+                    from[i] += 4 * quad;
+                    words[i] = load_words(from[i], k - 4 * quad, is_aligned);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < TOGETHER; i++) {
+                const int at = first + i * threads.count;
+                if (from[i]) {
+                    patience.wait(words[i], from[i], k - 4 * (at % quads), is_aligned);
+                }
+                if (at < rows * quads) {
+                    store(at / quads, at % quads, words[i]);
+                }
+            }
+        }
+    }
+
+    // A row's sum of a column.
+    METHOD float sum(int own, int row) const {
+        float total = 0.f;
+        for (int p = 0; p < parts; p++) {
+            total += sums[(p * n + own) * group + row];
+        }
+        return total;
+    }
+};
+
+// A block's part of W_hh in fp32: 8 columns of 16 numbers in each thread.
+struct Share : Gathered<Exact> {
+    using Weight = float;
+    enum { COLUMNS = Exact::COLUMNS, DEPTH = Exact::DEPTH, ROWS = Exact::ROWS };
+
+    float w[COLUMNS][DEPTH];
+
+    METHOD Share(LOCAL const Threads& threads, SHARED unsigned char* memory, int n, int k, int group)
+        : Gathered(threads, memory, n, k, group) {}
+
     // The first of four neighbouring k of a lane.
-    METHOD int first_k(int quad) const { return part * WARP_DEPTH + 4 * (lane + LANES * quad); }
+    METHOD int first_k(int quad) const { return part * Exact::WARP_DEPTH + 4 * (lane + LANES * quad); }
 
     // Column c is gate c / width of the own unit c % width.
     //
@@ -149,47 +236,12 @@ struct Share {
         }
     }
 
-    // Loads a group's vectors into the tile: from where `source` says, or zeros where it says null.
-    template <class Source>
-    METHOD void gather(LOCAL const Threads& threads,
-                       LOCAL const Source& source,
-                       int rows,
-                       LOCAL Patience& patience) const {
-        const int quads = depth / 4;
-        const bool is_aligned = k % 4 == 0;
-        for (int first = threads.index; first < rows * quads; first += TOGETHER * threads.count) {
-            GLOBAL const float* from[TOGETHER];
-            float4 words[TOGETHER];
-#pragma unroll
-            for (int i = 0; i < TOGETHER; i++) {
-                const int at = first + i * threads.count;
-                from[i] = at < rows * quads ? source.row(at / quads) : nullptr;
-                words[i] = {};
-                if (from[i]) {
-                    const int quad = at % quads;
-                    from[i] += 4 * quad;
-                    words[i] = load_words(from[i], k - 4 * quad, is_aligned);
-                }
-            }
-#pragma unroll
-            for (int i = 0; i < TOGETHER; i++) {
-                const int at = first + i * threads.count;
-                if (from[i]) {
-                    patience.wait(words[i], from[i], k - 4 * (at % quads), is_aligned);
-                }
-                if (at < rows * quads) {
-                    *reinterpret_cast<SHARED float4*>(tile + 4 * at) = words[i];
-                }
-            }
-        }
-    }
-
     // The warp's columns times the tile's rows: what its part of K gives of each sum.
     METHOD void multiply(int rows) const {
         if (!is_working) {
             return;
         }
-        for (int row = 0; row < rows; row += TOGETHER) {
+        for (int row = 0; row < rows; row += ROWS) {
             float products[LANES];
 #pragma unroll
             for (int i = 0; i < LANES; i++) {
@@ -202,11 +254,11 @@ struct Share {
                     continue;
                 }
 #pragma unroll
-                for (int r = 0; r < TOGETHER; r++) {
+                for (int r = 0; r < ROWS; r++) {
                     const float4 v = *reinterpret_cast<SHARED const float4*>(tile + (row + r) * depth + at);
 #pragma unroll
                     for (int c = 0; c < COLUMNS; c++) {
-                        LOCAL float& sum = products[c * TOGETHER + r];
+                        LOCAL float& sum = products[c * ROWS + r];
                         sum = multiply_add(w[c][4 * quad], v.x, sum);
                         sum = multiply_add(w[c][4 * quad + 1], v.y, sum);
                         sum = multiply_add(w[c][4 * quad + 2], v.z, sum);
@@ -215,20 +267,11 @@ struct Share {
                 }
             }
             const float sum = sum_of_lanes(products, lane);
-            const int own = column + lane / TOGETHER;
+            const int own = column + lane / ROWS;
             if (own < n) {
-                sums[(part * n + own) * group + row + lane % TOGETHER] = sum;
+                sums[(part * n + own) * group + row + lane % ROWS] = sum;
             }
         }
-    }
-
-    // A row's sum of a column.
-    METHOD float sum(int own, int row) const {
-        float total = 0.f;
-        for (int p = 0; p < parts; p++) {
-            total += sums[(p * n + own) * group + row];
-        }
-        return total;
     }
 };
 

@@ -85,6 +85,17 @@ FUNCTION void begin_row(LOCAL const Forward& pass, int row, int unit, SHARED flo
     }
 }
 
+// What W_hh is multiplied by at the first step, which everyone knows; zeros behind the units.
+struct Initial {
+    LOCAL const Forward& pass;
+    int first_row;
+
+    METHOD float at(int r, int unit) const {
+        const int row = first_row + r, units = pass.batch.hidden_size;
+        return unit < units ? at_or_zero(pass.h_0, row, unit, units) * pass.batch.mask_of(row, unit) : 0.f;
+    }
+};
+
 // One step of one unit: `x` and `z` are the parts of its gates' sums.
 template <class Cell>
 FUNCTION void step_forward(LOCAL const Forward& pass,
@@ -128,11 +139,12 @@ FUNCTION void step_forward(LOCAL const Forward& pass,
     }
 }
 
-template <class Cell>
+// Share: what holds W_hh and multiplies by it, in fp32 `Share`, else one of team_mma.h.
+template <class Cell, class Share>
 FUNCTION void forward_sweep(LOCAL const Threads& threads,
                             SHARED unsigned char* memory,
                             LOCAL const Forward& all,
-                            GLOBAL const float* w_hh,
+                            GLOBAL const typename Share::Weight* w_hh,
                             LOCAL const Size& size,
                             GLOBAL int* alarm) {
     constexpr int G = Cell::GATES;
@@ -142,7 +154,7 @@ FUNCTION void forward_sweep(LOCAL const Threads& threads,
     const Forward pass = pass_of<Cell>(all, member.direction);
     Patience patience{size.polls, alarm};
     Share share(threads, memory, G * member.width, units, size.group);
-    share.fill<false>(w_hh + static_cast<size_t>(member.direction) * G * units * units, member, units);
+    share.template fill<false>(w_hh + static_cast<size_t>(member.direction) * G * units * units, member, units);
 
     float bias[G];
 #pragma unroll
@@ -166,13 +178,13 @@ FUNCTION void forward_sweep(LOCAL const Threads& threads,
                 x[g] = is_own && place.is_active ? pass.gx[at] : 0.f;
             }
             if (step == 0) {
-                for (int i = threads.index; i < rows * share.depth; i += threads.count) {
-                    const int batch_row = member.first_row + first + i / share.depth;
-                    const int unit = i % share.depth;
-                    const bool is_padding = unit >= units;
-                    share.tile[i] = is_padding ? 0.f
-                                               : at_or_zero(pass.h_0, batch_row, unit, units) *
-                                                     pass.batch.mask_of(batch_row, unit);
+                const Initial initial{pass, member.first_row + first};
+                const int quads = share.quads();
+                for (int i = threads.index; i < rows * quads; i += threads.count) {
+                    const int unit = 4 * (i % quads);
+                    share.store(i / quads, i % quads,
+                                float4{initial.at(i / quads, unit), initial.at(i / quads, unit + 1),
+                                       initial.at(i / quads, unit + 2), initial.at(i / quads, unit + 3)});
                 }
             } else {
                 const Inputs inputs{pass.batch, pass.h_in, member.first_row + first, step};
@@ -242,11 +254,11 @@ FUNCTION void end_backward(LOCAL const Backward& pass, int row, int unit, float 
     }
 }
 
-template <class Cell>
+template <class Cell, class Share>
 FUNCTION void backward_sweep(LOCAL const Threads& threads,
                              SHARED unsigned char* memory,
                              LOCAL const Backward& all,
-                             GLOBAL const float* w_hh,
+                             GLOBAL const typename Share::Weight* w_hh,
                              LOCAL const Size& size,
                              GLOBAL int* alarm) {
     const int units = all.batch.hidden_size;
@@ -256,7 +268,7 @@ FUNCTION void backward_sweep(LOCAL const Threads& threads,
     const Backward pass = pass_of<Cell>(all, member.direction);
     Patience patience{size.polls, alarm};
     Share share(threads, memory, member.width, k, size.group);
-    share.fill<true>(w_hh + static_cast<size_t>(member.direction) * k * units, member, units);
+    share.template fill<true>(w_hh + static_cast<size_t>(member.direction) * k * units, member, units);
 
     if (Cell::HAS_STATE) {
         for (int row = owner.row; owner.exists && row < member.rows; row += size.group) {

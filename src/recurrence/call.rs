@@ -22,7 +22,7 @@ pub struct Call<'a> {
     pub time_major: bool,
     /// Which states are read, and how far gradients flow back.
     pub unroll: Unroll,
-    /// The dtype of the recurrent weights in products on a GPU.
+    /// What products with recurrent weights are made in on a GPU.
     pub recurrent_dtype: RecurrentDType,
 }
 

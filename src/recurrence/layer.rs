@@ -1,6 +1,6 @@
 //! The way into the recurrence: arguments are checked once, and a backend runs the layer.
 
-use candle_core::{DType, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 use candle_rnn_kernels::SequenceDims;
 
 use super::call::{Call, CheckedCall};
@@ -25,17 +25,49 @@ enum Backend {
 impl Backend {
     fn of(weights: &LayerWeights, call: &CheckedCall) -> Result<Self> {
         let has_projection = weights.directions()[0].w_hr.is_some();
-        if weights.dtype() == DType::F32 && has_gpu_kernels(weights.cell(), has_projection) {
-            if let Some(gpu) = Gpu::of(weights.device())? {
-                return Ok(Self::Gpu(gpu));
-            }
+        let (cell, dtype, device) = (weights.cell(), weights.dtype(), weights.device());
+        if let Some(gpu) = gpu_of(cell, has_projection, dtype, device)? {
+            return Ok(Self::Gpu(gpu));
         }
         if call.recurrent_dtype != RecurrentDType::F32 {
-            return Err(Error::Config(
-                "bf16 weights are for GPUs, and cells with kernels there".into(),
-            ));
+            return Err(no_gpu(call.recurrent_dtype));
         }
-        Ok(if runs_on_cpu(weights.device()) { Self::Fused } else { Self::Composed })
+        Ok(if runs_on_cpu(device) { Self::Fused } else { Self::Composed })
+    }
+}
+
+/// The GPU whose kernels run a layer, if there is one.
+fn gpu_of(cell: Cell, has_projection: bool, dtype: DType, device: &Device) -> Result<Option<Gpu>> {
+    if dtype == DType::F32 && has_gpu_kernels(cell, has_projection) {
+        Gpu::of(device)
+    } else {
+        Ok(None)
+    }
+}
+
+fn no_gpu(recurrent_dtype: RecurrentDType) -> Error {
+    let name = recurrent_dtype.name();
+    Error::Config(format!(
+        "recurrent products in {name} are for f32 layers of cells with GPU kernels, on a GPU: take f32 products here"
+    ))
+}
+
+/// Checks that layers of a cell without a projection can run with recurrent products of such a dtype.
+///
+/// # Errors
+/// [`Error::Config`] when they cannot; [`Error::Device`] when the device does not answer.
+pub(crate) fn check_recurrent_dtype(
+    cell: Cell,
+    dtype: DType,
+    device: &Device,
+    recurrent_dtype: RecurrentDType,
+) -> Result<()> {
+    if recurrent_dtype == RecurrentDType::F32 {
+        return Ok(());
+    }
+    match gpu_of(cell, false, dtype, device)? {
+        Some(gpu) => gpu::check_precision(recurrent_dtype, &gpu.limits()),
+        None => Err(no_gpu(recurrent_dtype)),
     }
 }
 

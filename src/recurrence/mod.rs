@@ -55,7 +55,7 @@ pub use cell::Cell;
 pub use composed::run_composed;
 pub use gpu::plan::RecurrentDType;
 pub use layer::run_layer;
-pub(crate) use layer::{has_gpu_kernels, last, step};
+pub(crate) use layer::{check_recurrent_dtype, has_gpu_kernels, last, step};
 pub use layer_weights::LayerWeights;
 pub(crate) use packed::Element;
 pub use state::State;

@@ -2,7 +2,8 @@
 //
 // The tolerance is max|a - b| <= 1e-5 max|b| a tensor: sums of up to 600 terms in fp32, through at
 // most 150 steps that contract (weights uniform in ±1/√H). bf16 weights are compared with a reference
-// that has the same rounded weights; all sums are in fp32, so the tolerance is the same. Gradients
+// that has the same rounded weights; all sums are in fp32, so the tolerance is the same. Teams that multiply in tf32 or
+// bf16 round both sides of a product, and have tolerances of their own (drive_team.hpp). Gradients
 // that vanish below the smallest normal fp32 number (at the far end of 150 steps they do, to 1e-74)
 // need only do so.
 
@@ -24,7 +25,8 @@ inline bool is_verbose = false;
 // Fails unless max|a - b| <= tolerance max|b|, for NaN too. Places with `is_relevant` false do not
 // count.
 template <typename Relevant>
-void compare(Tally& tally, const std::string& what, const Vec& a, const Vec& b, Relevant is_relevant) {
+void compare(Tally& tally, const std::string& what, const Vec& a, const Vec& b, Relevant is_relevant,
+             double tolerance = TOLERANCE) {
     double difference = 0, scale = 0;
     bool is_number = a.size() == b.size();
     for (size_t i = 0; is_number && i < b.size(); i++) {
@@ -35,10 +37,10 @@ void compare(Tally& tally, const std::string& what, const Vec& a, const Vec& b, 
         }
     }
     tally.checks++;
-    if (scale > std::numeric_limits<float>::min() / TOLERANCE) {
+    if (scale > std::numeric_limits<float>::min() / tolerance) {
         tally.worst = std::max(tally.worst, difference / scale);
     }
-    if (!is_number || !(difference <= TOLERANCE * scale + std::numeric_limits<float>::min())) {
+    if (!is_number || !(difference <= tolerance * scale + std::numeric_limits<float>::min())) {
         tally.failures++;
         if (tally.failures <= 10) {
             std::printf("FAILED %s: off by %.3g at a scale of %.3g%s\n", what.c_str(), difference,
@@ -48,11 +50,11 @@ void compare(Tally& tally, const std::string& what, const Vec& a, const Vec& b, 
 }
 
 // `keeps`: whether the pass went back, too; `text` describes it.
-inline void check_solution(
-    Tally& tally, const std::string& text, const Problem& p, bool keeps, const Solution& found) {
+inline void check_solution(Tally& tally, const std::string& text, const Problem& p, bool keeps, const Solution& found,
+                           double tolerance = TOLERANCE) {
     const Solution expected = solve(p);
     auto check = [&](const char* tensor, const Vec& a, const Vec& b, auto relevant) {
-        compare(tally, tensor + (" of " + text), a, b, relevant);
+        compare(tally, tensor + (" of " + text), a, b, relevant, tolerance);
     };
     auto all = [](size_t) { return true; };
     auto within_rows = [&](size_t size) {

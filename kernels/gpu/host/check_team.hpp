@@ -5,6 +5,21 @@
 #include "check.hpp"
 #include "drive_team.hpp"
 
+// A problem whose relus stay on their side of 0, whatever is rounded: no slope depends on it.
+inline Problem draw_team_problem(Random& random, Kind kind, int B, int T, int H, Products products) {
+    Problem p = draw_problem(random, kind, B, T, H, false);
+    p.reverse = false;
+    if (kind == Kind::Relu && products != Products::F32) {
+        for (double& x : p.gx) {
+            x = static_cast<float>(x < 0. ? x - 2. : x + 2.);
+        }
+        for (double& w : p.w_hh) {
+            w = static_cast<float>(w / 4.);
+        }
+    }
+    return p;
+}
+
 // The problem of the second direction: other numbers, the same tensors.
 inline Problem other_direction(Random& random, const Problem& p) {
     Problem other = p;
@@ -17,11 +32,13 @@ inline Problem other_direction(Random& random, const Problem& p) {
     return other;
 }
 
-inline TeamPlan draw_team_plan(Random& random, const Problem& p) {
+inline TeamPlan draw_team_plan(Random& random, const Problem& p, Products products) {
     TeamPlan plan;
+    plan.products = products;
+    const int multiple = form_of(products).rows;
     plan.members = random.is_all_heads ? std::min(2, p.units) : 1 + random.below(std::min(p.units, 3));
     plan.rows = random.is_all_heads ? (p.batch_size + 1) / 2 : 1 + random.below(p.batch_size);
-    plan.group = random.is_all_heads ? 4 : 4 * (1 + random.below(2));
+    plan.group = random.is_all_heads ? multiple : multiple * (1 + random.below(2));
     // As many as the threads need that a block has.
     while ((plan.block = team_threads(p, plan)) > TEAM_BLOCK) {
         plan.members++;
@@ -62,7 +79,9 @@ inline void check_team_problem(Tally& tally, const std::vector<Problem>& all, co
                 solution.grad_h_0 = expected.grad_h_0;
                 solution.grad_c_0 = expected.grad_c_0;
             }
-            check_solution(tally, "team (" + text + ")", all[d], plan.keeps, solution);
+            const TeamForm& form = form_of(plan.products);
+            check_solution(tally, form.prefix + (form.suffix + (" (" + text + ")")), all[d], plan.keeps, solution,
+                           form.tolerance);
         }
         if (!other) {
             return;
@@ -79,45 +98,43 @@ inline void check_team_problem(Tally& tally, const std::vector<Problem>& all, co
     }
 }
 
-inline void check_team_case(Tally& tally, Random& random, Kind kind, int B, int T, int H) {
-    std::vector<Problem> all{draw_problem(random, kind, B, T, H, false)};
-    all.front().reverse = false;
+inline void check_team_case(Tally& tally, Random& random, Kind kind, Products products, int B, int T, int H) {
+    std::vector<Problem> all{draw_team_problem(random, kind, B, T, H, products)};
     if (random.coin()) {
         all.push_back(other_direction(random, all.front()));
     }
-    const TeamPlan plan = draw_team_plan(random, all.front());
+    const TeamPlan plan = draw_team_plan(random, all.front(), products);
     // A row's sums depend neither on the team nor on what else it takes.
     TeamPlan other = plan;
     other.members = plan.members == 1 ? std::min(2, H) : plan.members - 1;
     other.rows = plan.rows % B + 1;
-    other.group = 12 - plan.group;
+    other.group = 3 * form_of(products).rows - plan.group;
     other.block = team_threads(all.front(), other);
     const bool has_other = random.coin() && other.block <= TEAM_BLOCK;
     check_team_problem(tally, all, plan, has_other ? &other : nullptr);
 }
 
 // Two parts of K, the second of which is not whole: backward, or of the simple cells forward, too.
-inline void check_team_parts(Tally& tally, Random& random, Kind kind) {
+inline void check_team_parts(Tally& tally, Random& random, Kind kind, Products products) {
     random.is_all_heads = true;
-    const int H = kind == Kind::Gru ? 173 : kind == Kind::Lstm ? 130 : 516;
-    std::vector<Problem> all{draw_problem(random, kind, 1, 2, H, false)};
-    all.front().reverse = false;
+    const int depth = form_of(products).depth;
+    std::vector<Problem> all{draw_team_problem(random, kind, 1, 2, depth / gates_of(kind) + 4, products)};
     all.front().segment = 0;
     all.front().lengths.clear();
-    check_team_problem(tally, all, draw_team_plan(random, all.front()), nullptr);
+    check_team_problem(tally, all, draw_team_plan(random, all.front(), products), nullptr);
     random.is_all_heads = false;
 }
 
-inline Tally check_team(Kind kind, bool is_quick) {
+inline Tally check_team(Kind kind, Products products, bool is_quick) {
     Tally tally;
     Random random(97 + static_cast<int>(kind));
-    auto check = [&](int B, int T, int H) { check_team_case(tally, random, kind, B, T, H); };
+    auto check = [&](int B, int T, int H) { check_team_case(tally, random, kind, products, B, T, H); };
     random.is_all_heads = true;
     // Teams of five and four rows, in two groups and in one.
     check(9, 5, 10);
     random.is_all_heads = false;
     if (kind == Kind::Lstm || !is_quick) {
-        check_team_parts(tally, random, kind);
+        check_team_parts(tally, random, kind, products);
     }
     if (is_quick) {
         check(2, 3, 19);
@@ -179,7 +196,7 @@ inline Tally check_team_end() {
     // Of a team of three, one block is not there.
     c.grid = 2;
     c.block = 64;
-    c.shared_bytes = team::shared_bytes(3, 9, 3, 2, 4);
+    c.shared_bytes = team::shared_bytes<team::Exact>(3, 9, 3, 2, 4);
     c.ints = {{"batch_size", 2}, {"seq_len", 3},   {"hidden_size", 9}, {"outputs_row_stride", 27},
               {"outputs_step_stride", 9}, {"directions", 1}, {"function", 0}, {"members", 3},
               {"rows", 2}, {"group", 4}, {"polls", 200}};
@@ -195,6 +212,44 @@ inline Tally check_team_end() {
     tally.checks += 2;
     tally.failures += *c.tensors.at("alarm").as<int>() != 1;
     tally.failures += !std::isnan(take(c, "h_n")[0]);
+    tally.cases++;
+    return tally;
+}
+
+// What is rounded to a format: to the nearest, ties away from zero in tf32 and to even in bf16.
+inline double rounded_to(Products products, double value) {
+    const double ulp = std::ldexp(1., std::ilogb(value) - (products == Products::Tf32 ? 10 : 7));
+    return ulp * (products == Products::Tf32 ? std::round(value / ulp) : std::nearbyint(value / ulp));
+}
+
+// Both sides of a product are rounded, and nothing else: sums of numbers that fp32 holds whole.
+inline Tally check_team_rounding(Products products) {
+    Tally tally;
+    const int H = 20;
+    const double ulp = products == Products::Tf32 ? 0x1p-10 : 0x1p-7;
+    Problem p{Kind::Relu, 1, 1, H};
+    p.gx = Vec(H);
+    for (int i = 0; i < H * H; i++) {
+        // A quarter, a half and three quarters of what can be told apart.
+        p.w_hh.push_back((1. + ulp * (i % 3) + ulp / 4 * (i % 4)) / 32.);
+    }
+    for (int k = 0; k < H; k++) {
+        p.h_0.push_back(1. + ulp * (k % 5) + ulp / 4 * (k % 7 % 4));
+    }
+    TeamPlan plan;
+    plan.products = products;
+    plan.members = 2;
+    plan.group = form_of(products).rows;
+    plan.block = team_threads(p, plan);
+    const TeamResult found = TeamDriver({p}, plan).solve();
+    for (int i = 0; i < H; i++) {
+        double sum = 0.;
+        for (int k = 0; k < H; k++) {
+            sum += rounded_to(products, p.w_hh[i * H + k]) * rounded_to(products, p.h_0[k]);
+        }
+        tally.checks++;
+        tally.failures += !(std::abs(found.solutions[0].outputs[i] - sum) <= 1e-6 * sum);
+    }
     tally.cases++;
     return tally;
 }

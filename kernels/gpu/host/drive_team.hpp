@@ -4,8 +4,34 @@
 
 #include "tensors.hpp"
 
+// What a team multiplies with.
+enum class Products { F32, Tf32, Bf16 };
+
+// The kernels of one of them.
+struct TeamForm {
+    const char* prefix;
+    const char* suffix;
+    int columns, depth;  // of K: of a warp
+    int rows;            // that a group is a multiple of
+    double tolerance;
+    size_t (*shared_bytes)(int n, int k, int width, int rows, int group);
+};
+
+template <class P>
+TeamForm team_form(const char* prefix, const char* suffix, double tolerance) {
+    return {prefix, suffix, P::COLUMNS, P::WARP_DEPTH, P::ROWS, tolerance, team::shared_bytes<P>};
+}
+
+inline const TeamForm& form_of(Products products) {
+    static const TeamForm forms[] = {team_form<team::Exact>("team_", "_f32", 1e-5),
+                                     team_form<team::Tf32>("mma_", "_tf32", 3e-3),
+                                     team_form<team::Bf16>("mma_", "_bf16", 2e-2)};
+    return forms[static_cast<int>(products)];
+}
+
 // How a launch is cut, see ../team.h.
 struct TeamPlan {
+    Products products = Products::F32;
     int members = 1, rows = 1, group = 4;
     unsigned block = TEAM_BLOCK;
     bool is_time_major = false;  // the outputs
@@ -22,12 +48,13 @@ struct TeamResult {
 
 inline int team_width(int units, int members) { return (units + members - 1) / members; }
 
-// The fewest threads that a plan may have: for every column a warp's lane of 8, and for every unit of a
-// group's rows one. Forward and backward at once.
+// The fewest threads that a plan may have: warps for all columns, and for every unit of a group's rows a thread.
+// Forward and backward at once.
 inline unsigned team_threads(const Problem& p, const TeamPlan& plan) {
     const int G = gates_of(p.kind), width = team_width(p.units, plan.members);
-    auto warps = [](int n, int k) {
-        return (n + team::COLUMNS - 1) / team::COLUMNS * ((k + team::WARP_DEPTH - 1) / team::WARP_DEPTH);
+    const TeamForm& form = form_of(plan.products);
+    auto warps = [&](int n, int k) {
+        return (n + form.columns - 1) / form.columns * ((k + form.depth - 1) / form.depth);
     };
     const int products = 32 * std::max(warps(G * width, p.units), warps(width, G * p.units));
     return static_cast<unsigned>(std::max(products, (plan.group * width + 31) / 32 * 32));
@@ -37,7 +64,7 @@ class TeamDriver {
    public:
     // All have the same sizes, lengths and tensors; the second runs backwards.
     TeamDriver(const std::vector<Problem>& problems, const TeamPlan& plan)
-        : all(problems), p(problems.front()), plan(plan) {
+        : all(problems), p(problems.front()), plan(plan), form(form_of(plan.products)) {
         D = all.size();
         B = p.batch_size;
         T = p.seq_len;
@@ -49,9 +76,9 @@ class TeamDriver {
         TeamResult result;
         result.solutions.resize(D);
         Case f = common("_forward");
-        f.shared_bytes = team::shared_bytes(G * width(), H, width(), plan.rows, plan.group);
+        f.shared_bytes = form.shared_bytes(G * width(), H, width(), plan.rows, plan.group);
         put(f, "gx", gx(), {B, T, D * G * H});
-        put(f, "w_hh", stacked(&Problem::w_hh), {D, G * H, H});
+        put_weights(f);
         put(f, "b_hh", stacked(&Problem::b_hh), {D, G * H});
         put(f, "h_0", stacked(&Problem::h_0), {D, B, H});
         put(f, "c_0", stacked(&Problem::c_0), {D, B, H});
@@ -81,7 +108,7 @@ class TeamDriver {
         }
 
         Case b = common("_backward");
-        b.shared_bytes = team::shared_bytes(width(), G * H, width(), plan.rows, plan.group);
+        b.shared_bytes = form.shared_bytes(width(), G * H, width(), plan.rows, plan.group);
         for (const char* name : {"outputs", "gates", "c"}) {
             b.tensors[name] = f.tensors[name];
             b.tensors[name].direction = Direction::In;
@@ -127,6 +154,7 @@ class TeamDriver {
     const std::vector<Problem>& all;
     const Problem& p;
     const TeamPlan& plan;
+    const TeamForm& form;
     uint64_t D, B, T, H, G;
 
     int width() const { return team_width(p.units, plan.members); }
@@ -135,7 +163,7 @@ class TeamDriver {
 
     Case common(const char* pass) {
         Case c;
-        c.kernel = std::string("team_") + (G == 1 ? "rnn" : G == 3 ? "gru" : "lstm") + pass + "_f32";
+        c.kernel = form.prefix + std::string(G == 1 ? "rnn" : G == 3 ? "gru" : "lstm") + pass + form.suffix;
         c.grid = static_cast<unsigned>(D * ((B + plan.rows - 1) / plan.rows) * plan.members);
         c.block = plan.block;
         c.ints = {{"batch_size", p.batch_size},
@@ -156,6 +184,18 @@ class TeamDriver {
         *alarm.as<int>() = 0;
         c.tensors["alarm"] = alarm;
         return c;
+    }
+
+    void put_weights(Case& c) {
+        const Vec values = stacked(&Problem::w_hh);
+        if (plan.products != Products::Bf16) {
+            put(c, "w_hh", values, {D, G * H, H});
+            return;
+        }
+        Tensor words(DType::BF16, Direction::In, {D, G * H, H});
+        std::transform(values.begin(), values.end(), words.as<unsigned short>(),
+                       [](double value) { return narrow<unsigned short>(static_cast<float>(value)); });
+        c.tensors["w_hh"] = words;
     }
 
     // As the caller does: the words are armed by a launch before.

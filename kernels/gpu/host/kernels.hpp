@@ -19,6 +19,7 @@
 #include "../adam.cu"
 #include "../gru.cu"
 #include "../lstm.cu"
+#include "../mma.cu"
 #include "../rnn.cu"
 #include "../step.cu"
 #include "../team.cu"
@@ -31,8 +32,10 @@
     }
 
 // Blocks wait for each other.
-#define TEAM(NAME, ARGUMENTS) \
-    {#NAME "_f32", by_name(NAME##_f32, ARGUMENTS, on_cpu::Schedule::AllAtOnce)}
+#define TEAM(NAME, ARGUMENTS)                                                                       \
+    {"team_" #NAME "_f32", by_name(team_##NAME##_f32, ARGUMENTS, on_cpu::Schedule::AllAtOnce)},     \
+        {"mma_" #NAME "_tf32", by_name(mma_##NAME##_tf32, ARGUMENTS, on_cpu::Schedule::AllAtOnce)}, \
+        {"mma_" #NAME "_bf16", by_name(mma_##NAME##_bf16, ARGUMENTS, on_cpu::Schedule::AllAtOnce)}
 
 inline const std::map<std::string, Launcher>& kernels() {
     static const std::map<std::string, Launcher> table = {
@@ -89,27 +92,27 @@ inline const std::map<std::string, Launcher>& kernels() {
                  "beta1 rest1 beta2 rest2 step_size correction eps keep")},
 #if !defined(METAL)
         {"team_arm_f32", by_name(team_arm_f32, "words rows width")},
-        TEAM(team_rnn_forward,
+        TEAM(rnn_forward,
              "gx w_hh h_0 lengths mask outputs h_in h_n alarm batch_size seq_len hidden_size "
              "outputs_row_stride outputs_step_stride directions function members rows group "
              "polls"),
-        TEAM(team_rnn_backward,
+        TEAM(rnn_backward,
              "w_hh outputs lengths mask grad_outputs grad_h_n delta_x grad_h_0 alarm "
              "batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
              "directions function segment members rows group polls"),
-        TEAM(team_gru_forward,
+        TEAM(gru_forward,
              "gx w_hh b_hh h_0 lengths mask outputs h_in gates h_n alarm batch_size seq_len "
              "hidden_size outputs_row_stride outputs_step_stride directions members rows "
              "group polls"),
-        TEAM(team_gru_backward,
+        TEAM(gru_backward,
              "w_hh outputs gates h_0 lengths mask grad_outputs grad_h_n delta_x delta_h "
              "grad_h_0 alarm batch_size seq_len hidden_size outputs_row_stride "
              "outputs_step_stride directions segment members rows group polls"),
-        TEAM(team_lstm_forward,
+        TEAM(lstm_forward,
              "gx w_hh b_hh h_0 c_0 lengths mask outputs h_in gates c h_n c_n alarm "
              "batch_size seq_len hidden_size outputs_row_stride outputs_step_stride "
              "directions members rows group polls"),
-        TEAM(team_lstm_backward,
+        TEAM(lstm_backward,
              "w_hh gates c c_0 lengths mask grad_outputs grad_h_n grad_c_n delta_x grad_h_0 "
              "grad_c_0 alarm batch_size seq_len hidden_size outputs_row_stride "
              "outputs_step_stride directions segment members rows group polls"),

@@ -83,6 +83,19 @@ team: rows behind the batch's end|team.h|s/rows = batch_size - first_row < size.
 team: shared memory without the states|team.h|s/ \\+ static_cast<size_t>\\(rows\\) \\* width\\)/)/|address|team/lstm
 team: the last words of K read whole|team.h|s/is_aligned = k % 4 == 0/is_aligned = true/|none|team/tanh
 team: gx read from the next step|team_sweeps.h|s/place.at \\* size.directions \\* G/(place.at + 1) * size.directions * G/|none|team/tanh
+mma: the halves of a fragment exchanged|team_mma.h|s/half \\+ 2 \\* \\(i % 2\\)/(half ^ 1) + 2 * (i % 2)/|none|mma_tf32/tanh mma_bf16/tanh
+mma: the words of a fragment exchanged|team_mma.h|s/first_word\\(i \\/ 4\\) \\+ i % 4/first_word(i \\/ 4) + (i % 4 ^ 1)/|none|mma_tf32/gru mma_bf16/gru
+mma: a chunk of K left out|team_mma.h|s/int chunk = 0; chunk < CHUNKS/int chunk = 1; chunk < CHUNKS/|none|mma_tf32/tanh mma_bf16/tanh
+mma: every part of K is the first|team_mma.h|s/return part \\* Products::WARP_WORDS/return 0/|none|mma_tf32/lstm mma_bf16/lstm
+mma: half of the products dropped|team_mma.h|s/even\\[i\\] \\+ odd\\[i\\]/even[i]/|none|mma_tf32/tanh mma_bf16/tanh
+mma: sums in bf16|team_mma.h|s/even\\[i\\] \\+ odd\\[i\\]/widen(narrow<unsigned short>(even[i] + odd[i]))/|none|mma_tf32/rounding mma_bf16/rounding
+mma: what is gathered is cut|team_mma.h|s/float_of_bits\\(tf32_of\\(words\\.(.)\\)\\)/words.\$1/g|none|mma_tf32/rounding
+mma: weights are cut|team_mma.h|s/return tf32_of\\(column\\(at\\)\\)/return bits_of_float(column(at))/|none|mma_tf32/rounding
+mma: the halves of a word exchanged|team_mma.h|s/column\\(2 \\* at\\) /column(2 * at + 1) /; s/column\\(2 \\* at \\+ 1\\)\\) </column(2 * at)) </|none|mma_bf16/tanh
+mma: rows of the sums exchanged|team_mma.h|s/row \\+ 2 \\* \\(lane % 4\\) \\+ i % 2/row + lane % 4 + 4 * (i % 2)/|none|mma_tf32/lstm mma_bf16/lstm
+mma: what is behind K is read|team.h|s/ && 4 \\* quad < k \\?/ ?/|none|mma_tf32/tanh mma_bf16/tanh
+mma: no barrier behind the gather|team_sweeps.h|$(barrier 1)|thread|mma_tf32/tanh mma_bf16/gru
+mma: groups of four rows|team_mma.h|s/ROWS = 8,/ROWS = 4,/|none|mma_tf32/gru mma_bf16/gru
 metal: no barrier between steps|persistent.h|$(barrier 2)|thread|tanh/f32 gru/f32 lstm/f32
 metal: no barrier in reverse|persistent.h|$(barrier 3)|thread|tanh/f32 gru/f32 lstm/f32
 metal: barrier of nothing|target.h|s/threadgroup_barrier\\(mem_flags::mem_threadgroup\\)/(void)0/|thread|tanh/f32

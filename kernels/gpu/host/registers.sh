@@ -10,7 +10,9 @@ trap 'rm -rf "$work"' EXIT
 [[ $# -gt 0 ]] || set -- 75 80 89 90 120
 
 for arch in "$@"; do
-    for file in rnn gru lstm team step adam; do
+    for file in rnn gru lstm team mma step adam; do
+        # Tensor cores of tf32 and bf16.
+        [[ $file != mma || $arch -ge 80 ]] || continue
         nvcc -std=c++20 -arch="compute_$arch" -ptx -Werror all-warnings -o "$work/out" "$here/../$file.cu"
         nvcc -std=c++20 -arch="sm_$arch" -cubin -Xptxas -v -Werror all-warnings \
             -o "$work/out" "$here/../$file.cu" 2>&1
@@ -33,7 +35,7 @@ awk -v archs="$*" '
         print head; print rule
         for (k = 1; k <= count; k++) {
             line = "| `" order[k] "` |"
-            for (i = 1; i <= n; i++) line = line " " registers[order[k], arch[i]] " |"
+            for (i = 1; i <= n; i++) line = line ((order[k], arch[i]) in registers ? " " registers[order[k], arch[i]] : "") " |"
             print line
         }
         print ""

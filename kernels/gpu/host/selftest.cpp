@@ -3,8 +3,8 @@
 // Built by: g++ -std=c++20 -O2 -pthread selftest.cpp -o selftest
 //
 // --quick takes few small cases, for sanitizers; --only those whose name begins so: tanh, relu, gru,
-// lstm, with /f32 or /bf16, or reference, team/tanh, .., team/nan, team/end, words, nan, blocks, adam. Exit codes: 0 all passed, 1 some did
-// not, 2 usage.
+// lstm, with /f32 or /bf16, or reference, team/tanh, .., team/nan, team/end, mma_tf32/tanh, .., mma_bf16/rounding, words,
+// nan, blocks, adam. Exit codes: 0 all passed, 1 some did not, 2 usage.
 
 #include <chrono>
 
@@ -335,7 +335,14 @@ int main(int count, char** arguments) {
     }
 #if !defined(METAL)
     for (size_t i = 0; i < std::size(KINDS); i++) {
-        group(std::string("team/") + NAMES[i], [&] { return check_team(KINDS[i], is_quick); });
+        group(std::string("team/") + NAMES[i], [&] { return check_team(KINDS[i], Products::F32, is_quick); });
+    }
+    for (Products products : {Products::Tf32, Products::Bf16}) {
+        const std::string prefix = std::string("mma") + form_of(products).suffix + "/";
+        for (size_t i = 0; i < std::size(KINDS); i++) {
+            group(prefix + NAMES[i], [&] { return check_team(KINDS[i], products, is_quick); });
+        }
+        group(prefix + "rounding", [&] { return check_team_rounding(products); });
     }
     group("team/nan", check_team_nan);
     group("team/end", check_team_end);

@@ -80,8 +80,9 @@ impl<'a> Sequences<'a> {
         Self { recompute: true, ..self }
     }
 
-    /// Products with recurrent weights read them rounded to this dtype: with [`RecurrentDType::Bf16`] larger layers
-    /// stay in a GPU's shared memory. The weights themselves, sums, states and gradients stay `f32`. For
+    /// Products with recurrent weights on a GPU are made in this dtype: [`RecurrentDType::Tf32`] and
+    /// [`RecurrentDType::Bf16`] use tensor cores where several blocks share a layer's weights, and with the latter
+    /// larger layers stay in one block's memory. The weights themselves, sums, states and gradients stay `f32`. For
     /// devices with kernels only.
     pub fn recurrent_dtype(self, recurrent_dtype: RecurrentDType) -> Self {
         Self { recurrent_dtype, ..self }

@@ -23,12 +23,13 @@ use crate::{Error, Result};
 const SHARED_BYTES: usize = 48 << 10;
 
 /// The compiled kernels, by what their names begin with.
-const MODULES: [(&str, &str); 6] = [
+const MODULES: [(&str, &str); 7] = [
     ("rnn", include_str!(concat!(env!("OUT_DIR"), "/rnn.ptx"))),
     ("gru", include_str!(concat!(env!("OUT_DIR"), "/gru.ptx"))),
     ("lstm", include_str!(concat!(env!("OUT_DIR"), "/lstm.ptx"))),
     ("step", include_str!(concat!(env!("OUT_DIR"), "/step.ptx"))),
     ("team", include_str!(concat!(env!("OUT_DIR"), "/team.ptx"))),
+    ("mma", include_str!(concat!(env!("OUT_DIR"), "/mma.ptx"))),
     ("adam", include_str!(concat!(env!("OUT_DIR"), "/adam.ptx"))),
 ];
 
@@ -63,6 +64,8 @@ impl Cuda {
             } else {
                 0
             },
+            has_tensor_cores: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?
+                >= 8,
             streams_weights: false,
         };
         Ok(Self { device: device.clone(), limits })

@@ -15,6 +15,8 @@ pub(crate) struct DeviceLimits {
     /// Blocks of 256 threads that may wait for each other in a launch: multiprocessors, where
     /// launches can be cooperative; 0 elsewhere.
     pub(crate) team_blocks: usize,
+    /// Whether there are tensor cores that multiply in tf32 and bf16: compute capability 8.0 or later.
+    pub(crate) has_tensor_cores: bool,
     /// Whether the recurrent weights are read from the device's memory rather than held in shared
     /// memory, which is too small for them on Apple's GPUs.
     pub(crate) streams_weights: bool,

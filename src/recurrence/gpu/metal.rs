@@ -84,6 +84,7 @@ impl Launch for Metal {
             multiprocessors: MULTIPROCESSORS,
             max_grid: i32::MAX as usize,
             team_blocks: 0,
+            has_tensor_cores: false,
             streams_weights: true,
         }
     }

@@ -21,6 +21,7 @@ mod forward;
 mod limits;
 mod pass;
 pub(crate) mod plan;
+mod precision;
 mod team;
 mod team_plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
@@ -39,7 +40,7 @@ use crate::{Error, Result};
 pub(crate) use device::Gpu;
 pub(crate) use launch::{Arg, KernelLaunch};
 use pass::{Direction, Pass};
-use plan::Sweep;
+use plan::{RecurrentDType, Sweep};
 
 /// Runs a layer whose arguments were checked.
 ///
@@ -49,7 +50,7 @@ use plan::Sweep;
 /// - `shapes`: of the final states, and of all outputs if they are read
 ///
 /// # Errors
-/// [`Error::Config`] for windows of truncation that are not segments, recomputed states, a batch without rows, and
+/// [`Error::Config`] for tf32 without tensor cores, windows of truncation that are not segments, recomputed states, a batch without rows, and
 /// sizes beyond what kernels count to, 2^31 - 1; [`Error::Device`] when the device fails.
 pub(super) fn run(
     x: &Tensor,
@@ -68,6 +69,7 @@ pub(super) fn run(
     // A segment that is not shorter than the sequence cuts nothing.
     let segment = if segment < call.dims.seq_len { segment } else { 0 };
     let limits = gpu.limits();
+    check_precision(call.recurrent_dtype, &limits)?;
     let [forward, backward] = [Sweep::Forward, Sweep::Backward].map(|sweep| {
         plan::plan(call.cell, &call.dims, call.directions, call.recurrent_dtype, sweep, &limits)
     });
@@ -105,6 +107,21 @@ pub(super) fn run(
         Results::Both { outputs, states } => pass.forward(Some(outputs), states)?,
     }
     Ok(results)
+}
+
+/// Checks that a GPU has what a precision needs.
+pub(super) fn check_precision(
+    recurrent_dtype: RecurrentDType,
+    limits: &plan::DeviceLimits,
+) -> Result<()> {
+    if recurrent_dtype == RecurrentDType::Tf32 && !limits.has_tensor_cores {
+        return Err(Error::Config(
+            "products in tf32 need an NVIDIA GPU of compute capability 8.0 or later, and this one is none: take \
+             f32 or bf16"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Checks what only the device's kernels ask for.

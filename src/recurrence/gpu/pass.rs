@@ -140,7 +140,7 @@ impl Direction {
             }
         };
         let w_hh = match recurrent_dtype {
-            RecurrentDType::F32 => own(&detached.w_hh)?,
+            RecurrentDType::F32 | RecurrentDType::Tf32 => own(&detached.w_hh)?,
             RecurrentDType::Bf16 => detached.w_hh.contiguous()?.to_dtype(DType::BF16)?,
         };
         // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
@@ -222,7 +222,7 @@ impl Pass {
 
     pub(super) fn words(&self) -> DType {
         match self.call.recurrent_dtype {
-            RecurrentDType::F32 => DType::F32,
+            RecurrentDType::F32 | RecurrentDType::Tf32 => DType::F32,
             RecurrentDType::Bf16 => DType::BF16,
         }
     }

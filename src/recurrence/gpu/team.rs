@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::backward::Deltas;
 use super::launch::{Arg, Args, KernelLaunch};
 use super::pass::{Direction, Kept, Pass};
-use super::plan::{LaunchSize, STEP_BLOCK};
+use super::plan::{LaunchSize, RecurrentDType, STEP_BLOCK};
 use super::team_plan::{TeamSize, POLLS};
 use crate::recurrence::graph::Reached;
 use crate::recurrence::{Cell, SequenceDims};
@@ -231,7 +231,8 @@ impl Pass {
             ("group", Arg::Int(size.group)),
             ("polls", Arg::Int(POLLS)),
         ]);
-        let kernel = format!("team_{}_{sweep}_f32", self.family);
+        let prefix = if size.products == RecurrentDType::F32 { "team" } else { "mma" };
+        let kernel = format!("{prefix}_{}_{sweep}_{}", self.family, size.products.name());
         self.gpu.launch(&KernelLaunch { kernel, launch, args })
     }
 }

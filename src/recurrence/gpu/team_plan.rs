@@ -4,14 +4,10 @@
 
 use super::super::{Cell, SequenceDims};
 use super::limits::{DeviceLimits, LaunchSize, Sweep, WARP};
+use super::plan::RecurrentDType;
 
 /// Threads of a block, as the kernels are compiled for.
 pub(crate) const BLOCK: usize = 256;
-/// Columns of the recurrent weights that a warp holds, and how many of a column's numbers.
-const COLUMNS: usize = 8;
-const WARP_DEPTH: usize = 512;
-/// Rows of one product.
-const ROWS_TOGETHER: usize = 4;
 /// How often a thread polls for a number before it gives up: two seconds, at half a microsecond each.
 pub(crate) const POLLS: usize = 1 << 22;
 
@@ -23,18 +19,73 @@ const READ_CYCLES: usize = 700;
 const BYTES_PER_CYCLE: usize = 26;
 /// Cycles of two barriers and the cell, for all rows of a group.
 const CELL_CYCLES: usize = 400;
-/// Cycles of four warps' products of four rows with the loads between them, and of the shuffles of one.
-const PRODUCT_CYCLES: usize = 600;
-const SHUFFLE_CYCLES: usize = 31;
+/// What a warp holds of the recurrent weights and how it multiplies, by what it multiplies with.
+#[derive(Clone, Copy, Debug)]
+struct WarpTile {
+    /// Columns that a warp holds.
+    columns: usize,
+    /// And how many of a column's numbers.
+    depth: usize,
+    /// Rows of one product; a group is a multiple of it.
+    rows: usize,
+    /// Numbers of 32 bits in shared memory.
+    per_word: usize,
+    /// Warps whose products with the loads between them take `product_cycles` together.
+    together: usize,
+    product_cycles: usize,
+    /// Cycles that each warp takes besides, of what all share: shuffles in `f32`, else reads of shared memory.
+    warp_cycles: usize,
+}
+
+impl WarpTile {
+    fn of(products: RecurrentDType) -> Self {
+        let exact = Self {
+            columns: 8,
+            depth: 512,
+            rows: 4,
+            per_word: 1,
+            together: 4,
+            product_cycles: 600,
+            warp_cycles: 31,
+        };
+        // Sixteen products that wait for each other, and 16 reads of 512 bytes.
+        let tf32 = Self {
+            columns: 16,
+            depth: 256,
+            rows: 8,
+            together: BLOCK / WARP,
+            product_cycles: 300,
+            warp_cycles: 64,
+            ..exact
+        };
+        match products {
+            RecurrentDType::F32 => exact,
+            RecurrentDType::Tf32 => tf32,
+            RecurrentDType::Bf16 => Self { depth: 512, per_word: 2, ..tf32 },
+        }
+    }
+
+    /// Bytes of a row of `depth` numbers in shared memory.
+    fn row_bytes(self, depth: usize) -> usize {
+        if self.columns == 8 {
+            4 * depth.next_multiple_of(4)
+        } else {
+            // Chunks of 16 words, so many that neighbouring rows are in other banks.
+            4 * ((depth.div_ceil(self.per_word) + 15) / 32 * 32 + 16)
+        }
+    }
+}
 
 /// How a launch is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TeamSize {
+    /// What it multiplies with.
+    pub(crate) products: RecurrentDType,
     /// Blocks of a team.
     pub(crate) members: usize,
     /// Rows of the batch that a team takes.
     pub(crate) rows: usize,
-    /// Rows that it takes at a time, a multiple of 4.
+    /// Rows that it takes at a time, a multiple of 4, and with tensor cores of 8.
     pub(crate) group: usize,
 }
 
@@ -47,36 +98,49 @@ fn columns(cell: Cell, hidden_size: usize, sweep: Sweep) -> (usize, usize) {
 }
 
 /// The most units that a block can own; 0 where a column is too long for it.
-fn most_units(cell: Cell, hidden_size: usize, sweep: Sweep) -> usize {
+fn most_units(cell: Cell, hidden_size: usize, tile: WarpTile, sweep: Sweep) -> usize {
     let (gates, depth) = columns(cell, hidden_size, sweep);
-    let warps = BLOCK / WARP / depth.div_ceil(WARP_DEPTH).max(1);
+    let warps = BLOCK / WARP / depth.div_ceil(tile.depth).max(1);
     // A thread has one unit of one row of a group.
-    (warps * COLUMNS / gates).min(BLOCK / ROWS_TOGETHER)
+    (warps * tile.columns / gates).min(BLOCK / tile.rows)
 }
 
 /// Bytes of dynamic shared memory of a block: what is gathered of a group, the parts of its sums, and what the
 /// block's units carry of all rows.
-pub(crate) fn team_bytes(cell: Cell, hidden_size: usize, sweep: Sweep, size: TeamSize) -> usize {
+fn team_bytes(
+    cell: Cell,
+    hidden_size: usize,
+    tile: WarpTile,
+    sweep: Sweep,
+    size: TeamSize,
+) -> usize {
     let (gates, depth) = columns(cell, hidden_size, sweep);
     let width = hidden_size.div_ceil(size.members);
-    let parts = depth.div_ceil(WARP_DEPTH);
+    let parts = depth.div_ceil(tile.depth);
     let sums = parts * gates * width * size.group;
-    4 * (size.group * depth.next_multiple_of(4) + sums + size.rows * width)
+    size.group * tile.row_bytes(depth) + 4 * (sums + size.rows * width)
 }
 
 /// The team whose steps take the fewest cycles, its launch, and the cycles of a step; none where the device has not
-/// enough blocks, or a block not enough shared memory.
+/// enough blocks or lacks the tensor cores, or a block has not enough shared memory.
+///
+/// - `products`: what it multiplies with
 pub(crate) fn team_plan(
     cell: Cell,
     dims: &SequenceDims,
     directions: usize,
+    products: RecurrentDType,
     sweep: Sweep,
     limits: &DeviceLimits,
 ) -> Option<(TeamSize, LaunchSize, usize)> {
+    if products != RecurrentDType::F32 && !limits.has_tensor_cores {
+        return None;
+    }
     let SequenceDims { batch_size, hidden_size, .. } = *dims;
+    let tile = WarpTile::of(products);
     let blocks = limits.team_blocks / directions;
     // Wide ones first: of two that are as fast, that with fewer blocks.
-    let widths = (1..=most_units(cell, hidden_size, sweep).min(hidden_size)).rev();
+    let widths = (1..=most_units(cell, hidden_size, tile, sweep).min(hidden_size)).rev();
     let candidates = widths.filter_map(|width| {
         let members = hidden_size.div_ceil(width);
         let teams = (blocks / members).min(batch_size);
@@ -84,14 +148,14 @@ pub(crate) fn team_plan(
             return None;
         }
         let rows = batch_size.div_ceil(teams);
-        let most = (BLOCK / width).min(rows.next_multiple_of(ROWS_TOGETHER));
-        let groups = (1..=most / ROWS_TOGETHER).rev().map(|groups| groups * ROWS_TOGETHER);
-        let sizes = groups.map(|group| TeamSize { members, rows, group });
-        let bytes = |size: &TeamSize| team_bytes(cell, hidden_size, sweep, *size);
+        let most = (BLOCK / width).min(rows.next_multiple_of(tile.rows));
+        let groups = (1..=most / tile.rows).rev().map(|groups| groups * tile.rows);
+        let sizes = groups.map(|group| TeamSize { products, members, rows, group });
+        let bytes = |size: &TeamSize| team_bytes(cell, hidden_size, tile, sweep, *size);
         let size = sizes.into_iter().find(|size| bytes(size) <= limits.shared_bytes)?;
         let grid = directions * batch_size.div_ceil(rows) * members;
         let launch = LaunchSize { grid, block: BLOCK, shared_bytes: bytes(&size) };
-        Some((size, launch, step_cycles(cell, hidden_size, sweep, size)))
+        Some((size, launch, step_cycles(cell, hidden_size, tile, sweep, size)))
     });
     candidates.min_by_key(|(_, _, cycles)| *cycles)
 }
@@ -100,14 +164,20 @@ pub(crate) fn team_plan(
 ///
 /// A group of rows is read, multiplied and goes through the cell. What one publishes is on its way while the next is
 /// multiplied; a team with one group waits for it.
-fn step_cycles(cell: Cell, hidden_size: usize, sweep: Sweep, size: TeamSize) -> usize {
+fn step_cycles(
+    cell: Cell,
+    hidden_size: usize,
+    tile: WarpTile,
+    sweep: Sweep,
+    size: TeamSize,
+) -> usize {
     let (gates, depth) = columns(cell, hidden_size, sweep);
     let width = hidden_size.div_ceil(size.members);
-    let warps = (gates * width).div_ceil(COLUMNS) * depth.div_ceil(WARP_DEPTH);
-    let product = warps.div_ceil(4) * PRODUCT_CYCLES + warps * SHUFFLE_CYCLES;
+    let warps = (gates * width).div_ceil(tile.columns) * depth.div_ceil(tile.depth);
+    let product = warps.div_ceil(tile.together) * tile.product_cycles + warps * tile.warp_cycles;
     let of_group = |rows: usize| {
         let read = (rows * depth * 4 / BYTES_PER_CYCLE).max(READ_CYCLES);
-        read + rows.div_ceil(ROWS_TOGETHER) * product + CELL_CYCLES
+        read + rows.div_ceil(tile.rows) * product + CELL_CYCLES
     };
     let (whole, rest) = (size.rows / size.group, size.rows % size.group);
     let wait = if size.rows <= size.group { PUBLISH_CYCLES } else { 0 };
@@ -126,13 +196,22 @@ mod tests {
             multiprocessors,
             max_grid: (1 << 31) - 1,
             team_blocks: multiprocessors,
+            has_tensor_cores: true,
             streams_weights: false,
         }
     }
 
     /// T4, A100, RTX 4090, H100, RTX 5090, and what a MIG slice of an H100 leaves.
-    const CARDS: [DeviceLimits; 6] =
-        [card(64, 40), card(163, 108), card(99, 128), card(227, 132), card(99, 170), card(227, 16)];
+    const CARDS: [DeviceLimits; 6] = [
+        DeviceLimits { has_tensor_cores: false, ..card(64, 40) },
+        card(163, 108),
+        card(99, 128),
+        card(227, 132),
+        card(99, 170),
+        card(227, 16),
+    ];
+    const F32: RecurrentDType = RecurrentDType::F32;
+    const DTYPES: [RecurrentDType; 3] = [F32, RecurrentDType::Tf32, RecurrentDType::Bf16];
 
     fn dims(batch_size: usize, hidden_size: usize) -> SequenceDims {
         SequenceDims {
@@ -144,14 +223,20 @@ mod tests {
         }
     }
 
-    /// The corners of every count: one, a warp, 512 of K, the batch and one beside them.
-    const HIDDEN: [usize; 20] =
-        [1, 2, 3, 8, 31, 32, 33, 64, 65, 127, 128, 129, 150, 512, 513, 768, 1024, 1025, 4096, 4097];
+    /// The corners of every count: one, a warp, 256 and 512 of K, the batch and one beside them.
+    const HIDDEN: [usize; 24] = [
+        1, 2, 3, 8, 31, 32, 33, 64, 65, 127, 128, 129, 150, 256, 257, 512, 513, 768, 1024, 1025,
+        2048, 2049, 4096, 4097,
+    ];
     const BATCHES: [usize; 10] = [1, 2, 3, 4, 5, 64, 132, 133, 1000, 100_000];
 
     #[test]
     fn every_unit_and_row_has_a_block_and_all_fit_at_once() {
-        for (cell, limits) in CELLS.into_iter().flat_map(|cell| CARDS.map(|card| (cell, card))) {
+        let dtypes = DTYPES.into_iter().flat_map(|dtype| CARDS.map(|card| (dtype, card)));
+        for (cell, (products, limits)) in
+            CELLS.into_iter().flat_map(|cell| dtypes.clone().map(move |of| (cell, of)))
+        {
+            let tile = WarpTile::of(products);
             for (hidden_size, batch_size) in
                 HIDDEN.into_iter().flat_map(|hidden| BATCHES.map(|batch| (hidden, batch)))
             {
@@ -160,23 +245,21 @@ mod tests {
                 {
                     let dims = dims(batch_size, hidden_size);
                     let Some((size, launch, cycles)) =
-                        team_plan(cell, &dims, directions, sweep, &limits)
+                        team_plan(cell, &dims, directions, products, sweep, &limits)
                     else {
                         continue;
                     };
-                    let what =
-                        format!("{cell:?} {sweep:?} {dims:?} {directions} {limits:?} {size:?}");
+                    let what = format!(
+                        "{cell:?} {products:?} {sweep:?} {dims:?} {directions} {limits:?} {size:?}"
+                    );
                     let width = hidden_size.div_ceil(size.members);
                     // No member is without units, none has more than its warps have columns.
                     assert!(width * (size.members - 1) < hidden_size, "{what}");
                     let (gates, depth) = columns(cell, hidden_size, sweep);
-                    let side_by_side = BLOCK / WARP / depth.div_ceil(WARP_DEPTH);
-                    assert!((gates * width).div_ceil(COLUMNS) <= side_by_side, "{what}");
-                    assert!(
-                        size.group % ROWS_TOGETHER == 0 && size.group * width <= BLOCK,
-                        "{what}"
-                    );
-                    assert!(size.group < size.rows + ROWS_TOGETHER, "{what}");
+                    let side_by_side = BLOCK / WARP / depth.div_ceil(tile.depth);
+                    assert!((gates * width).div_ceil(tile.columns) <= side_by_side, "{what}");
+                    assert!(size.group % tile.rows == 0 && size.group * width <= BLOCK, "{what}");
+                    assert!(size.group < size.rows + tile.rows, "{what}");
                     let teams = batch_size.div_ceil(size.rows);
                     assert_eq!(launch.grid, directions * teams * size.members, "{what}");
                     assert!(launch.grid <= limits.team_blocks, "{what}");
@@ -190,7 +273,7 @@ mod tests {
     #[test]
     fn weights_beyond_all_blocks_have_no_team() {
         let none = |cell, hidden_size, limits: &DeviceLimits| {
-            team_plan(cell, &dims(8, hidden_size), 1, Sweep::Forward, limits).is_none()
+            team_plan(cell, &dims(8, hidden_size), 1, F32, Sweep::Forward, limits).is_none()
         };
         let [t4, a100, _, h100, _, slice] = CARDS;
         // 32,768 numbers a block: 132 of them hold 1,024 units of an lstm, 108 do not.
@@ -198,12 +281,12 @@ mod tests {
         assert!(!none(Cell::Tanh, 1024, &t4) && none(Cell::Gru, 1024, &t4));
         assert!(!none(Cell::Tanh, 512, &slice) && none(Cell::Lstm, 512, &slice));
         // A column of more than 4,096 is longer than a block.
-        assert_eq!(most_units(Cell::Tanh, 4096, Sweep::Forward), 8);
-        assert_eq!(most_units(Cell::Tanh, 4097, Sweep::Forward), 0);
-        assert_eq!(most_units(Cell::Lstm, 1025, Sweep::Backward), 0);
+        assert_eq!(most_units(Cell::Tanh, 4096, WarpTile::of(F32), Sweep::Forward), 8);
+        assert_eq!(most_units(Cell::Tanh, 4097, WarpTile::of(F32), Sweep::Forward), 0);
+        assert_eq!(most_units(Cell::Lstm, 1025, WarpTile::of(F32), Sweep::Backward), 0);
         // Both directions have blocks of their own.
         let both = |hidden_size| {
-            team_plan(Cell::Lstm, &dims(8, hidden_size), 2, Sweep::Forward, &h100).is_none()
+            team_plan(Cell::Lstm, &dims(8, hidden_size), 2, F32, Sweep::Forward, &h100).is_none()
         };
         assert!(!both(512) && both(1024));
         let waitless = DeviceLimits { team_blocks: 0, ..h100 };
@@ -212,17 +295,24 @@ mod tests {
 
     #[test]
     fn a_team_has_the_fewest_blocks_that_hold_its_weights() {
-        for (cell, hidden_size, forward, backward) in [
-            (Cell::Tanh, 512usize, 8, 8),
-            (Cell::Gru, 512, 25, 32),
-            (Cell::Lstm, 512, 32, 32),
-            (Cell::Tanh, 1024, 32, 32),
-            (Cell::Gru, 1024, 103, 128),
-            (Cell::Lstm, 1024, 128, 128),
+        // Forward and backward, in f32, tf32 and bf16; none where a column is longer than a block.
+        for (cell, hidden_size, members) in [
+            (Cell::Tanh, 256usize, [(4, 4), (8, 8), (8, 8)]),
+            (Cell::Tanh, 512, [(8, 8), (16, 16), (16, 16)]),
+            (Cell::Gru, 512, [(25, 32), (25, 32), (16, 16)]),
+            (Cell::Lstm, 512, [(32, 32), (32, 32), (16, 16)]),
+            (Cell::Gru, 768, [(77, 96), (77, 0), (37, 48)]),
+            (Cell::Tanh, 1024, [(32, 32), (32, 32), (32, 32)]),
+            (Cell::Gru, 1024, [(103, 128), (103, 0), (49, 64)]),
+            (Cell::Lstm, 1024, [(128, 128), (128, 0), (64, 64)]),
+            (Cell::Tanh, 2048, [(128, 128), (128, 128), (64, 64)]),
         ] {
-            for (sweep, members) in [(Sweep::Forward, forward), (Sweep::Backward, backward)] {
-                let fewest = hidden_size.div_ceil(most_units(cell, hidden_size, sweep));
-                assert_eq!(fewest, members, "{cell:?} {hidden_size} {sweep:?}");
+            for (products, (forward, backward)) in DTYPES.into_iter().zip(members) {
+                for (sweep, members) in [(Sweep::Forward, forward), (Sweep::Backward, backward)] {
+                    let most = most_units(cell, hidden_size, WarpTile::of(products), sweep);
+                    let fewest = if most > 0 { hidden_size.div_ceil(most) } else { 0 };
+                    assert_eq!(fewest, members, "{cell:?} {hidden_size} {products:?} {sweep:?}");
+                }
             }
         }
     }

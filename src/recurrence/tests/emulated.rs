@@ -1,5 +1,7 @@
 //! What [`gpu`](super::gpu) tests, with the kernels of `kernels/gpu/` executed on the CPU: `just emulate`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::super::gpu::plan::{kernel_family, shared_bytes, DeviceLimits, Sweep};
 use super::super::{run_layer, RecurrentDType};
 use super::super::{Call, Outputs, State};
@@ -20,10 +22,12 @@ const CARD: DeviceLimits = DeviceLimits {
     multiprocessors: 4,
     max_grid: 1 << 30,
     team_blocks: 0,
+    has_tensor_cores: true,
     streams_weights: false,
 };
 /// An Apple GPU.
-const APPLE: DeviceLimits = DeviceLimits { shared_bytes: 32 << 10, streams_weights: true, ..CARD };
+const APPLE: DeviceLimits =
+    DeviceLimits { shared_bytes: 32 << 10, has_tensor_cores: false, streams_weights: true, ..CARD };
 
 /// The cards that layers are run on, with the names of their kernels' variants.
 fn cards() -> Vec<(Language, DeviceLimits, &'static str)> {
@@ -46,46 +50,87 @@ fn check(case: Case, word: RecurrentDType, tolerance: f64) {
     }
 }
 
+/// Runs all cases, on as many threads as the CPU has cores: each device is a process of its own.
+fn in_parallel(cases: Vec<Case>, check: impl Fn(Case) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(*case);
+                }
+            });
+        }
+    });
+}
+
 #[test]
 #[ignore = "needs the emulator: just emulate"]
 fn emulated_layers_give_the_reference_values_and_gradients() {
-    cases().into_iter().for_each(|case| check(case, RecurrentDType::F32, 1e-5));
+    in_parallel(cases(), |case| check(case, RecurrentDType::F32, 1e-5));
 }
 
 /// A card of which one block cannot hold the recurrent weights of a layer of such a size, and several can.
-fn card_of_teams(cell: Cell, hidden_size: usize, blocks: usize) -> DeviceLimits {
-    let f32 = RecurrentDType::F32;
-    let of = |sweep| shared_bytes(cell, hidden_size, f32, sweep, 1, &CARD);
+fn card_of_teams(
+    cell: Cell,
+    hidden_size: usize,
+    blocks: usize,
+    dtype: RecurrentDType,
+) -> DeviceLimits {
+    let of = |sweep| shared_bytes(cell, hidden_size, dtype, sweep, 1, &CARD);
     let shared_bytes = of(Sweep::Forward).min(of(Sweep::Backward)) - 1;
     DeviceLimits { shared_bytes, multiprocessors: blocks, team_blocks: blocks, ..CARD }
+}
+
+/// Runs a case by teams of a precision, one launch a sweep.
+fn check_teams(case: Case, dtype: RecurrentDType, tolerance: f64) {
+    let (way, (.., hidden_size)) = (case.way, case.size);
+    let blocks = if hidden_size > 64 { 12 } else { 8 };
+    let limits = card_of_teams(way.cell, hidden_size, blocks, dtype);
+    let (found, launches) =
+        on_device(Language::Cuda, limits, || case.found_on(&Device::Cpu, dtype));
+    let family = kernel_family(way.cell, false).unwrap();
+    let prefix = if dtype == RecurrentDType::F32 { "team" } else { "mma" };
+    for sweep in ["forward", "backward"] {
+        // One launch for both directions.
+        let kernel = format!("{prefix}_{family}_{sweep}_{}", dtype.name());
+        let count = launches.iter().filter(|name| **name == kernel).count();
+        assert_eq!(count, 1, "{kernel}: {launches:?}");
+    }
+    assert_found(&format!("{dtype:?} teams {case:?}"), &found, &case.expected(), tolerance);
+}
+
+/// Ragged rows in both directions, with initial states, of layers that need several warps for a column.
+fn large_cases() -> impl Iterator<Item = Case> {
+    CELLS.into_iter().map(|cell| {
+        let way = Way { ragged: true, bidirectional: true, with_initial: true, ..Way::plain(cell) };
+        Case { way, size: (6, 3, 2, 70), seed: 5 }
+    })
 }
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
 fn emulated_teams_give_the_reference_values_and_gradients() {
-    let large = CELLS.map(|cell| {
-        let way = Way { ragged: true, bidirectional: true, with_initial: true, ..Way::plain(cell) };
-        Case { way, size: (6, 3, 2, 70), seed: 5 }
+    let small: Vec<Case> = cases().into_iter().filter(|case| case.size.3 >= 20).collect();
+    assert!(small.len() > 50, "{}", small.len());
+    in_parallel(small.into_iter().chain(large_cases()).collect(), |case| {
+        check_teams(case, RecurrentDType::F32, 1e-5)
     });
-    let small = cases().into_iter().filter(|case| case.size.3 >= 20);
-    let mut teams = 0;
-    for case in small.chain(large) {
-        let (way, (.., hidden_size)) = (case.way, case.size);
-        let blocks = if hidden_size > 64 { 12 } else { 8 };
-        let limits = card_of_teams(way.cell, hidden_size, blocks);
-        let run = || case.found_on(&Device::Cpu, RecurrentDType::F32);
-        let (found, launches) = on_device(Language::Cuda, limits, run);
-        let family = kernel_family(way.cell, false).unwrap();
-        for sweep in ["forward", "backward"] {
-            // One launch for both directions.
-            let kernel = format!("team_{family}_{sweep}_f32");
-            let count = launches.iter().filter(|name| **name == kernel).count();
-            assert_eq!(count, 1, "{kernel}: {launches:?}");
-            teams += count;
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn emulated_teams_on_tensor_cores_are_within_their_rounding() {
+    let precisions = [(RecurrentDType::Tf32, 3e-3), (RecurrentDType::Bf16, BF16_TOLERANCE)];
+    let cases: Vec<Case> = cases().into_iter().filter(|case| case.size.3 >= 20).collect();
+    // A relu near 0 may be on the other side after rounding.
+    let cases = cases.into_iter().chain(large_cases()).filter(|case| case.way.cell != Cell::Relu);
+    in_parallel(cases.collect(), |case| {
+        for (dtype, tolerance) in precisions {
+            check_teams(case, dtype, tolerance);
         }
-        assert_found(&format!("teams {case:?}"), &found, &case.expected(), 1e-5);
-    }
-    assert!(teams > 100, "{teams}");
+    });
 }
 
 #[test]
@@ -94,7 +139,7 @@ fn an_emulated_sweep_in_steps_may_be_followed_by_teams() {
     let way = Way { ragged: true, bidirectional: true, ..Way::plain(Cell::Lstm) };
     let case = Case { way, size: (3, 3, 2, 70), seed: 8 };
     // Forward needs five blocks for each direction, backward two.
-    let limits = card_of_teams(Cell::Lstm, 70, 8);
+    let limits = card_of_teams(Cell::Lstm, 70, 8, RecurrentDType::F32);
     let run = || case.found_on(&Device::Cpu, RecurrentDType::F32);
     let (found, launches) = on_device(Language::Cuda, limits, run);
     let of = |part: &str| launches.iter().filter(|name| name.contains(part)).count();
@@ -111,7 +156,7 @@ fn emulated_inference_by_teams_keeps_nothing() {
     plain.h_0.fill(0.);
     plain.c_0.fill(0.);
     let expected = plain.forward();
-    let limits = card_of_teams(Cell::Lstm, 30, 4);
+    let limits = card_of_teams(Cell::Lstm, 30, 4, RecurrentDType::F32);
     let ((outputs, state), launches) = on_device(Language::Cuda, limits, || {
         let layer = Layer::on(&Device::Cpu, &sequences, way, DType::F32);
         let weights = layer.weights()[0].detach();
@@ -319,7 +364,7 @@ fn what_no_emulated_kernel_serves_is_refused_in_words() {
         let (result, launches) = run(way, dtype, &|_| ());
         assert!(result.is_ok() && launches.is_empty(), "{way:?}");
         let text = refused(way, dtype, &|call| call.recurrent_dtype = RecurrentDType::Bf16);
-        assert!(text.contains("bf16 weights are for GPUs"), "{text}");
+        assert!(text.contains("recurrent products in bf16 are for f32 layers"), "{text}");
     }
     let text = refused(plain, DType::F32, &|call| {
         call.unroll = Unroll::new(Outputs::All).truncated(Truncation::window(1, 2).unwrap());

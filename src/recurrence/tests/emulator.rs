@@ -96,9 +96,13 @@ impl Emulated {
 /// The arguments of a kernel as its source declares them: what kind each is, and its name.
 fn declared(kernel: &str) -> Vec<(&'static str, String)> {
     let (name, _word) = kernel.rsplit_once('_').unwrap();
-    let heads = [format!("KERNEL({name})("), format!("{kernel}(")];
     // Metal has no teams.
-    let mut texts = vec![include_str!("../../../kernels/gpu/team_kernels.inc")];
+    let of_teams = ["team_", "mma_"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let heads = [format!("KERNEL({})(", of_teams.unwrap_or(name)), format!("{kernel}(")];
+    let mut texts = vec![
+        include_str!("../../../kernels/gpu/team_kernels.inc"),
+        include_str!("../../../kernels/gpu/team.cu"),
+    ];
     if let Some(family) = source::family(kernel) {
         let files = [format!("{family}_kernels.inc"), format!("{family}.h")];
         texts = files.iter().filter_map(|name| source::file(name)).collect();
@@ -345,7 +349,12 @@ mod tests {
     /// The arguments that kernels/gpu/README.md gives a kernel.
     fn documented(readme: &str, kernel: &str) -> Vec<(String, String)> {
         let (name, _word) = kernel.rsplit_once('_').unwrap();
-        let heads = [format!("`{name}_{{f32,bf16}}`"), format!("`{kernel}`\n\n| | argument")];
+        let teams = name.replacen("team_", "mma_", 1);
+        let heads = [
+            format!("`{name}_{{f32,bf16}}`"),
+            format!("`{kernel}`, `{teams}_{{tf32,bf16}}`"),
+            format!("`{kernel}`\n\n| | argument"),
+        ];
         let at = heads.iter().find_map(|head| readme.rfind(head.as_str())).unwrap();
         let rows = readme[at..].lines().skip_while(|line| !line.starts_with("|---"));
         rows.skip(1)
