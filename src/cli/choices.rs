@@ -81,6 +81,12 @@ pub(super) const SCHEDULES: [Choice; 5] = [
 
 pub(super) const DTYPES: [Choice; 2] = [("f32", "Single precision"), ("f64", "Double precision")];
 
+pub(super) const GPU_PRECISIONS: [Choice; 3] = [
+    ("f32", "Single precision"),
+    ("tf32", "Both sides of a product rounded to 10 bits behind the point; compute capability 8.0 or later"),
+    ("bf16", "Recurrent weights in bf16, 7 bits behind the point"),
+];
+
 pub(super) const VALIDATIONS: [Choice; 2] = [("first", ""), ("stratified", "")];
 
 pub(super) const LAYOUTS: [Choice; 3] = [
@@ -134,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_choice_is_one_of_the_librarys() {
-        let settings: [(&str, &[Choice]); 14] = [
+        let settings: [(&str, &[Choice]); 15] = [
             ("dataset", &DATASETS),
             ("validation", &VALIDATIONS),
             ("view", &VIEWS),
@@ -144,6 +150,7 @@ mod tests {
             ("batching", &BATCHINGS),
             ("schedule", &SCHEDULES),
             ("dtype", &DTYPES),
+            ("gpu_precision", &GPU_PRECISIONS),
             ("scaling", &SCALINGS),
             ("missing", &MISSING),
             ("loss", &LOSSES),

@@ -128,6 +128,10 @@ pub(super) struct TrainFlags {
     /// Floating-point type of weights and inputs [default: f32]
     #[arg(long, value_parser = name_of(&choices::DTYPES))]
     dtype: Option<String>,
+    /// Precision of the recurrent products of training steps on an NVIDIA GPU: tf32 and bf16 use tensor
+    /// cores where several blocks share a layer's weights; on a CPU only f32 [default: f32]
+    #[arg(long, value_parser = name_of(&choices::GPU_PRECISIONS))]
+    gpu_precision: Option<String>,
     /// Scaling of the features of data of your own [default: standard]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::SCALINGS))]
     scaling: Option<String>,

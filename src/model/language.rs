@@ -9,7 +9,7 @@ use crate::nn::dropout::dropout;
 use crate::nn::{
     Dense, DenseConfig, Embedding, Init, Output, Sequences, Stack, StackConfig, VarSink,
 };
-use crate::recurrence::{State, Truncation};
+use crate::recurrence::{RecurrentDType, State, Truncation};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
@@ -89,6 +89,7 @@ pub struct LanguageModel {
     rnn: Stack,
     dropout: f64,
     head: Dense,
+    recurrent_dtype: RecurrentDType,
 }
 
 impl LanguageModel {
@@ -105,7 +106,14 @@ impl LanguageModel {
             rnn: Stack::new(config.rnn(), vb.pp("rnn"))?,
             dropout: config.network.dropout,
             head: Dense::new(DenseConfig::new(hidden, size), vb.pp("head"))?,
+            recurrent_dtype: RecurrentDType::F32,
         })
+    }
+
+    /// The same model, whose training passes make recurrent products in such a dtype, see
+    /// [`Sequences::recurrent_dtype`].
+    pub fn recurrent_dtype(self, recurrent_dtype: RecurrentDType) -> Self {
+        Self { recurrent_dtype, ..self }
     }
 
     /// Puts initial weights into a sink and builds on them.
@@ -167,7 +175,7 @@ impl LanguageModel {
             sequences = sequences.initial(state);
         }
         if let Some(rng) = rng.as_deref_mut() {
-            sequences = sequences.dropout(rng);
+            sequences = sequences.dropout(rng).recurrent_dtype(self.recurrent_dtype);
         }
         let Output { mut outputs, state } = self.rnn.forward(sequences)?;
         if let (Some(rng), true) = (rng, self.dropout > 0.) {
@@ -179,11 +187,12 @@ impl LanguageModel {
     /// The same model for inference: it shares the weights, and follows them when they change, but keeps no graph for
     /// a backward pass.
     pub fn detach(&self) -> Self {
-        let Self { embedding, rnn, dropout, head } = self;
+        let Self { embedding, rnn, dropout, head, recurrent_dtype } = self;
         Self {
             embedding: embedding.detach(),
             rnn: rnn.detach(),
             dropout: *dropout,
+            recurrent_dtype: *recurrent_dtype,
             head: head.detach(),
         }
     }
@@ -193,11 +202,12 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::Candle`] when the weights cannot be copied.
     pub fn freeze(&self) -> Result<Self> {
-        let Self { embedding, rnn, dropout, head } = self;
+        let Self { embedding, rnn, dropout, head, recurrent_dtype } = self;
         Ok(Self {
             embedding: embedding.detach(),
             rnn: rnn.freeze()?,
             dropout: *dropout,
+            recurrent_dtype: *recurrent_dtype,
             head: head.freeze()?,
         })
     }

@@ -13,7 +13,7 @@ use crate::data::augment::Transform;
 use crate::data::batches::{Batch, Gather};
 use crate::data::mnist::Mnist;
 use crate::model::SequenceClassifier;
-use crate::nn::VarSink;
+use crate::nn::{Sequences, VarSink};
 use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, SeededRng};
 use crate::Result;
@@ -119,7 +119,9 @@ impl Task for Classification {
             &self.config.training.objective;
         let read = if loss_at.is_last() { Outputs::Last } else { Outputs::All };
         let unroll = Unroll::new(read).truncated(*truncation);
-        let logits = self.model.forward_training(&batch.x, unroll, context.rng)?;
+        let precision = self.config.training.trainer.gpu_precision;
+        let sequences = Sequences::new(&batch.x).recurrent_dtype(precision);
+        let logits = self.model.forward_training(sequences, unroll, context.rng)?;
         match read {
             Outputs::Last => smoothed_cross_entropy(&logits, &batch.labels, *label_smoothing),
             Outputs::All => {

@@ -173,10 +173,11 @@ impl TrainConfig {
     /// Checks that such a model can be trained on `device`.
     ///
     /// # Errors
-    /// [`Error::Config`] for truncation elsewhere than on the CPU, other than to segments with the
+    /// [`Error::Config`] for another `gpu_precision` than `f32` on a CPU, for truncation elsewhere than on the CPU, other than to segments with the
     /// device's own kernels, and when the environment variable `CANDLE_RNN_ISA` names an instruction
     /// set that is not there.
     pub fn check_device(&self, device: &Device) -> Result<()> {
+        self.trainer.check_gpu_precision(self.network.cell, self.dtype.dtype(), device)?;
         if device.is_cpu() {
             return crate::recurrence::check_cpu();
         }

@@ -1,10 +1,12 @@
 //! Configuration of a trainer, whatever it trains.
 
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::{text, Extensions, Schedule};
 use crate::data::batches::Batching;
 use crate::optim::Clip;
+use crate::recurrence::{check_recurrent_dtype, Cell, RecurrentDType};
 use crate::{Error, Result};
 
 /// What steers a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
@@ -52,6 +54,10 @@ pub struct TrainerConfig {
     /// none.
     #[serde(default)]
     pub ema: Option<f64>,
+    /// What recurrent products of training steps are made in on a GPU; on a CPU it must be
+    /// [`RecurrentDType::F32`]. What is measured and predicted is computed in `dtype`.
+    #[serde(default)]
+    pub gpu_precision: RecurrentDType,
     /// Where the schedule was restarted for epochs that were added.
     #[serde(default, with = "text", skip_serializing_if = "Extensions::is_empty")]
     pub extensions: Extensions,
@@ -82,6 +88,7 @@ impl Default for TrainerConfig {
             weight_decay: 0.,
             patience: None,
             ema: None,
+            gpu_precision: RecurrentDType::F32,
             extensions: Extensions::default(),
         }
     }
@@ -119,6 +126,19 @@ impl TrainerConfig {
         }
         self.extensions.check(self.schedule, self.epochs)
     }
+
+    /// Checks that a device can train layers of a cell with `gpu_precision`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it cannot, as a CPU; [`Error::Device`] when the device does not answer.
+    pub fn check_gpu_precision(&self, cell: Cell, dtype: DType, device: &Device) -> Result<()> {
+        check_recurrent_dtype(cell, dtype, device, self.gpu_precision).map_err(
+            |error| match error {
+                Error::Config(text) => Error::Config(format!("gpu_precision: {text}")),
+                error => error,
+            },
+        )
+    }
 }
 
 /// Checks that a setting is at least 0 and less than 1.
@@ -127,4 +147,45 @@ pub(super) fn check_part(name: &str, value: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::Config(format!("{name} must be at least 0 and less than 1, got {value}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_makes_recurrent_products_in_f32_alone() {
+        let check = |gpu_precision| {
+            let config = TrainerConfig { gpu_precision, ..TrainerConfig::default() };
+            config.check_gpu_precision(Cell::Lstm, DType::F32, &Device::Cpu)
+        };
+        assert!(check(RecurrentDType::F32).is_ok());
+        for (precision, name) in [(RecurrentDType::Tf32, "tf32"), (RecurrentDType::Bf16, "bf16")] {
+            let text = check(precision).unwrap_err().to_string();
+            assert!(text.starts_with("gpu_precision: ") && text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_precision_has_the_same_word_in_every_file() {
+        let names = [
+            (RecurrentDType::F32, "f32"),
+            (RecurrentDType::Tf32, "tf32"),
+            (RecurrentDType::Bf16, "bf16"),
+        ];
+        for (gpu_precision, name) in names {
+            assert_eq!(gpu_precision.name(), name);
+            let config = TrainerConfig { gpu_precision, ..TrainerConfig::default() };
+            let json = serde_json::to_value(&config).unwrap();
+            assert_eq!(json["gpu_precision"], name);
+            assert_eq!(serde_json::from_value::<TrainerConfig>(json).unwrap(), config);
+        }
+        // Runs from before it were computed in f32.
+        let mut json = serde_json::to_value(TrainerConfig::default()).unwrap();
+        json.as_object_mut().unwrap().remove("gpu_precision");
+        assert_eq!(
+            serde_json::from_value::<TrainerConfig>(json).unwrap(),
+            TrainerConfig::default()
+        );
+    }
 }

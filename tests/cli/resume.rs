@@ -277,7 +277,7 @@ fn a_run_from_before_layers_and_dropout_is_still_read() {
                 ["num_layers", "bidirectional", "dropout", "augment", "best_loss", "waited"],
                 ["plateaus", "schedule", "warmup", "clip", "weight_decay", "patience"],
                 ["label_smoothing", "shift", "readout", "ema", "accumulate", "instruction_set"],
-                ["rotate", "zoom", "mirror", "batching", "validation", ""],
+                ["rotate", "zoom", "mirror", "batching", "validation", "gpu_precision"],
             ];
             for field in newer.iter().flatten() {
                 removed += usize::from(fields.remove(*field).is_some());

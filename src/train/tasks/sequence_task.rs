@@ -88,6 +88,7 @@ impl SequenceTask {
         device: &Device,
     ) -> Result<Self> {
         let dtype = training.dtype.dtype();
+        training.trainer.check_gpu_precision(training.network.cell, dtype, device)?;
         let sink = VarSink::new(dtype, device);
         let rng = &mut SeededRng::new(training.trainer.seed, Purpose::Init);
         let model = SequenceClassifier::init(&spec.model, training.init, rng, &sink)?;
@@ -281,7 +282,9 @@ impl Task for SequenceTask {
 
     fn loss(&self, batch: &SequenceBatch, context: &mut StepContext<'_>) -> Result<Tensor> {
         let read = self.config.spec.read();
-        let outputs = self.model.forward_training(Self::sequences(batch), read, context.rng)?;
+        let precision = self.config.training.trainer.gpu_precision;
+        let sequences = Self::sequences(batch).recurrent_dtype(precision);
+        let outputs = self.model.forward_training(sequences, read, context.rng)?;
         self.loss_of(&outputs, batch)
     }
 

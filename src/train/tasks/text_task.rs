@@ -196,9 +196,12 @@ impl TextTask {
             vocabulary_size: vocabulary.len(),
             embedding_size: training.embedding_size,
         };
-        let sink = VarSink::new(training.dtype.dtype(), device);
+        let dtype = training.dtype.dtype();
+        training.trainer.check_gpu_precision(training.network.cell, dtype, device)?;
+        let sink = VarSink::new(dtype, device);
         let rng = &mut SeededRng::new(seed, Purpose::Init);
-        let network = LanguageModel::init(&model, training.init, rng, &sink)?;
+        let network = LanguageModel::init(&model, training.init, rng, &sink)?
+            .recurrent_dtype(training.trainer.gpu_precision);
         let sha256 = sha256_of(text);
         let data = TextData { source, sha256, characters };
         Ok(Self {
