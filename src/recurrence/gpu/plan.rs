@@ -18,6 +18,10 @@ pub(crate) const STEP_BLOCK: usize = 256;
 /// What a step of the stepwise variant takes at least beside its product, in cycles: 22 µs at 1.8 GHz, the least
 /// that docs/gpu.md has measured.
 const STEPWISE_CYCLES: usize = 40_000;
+/// The fewest units for which weights that would be streamed anew at every step are multiplied stepwise instead. On an M3
+/// Max, on paper, a step streams 512 units in 34 µs, where two launches take 5: docs/gpu.md.
+const STEPWISE_UNITS: usize = 512;
+
 /// How a sweep is launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaunchPlan {
@@ -67,7 +71,8 @@ pub(crate) fn kernel_family(cell: Cell, has_projection: bool) -> Result<&'static
 
 /// Plans a sweep.
 ///
-/// The persistent variant is taken wherever the recurrent weights fit into a block's shared memory. Its
+/// The persistent variant is taken wherever the recurrent weights fit into a block's shared memory, or are streamed
+/// and fewer than [`STEPWISE_UNITS`] units have them. Its
 /// tile is the smallest that leaves no multiprocessor with two blocks while others have one, and no
 /// larger than shared memory holds. Beyond, teams are taken where the device's blocks can hold the recurrent weights
 /// and a step by teams takes fewer cycles than one of the stepwise variant, by the formulas here and in [`team_plan`]:
@@ -87,7 +92,8 @@ pub(crate) fn plan(
     let SequenceDims { batch_size, hidden_size, .. } = *dims;
     let bytes = |rows: usize| shared_bytes(cell, hidden_size, recurrent_dtype, sweep, rows, limits);
     let block = hidden_size.next_multiple_of(WARP).min(MAX_BLOCK);
-    let plan = if bytes(1) <= limits.shared_bytes {
+    let is_streamed_too_often = limits.streams_weights && hidden_size >= STEPWISE_UNITS;
+    let plan = if bytes(1) <= limits.shared_bytes && !is_streamed_too_often {
         let wanted = batch_size.div_ceil(limits.multiprocessors.max(1)).max(1);
         let fitting = (1..=wanted).rev().find(|rows| bytes(*rows) <= limits.shared_bytes);
         let rows = fitting.unwrap_or(1);

@@ -58,6 +58,13 @@ fn streamed_weights_leave_shared_memory_to_the_vectors() {
     let plan = planned(Cell::Lstm, dims(150, 150), RecurrentDType::F32, &apple);
     let launch = LaunchSize { grid: 75, block: 160, shared_bytes: 2 * 8 * 152 + 2 * 4 * 150 };
     assert_eq!(plan, LaunchPlan::Persistent { rows: 2, launch });
+    let takes_one_block = |cell, hidden_size| {
+        let plan = planned(cell, dims(64, hidden_size), RecurrentDType::F32, &apple);
+        matches!(plan, LaunchPlan::Persistent { .. })
+    };
+    for cell in [Cell::Tanh, Cell::Gru, Cell::Lstm] {
+        assert!(takes_one_block(cell, 511) && !takes_one_block(cell, 512), "{cell:?}");
+    }
 }
 
 #[test]
