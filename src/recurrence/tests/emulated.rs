@@ -51,7 +51,7 @@ fn check(case: Case, word: RecurrentDType, tolerance: f64) {
 }
 
 /// Runs all cases, on as many threads as the CPU has cores: each device is a process of its own.
-fn in_parallel(cases: Vec<Case>, check: impl Fn(Case) + Sync) {
+fn in_parallel<T: Copy + Sync>(cases: Vec<T>, check: impl Fn(T) + Sync) {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -242,14 +242,14 @@ fn emulated_bf16_weights_give_the_reference_within_rounding() {
 #[test]
 #[ignore = "needs the emulator: just emulate"]
 fn the_emulated_reference_job_follows_the_cpus_losses() {
-    for (language, limits, _) in cards().into_iter().filter(|card| card.2 == "forward") {
-        // One block, since each costs threads.
+    let cards = cards().into_iter().filter(|card| card.2 == "forward").collect();
+    in_parallel(cards, |(language, limits, _)| {
         let limits = DeviceLimits { multiprocessors: 1, ..limits };
         let job = || reference_job(&Device::Cpu, STEPS, Precision::F32);
         let (losses, launches) = on_device(language, limits, job);
         assert_eq!(launches.iter().filter(|name| *name == "rnn_backward_f32").count(), STEPS);
         assert_follows_the_cpu(&format!("{language:?}"), &losses);
-    }
+    });
 }
 
 #[test]

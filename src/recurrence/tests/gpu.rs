@@ -1,6 +1,8 @@
 //! A layer on a device, and training there: the same for a GPU (`just test-cuda`, `just test-metal`), which
 //! the tests here need, and for one that is executed on the CPU ([`emulated`](super::emulated)).
 
+use std::sync::OnceLock;
+
 use candle_core::backprop::GradStore;
 
 use super::super::{Outputs, RecurrentDType};
@@ -127,13 +129,15 @@ const CALM: usize = 175;
 /// 1e-4 apart, and 1e-3 after 250. So every loss is held to 1e-4 for 175 steps, their mean for 300, and
 /// the later ones to what roundings do on the CPU.
 pub(super) fn assert_follows_the_cpu(what: &str, losses: &[f64]) {
-    let on_cpu = reference_job(&Device::Cpu, STEPS, Precision::F32);
-    let in_f64 = reference_job(&Device::Cpu, STEPS, Precision::F64);
-    let rounding = largest_difference(&on_cpu, &in_f64);
+    static ON_CPU: OnceLock<[Vec<f64>; 2]> = OnceLock::new();
+    let [on_cpu, in_f64] = ON_CPU.get_or_init(|| {
+        [Precision::F32, Precision::F64].map(|dtype| reference_job(&Device::Cpu, STEPS, dtype))
+    });
+    let rounding = largest_difference(on_cpu, in_f64);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / STEPS as f64;
     let first = largest_difference(&losses[..CALM], &on_cpu[..CALM]);
-    let all = largest_difference(losses, &on_cpu);
-    let of_means = (mean(losses) - mean(&on_cpu)).abs();
+    let all = largest_difference(losses, on_cpu);
+    let of_means = (mean(losses) - mean(on_cpu)).abs();
     println!(
         "{what}: {CALM} losses within {first:.1e} of the CPU's, {STEPS} within {all:.1e} (f32 and f64 on \
          the CPU: {rounding:.1e}), their means within {of_means:.1e}; from {:.3} to {:.3}",
