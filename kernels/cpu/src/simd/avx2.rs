@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::vector::{binary_ops, partial_by_copy, Kernel, Vector};
+use crate::simd::vector::{impl_vector, partial_by_copy, Kernel, Vector};
 
 /// 8 `f32`.
 #[derive(Clone, Copy)]
@@ -20,93 +20,27 @@ macro_rules! vector {
         $and:ident $andnot:ident $or:ident $cmp:ident,
         $from_bits:ident $shift_left:ident $to_bits:ident
     ) => {
-        impl Vector for $name {
-            type Elem = $elem;
-            const LANES: usize = $lanes;
-            const NR_REGISTERS: usize = 2;
-
-            #[inline(always)]
-            fn mr(_width: usize) -> usize {
-                // 12 accumulators, 2 registers of weights, 1 broadcast value.
-                6
-            }
-
+        impl_vector! {
+            // 12 accumulators, 2 registers of weights, 1 broadcast value.
+            $name: $lanes x $elem, tiles 2 by |_width| 6,
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                // SAFETY: as the caller says.
-                unsafe { kernel.run() };
-            }
-
-            #[inline(always)]
-            unsafe fn prefetch(from: *const $elem) {
-                // SAFETY: as the caller says.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()); }
-            }
-            #[inline(always)]
-            unsafe fn splat(value: $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($set1(value)) }
-            }
-            #[inline(always)]
-            fn fill(self, value: $elem) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($set1(value)) }
-            }
-            #[inline(always)]
-            unsafe fn load(from: *const $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($loadu(from)) }
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $elem) {
-                // SAFETY: as the caller says.
-                unsafe { $storeu(to, self.0); }
-            }
-
-            partial_by_copy!($elem);
-            binary_ops!(add: $add, sub: $sub, mul: $mul, div: $div);
-
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($fmadd(self.0, a.0, b.0)) }
-            }
-            #[inline(always)]
-            fn neg_mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($fnmadd(self.0, a.0, b.0)) }
-            }
-            #[inline(always)]
-            fn min_or_self(self, other: Self) -> Self {
-                // The instruction gives its second operand where either is NaN.
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($min(other.0, self.0)) }
-            }
-            #[inline(always)]
-            fn max_or_self(self, other: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($max(other.0, self.0)) }
-            }
-            #[inline(always)]
-            fn abs(self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($andnot($set1(-0.), self.0)) }
-            }
-            #[inline(always)]
-            fn with_sign_of(self, sign: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($or(self.0, $and(sign.0, $set1(-0.)))) }
-            }
-            #[inline(always)]
-            fn unless_at_most_zero(self, of: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($and(self.0, $cmp::<_CMP_NLE_UQ>(of.0, $set1(0.)))) }
-            }
-            #[inline(always)]
-            fn pow2_of_biased(self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX2 and FMA.
-                unsafe { Self($from_bits($shift_left::<$exponent>($to_bits(self.0)))) }
-            }
+            splat(value) => $set1(value);
+            load(from) => $loadu(from);
+            store(self, to) => $storeu(to, self.0);
+            add(self, other) => $add(self.0, other.0);
+            sub(self, other) => $sub(self.0, other.0);
+            mul(self, other) => $mul(self.0, other.0);
+            div(self, other) => $div(self.0, other.0);
+            mul_add(self, a, b) => $fmadd(self.0, a.0, b.0);
+            neg_mul_add(self, a, b) => $fnmadd(self.0, a.0, b.0);
+            // The instruction gives its second operand where either is NaN.
+            min_or_self(self, other) => $min(other.0, self.0);
+            max_or_self(self, other) => $max(other.0, self.0);
+            abs(self) => $andnot($set1(-0.), self.0);
+            with_sign_of(self, sign) => $or(self.0, $and(sign.0, $set1(-0.)));
+            unless_at_most_zero(self, of) => $and(self.0, $cmp::<_CMP_NLE_UQ>(of.0, $set1(0.)));
+            pow2_of_biased(self) => $from_bits($shift_left::<$exponent>($to_bits(self.0)));
+            { partial_by_copy!($elem); }
         }
     };
 }

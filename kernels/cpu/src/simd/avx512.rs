@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::vector::{binary_ops, Kernel, Vector};
+use crate::simd::vector::{impl_vector, Kernel, Vector};
 
 /// 16 `f32`.
 #[derive(Clone, Copy)]
@@ -20,101 +20,38 @@ macro_rules! vector {
         $abs:ident $and:ident $or:ident $cmp_mask:ident $maskz_mov:ident,
         $from_bits:ident $shift_left:ident $to_bits:ident
     ) => {
-        impl Vector for $name {
-            type Elem = $elem;
-            const LANES: usize = $lanes;
-            const NR_REGISTERS: usize = 5;
-
-            #[inline(always)]
-            fn mr(width: usize) -> usize {
-                // 25 accumulators, 5 registers of weights, 1 broadcast value; or 24, 4 and 1.
-                if width == 5 { 5 } else { 6 }
-            }
-
+        impl_vector! {
+            // 25 accumulators, 5 registers of weights, 1 broadcast value; or 24, 4 and 1.
+            $name: $lanes x $elem, tiles 5 by |width| if width == 5 { 5 } else { 6 },
             #[target_feature(enable = "avx512f,avx512dq")]
-            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                // SAFETY: as the caller says.
-                unsafe { kernel.run() };
-            }
-
-            #[inline(always)]
-            unsafe fn prefetch(from: *const $elem) {
-                // SAFETY: as the caller says.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()); }
-            }
-            #[inline(always)]
-            unsafe fn splat(value: $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($set1(value)) }
-            }
-            #[inline(always)]
-            fn fill(self, value: $elem) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($set1(value)) }
-            }
-            #[inline(always)]
-            unsafe fn load(from: *const $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($loadu(from)) }
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $elem) {
-                // SAFETY: as the caller says.
-                unsafe { $storeu(to, self.0); }
-            }
-            #[inline(always)]
-            unsafe fn load_partial(from: *const $elem, count: usize) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($maskz_loadu(((1u32 << count) - 1) as $mask, from)) }
-            }
-            #[inline(always)]
-            unsafe fn store_partial(self, to: *mut $elem, count: usize) {
-                // SAFETY: as the caller says.
-                unsafe { $mask_storeu(to, ((1u32 << count) - 1) as $mask, self.0); }
-            }
-
-            binary_ops!(add: $add, sub: $sub, mul: $mul, div: $div);
-
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($fmadd(self.0, a.0, b.0)) }
-            }
-            #[inline(always)]
-            fn neg_mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($fnmadd(self.0, a.0, b.0)) }
-            }
-            #[inline(always)]
-            fn min_or_self(self, other: Self) -> Self {
-                // The instruction gives its second operand where either is NaN.
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($min(other.0, self.0)) }
-            }
-            #[inline(always)]
-            fn max_or_self(self, other: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($max(other.0, self.0)) }
-            }
-            #[inline(always)]
-            fn abs(self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($abs(self.0)) }
-            }
-            #[inline(always)]
-            fn with_sign_of(self, sign: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($or(self.0, $and(sign.0, $set1(-0.)))) }
-            }
-            #[inline(always)]
-            fn unless_at_most_zero(self, of: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($maskz_mov($cmp_mask::<_CMP_NLE_UQ>(of.0, $set1(0.)), self.0)) }
-            }
-            #[inline(always)]
-            fn pow2_of_biased(self) -> Self {
-                // SAFETY: a value exists only where the CPU has AVX-512 F and DQ.
-                unsafe { Self($from_bits($shift_left::<$exponent>($to_bits(self.0)))) }
+            splat(value) => $set1(value);
+            load(from) => $loadu(from);
+            store(self, to) => $storeu(to, self.0);
+            add(self, other) => $add(self.0, other.0);
+            sub(self, other) => $sub(self.0, other.0);
+            mul(self, other) => $mul(self.0, other.0);
+            div(self, other) => $div(self.0, other.0);
+            mul_add(self, a, b) => $fmadd(self.0, a.0, b.0);
+            neg_mul_add(self, a, b) => $fnmadd(self.0, a.0, b.0);
+            // The instruction gives its second operand where either is NaN.
+            min_or_self(self, other) => $min(other.0, self.0);
+            max_or_self(self, other) => $max(other.0, self.0);
+            abs(self) => $abs(self.0);
+            with_sign_of(self, sign) => $or(self.0, $and(sign.0, $set1(-0.)));
+            unless_at_most_zero(self, of) =>
+                $maskz_mov($cmp_mask::<_CMP_NLE_UQ>(of.0, $set1(0.)), self.0);
+            pow2_of_biased(self) => $from_bits($shift_left::<$exponent>($to_bits(self.0)));
+            {
+                #[inline(always)]
+                unsafe fn load_partial(from: *const $elem, count: usize) -> Self {
+                    // SAFETY: as the caller says.
+                    unsafe { Self($maskz_loadu(((1u32 << count) - 1) as $mask, from)) }
+                }
+                #[inline(always)]
+                unsafe fn store_partial(self, to: *mut $elem, count: usize) {
+                    // SAFETY: as the caller says.
+                    unsafe { $mask_storeu(to, ((1u32 << count) - 1) as $mask, self.0); }
+                }
             }
         }
     };

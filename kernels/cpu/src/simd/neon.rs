@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use crate::simd::vector::{binary_ops, partial_by_copy, Kernel, Vector};
+use crate::simd::vector::{impl_vector, partial_by_copy, Kernel, Vector};
 
 /// 4 `f32`.
 #[derive(Clone, Copy)]
@@ -20,99 +20,26 @@ macro_rules! vector {
         $bsl:ident $clt:ident $cgt:ident $cle:ident $sign_bit:expr,
         $from_bits:ident $shift_left:ident $to_bits:ident
     ) => {
-        impl Vector for $name {
-            type Elem = $elem;
-            const LANES: usize = $lanes;
-            const NR_REGISTERS: usize = 5;
-
-            #[inline(always)]
-            fn mr(width: usize) -> usize {
-                // 25 accumulators, 5 registers of weights, 1 broadcast value; or 24, 4 and 1.
-                if width == 5 { 5 } else { 6 }
-            }
-
+        impl_vector! {
+            // 25 accumulators, 5 registers of weights, 1 broadcast value; or 24, 4 and 1.
+            $name: $lanes x $elem, tiles 5 by |width| if width == 5 { 5 } else { 6 },
             #[target_feature(enable = "neon")]
-            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                // SAFETY: as the caller says.
-                unsafe { kernel.run() };
-            }
-
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            unsafe fn splat(value: $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($dup(value)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn fill(self, value: $elem) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($dup(value)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            unsafe fn load(from: *const $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self($ld1(from)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            unsafe fn store(self, to: *mut $elem) {
-                // SAFETY: as the caller says.
-                unsafe { $st1(to, self.0); }
-            }
-
-            partial_by_copy!($elem);
-            binary_ops!(add: $add, sub: $sub, mul: $mul, div: $div);
-
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($fma(b.0, self.0, a.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn neg_mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($fms(b.0, self.0, a.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn min_or_self(self, other: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($bsl($clt(other.0, self.0), other.0, self.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn max_or_self(self, other: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($bsl($cgt(other.0, self.0), other.0, self.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn abs(self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($abs(self.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn with_sign_of(self, sign: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($bsl($sign_bit, sign.0, self.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn unless_at_most_zero(self, of: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($bsl($cle(of.0, $dup(0.)), $dup(0.), self.0)) }
-            }
-            #[inline(always)]
-            #[allow(unused_unsafe)]
-            fn pow2_of_biased(self) -> Self {
-                // SAFETY: a value exists only where the CPU has NEON.
-                unsafe { Self($from_bits($shift_left::<$exponent>($to_bits(self.0)))) }
-            }
+            splat(value) => $dup(value);
+            load(from) => $ld1(from);
+            store(self, to) => $st1(to, self.0);
+            add(self, other) => $add(self.0, other.0);
+            sub(self, other) => $sub(self.0, other.0);
+            mul(self, other) => $mul(self.0, other.0);
+            div(self, other) => $div(self.0, other.0);
+            mul_add(self, a, b) => $fma(b.0, self.0, a.0);
+            neg_mul_add(self, a, b) => $fms(b.0, self.0, a.0);
+            min_or_self(self, other) => $bsl($clt(other.0, self.0), other.0, self.0);
+            max_or_self(self, other) => $bsl($cgt(other.0, self.0), other.0, self.0);
+            abs(self) => $abs(self.0);
+            with_sign_of(self, sign) => $bsl($sign_bit, sign.0, self.0);
+            unless_at_most_zero(self, of) => $bsl($cle(of.0, $dup(0.)), $dup(0.), self.0);
+            pow2_of_biased(self) => $from_bits($shift_left::<$exponent>($to_bits(self.0)));
+            { partial_by_copy!($elem); }
         }
     };
 }

@@ -31,12 +31,18 @@ pub(crate) trait Vector: Copy {
     /// be valid for what [`Kernel::run`] says that they are used for.
     unsafe fn vectorize<K: Kernel<Self>>(kernel: K);
 
-    /// Has the cache line at `from` fetched; any address will do.
+    /// Has the cache line at `from` fetched, where an instruction does that; any address will do.
     ///
     /// # Safety
     /// The CPU must have the instruction set of this type.
     #[inline(always)]
     unsafe fn prefetch(from: *const Self::Elem) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every such CPU has the instruction, which reads nothing.
+        unsafe {
+            use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+            _mm_prefetch::<_MM_HINT_T0>(from.cast());
+        }
         let _ = from;
     }
 
@@ -67,7 +73,11 @@ pub(crate) trait Vector: Copy {
     unsafe fn store_partial(self, to: *mut Self::Elem, count: usize);
 
     /// A register that holds `value` in every lane, whatever is in this one.
-    fn fill(self, value: Self::Elem) -> Self;
+    #[inline(always)]
+    fn fill(self, value: Self::Elem) -> Self {
+        // SAFETY: a value exists only where the CPU has its instruction set.
+        unsafe { Self::splat(value) }
+    }
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -102,18 +112,61 @@ pub(crate) trait Kernel<V: Vector> {
     unsafe fn run(self);
 }
 
-/// Methods that are one instruction on two registers.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-macro_rules! binary_ops {
-    ($($method:ident: $intrinsic:ident),*) => {
-        $(
+/// [`Vector`] for a type around one register: its sizes, and what each method makes of bare registers.
+macro_rules! impl_vector {
+    (
+        $vector:ty: $lanes:literal x $elem:ty, tiles $registers:literal by |$width:ident| $rows:expr,
+        $(#[$features:meta])?
+        splat($value:ident) => $splat:expr;
+        load($from:ident) => $load:expr;
+        store($this:ident, $to:ident) => $store:expr;
+        $($method:ident($self:ident $(, $other:ident)*) => $result:expr;)*
+        { $($partial:tt)* }
+    ) => {
+        impl Vector for $vector {
+            type Elem = $elem;
+            const LANES: usize = $lanes;
+            const NR_REGISTERS: usize = $registers;
+
+            #[inline(always)]
+            fn mr($width: usize) -> usize {
+                $rows
+            }
+
+            $(#[$features])?
+            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
+                // SAFETY: as the caller says.
+                unsafe { kernel.run() };
+            }
+
             #[inline(always)]
             #[allow(unused_unsafe)]
-            fn $method(self, other: Self) -> Self {
-                // SAFETY: a value exists only where the CPU has its instruction set.
-                unsafe { Self($intrinsic(self.0, other.0)) }
+            unsafe fn splat($value: $elem) -> Self {
+                // SAFETY: as the caller says.
+                unsafe { Self($splat) }
             }
-        )*
+            #[inline(always)]
+            #[allow(unused_unsafe)]
+            unsafe fn load($from: *const $elem) -> Self {
+                // SAFETY: as the caller says.
+                unsafe { Self($load) }
+            }
+            #[inline(always)]
+            #[allow(unused_unsafe)]
+            unsafe fn store($this, $to: *mut $elem) {
+                // SAFETY: as the caller says.
+                unsafe { $store };
+            }
+            $($partial)*
+            $(
+                #[inline(always)]
+                #[allow(unused_unsafe)]
+                fn $method($self $(, $other: Self)*) -> Self {
+                    // SAFETY: a value exists only where the CPU has its instruction set.
+                    unsafe { Self($result) }
+                }
+            )*
+        }
     };
 }
 
@@ -143,6 +196,4 @@ macro_rules! partial_by_copy {
     };
 }
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) use binary_ops;
-pub(crate) use partial_by_copy;
+pub(crate) use {impl_vector, partial_by_copy};

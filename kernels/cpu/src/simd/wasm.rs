@@ -5,7 +5,7 @@
 
 use std::arch::wasm32::*;
 
-use crate::simd::vector::{partial_by_copy, Kernel, Vector};
+use crate::simd::vector::{impl_vector, partial_by_copy, Kernel, Vector};
 
 /// 4 `f32`.
 #[derive(Clone, Copy)]
@@ -21,90 +21,24 @@ macro_rules! vector {
         $splat:ident $add:ident $sub:ident $mul:ident $div:ident $abs:ident $pmin:ident $pmax:ident $le:ident,
         $sign_bit:expr, $shift_left:ident
     ) => {
-        impl Vector for $name {
-            type Elem = $elem;
-            const LANES: usize = $lanes;
-            const NR_REGISTERS: usize = 1;
-
-            #[inline(always)]
-            fn mr(_width: usize) -> usize {
-                1
-            }
-
-            unsafe fn vectorize<K: Kernel<Self>>(kernel: K) {
-                // SAFETY: as the caller says.
-                unsafe { kernel.run() };
-            }
-
-            #[inline(always)]
-            unsafe fn splat(value: $elem) -> Self {
-                Self($splat(value))
-            }
-            #[inline(always)]
-            fn fill(self, value: $elem) -> Self {
-                Self($splat(value))
-            }
-            #[inline(always)]
-            unsafe fn load(from: *const $elem) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { Self(v128_load(from.cast())) }
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $elem) {
-                // SAFETY: as the caller says.
-                unsafe { v128_store(to.cast(), self.0) };
-            }
-
-            partial_by_copy!($elem);
-
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                Self($add(self.0, other.0))
-            }
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                Self($sub(self.0, other.0))
-            }
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                Self($mul(self.0, other.0))
-            }
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                Self($div(self.0, other.0))
-            }
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                self.mul(a).add(b)
-            }
-            #[inline(always)]
-            fn neg_mul_add(self, a: Self, b: Self) -> Self {
-                b.sub(self.mul(a))
-            }
-            #[inline(always)]
-            fn min_or_self(self, other: Self) -> Self {
-                Self($pmin(self.0, other.0))
-            }
-            #[inline(always)]
-            fn max_or_self(self, other: Self) -> Self {
-                Self($pmax(self.0, other.0))
-            }
-            #[inline(always)]
-            fn abs(self) -> Self {
-                Self($abs(self.0))
-            }
-            #[inline(always)]
-            fn with_sign_of(self, sign: Self) -> Self {
-                Self(v128_bitselect(sign.0, self.0, $sign_bit))
-            }
-            #[inline(always)]
-            fn unless_at_most_zero(self, of: Self) -> Self {
-                Self(v128_andnot(self.0, $le(of.0, $splat(0.))))
-            }
-            #[inline(always)]
-            fn pow2_of_biased(self) -> Self {
-                Self($shift_left(self.0, $exponent))
-            }
+        impl_vector! {
+            $name: $lanes x $elem, tiles 1 by |_width| 1,
+            splat(value) => $splat(value);
+            load(from) => v128_load(from.cast());
+            store(self, to) => v128_store(to.cast(), self.0);
+            add(self, other) => $add(self.0, other.0);
+            sub(self, other) => $sub(self.0, other.0);
+            mul(self, other) => $mul(self.0, other.0);
+            div(self, other) => $div(self.0, other.0);
+            mul_add(self, a, b) => $add($mul(self.0, a.0), b.0);
+            neg_mul_add(self, a, b) => $sub(b.0, $mul(self.0, a.0));
+            min_or_self(self, other) => $pmin(self.0, other.0);
+            max_or_self(self, other) => $pmax(self.0, other.0);
+            abs(self) => $abs(self.0);
+            with_sign_of(self, sign) => v128_bitselect(sign.0, self.0, $sign_bit);
+            unless_at_most_zero(self, of) => v128_andnot(self.0, $le(of.0, $splat(0.)));
+            pow2_of_biased(self) => $shift_left(self.0, $exponent);
+            { partial_by_copy!($elem); }
         }
     };
 }
