@@ -2,7 +2,7 @@
 //!
 //! Threads write disjoint rows of one tensor, and a kernel broadcasts elements that lie apart, so kernels
 //! hold pointers rather than slices. [`View`] is a pointer to read through, [`ViewMut`] one to
-//! write through as well, both with `N` strides over rows whose elements lie side by side:
+//! write through as well: both are [`Strided`], with `N` strides over rows whose elements lie side by side:
 //!
 //! - `View<E, 0>`: a row
 //! - `View<E, 1>`: rows
@@ -12,16 +12,30 @@
 //! is formed is checked against them; in a release build it is the pointer and its strides. What may
 //! be absent is an `Option` of a view, which takes no more room.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// Elements to read, at `N` strides.
-pub(crate) struct View<E, const N: usize> {
+/// Elements at `N` strides, with access `A`: [`Read`] or [`Write`].
+pub(crate) struct Strided<E, const N: usize, A> {
     at: NonNull<E>,
     strides: [isize; N],
+    access: PhantomData<A>,
     #[cfg(debug_assertions)]
     bounds: Bounds,
 }
+
+/// Elements to read, at `N` strides.
+pub(crate) type View<E, const N: usize> = Strided<E, N, Read>;
+
+/// Elements to read and write, at `N` strides.
+pub(crate) type ViewMut<E, const N: usize> = Strided<E, N, Write>;
+
+/// The access of a [`View`].
+pub(crate) struct Read;
+
+/// The access of a [`ViewMut`].
+pub(crate) struct Write;
 
 /// The addresses of the first element of the slice behind a view, and of the end of the last.
 #[cfg(debug_assertions)]
@@ -31,38 +45,36 @@ struct Bounds {
     end: usize,
 }
 
-impl<E, const N: usize> Clone for View<E, N> {
+#[cfg(debug_assertions)]
+impl Bounds {
+    fn of<E>(start: NonNull<E>, len: usize) -> Self {
+        let start = start.addr().get();
+        Self { start, end: start + len * size_of::<E>() }
+    }
+}
+
+impl<E, const N: usize, A> Clone for Strided<E, N, A> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E, const N: usize> Copy for View<E, N> {}
+impl<E, const N: usize, A> Copy for Strided<E, N, A> {}
 
 // SAFETY: a view gives its elements only to unsafe code, which must not race; that elements may be
 // read and written from any thread is what the bounds say.
-unsafe impl<E: Send + Sync, const N: usize> Sync for View<E, N> {}
+unsafe impl<E: Send + Sync, const N: usize, A> Sync for Strided<E, N, A> {}
 
-impl<E, const N: usize> View<E, N> {
-    /// A view of a slice that begins at its element `first`.
-    ///
-    /// # Panics
-    /// When `first` lies behind the end of the slice.
-    pub(crate) fn with_strides(slice: &[E], first: usize, strides: [isize; N]) -> Self {
-        Self::of_parts(NonNull::from(slice).cast(), slice.len(), first, strides)
-    }
-
+impl<E, const N: usize, A> Strided<E, N, A> {
     /// A view of the `len` elements at `start` that begins at the element `first`.
     fn of_parts(start: NonNull<E>, len: usize, first: usize, strides: [isize; N]) -> Self {
         assert!(first <= len, "element {first} of {len}");
         let view = Self {
             at: start,
             strides,
+            access: PhantomData,
             #[cfg(debug_assertions)]
-            bounds: Bounds {
-                start: start.addr().get(),
-                end: start.addr().get() + len * size_of::<E>(),
-            },
+            bounds: Bounds::of(start, len),
         };
         // SAFETY: the slice goes on to `first`, as was checked.
         unsafe { view.offset(first as isize) }
@@ -84,22 +96,13 @@ impl<E, const N: usize> View<E, N> {
         Self { at: unsafe { self.at.offset(elements) }, ..self }
     }
 
-    /// A pointer to `count` elements from here on.
-    ///
-    /// # Safety
-    /// They must lie in the slice that the view was made from.
-    #[inline(always)]
-    pub(crate) unsafe fn ptr(self, count: usize) -> *const E {
-        self.check(count);
-        self.at.as_ptr()
-    }
-
     /// The same place with other strides.
     #[inline(always)]
-    pub(crate) fn reshape<const M: usize>(self, strides: [isize; M]) -> View<E, M> {
-        View {
+    pub(crate) fn reshape<const M: usize>(self, strides: [isize; M]) -> Strided<E, M, A> {
+        Strided {
             at: self.at,
             strides,
+            access: PhantomData,
             #[cfg(debug_assertions)]
             bounds: self.bounds,
         }
@@ -111,6 +114,18 @@ impl<E, const N: usize> View<E, N> {
         self.strides
     }
 
+    /// The same elements, to read.
+    #[inline(always)]
+    pub(crate) fn as_view(self) -> View<E, N> {
+        View {
+            at: self.at,
+            strides: self.strides,
+            access: PhantomData,
+            #[cfg(debug_assertions)]
+            bounds: self.bounds,
+        }
+    }
+
     /// The same place, of which only the next `count` elements may be used.
     ///
     /// # Safety
@@ -120,10 +135,7 @@ impl<E, const N: usize> View<E, N> {
         self.check(count);
         Self {
             #[cfg(debug_assertions)]
-            bounds: Bounds {
-                start: self.at.addr().get(),
-                end: self.at.addr().get() + count * size_of::<E>(),
-            },
+            bounds: Bounds::of(self.at, count),
             ..self
         }
     }
@@ -144,12 +156,7 @@ impl<E, const N: usize> View<E, N> {
     }
 }
 
-impl<E> View<E, 0> {
-    /// A view of a slice.
-    pub(crate) fn new(slice: &[E]) -> Self {
-        Self::with_strides(slice, 0, [])
-    }
-
+impl<E, A> Strided<E, 0, A> {
     /// The row from its element `index` on.
     ///
     /// # Safety
@@ -159,26 +166,15 @@ impl<E> View<E, 0> {
         // SAFETY: as the caller says.
         unsafe { self.offset(index as isize) }
     }
-
-    /// The first `len` elements.
-    ///
-    /// # Safety
-    /// They must lie in the slice that the view was made from, be initialised, and outlive `'a`, during
-    /// which nobody may write them.
-    #[inline(always)]
-    pub(crate) unsafe fn slice<'a>(self, len: usize) -> &'a [E] {
-        // SAFETY: as the caller says.
-        unsafe { std::slice::from_raw_parts(self.ptr(len), len) }
-    }
 }
 
-impl<E> View<E, 1> {
+impl<E, A> Strided<E, 1, A> {
     /// A row.
     ///
     /// # Safety
     /// It must lie in the slice that the view was made from.
     #[inline(always)]
-    pub(crate) unsafe fn row(self, row: usize) -> View<E, 0> {
+    pub(crate) unsafe fn row(self, row: usize) -> Strided<E, 0, A> {
         // SAFETY: as the caller says.
         unsafe { self.reshape([]).offset(row as isize * self.strides[0]) }
     }
@@ -194,13 +190,13 @@ impl<E> View<E, 1> {
     }
 }
 
-impl<E> View<E, 2> {
+impl<E, A> Strided<E, 2, A> {
     /// The row at an index of the first stride, row, and one of the second, step.
     ///
     /// # Safety
     /// It must lie in the slice that the view was made from.
     #[inline(always)]
-    pub(crate) unsafe fn at(self, row: usize, step: usize) -> View<E, 0> {
+    pub(crate) unsafe fn at(self, row: usize, step: usize) -> Strided<E, 0, A> {
         let [of_row, of_step] = self.strides;
         // SAFETY: as the caller says.
         unsafe { self.reshape([]).offset(row as isize * of_row + step as isize * of_step) }
@@ -211,7 +207,7 @@ impl<E> View<E, 2> {
     /// # Safety
     /// That row must lie in the slice that the view was made from.
     #[inline(always)]
-    pub(crate) unsafe fn rows_at(self, row: usize, step: usize) -> View<E, 1> {
+    pub(crate) unsafe fn rows_at(self, row: usize, step: usize) -> Strided<E, 1, A> {
         // SAFETY: as the caller says.
         unsafe { self.at(row, step).reshape([self.strides[0]]) }
     }
@@ -230,16 +226,43 @@ impl<E> View<E, 2> {
     }
 }
 
-/// Elements to read and write, at `N` strides.
-pub(crate) struct ViewMut<E, const N: usize>(View<E, N>);
+impl<E, const N: usize> View<E, N> {
+    /// A view of a slice that begins at its element `first`.
+    ///
+    /// # Panics
+    /// When `first` lies behind the end of the slice.
+    pub(crate) fn with_strides(slice: &[E], first: usize, strides: [isize; N]) -> Self {
+        Self::of_parts(NonNull::from(slice).cast(), slice.len(), first, strides)
+    }
 
-impl<E, const N: usize> Clone for ViewMut<E, N> {
-    fn clone(&self) -> Self {
-        *self
+    /// A pointer to `count` elements from here on.
+    ///
+    /// # Safety
+    /// They must lie in the slice that the view was made from.
+    #[inline(always)]
+    pub(crate) unsafe fn ptr(self, count: usize) -> *const E {
+        self.check(count);
+        self.at.as_ptr()
     }
 }
 
-impl<E, const N: usize> Copy for ViewMut<E, N> {}
+impl<E> View<E, 0> {
+    /// A view of a slice.
+    pub(crate) fn new(slice: &[E]) -> Self {
+        Self::with_strides(slice, 0, [])
+    }
+
+    /// The first `len` elements.
+    ///
+    /// # Safety
+    /// They must lie in the slice that the view was made from, be initialised, and outlive `'a`, during
+    /// which nobody may write them.
+    #[inline(always)]
+    pub(crate) unsafe fn slice<'a>(self, len: usize) -> &'a [E] {
+        // SAFETY: as the caller says.
+        unsafe { std::slice::from_raw_parts(self.ptr(len), len) }
+    }
+}
 
 impl<E, const N: usize> ViewMut<E, N> {
     /// A view of a slice that begins at its element `first`.
@@ -247,24 +270,7 @@ impl<E, const N: usize> ViewMut<E, N> {
     /// # Panics
     /// When `first` lies behind the end of the slice.
     pub(crate) fn with_strides(slice: &mut [E], first: usize, strides: [isize; N]) -> Self {
-        let len = slice.len();
-        Self(View::of_parts(NonNull::from(slice).cast(), len, first, strides))
-    }
-
-    /// The same elements, to read.
-    #[inline(always)]
-    pub(crate) fn as_view(self) -> View<E, N> {
-        self.0
-    }
-
-    /// The same memory from another element on.
-    ///
-    /// # Safety
-    /// That element must lie in the slice that the view was made from, or be its end.
-    #[inline(always)]
-    pub(crate) unsafe fn offset(self, elements: isize) -> Self {
-        // SAFETY: as the caller says.
-        Self(unsafe { self.0.offset(elements) })
+        SharedSlice::new(slice).view(first, strides)
     }
 
     /// A pointer to `count` elements from here on.
@@ -273,30 +279,8 @@ impl<E, const N: usize> ViewMut<E, N> {
     /// They must lie in the slice that the view was made from.
     #[inline(always)]
     pub(crate) unsafe fn ptr(self, count: usize) -> *mut E {
-        self.0.check(count);
-        self.0.at.as_ptr()
-    }
-
-    /// The same place with other strides.
-    #[inline(always)]
-    pub(crate) fn reshape<const M: usize>(self, strides: [isize; M]) -> ViewMut<E, M> {
-        ViewMut(self.0.reshape(strides))
-    }
-
-    /// The strides in elements.
-    #[inline(always)]
-    pub(crate) fn strides(&self) -> [isize; N] {
-        self.0.strides
-    }
-
-    /// The same place, of which only the next `count` elements may be used.
-    ///
-    /// # Safety
-    /// They must lie in the slice that the view was made from.
-    #[inline(always)]
-    pub(crate) unsafe fn narrow(self, count: usize) -> Self {
-        // SAFETY: as the caller says.
-        Self(unsafe { self.0.narrow(count) })
+        self.check(count);
+        self.at.as_ptr()
     }
 }
 
@@ -304,16 +288,6 @@ impl<E> ViewMut<E, 0> {
     /// A view of a slice.
     pub(crate) fn new(slice: &mut [E]) -> Self {
         Self::with_strides(slice, 0, [])
-    }
-
-    /// The row from its element `index` on.
-    ///
-    /// # Safety
-    /// That element must lie in the slice that the view was made from, or be its end.
-    #[inline(always)]
-    pub(crate) unsafe fn add(self, index: usize) -> Self {
-        // SAFETY: as the caller says.
-        unsafe { self.offset(index as isize) }
     }
 
     /// The first `len` elements.
@@ -326,16 +300,17 @@ impl<E> ViewMut<E, 0> {
         // SAFETY: as the caller says.
         unsafe { std::slice::from_raw_parts_mut(self.ptr(len), len) }
     }
-}
 
-impl<E: Copy> ViewMut<E, 0> {
     /// Writes `len` elements: those of another row.
     ///
     /// # Safety
     /// Both rows must lie in the slices that their views were made from and apart from each other, and
     /// nobody else may use the elements that are written.
     #[inline(always)]
-    pub(crate) unsafe fn copy_from(self, from: View<E, 0>, len: usize) {
+    pub(crate) unsafe fn copy_from(self, from: View<E, 0>, len: usize)
+    where
+        E: Copy,
+    {
         // SAFETY: as the caller says.
         unsafe { std::ptr::copy_nonoverlapping(from.ptr(len), self.ptr(len), len) }
     }
@@ -345,57 +320,16 @@ impl<E: Copy> ViewMut<E, 0> {
     /// # Safety
     /// They must lie in the slice that the view was made from, and nobody else may use them.
     #[inline(always)]
-    pub(crate) unsafe fn fill(self, value: E, len: usize) {
+    pub(crate) unsafe fn fill(self, value: E, len: usize)
+    where
+        E: Copy,
+    {
         // SAFETY: as the caller says.
         let at = unsafe { self.ptr(len) };
         for index in 0..len {
             // SAFETY: `index` is less than `len`.
             unsafe { at.add(index).write(value) };
         }
-    }
-}
-
-impl<E> ViewMut<E, 1> {
-    /// A row.
-    ///
-    /// # Safety
-    /// It must lie in the slice that the view was made from.
-    #[inline(always)]
-    pub(crate) unsafe fn row(self, row: usize) -> ViewMut<E, 0> {
-        // SAFETY: as the caller says.
-        ViewMut(unsafe { self.0.row(row) })
-    }
-
-    /// The rows from a row on, each from a column on.
-    ///
-    /// # Safety
-    /// The first of these elements must lie in the slice that the view was made from.
-    #[inline(always)]
-    pub(crate) unsafe fn tile(self, row: usize, column: usize) -> Self {
-        // SAFETY: as the caller says.
-        Self(unsafe { self.0.tile(row, column) })
-    }
-}
-
-impl<E> ViewMut<E, 2> {
-    /// The row at an index of the first stride, row, and one of the second, step.
-    ///
-    /// # Safety
-    /// It must lie in the slice that the view was made from.
-    #[inline(always)]
-    pub(crate) unsafe fn at(self, row: usize, step: usize) -> ViewMut<E, 0> {
-        // SAFETY: as the caller says.
-        ViewMut(unsafe { self.0.at(row, step) })
-    }
-
-    /// All rows of a step, from a row on.
-    ///
-    /// # Safety
-    /// That row must lie in the slice that the view was made from.
-    #[inline(always)]
-    pub(crate) unsafe fn rows_at(self, row: usize, step: usize) -> ViewMut<E, 1> {
-        // SAFETY: as the caller says.
-        ViewMut(unsafe { self.0.rows_at(row, step) })
     }
 }
 
@@ -424,7 +358,7 @@ impl<E> SharedSlice<E> {
     /// # Panics
     /// When `first` lies behind the end of the slice.
     pub(crate) fn view<const N: usize>(&self, first: usize, strides: [isize; N]) -> ViewMut<E, N> {
-        ViewMut(View::of_parts(self.start, self.len, first, strides))
+        Strided::of_parts(self.start, self.len, first, strides)
     }
 
     /// A view of the `len` elements from `first` on.
