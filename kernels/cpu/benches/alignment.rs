@@ -80,16 +80,8 @@ fn main() {
         let mut times = vec![Vec::new(); places.len()];
         for _ in 0..ROUNDS {
             for (weights, times) in places.iter().zip(&mut times) {
-                let call = RawCall {
-                    dims: DIMS,
-                    directions: 1,
-                    x: &x,
-                    time_major: false,
-                    initial: None,
-                    lengths: None,
-                    mask: None,
-                    weights: &[weights],
-                };
+                let weights = [*weights];
+                let call = RawCall::new(DIMS, &x, &weights);
                 let start = Instant::now();
                 for _ in 0..CALLS {
                     black_box(forward(&kernels, black_box(call), false, Save::None));

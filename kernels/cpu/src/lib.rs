@@ -44,7 +44,7 @@ pub use network::{
     Answer, LayerShape, Network, NetworkTrace, NotStreamable, Number, Readout, Stream, Tracer,
 };
 pub use schedule::{
-    backward, forward, BackwardCall, Gradients, Output, RawCall, Save, Saved, Wanted,
+    backward, forward, BackwardCall, ForwardOutput, Gradients, RawCall, Save, Saved, Wanted,
 };
 pub use simd::isa::Isa;
 pub use weights::{

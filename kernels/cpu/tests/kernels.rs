@@ -6,8 +6,12 @@
 
 use candle_rnn_kernels::{
     backward, forward, pack_transposed, pack_weights, unpack_gradients, BackwardCall, CellKind,
-    Float, Isa, RawCall, Save, SequenceDims, Wanted, WeightSlices, Window,
+    Isa, Number, RawCall, Save, SequenceDims, Wanted, WeightSlices, Window,
 };
+
+mod values;
+
+use values::Values;
 
 const CELLS: [CellKind; 8] = [
     CellKind::Dense,
@@ -27,45 +31,6 @@ fn shape(cell: CellKind) -> (usize, bool, bool) {
         CellKind::Gru | CellKind::GruResetBefore => (3, true, false),
         CellKind::Lstm | CellKind::ProjectedLstm => (4, true, true),
         CellKind::MinimalGru => (2, true, false),
-    }
-}
-
-/// A float of these tests.
-trait Value: Float {
-    fn of(value: f64) -> Self;
-    fn wide(self) -> f64;
-}
-
-impl Value for f32 {
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-    fn wide(self) -> f64 {
-        self.into()
-    }
-}
-
-impl Value for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-    fn wide(self) -> f64 {
-        self
-    }
-}
-
-/// Seeded values between -1 and 1.
-struct Values(u64);
-
-impl Values {
-    fn next(&mut self) -> f64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.
-    }
-
-    fn take<E: Value>(&mut self, len: usize, scale: f64) -> Vec<E> {
-        (0..len).map(|_| E::of(self.next() * scale)).collect()
     }
 }
 
@@ -93,7 +58,7 @@ struct Outcome<E> {
     grads: Vec<Vec<E>>,
 }
 
-impl<E: Value> Case<E> {
+impl<E: Number> Case<E> {
     fn new(cell: CellKind, [b, t, i, h]: [usize; 4], directions: usize) -> Self {
         let (gates, has_b_hh, has_c) = shape(cell);
         let p = if cell == CellKind::ProjectedLstm { h.div_ceil(2) } else { h };
@@ -147,14 +112,11 @@ impl<E: Value> Case<E> {
             .collect();
         let packed: Vec<&[E]> = packed.iter().map(|packed| &packed[..]).collect();
         let input = RawCall {
-            dims: self.dims,
-            directions: self.directions,
-            x: &self.arguments[0],
             time_major: self.time_major,
             initial: Some(&self.arguments[1]),
             lengths: self.lengths.as_deref(),
             mask: self.mask.as_deref(),
-            weights: &packed,
+            ..RawCall::new(self.dims, &self.arguments[0], &packed)
         };
         let output = forward(&kernels, input, true, save);
         let outputs = output.outputs.unwrap();
@@ -184,18 +146,19 @@ impl<E: Value> Case<E> {
     /// `Σ grad_outputs · outputs + Σ grad_last · last`.
     fn loss(&self, isa: Isa) -> f64 {
         let outcome = self.run(isa, Save::All);
-        let dot =
-            |a: &[E], b: &[E]| -> f64 { a.iter().zip(b).map(|(a, b)| a.wide() * b.wide()).sum() };
+        let dot = |a: &[E], b: &[E]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum()
+        };
         dot(&self.grad_outputs, &outcome.outputs) + dot(&self.grad_last, &outcome.last)
     }
 }
 
 /// The largest difference by the largest magnitude; NaN fails a comparison with it.
-fn distance<A: Value, B: Value>(a: &[A], b: &[B]) -> f64 {
+fn distance<A: Number, B: Number>(a: &[A], b: &[B]) -> f64 {
     assert_eq!(a.len(), b.len());
-    let largest = b.iter().fold(1e-30, |largest: f64, b| largest.max(b.wide().abs()));
+    let largest = b.iter().fold(1e-30, |largest: f64, b| largest.max(b.to_f64().abs()));
     a.iter().zip(b).fold(0., |sum: f64, (a, b)| {
-        let difference = (a.wide() - b.wide()).abs() / largest;
+        let difference = (a.to_f64() - b.to_f64()).abs() / largest;
         if difference > sum || difference.is_nan() {
             difference
         } else {

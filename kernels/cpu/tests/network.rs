@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod counting;
+mod values;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use candle_rnn_kernels::{
 };
 
 use counting::allocations_of;
+use values::Values;
 
 const CELLS: [CellKind; 7] = [
     CellKind::Tanh,
@@ -23,21 +25,8 @@ const CELLS: [CellKind; 7] = [
     CellKind::MinimalGru,
 ];
 
-/// Seeded values between -0.4 and 0.4.
-struct Values(u64);
-
-impl Values {
-    fn take<E: Number>(&mut self, len: usize) -> Vec<E> {
-        let mut next = || {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            E::from_f64(((self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.) * 0.4)
-        };
-        (0..len).map(|_| next()).collect()
-    }
-}
+/// The magnitude of weights and inputs.
+const SCALE: f64 = 0.4;
 
 /// A network of some layers with 3 inputs, 5 outputs, and sizes that fill no register.
 fn network<E: Number>(
@@ -56,7 +45,9 @@ fn network<E: Number>(
         let rows = cell.gates() * hidden_size;
         let biases = if is_projected { 2 * rows + 6 * hidden_size } else { 2 * rows };
         let parts: Vec<[Vec<E>; 3]> = (0..directions)
-            .map(|_| [rows * input_size, rows * output_size, biases].map(|len| values.take(len)))
+            .map(|_| {
+                [rows * input_size, rows * output_size, biases].map(|len| values.take(len, SCALE))
+            })
             .collect();
         let slices: Vec<WeightSlices<E>> = parts
             .iter()
@@ -67,7 +58,7 @@ fn network<E: Number>(
         input_size = directions * output_size;
     }
     let features = readout.features(input_size);
-    network.readout(readout).head(&values.take(5 * features), &values.take(5))
+    network.readout(readout).head(&values.take(5 * features, SCALE), &values.take(5, SCALE))
 }
 
 /// More than twice those whose inputs are multiplied together, and odd.
@@ -76,7 +67,7 @@ const STEPS: usize = 19;
 fn check_stream<E: Number>(isa: Isa, cell: CellKind, layers: usize) {
     let what = format!("{} {cell:?} {layers}", isa.name());
     let network = Arc::new(network::<E>(isa, cell, layers, 1, Readout::Last));
-    let x: Vec<E> = Values(3).take(STEPS * 3);
+    let x: Vec<E> = Values(3).take(STEPS * 3, SCALE);
     let expected = network.run_steps(&x, [1, STEPS], None);
     let mut stream = Stream::new(network.clone()).unwrap();
     for (step, (x_t, expected)) in x.chunks(3).zip(expected.chunks(5)).enumerate() {
@@ -117,7 +108,7 @@ fn streams_give_the_bits_of_whole_sequences() {
 fn rows_of_a_batch_give_what_each_gives_alone() {
     let isa = Isa::available()[0];
     let lengths = [4, 1, 3];
-    let x: Vec<f64> = Values(5).take(3 * 4 * 3);
+    let x: Vec<f64> = Values(5).take(3 * 4 * 3, SCALE);
     for readout in [Readout::Last, Readout::MeanMax] {
         for directions in [1, 2] {
             let network = network::<f64>(isa, CellKind::Gru, 2, directions, readout);
@@ -151,13 +142,14 @@ fn means_and_maxima_are_those_of_the_outputs() {
 #[test]
 fn an_embedding_is_read_by_number() {
     let isa = Isa::available()[0];
-    let table: Vec<f32> = Values(1).take(4 * 3);
-    let (w_ih, w_hh, b) = (Values(2).take(6), Values(3).take(4), Values(4).take(2));
+    let table: Vec<f32> = Values(1).take(4 * 3, SCALE);
+    let (w_ih, w_hh, b) =
+        (Values(2).take(6, SCALE), Values(3).take(4, SCALE), Values(4).take(2, SCALE));
     let weights = WeightSlices::new(&w_ih, &w_hh, &b, 2);
     let network = Network::new(isa)
         .embedding(&table)
         .layer(LayerShape::new(CellKind::Tanh, 3, 2), &[weights])
-        .head(&Values(5).take(8), &Values(6).take(4));
+        .head(&Values(5).take(8, SCALE), &Values(6).take(4, SCALE));
     assert_eq!((network.vocabulary_size(), network.output_size()), (4, 4));
     let network = Arc::new(network);
     let mut stream = Stream::new(network.clone()).unwrap();
@@ -187,7 +179,7 @@ fn a_step_allocates_nothing() {
             for layers in [1, 3] {
                 let network = network::<f32>(isa, cell, layers, 1, Readout::Last);
                 let mut stream = Stream::new(Arc::new(network)).unwrap();
-                let x: Vec<f32> = Values(3).take(11 * 3);
+                let x: Vec<f32> = Values(3).take(11 * 3, SCALE);
                 let state = stream.state().to_vec();
                 let allocations = allocations_of(|| {
                     for x_t in x.chunks(3) {
@@ -218,11 +210,11 @@ fn networks_and_streams_move_between_threads() {
     let isa = Isa::available()[0];
     let network = Arc::new(network::<f32>(isa, CellKind::Gru, 2, 1, Readout::Last));
     let mut stream = Stream::new(network.clone()).unwrap();
-    let x: Vec<f32> = Values(3).take(4 * 3);
+    let x: Vec<f32> = Values(3).take(4 * 3, SCALE);
     stream.advance(&x[..6]);
     let mut other = stream.clone();
     let found = std::thread::spawn(move || other.read(&x[6..]).to_vec()).join().unwrap();
-    let x: Vec<f32> = Values(3).take(4 * 3);
+    let x: Vec<f32> = Values(3).take(4 * 3, SCALE);
     assert_eq!(stream.read(&x[6..]), found);
 }
 

@@ -3,31 +3,20 @@
 // One contract holds for a whole pass, that of `backward_rows`; a block in every line would say no more.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::cells::cell::WeightLayout;
-use crate::forward::{is_carried, Checkpoints, Initial, Spans};
+use crate::forward::{Checkpoints, PassInput};
 use crate::view::{View, ViewMut};
-use crate::SequenceDims;
 use crate::Window;
 
-/// The arguments of a backward pass, lengths checked by whoever made them.
+/// The arguments of a backward pass.
 #[derive(Clone, Copy)]
 pub(crate) struct Backward<'a, E> {
-    pub(crate) dims: SequenceDims,
-    pub(crate) layout: WeightLayout,
+    pub(crate) input: PassInput<'a, E>,
     /// Through which steps gradients flow together; their losses follow each other up to step T.
     pub(crate) windows: &'a [Window],
-    /// `(I,)` by row and step, in.
-    pub(crate) x: View<E, 2>,
-    pub(crate) initial: Initial<E>,
     pub(crate) kept: Kept<E>,
-    /// `(P,)` by row, in: the recurrent dropout's mask.
-    pub(crate) mask: Option<View<E, 1>>,
-    pub(crate) spans: Spans<'a>,
-    /// Weights that the state, the inner value and the input feed, rows packed, in; those of the inner
-    /// value of no size if there is none.
-    pub(crate) w_state: View<E, 0>,
-    pub(crate) w_inner: View<E, 0>,
-    pub(crate) w_input: View<E, 0>,
+    /// Rows packed, in, by [`OperandKind`](crate::cells::cell::OperandKind); those of the inner value of no size if
+    /// there is none.
+    pub(crate) weights: [View<E, 0>; 3],
     /// `(P,)` by row and step, in: gradients of all outputs.
     pub(crate) grad_outputs: Option<View<E, 2>>,
     /// `(P,)` and `(H,)` by row, in: gradients of the final states.
@@ -40,7 +29,7 @@ pub(crate) struct Backward<'a, E> {
     pub(crate) grad_c_0: Option<ViewMut<E, 1>>,
 }
 
-/// What is left of the states of the forward pass.
+/// The states of the forward pass, as far as they are left.
 #[derive(Clone, Copy)]
 pub(crate) enum Kept<E> {
     /// All.
@@ -50,11 +39,6 @@ pub(crate) enum Kept<E> {
 }
 
 impl<E> Backward<'_, E> {
-    /// Whether rows differ in length, or have masks.
-    pub(crate) fn is_carried(&self) -> bool {
-        is_carried(&self.spans, self.mask)
-    }
-
     /// The state before a step of a row; zeros if absent.
     ///
     /// # Safety
@@ -65,15 +49,15 @@ impl<E> Backward<'_, E> {
         row: usize,
         step: usize,
     ) -> Option<View<E, 0>> {
-        if step == self.spans.of(row).0 {
-            self.initial.h(row)
+        if step == self.input.spans.of(row).0 {
+            self.input.initial.h(row)
         } else {
             Some(states.h_from(row, step as isize - 1).reshape([]))
         }
     }
 }
 
-/// What a group of rows computes in.
+/// The memory of a group of rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch<E> {
     /// Packed, out: the group's part of the weights' gradients, if wanted.

@@ -1,10 +1,9 @@
 //! A group of rows whose weight gradients are summed together.
 
-// One contract holds for a whole pass, that of `backward_rows`; a block in every line would say no more.
-#![allow(unsafe_op_in_unsafe_fn)]
-
 use crate::backward::args::{Backward, BlockStates};
+use crate::backward::scratch::GroupMemory;
 use crate::view::ViewMut;
+use crate::Window;
 
 /// Rows that go through all steps together, and whose samples are summed in their order.
 ///
@@ -17,18 +16,38 @@ pub(crate) struct ReductionGroup<'a, E> {
     pub(crate) row: usize,
     /// How many windows share a step, at most.
     pub(crate) slots: usize,
-    /// Which packed_deltas of a block count, by row.
-    pub(crate) spans: Vec<(usize, usize)>,
+    pub(crate) memory: GroupMemory<ViewMut<E, 0>>,
 }
 
 impl<E> ReductionGroup<'_, E> {
-    /// The rows of δ of a window, of memory that has a slot for each that shares a step.
-    ///
-    /// # Safety
-    /// The memory must have `(slots, rows, row of δ)` elements.
-    pub(crate) unsafe fn in_slot(&self, memory: ViewMut<E, 0>, window: usize) -> ViewMut<E, 1> {
-        let size = self.rows * self.row;
-        memory.add(window % self.slots * size).reshape([self.row as isize])
+    /// The window's δ of a step, `(rows, row of δ)`.
+    pub(crate) fn delta(&self, step: &Step<E>) -> ViewMut<E, 1> {
+        self.in_slot(self.memory.delta, step)
+    }
+
+    /// The window's δ of the step after.
+    pub(crate) fn next_delta(&self, step: &Step<E>) -> ViewMut<E, 1> {
+        self.in_slot(self.memory.next, step)
+    }
+
+    /// `memory.product` by row, `(rows, P)`.
+    pub(crate) fn product(&self) -> ViewMut<E, 1> {
+        self.memory.product.reshape([self.args.input.dims.output_size as isize])
+    }
+
+    /// `memory.outside` by row, `(rows, P)`.
+    pub(crate) fn outside_memory(&self) -> ViewMut<E, 1> {
+        self.memory.outside.reshape([self.args.input.dims.output_size as isize])
+    }
+
+    /// `memory.grad_inner` by row, `(rows, H)`.
+    pub(crate) fn grad_inner(&self) -> ViewMut<E, 1> {
+        self.memory.grad_inner.reshape([self.args.input.dims.hidden_size as isize])
+    }
+
+    fn in_slot(&self, memory: ViewMut<E, 0>, step: &Step<E>) -> ViewMut<E, 1> {
+        // SAFETY: such memory has `(slots, rows, row of δ)` elements.
+        unsafe { memory.add(step.slot * self.rows * self.row).reshape([self.row as isize]) }
     }
 }
 
@@ -37,4 +56,34 @@ pub(crate) struct StepBlock<E> {
     pub(crate) begin: usize,
     pub(crate) end: usize,
     pub(crate) states: BlockStates<E>,
+}
+
+impl<E> StepBlock<E> {
+    /// The number of its steps.
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.begin
+    }
+}
+
+/// A step of a block in one window of steps that gradients share.
+pub(crate) struct Step<'a, E> {
+    pub(crate) t: usize,
+    pub(crate) block: &'a StepBlock<E>,
+    pub(crate) window: Window,
+    /// The window's place among those that share a step.
+    pub(crate) slot: usize,
+    /// Whether its δ are added to the packed ones: those of another window.
+    pub(crate) adds: bool,
+}
+
+impl<E> Step<'_, E> {
+    /// The number of a row of the group and this step among those of the block, which packed δ are in the order of.
+    pub(crate) fn sample(&self, local: usize) -> usize {
+        local * self.block.len() + self.t - self.block.begin
+    }
+
+    /// Whether gradients come from the step after.
+    pub(crate) fn follows(&self) -> bool {
+        self.t + 1 < self.window.end
+    }
 }

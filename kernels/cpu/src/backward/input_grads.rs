@@ -1,12 +1,12 @@
-//! What goes from the δ of a step through the weights: to the step before, to the inputs, and to the
+//! The gradients that δ of a step sends through the weights: to the step before, to the inputs, and to the
 //! initial states.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::backward::group::ReductionGroup;
-use crate::backward::scratch::GroupMemory;
-use crate::cells::cell::{Cell, Operand};
+use crate::cells::cell::{Cell, OperandKind};
+use crate::forward::{add, multiply};
 use crate::gemm::layout::{split, Panels};
 use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct};
 use crate::simd::math::Identity;
@@ -15,57 +15,50 @@ use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 
 impl<E: Element> ReductionGroup<'_, E> {
-    /// Computes what goes from step `t` to the inputs and to the initial states.
+    /// Computes the gradients of the inputs of step `t`, and of the initial states.
     ///
     /// # Safety
-    /// The contract of `backward_rows` must hold, and `memory` the δ of step `t` of these windows.
+    /// The contract of `backward_rows` must hold, and the memory hold the δ of step `t` of these windows.
     pub(crate) unsafe fn gradients_before<V: Vector<Elem = E>, C: Cell>(
         &self,
         t: usize,
         windows: Range<usize>,
-        memory: &GroupMemory<E>,
     ) {
-        let args = self.args;
-        let SequenceDims { input_size, hidden_size, output_size, .. } = args.dims;
+        let (args, memory) = (self.args, &self.memory);
+        let SequenceDims { hidden_size, output_size, .. } = args.input.dims;
         let wants_initial = args.grad_h_0.is_some() || args.grad_c_0.is_some();
         if args.grad_x.is_none() && !wants_initial {
             return;
         }
-        let delta = self.total(memory.delta, self.row, windows.clone(), memory.total);
+        let total = |rows: ViewMut<E, 0>, len: usize, total: ViewMut<E, 0>| {
+            self.total(rows, len, windows.clone(), total)
+        };
+        let delta = total(memory.delta, self.row, memory.total);
         if let Some(grad_x) = args.grad_x {
             let out = grad_x.rows_at(self.first, t);
-            let operand = args.layout.input_operand;
-            self.through_weights::<V>(t, delta, operand, args.w_input, input_size, out);
+            self.through_weights::<V>(t, delta, OperandKind::Input, out);
         }
         // A row without steps has no δ: it hands its gradient through.
-        let begins = |local: usize| {
-            let (from, to) = args.spans.of(self.first + local);
+        let begins = |local: &usize| {
+            let (from, to) = args.input.spans.of(self.first + local);
             from == t && from < to
         };
-        if !wants_initial || !(0..self.rows).any(begins) {
+        if !wants_initial || !(0..self.rows).any(|local| begins(&local)) {
             return;
         }
-        let operand = args.layout.state_operand;
-        self.through_weights::<V>(t, delta, operand, args.w_state, output_size, memory.product);
-        let direct = C::HAS_DIRECT
-            .then(|| self.total(memory.direct, output_size, windows.clone(), memory.total_direct));
-        let carry_c = C::HAS_C
-            .then(|| self.total(memory.carry_c, hidden_size, windows.clone(), memory.total_c));
-        for local in (0..self.rows).filter(|local| begins(*local)) {
+        self.through_weights::<V>(t, delta, OperandKind::State, self.product());
+        let direct = C::HAS_DIRECT.then(|| total(memory.direct, output_size, memory.total_direct));
+        let carry_c = C::HAS_C.then(|| total(memory.carry_c, hidden_size, memory.total_c));
+        for local in (0..self.rows).filter(begins) {
             let row = self.first + local;
             if let Some(grad_h_0) = args.grad_h_0 {
-                let grad = grad_h_0.row(row);
-                grad.copy_from(memory.product.row(local).as_view(), output_size);
-                let grad = grad.slice(output_size);
-                if let Some(mask) = args.mask {
-                    for (grad, mask) in grad.iter_mut().zip(mask.row(row).slice(output_size)) {
-                        *grad = *grad * *mask;
-                    }
+                let (grad, product) = (grad_h_0.row(row), self.product().row(local).as_view());
+                match args.input.mask {
+                    Some(mask) => multiply(product, mask.row(row), grad, output_size),
+                    None => grad.copy_from(product, output_size),
                 }
                 if let Some(direct) = direct {
-                    for (sum, term) in grad.iter_mut().zip(direct.row(local).slice(output_size)) {
-                        *sum = *sum + *term;
-                    }
+                    add(grad, direct.row(local), output_size);
                 }
             }
             if let (Some(carry), Some(grad_c_0)) = (carry_c, args.grad_c_0) {
@@ -93,34 +86,33 @@ impl<E: Element> ReductionGroup<'_, E> {
         }
         total.copy_from(of(windows.start), size);
         for window in windows.skip(1) {
-            for (sum, term) in total.slice(size).iter_mut().zip(of(window).slice(size)) {
-                *sum = *sum + *term;
-            }
+            add(total, of(window), size);
         }
         total.as_view().reshape(strides)
     }
 
-    /// Computes `out = Wᵀ δ`, for some columns of δ and the weights `(columns of δ, len)` that they
-    /// belong to, rows packed; for tiles that take part in step `t`.
+    /// Computes `out = Wᵀ δ`, for the weights of a kind of operand and the columns of δ that it feeds; for tiles that
+    /// take part in step `t`.
     ///
     /// # Safety
-    /// The contract of `backward_rows` must hold; `delta` must have the rows of the group, `weights` be
-    /// packed for these sizes, and `out` have `(rows, len)` elements, apart from `delta`.
+    /// The contract of `backward_rows` must hold; `delta` must have the rows of the group, and `out` as many of the
+    /// operand's size, apart from `delta`.
     pub(crate) unsafe fn through_weights<V: Vector<Elem = E>>(
         &self,
         t: usize,
         delta: View<E, 1>,
-        operand: Operand,
-        weights: View<E, 0>,
-        len: usize,
+        kind: OperandKind,
         out: ViewMut<E, 1>,
     ) {
-        for panel in Panels::<V>::new(len).iter() {
+        let input = &self.args.input;
+        let operand = input.layout.operand(kind);
+        let weights = self.args.weights[kind as usize];
+        for panel in Panels::<V>::new(kind.len(&input.dims)).iter() {
             let weights = weights.add(panel.at * operand.len).narrow(operand.len * panel.nr::<V>());
             let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for tile in 0..tiles {
                 let (local, height) = split(self.rows, tiles, tile);
-                if !self.args.spans.any(self.first + local, height, t) {
+                if !input.spans.any(self.first + local, height, t) {
                     continue;
                 }
                 let product = Accumulate {

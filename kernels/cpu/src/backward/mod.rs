@@ -18,7 +18,7 @@
 //!         for each tile of columns of [1 | x_t | h_{t-1}]:  sums += z δ over the block's packed_deltas
 //! ```
 //!
-//! What makes it fast:
+//! Why it is fast:
 //! 1. A simple cell needs only `h` from the forward pass, and its δ are made in the registers of the
 //!    product; other cells keep their gates, so that no product is done again.
 //! 2. A block's δ stay in the second-level cache until the sums have used them; a panel's δ of a
@@ -56,7 +56,7 @@ use crate::cells::cell::Cell;
 use crate::simd::vector::Vector;
 use crate::SequenceDims;
 pub(crate) use args::{Backward, BlockStates, Kept, Scratch};
-use group::{ReductionGroup, StepBlock};
+use group::{ReductionGroup, Step, StepBlock};
 pub(crate) use scratch::scratch_len;
 use scratch::{overlap, row_of_deltas, GroupMemory};
 
@@ -92,15 +92,14 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     block_steps: usize,
     scratch: Scratch<V::Elem>,
 ) {
-    let seq_len = args.dims.seq_len;
-    let mut memory = GroupMemory::new(args, rows, block_steps, scratch.memory);
+    let seq_len = args.input.dims.seq_len;
     let mut group = ReductionGroup {
         args,
         first,
         rows,
-        row: row_of_deltas::<V::Elem>(args.layout.deltas),
+        row: row_of_deltas::<V::Elem>(args.input.layout.deltas),
         slots: overlap(args.windows),
-        spans: Vec::new(),
+        memory: GroupMemory::new(args, rows, block_steps, scratch.memory),
     };
     // The windows of step t are `windows[from..to]`.
     let (mut from, mut to) = (args.windows.len(), args.windows.len());
@@ -111,7 +110,7 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     while end > reached {
         // Blocks begin at multiples, as checkpoints do, of which each is for several blocks.
         let begin = ((end - 1) / block_steps * block_steps).max(reached);
-        let states = group.states::<V, C>(begin, end, &mut computed_from, memory.recomputed);
+        let states = group.states::<V, C>(begin, end, &mut computed_from);
         let block = StepBlock { begin, end, states };
         for t in (begin..end).rev() {
             while from > 0 && args.windows[from - 1].end > t {
@@ -120,18 +119,20 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
             while args.windows[to - 1].start > t {
                 to -= 1;
             }
-            std::mem::swap(&mut memory.delta, &mut memory.next);
-            for window in from..to {
+            std::mem::swap(&mut group.memory.delta, &mut group.memory.next);
+            for index in from..to {
+                let (window, slot) = (args.windows[index], index % group.slots);
+                let step = Step { t, block: &block, window, slot, adds: index > from };
                 if C::IS_SIMPLE {
-                    group.simple_delta::<V, C>(t, window, window > from, &block, &memory);
+                    group.simple_delta::<V, C>(&step);
                 } else {
-                    group.gated_delta::<V, C>(t, window, window > from, &block, &memory);
+                    group.gated_delta::<V, C>(&step);
                 }
             }
-            group.gradients_before::<V, C>(t, from..to, &memory);
+            group.gradients_before::<V, C>(t, from..to);
         }
         if let Some(sums) = scratch.sums {
-            group.sums::<V>(&block, &memory, sums);
+            group.sums::<V>(&block, sums);
         }
         end = begin;
     }

@@ -1,32 +1,13 @@
 //! States of a block of steps: kept from the forward pass, or computed again from a checkpoint.
 
-use crate::backward::args::{Backward, BlockStates, Kept};
+use crate::backward::args::{BlockStates, Kept};
 use crate::backward::group::ReductionGroup;
-use crate::cells::cell::{Cell, WeightLayout};
-use crate::forward::{
-    copy_or_zero, forward_rows, scratch_len, Checkpoints, Forward, Initial, Ring,
-};
+use crate::backward::scratch::recomputed_sizes;
+use crate::cells::cell::Cell;
+use crate::forward::{copy_or_zero, forward_rows, Checkpoints, Forward, Initial, PassInput, Ring};
 use crate::simd::vector::{Element, Vector};
-use crate::view::{View, ViewMut};
+use crate::view::View;
 use crate::SequenceDims;
-
-/// The number of elements of a row of h, c and gates that is computed again.
-fn sizes(dims: &SequenceDims, layout: &WeightLayout, every: usize) -> [usize; 3] {
-    let SequenceDims { hidden_size, output_size, .. } = *dims;
-    // One state more: the checkpoint itself.
-    [(1 + every) * output_size, (1 + every) * hidden_size, every * layout.gates]
-}
-
-/// The number of elements of memory for states that are computed again.
-pub(crate) fn recomputed_len<E: Element>(args: &Backward<E>, rows: usize) -> usize {
-    match args.kept {
-        Kept::All(_) => 0,
-        Kept::Checkpoints(checkpoints, _) => {
-            let states: usize = sizes(&args.dims, &args.layout, checkpoints.every).iter().sum();
-            rows * states + scratch_len(&args.dims, &args.layout, args.is_carried(), rows)
-        }
-    }
-}
 
 impl<E: Element> ReductionGroup<'_, E> {
     /// The states of the steps `begin..end`: from the forward pass, or computed again, together with
@@ -34,24 +15,24 @@ impl<E: Element> ReductionGroup<'_, E> {
     ///
     /// # Safety
     /// The contract of `backward_rows` must hold, and blocks must come from the last to the first;
-    /// `recomputed` must have [`recomputed_len`] elements and stay as it is until the next call.
+    /// `memory.recomputed` must stay as it is until the next call.
     pub(crate) unsafe fn states<V: Vector<Elem = E>, C: Cell>(
         &self,
         begin: usize,
         end: usize,
         computed_from: &mut usize,
-        recomputed: ViewMut<E, 0>,
     ) -> BlockStates<E> {
         let args = self.args;
-        let SequenceDims { hidden_size, output_size, .. } = args.dims;
+        let input = &args.input;
+        let SequenceDims { hidden_size, output_size, .. } = input.dims;
         let (checkpoints, weights) = match args.kept {
             Kept::All(states) => return states,
             Kept::Checkpoints(checkpoints, weights) => (checkpoints, weights),
         };
         let every = checkpoints.every;
         let begins = begin / every * every;
-        let [h_row, c_row, gates_row] = sizes(&args.dims, &args.layout, every);
-        let h = recomputed;
+        let [h_row, c_row, gates_row] = recomputed_sizes(input, every);
+        let h = self.memory.recomputed;
         let c = h.add(self.rows * h_row);
         let gates = c.add(self.rows * c_row);
         let scratch = gates.add(self.rows * gates_row);
@@ -60,7 +41,7 @@ impl<E: Element> ReductionGroup<'_, E> {
             h.reshape([h_row as isize, output_size as isize]),
             c.reshape([c_row as isize, hidden_size as isize]),
         ];
-        let gates = gates.reshape([gates_row as isize, args.layout.gates as isize]);
+        let gates = gates.reshape([gates_row as isize, input.layout.gates as isize]);
         let [h_after, c_after] = [h.offset(output_size as isize), c.offset(hidden_size as isize)];
         let states = BlockStates {
             h: h_after.as_view(),
@@ -81,22 +62,23 @@ impl<E: Element> ReductionGroup<'_, E> {
         }
         // A pass of its own over rows and steps that are counted from 0.
         let forward = Forward {
-            dims: args.dims,
-            layout: args.layout,
+            input: PassInput {
+                x: input.x.at(self.first, begins).reshape(input.x.strides()),
+                initial: Initial {
+                    h: Some(h.as_view().reshape([h_row as isize])),
+                    c: Some(c.as_view().reshape([c_row as isize])),
+                },
+                mask: input.mask.map(|mask| mask.tile(self.first, 0)),
+                spans: input.spans.skip(self.first),
+                ..*input
+            },
             steps: end - begins,
             offset: begins,
             ahead: 0,
-            x: args.x.at(self.first, begins).reshape(args.x.strides()),
-            initial: Initial {
-                h: Some(h.as_view().reshape([h_row as isize])),
-                c: Some(c.as_view().reshape([c_row as isize])),
-            },
             weights,
             h: Ring::new(h_after, every),
             c: Ring::new(c_after, every),
             gates: Ring::new(gates, every),
-            mask: args.mask.map(|mask| mask.tile(self.first, 0)),
-            spans: args.spans.skip(self.first),
             checkpoints: None,
             last_h: None,
             last_c: None,
@@ -117,7 +99,8 @@ impl<E: Element> ReductionGroup<'_, E> {
         checkpoints: &Checkpoints<View<E, 2>>,
     ) -> [Option<View<E, 0>>; 2] {
         if steps == 0 {
-            return [self.args.initial.h(row), self.args.initial.c(row)];
+            let initial = &self.args.input.initial;
+            return [initial.h(row), initial.c(row)];
         }
         let slot = steps / checkpoints.every - 1;
         let h = checkpoints.h.at(row, slot);

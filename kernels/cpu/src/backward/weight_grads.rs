@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use crate::backward::group::{ReductionGroup, StepBlock};
-use crate::backward::scratch::GroupMemory;
 use crate::cells::cell::{ColumnRange, Source};
-use crate::forward::{copy_or_zero, multiply};
+use crate::forward::{copy_or_zero, multiply, PassInput};
 use crate::gemm::layout::{split, Panel, Panels};
 use crate::gemm::microkernel::{dispatch, RankUpdate};
 use crate::simd::vector::{Element, Vector};
@@ -22,17 +21,18 @@ impl<E: Element> ReductionGroup<'_, E> {
     /// The contract of `backward_rows` must hold, all δ of the block be packed, and `sums` have the size of
     /// packed weights.
     pub(crate) unsafe fn sums<V: Vector<Elem = E>>(
-        &mut self,
+        &self,
         block: &StepBlock<E>,
-        memory: &GroupMemory<E>,
         sums: ViewMut<E, 0>,
     ) {
-        self.inputs_of_block(block, memory);
-        let steps = block.end - block.begin;
-        for columns in self.args.layout.columns() {
+        let PassInput { dims, layout, .. } = &self.args.input;
+        let spans = self.inputs_of_block(block);
+        let steps = block.len();
+        for columns in layout.columns() {
             for panel in Panels::<V>::new(columns.len).iter() {
                 let nr = panel.nr::<V>();
-                let deltas = memory
+                let deltas = self
+                    .memory
                     .packed_deltas
                     .add((columns.packed_delta + panel.at) * self.rows * steps)
                     .narrow(self.rows * steps * nr)
@@ -46,44 +46,44 @@ impl<E: Element> ReductionGroup<'_, E> {
                         panel,
                         deltas: deltas.tile(local, 0),
                         rows: rows_together.min(self.rows - local),
-                        spans: if self.spans.is_empty() {
-                            None
-                        } else {
-                            Some(&self.spans[local..])
-                        },
-                        is_first: block.end == self.args.dims.seq_len && local == 0,
+                        spans: spans.as_ref().map(|spans| &spans[local..]),
+                        is_first: block.end == dims.seq_len && local == 0,
                     };
-                    self.add_rows::<V>(update, columns, local, block, memory, sums);
+                    self.add_rows::<V>(update, columns, local, block, sums);
                 }
             }
         }
     }
 
-    /// Gathers what fed the products of a block's steps, where no memory holds it in a row of steps.
+    /// Gathers what fed the products of a block's steps, where no memory holds it in a row of steps; and returns
+    /// which samples of each row count then, `(first, count)`.
     ///
     /// # Safety
     /// The contract of `backward_rows` must hold.
-    unsafe fn inputs_of_block(&mut self, block: &StepBlock<E>, memory: &GroupMemory<E>) {
-        let args = self.args;
-        if !args.is_carried() {
-            return;
+    unsafe fn inputs_of_block(&self, block: &StepBlock<E>) -> Option<Vec<(usize, usize)>> {
+        let PassInput { dims, spans, mask, .. } = &self.args.input;
+        if !self.args.input.is_carried() {
+            return None;
         }
-        let size = args.dims.output_size;
-        let steps = block.end - block.begin;
-        self.spans.clear();
-        for local in 0..self.rows {
+        let (size, steps) = (dims.output_size, block.len());
+        let gather = |local: usize| {
             let row = self.first + local;
-            let (from, to) = args.spans.of(row);
+            let (from, to) = spans.of(row);
             let (from, to) = (from.max(block.begin), to.min(block.end));
-            self.spans.push(if from < to { (from - block.begin, to - from) } else { (0, 0) });
             for t in from..to {
-                let input = memory.inputs.add((local * steps + t - block.begin) * size);
-                match (args.h_before(&block.states, row, t), args.mask) {
+                let input = self.memory.inputs.add((local * steps + t - block.begin) * size);
+                match (self.args.h_before(&block.states, row, t), mask) {
                     (Some(h), Some(mask)) => multiply(h, mask.row(row), input, size),
                     (h, _) => copy_or_zero(h, input, size),
                 }
             }
-        }
+            if from < to {
+                (from - block.begin, to - from)
+            } else {
+                (0, 0)
+            }
+        };
+        Some((0..self.rows).map(gather).collect())
     }
 
     /// Adds the samples of some rows, from row `local` of the group on, to a panel's sums.
@@ -97,38 +97,40 @@ impl<E: Element> ReductionGroup<'_, E> {
         columns: &ColumnRange,
         local: usize,
         block: &StepBlock<E>,
-        memory: &GroupMemory<E>,
         sums: ViewMut<E, 0>,
     ) {
-        let args = self.args;
-        let SequenceDims { hidden_size, output_size, .. } = args.dims;
-        let (row, steps) = (self.first + local, block.end - block.begin);
+        let input = &self.args.input;
+        let SequenceDims { hidden_size, output_size, .. } = input.dims;
+        let (row, steps) = (self.first + local, block.len());
         let nr = update.panel.nr::<V>();
         let one = [E::ONE];
         let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };
         update.add_to::<V>(one, 0..steps, sums);
         let sums = sums.add(nr);
         if columns.inputs > 0 {
-            let x = args.x.at(row, block.begin).reshape(args.x.strides());
-            update.add_to::<V>(Factors { at: x, count: columns.inputs }, 0..steps, sums);
+            let at = input.x.at(row, block.begin).reshape(input.x.strides());
+            update.add_to::<V>(Factors { at, count: columns.inputs }, 0..steps, sums);
         }
         let sums = sums.add(columns.inputs * nr);
+        // Columns that the group's memory holds, `(rows, steps, count)`.
+        let of_memory = |memory: ViewMut<E, 0>, count: usize| {
+            let strides = [(steps * count) as isize, count as isize];
+            Factors { at: memory.add(local * steps * count).as_view().reshape(strides), count }
+        };
         match columns.source {
             Source::Nothing => {}
             Source::Inner => {
-                let inner = of_block(memory.inner, local, steps, hidden_size);
-                update.add_to::<V>(inner, 0..steps, sums);
+                update.add_to::<V>(of_memory(self.memory.inner, hidden_size), 0..steps, sums);
             }
-            Source::State if args.is_carried() => {
-                let inputs = of_block(memory.inputs, local, steps, output_size);
-                update.add_to::<V>(inputs, 0..steps, sums);
+            Source::State if input.is_carried() => {
+                update.add_to::<V>(of_memory(self.memory.inputs, output_size), 0..steps, sums);
             }
             Source::State => {
                 // The state before step `begin` is that of the step before, or the initial one.
                 let own = usize::from(block.begin == 0);
                 let at = block.states.h_from(row, block.begin as isize + own as isize - 1);
                 update.add_to::<V>(Factors { at, count: output_size }, own..steps, sums);
-                if let (0, Some(h_0)) = (block.begin, args.initial.h) {
+                if let (0, Some(h_0)) = (block.begin, input.initial.h) {
                     let at = h_0.tile(row, 0).reshape([h_0.strides()[0], 0]);
                     let update = PanelUpdate { is_first: false, ..update };
                     update.add_to::<V>(Factors { at, count: output_size }, 0..1, sums);
@@ -136,20 +138,6 @@ impl<E: Element> ReductionGroup<'_, E> {
             }
         }
     }
-}
-
-/// Columns of z that a block's memory holds, `(rows, steps, size)`, from a row on.
-///
-/// # Safety
-/// The memory must have that size, and `local` be a row.
-unsafe fn of_block<E>(
-    memory: ViewMut<E, 0>,
-    local: usize,
-    steps: usize,
-    size: usize,
-) -> Factors<E> {
-    let strides = [(steps * size) as isize, size as isize];
-    Factors { at: memory.add(local * steps * size).as_view().reshape(strides), count: size }
 }
 
 /// Columns of z, one value a sample.

@@ -1,4 +1,4 @@
-//! What a cell plugs into the recurrence.
+//! The interface between a cell and the passes.
 //!
 //! The passes know products; a [`Cell`] knows what a unit does with them. Its pre-activations
 //! ("gates") lie in gate blocks of columns that are fed alike: by the input, by the state before, or by
@@ -12,23 +12,25 @@ use crate::SequenceDims;
 /// Gates that a cell may have.
 pub(crate) const MAX_GATES: usize = 4;
 
-/// What feeds a gate block besides the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The operand of a gate block besides the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Nothing.
+    #[default]
     Nothing,
     /// The state before the step.
     State,
-    /// What [`Cell::forward`] returned as the state: a second product in the same step.
+    /// The state as [`Cell::forward`] returned it: a second product in the same step.
     Inner,
 }
 
-/// Which rows of the weights a gate block has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The rows of the weights that a gate block has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum WeightRows {
     /// `count` gates from gate `first` on, in the order of the weights' rows.
     Gates { first: usize, count: usize },
     /// The rows of the projection `W_hr`.
+    #[default]
     Projection,
 }
 
@@ -63,12 +65,25 @@ pub(crate) struct After<V> {
 /// Gradients that reach a step's end.
 #[derive(Clone, Copy)]
 pub(crate) struct GradAfter<V> {
-    /// Of `h_t`.
+    /// The gradient of `h_t`.
     pub(crate) h: V,
-    /// Of `c_t`.
+    /// The gradient of `c_t`.
     pub(crate) c: V,
-    /// Of the inner value, if there is one.
+    /// The gradient of the inner value, if there is one.
     pub(crate) inner: V,
+}
+
+/// The arguments of the reverse of a step, of one register of units.
+#[derive(Clone, Copy)]
+pub(crate) struct ReverseStep<V> {
+    /// The values that [`Cell::forward`] left in place of the gates.
+    pub(crate) gates: [V; MAX_GATES],
+    pub(crate) before: Before<V>,
+    /// The state c after the step; zero for a cell that has none.
+    pub(crate) c: V,
+    /// The recurrent dropout's mask, or one.
+    pub(crate) mask: V,
+    pub(crate) grad: GradAfter<V>,
 }
 
 /// Gradients that leave a step.
@@ -76,9 +91,9 @@ pub(crate) struct GradAfter<V> {
 pub(crate) struct GradBefore<V> {
     /// δ: of the gates' pre-activations.
     pub(crate) delta: [V; MAX_GATES],
-    /// Of `h_{t-1}`, by other ways than the products.
+    /// The gradient of `h_{t-1}`, by other ways than the products.
     pub(crate) h: V,
-    /// Of `c_{t-1}`.
+    /// The gradient of `c_{t-1}`.
     pub(crate) c: V,
     /// The inner value again, for the gradient of the weights that it feeds.
     pub(crate) inner: V,
@@ -90,7 +105,7 @@ pub(crate) struct GradBefore<V> {
 /// is applied in the registers of the product. Any other cell gets the gates of a row after the
 /// products, a register of units at a time, and leaves in their place what the backward pass needs.
 pub(crate) trait Cell: 'static {
-    /// Of a simple cell; else [`Identity`](crate::simd::math::Identity).
+    /// A simple cell's activation; else [`Identity`](crate::simd::math::Identity).
     type InTile: Activation;
     /// Whether it is a simple cell.
     const IS_SIMPLE: bool = false;
@@ -109,15 +124,8 @@ pub(crate) trait Cell: 'static {
         After { h: before.h, c: before.c }
     }
 
-    /// Its gradients, from what `forward` kept and returned; `mask` is the recurrent dropout's.
-    fn backward<V: Vector>(
-        gates: &[V; MAX_GATES],
-        before: Before<V>,
-        c: V,
-        mask: V,
-        grad: GradAfter<V>,
-    ) -> GradBefore<V> {
-        let _ = (gates, c, mask);
+    /// Its gradients.
+    fn backward<V: Vector>(ReverseStep { before, grad, .. }: ReverseStep<V>) -> GradBefore<V> {
         GradBefore { delta: [grad.h; MAX_GATES], h: grad.h, c: grad.c, inner: before.h }
     }
 
@@ -145,8 +153,28 @@ const fn count_gates(gate_blocks: &[GateBlock]) -> usize {
     sum
 }
 
+/// A kind of vector that weights multiply at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperandKind {
+    /// The input, `(I,)`.
+    Input,
+    /// The state before the step, `(P,)`.
+    State,
+    /// The inner value of the step, `(H,)`.
+    Inner,
+}
+
+impl OperandKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Input, Self::State, Self::Inner];
+
+    /// The number of elements of such a vector.
+    pub(crate) fn len(self, dims: &SequenceDims) -> usize {
+        [dims.input_size, dims.output_size, dims.hidden_size][self as usize]
+    }
+}
+
 /// A gate block at its place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ColumnRange {
     pub(crate) rows: WeightRows,
     /// Its first column among all gates of a row.
@@ -169,17 +197,26 @@ impl ColumnRange {
     pub(crate) fn depth(&self) -> usize {
         1 + self.inputs + self.sources
     }
+
+    /// Whether such vectors feed it.
+    pub(crate) fn reads(&self, kind: OperandKind) -> bool {
+        match kind {
+            OperandKind::Input => self.input,
+            OperandKind::State => self.source == Source::State,
+            OperandKind::Inner => self.source == Source::Inner,
+        }
+    }
 }
 
-/// ColumnRange `at..at + len` of a row of δ.
+/// The columns `at..at + len` of a row of δ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Operand {
     pub(crate) at: usize,
     pub(crate) len: usize,
 }
 
-/// Where everything lies for a cell of certain sizes in registers of a certain width.
-#[derive(Clone, Copy, Debug)]
+/// The places of everything for a cell of certain sizes in registers of a certain width.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WeightLayout {
     columns: [ColumnRange; 3],
     count: usize,
@@ -191,9 +228,7 @@ pub(crate) struct WeightLayout {
     pub(crate) packed_len: usize,
     /// Elements of a sample's δ in panels.
     pub(crate) packed_delta_len: usize,
-    pub(crate) input_operand: Operand,
-    pub(crate) state_operand: Operand,
-    pub(crate) inner_operand: Operand,
+    operands: [Operand; 3],
     /// P, or 0: columns of h that a projection makes.
     pub(crate) projection: usize,
     /// Whether the cell is a simple one.
@@ -202,74 +237,44 @@ pub(crate) struct WeightLayout {
 
 impl WeightLayout {
     pub(crate) fn new<V: Vector, C: Cell>(dims: &SequenceDims) -> Self {
-        let SequenceDims { input_size, hidden_size, output_size, .. } = *dims;
-        let empty = ColumnRange {
-            rows: WeightRows::Projection,
-            at: 0,
-            len: 0,
-            packed: 0,
-            packed_delta: 0,
-            input: false,
-            source: Source::Nothing,
-            inputs: 0,
-            sources: 0,
-        };
-        let none = Operand::default();
-        let mut layout = Self {
-            columns: [empty; 3],
-            count: C::GATE_BLOCKS.len(),
-            gates: 0,
-            deltas: 0,
-            packed_len: 0,
-            packed_delta_len: 0,
-            input_operand: none,
-            state_operand: none,
-            inner_operand: none,
-            projection: 0,
-            is_simple: C::IS_SIMPLE,
-        };
-        for (gate_block, columns) in C::GATE_BLOCKS.iter().zip(&mut layout.columns) {
-            let len = match gate_block.rows {
-                WeightRows::Gates { count, .. } => count * hidden_size,
-                WeightRows::Projection => output_size,
+        let count = C::GATE_BLOCKS.len();
+        let mut layout = Self { count, is_simple: C::IS_SIMPLE, ..Self::default() };
+        for (index, GateBlock { rows, input, source }) in C::GATE_BLOCKS.iter().enumerate() {
+            let len = match rows {
+                WeightRows::Gates { count, .. } => count * dims.hidden_size,
+                WeightRows::Projection => dims.output_size,
             };
-            *columns = ColumnRange {
-                rows: gate_block.rows,
+            let columns = ColumnRange {
+                rows: *rows,
                 at: layout.deltas,
                 len,
                 packed: layout.packed_len,
                 packed_delta: layout.packed_delta_len,
-                input: gate_block.input,
-                source: gate_block.source,
-                inputs: if gate_block.input { input_size } else { 0 },
-                sources: match gate_block.source {
+                input: *input,
+                source: *source,
+                inputs: if *input { dims.input_size } else { 0 },
+                sources: match source {
                     Source::Nothing => 0,
-                    Source::State => output_size,
-                    Source::Inner => hidden_size,
+                    Source::State => dims.output_size,
+                    Source::Inner => dims.hidden_size,
                 },
             };
             let padded = Panels::<V>::new(len).padded();
-            match gate_block.rows {
+            match rows {
                 WeightRows::Gates { .. } => layout.gates += len,
                 WeightRows::Projection => layout.projection = len,
             }
             layout.deltas += len;
             layout.packed_delta_len += padded;
             layout.packed_len += padded * columns.depth();
-            let extend = |operand: &mut Operand| {
+            for kind in OperandKind::ALL.into_iter().filter(|kind| columns.reads(*kind)) {
+                let operand = &mut layout.operands[kind as usize];
                 if operand.len == 0 {
                     operand.at = columns.at;
                 }
                 operand.len += len;
-            };
-            if gate_block.input {
-                extend(&mut layout.input_operand);
             }
-            match gate_block.source {
-                Source::Nothing => {}
-                Source::State => extend(&mut layout.state_operand),
-                Source::Inner => extend(&mut layout.inner_operand),
-            }
+            layout.columns[index] = columns;
         }
         layout
     }
@@ -280,8 +285,14 @@ impl WeightLayout {
         &self.columns[..self.count]
     }
 
+    /// The columns of δ that such vectors feed.
+    #[inline(always)]
+    pub(crate) fn operand(&self, kind: OperandKind) -> Operand {
+        self.operands[kind as usize]
+    }
+
     /// Whether a second product follows in a step.
     pub(crate) fn has_inner(&self) -> bool {
-        self.inner_operand.len > 0
+        self.operand(OperandKind::Inner).len > 0
     }
 }

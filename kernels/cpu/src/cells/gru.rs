@@ -10,18 +10,14 @@
 //! one.
 
 use crate::cells::cell::{
-    After, Before, Cell, GateBlock, GradAfter, GradBefore, Source, WeightRows, MAX_GATES,
+    After, Before, Cell, GateBlock, GradBefore, ReverseStep, Source, WeightRows, MAX_GATES,
 };
 use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
 use crate::simd::vector::{Element, Vector};
 
 /// The candidate's rows of the weights, behind those of `r` and `z`.
 const N: WeightRows = WeightRows::Gates { first: 2, count: 1 };
-const R_Z: GateBlock = GateBlock {
-    rows: WeightRows::Gates { first: 0, count: 2 },
-    input: true,
-    source: Source::State,
-};
+const R_Z: WeightRows = WeightRows::Gates { first: 0, count: 2 };
 
 /// GRU, reset after the product.
 pub(crate) struct Gru;
@@ -31,7 +27,7 @@ impl Cell for Gru {
     const HAS_DIRECT: bool = true;
     const GATE_BLOCKS: &'static [GateBlock] = &[
         GateBlock { rows: N, input: true, source: Source::Nothing },
-        R_Z,
+        GateBlock { rows: R_Z, input: true, source: Source::State },
         GateBlock { rows: N, input: false, source: Source::State },
     ];
 
@@ -45,14 +41,8 @@ impl Cell for Gru {
     }
 
     #[inline(always)]
-    fn backward<V: Vector>(
-        gates: &[V; MAX_GATES],
-        before: Before<V>,
-        _c: V,
-        _mask: V,
-        grad: GradAfter<V>,
-    ) -> GradBefore<V> {
-        let [n, r, z, q] = *gates;
+    fn backward<V: Vector>(step: ReverseStep<V>) -> GradBefore<V> {
+        let ReverseStep { gates: [n, r, z, q], before, grad, .. } = step;
         let delta_n = tanh_backward(n, z.neg_mul_add(grad.h, grad.h));
         let delta_z = sigmoid_backward(z, grad.h.mul(before.h.sub(n)));
         let delta_r = sigmoid_backward(r, delta_n.mul(q));
@@ -71,8 +61,10 @@ pub(crate) struct GruResetBefore;
 impl Cell for GruResetBefore {
     type InTile = Identity;
     const HAS_DIRECT: bool = true;
-    const GATE_BLOCKS: &'static [GateBlock] =
-        &[GateBlock { rows: N, input: true, source: Source::Inner }, R_Z];
+    const GATE_BLOCKS: &'static [GateBlock] = &[
+        GateBlock { rows: N, input: true, source: Source::Inner },
+        GateBlock { rows: R_Z, input: true, source: Source::State },
+    ];
 
     #[inline(always)]
     fn forward<V: Vector>(gates: &mut [V; MAX_GATES], before: Before<V>) -> After<V> {
@@ -97,19 +89,18 @@ impl Cell for GruResetBefore {
     }
 
     #[inline(always)]
-    fn backward<V: Vector>(
-        gates: &[V; MAX_GATES],
-        before: Before<V>,
-        _c: V,
-        mask: V,
-        grad: GradAfter<V>,
-    ) -> GradBefore<V> {
-        let [n, r, z, _] = *gates;
+    fn backward<V: Vector>(step: ReverseStep<V>) -> GradBefore<V> {
+        let ReverseStep { gates: [n, r, z, _], before, mask, grad, .. } = step;
         let delta_z = sigmoid_backward(z, grad.h.mul(before.h.sub(n)));
         let delta_r = sigmoid_backward(r, grad.inner.mul(before.h_in));
         let through_reset = grad.inner.mul(r).mul(mask);
         GradBefore {
-            delta: [Self::inner_delta(gates, grad.h), delta_r, delta_z, grad.h.fill(V::Elem::ZERO)],
+            delta: [
+                Self::inner_delta(&step.gates, grad.h),
+                delta_r,
+                delta_z,
+                grad.h.fill(V::Elem::ZERO),
+            ],
             h: grad.h.mul_add(z, through_reset),
             c: grad.c,
             inner: r.mul(before.h_in),

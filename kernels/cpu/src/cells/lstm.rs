@@ -8,7 +8,7 @@
 //! four gates.
 
 use crate::cells::cell::{
-    After, Before, Cell, GateBlock, GradAfter, GradBefore, Source, WeightRows, MAX_GATES,
+    After, Before, Cell, GateBlock, GradBefore, ReverseStep, Source, WeightRows, MAX_GATES,
 };
 use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
 use crate::simd::vector::{Element, Vector};
@@ -37,14 +37,8 @@ impl Cell for Lstm {
     }
 
     #[inline(always)]
-    fn backward<V: Vector>(
-        gates: &[V; MAX_GATES],
-        before: Before<V>,
-        c: V,
-        _mask: V,
-        grad: GradAfter<V>,
-    ) -> GradBefore<V> {
-        let [i, f, g, o] = *gates;
+    fn backward<V: Vector>(step: ReverseStep<V>) -> GradBefore<V> {
+        let ReverseStep { gates: [i, f, g, o], before, c, grad, .. } = step;
         let tanh_c = tanh(c);
         let grad_o = grad.h.mul(tanh_c);
         let grad_c = grad.c.add(tanh_backward(tanh_c, grad.h.mul(o)));
@@ -77,14 +71,9 @@ impl Cell for ProjectedLstm {
     }
 
     #[inline(always)]
-    fn backward<V: Vector>(
-        gates: &[V; MAX_GATES],
-        before: Before<V>,
-        c: V,
-        mask: V,
-        grad: GradAfter<V>,
-    ) -> GradBefore<V> {
+    fn backward<V: Vector>(mut step: ReverseStep<V>) -> GradBefore<V> {
         // The state of the cell's own making is the inner value.
-        Lstm::backward(gates, before, c, mask, GradAfter { h: grad.inner, ..grad })
+        step.grad.h = step.grad.inner;
+        Lstm::backward(step)
     }
 }

@@ -7,10 +7,14 @@
 //! The gate acts after the product, as in cuDNN's GRU. Kept: `n f q`, `q = W_hn h_{t-1} + b_hn`.
 
 use crate::cells::cell::{
-    After, Before, Cell, GateBlock, GradAfter, GradBefore, Source, WeightRows, MAX_GATES,
+    After, Before, Cell, GateBlock, GradBefore, ReverseStep, Source, WeightRows, MAX_GATES,
 };
 use crate::simd::math::{sigmoid, sigmoid_backward, tanh, tanh_backward, Identity};
 use crate::simd::vector::{Element, Vector};
+
+/// The rows of the gate, and of the candidate.
+const F: WeightRows = WeightRows::Gates { first: 0, count: 1 };
+const N: WeightRows = WeightRows::Gates { first: 1, count: 1 };
 
 /// Minimal gated unit (Zhou et al., 2016).
 pub(crate) struct MinimalGru;
@@ -19,21 +23,9 @@ impl Cell for MinimalGru {
     type InTile = Identity;
     const HAS_DIRECT: bool = true;
     const GATE_BLOCKS: &'static [GateBlock] = &[
-        GateBlock {
-            rows: WeightRows::Gates { first: 1, count: 1 },
-            input: true,
-            source: Source::Nothing,
-        },
-        GateBlock {
-            rows: WeightRows::Gates { first: 0, count: 1 },
-            input: true,
-            source: Source::State,
-        },
-        GateBlock {
-            rows: WeightRows::Gates { first: 1, count: 1 },
-            input: false,
-            source: Source::State,
-        },
+        GateBlock { rows: N, input: true, source: Source::Nothing },
+        GateBlock { rows: F, input: true, source: Source::State },
+        GateBlock { rows: N, input: false, source: Source::State },
     ];
 
     #[inline(always)]
@@ -46,14 +38,8 @@ impl Cell for MinimalGru {
     }
 
     #[inline(always)]
-    fn backward<V: Vector>(
-        gates: &[V; MAX_GATES],
-        before: Before<V>,
-        _c: V,
-        _mask: V,
-        grad: GradAfter<V>,
-    ) -> GradBefore<V> {
-        let [n, f, q, _] = *gates;
+    fn backward<V: Vector>(step: ReverseStep<V>) -> GradBefore<V> {
+        let ReverseStep { gates: [n, f, q, _], before, grad, .. } = step;
         let delta_n = tanh_backward(n, grad.h.mul(f));
         let grad_f = delta_n.mul_add(q, grad.h.mul(n.sub(before.h)));
         GradBefore {

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use crate::cells::cell::{Before, Cell, GradAfter, MAX_GATES};
+use crate::cells::cell::{Before, Cell, GradAfter, ReverseStep, MAX_GATES};
 use crate::gemm::microkernel::{load_some, store_some};
 use crate::simd::vector::{Element, Kernel, Vector};
 use crate::view::{View, ViewMut};
@@ -162,9 +162,9 @@ impl<V: Vector, C: Cell> Kernel<V> for InnerRow<V, C> {
 /// may be absent for zeros.
 #[derive(Clone, Copy)]
 pub(crate) struct GradRow<E> {
-    /// Of the output.
+    /// The gradient of the output.
     pub(crate) outside: Option<View<E, 0>>,
-    /// Of the final state.
+    /// The gradient of the final state.
     pub(crate) last: Option<View<E, 0>>,
     /// By way of the next step's products.
     pub(crate) product: Option<View<E, 0>>,
@@ -287,7 +287,8 @@ impl<V: Vector, C: Cell> Kernel<V> for BackwardRow<V, C> {
                     V::prefetch(next.add(gate * units + at).ptr(0));
                 }
             }
-            let back = C::backward(&values, before.load::<V, C>(at, count), c, mask, grad);
+            let before = before.load::<V, C>(at, count);
+            let back = C::backward(ReverseStep { gates: values, before, c, mask, grad });
             store_gates::<V, C>(back.delta, self.delta, units, at, count);
             if let (true, Some(direct)) = (C::HAS_DIRECT, self.direct) {
                 store_some(back.h, direct.add(at), count);

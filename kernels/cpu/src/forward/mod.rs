@@ -11,7 +11,7 @@
 //!
 //! A simple cell's `f(z)` is applied in the registers, and what is stored is `h_t`.
 //!
-//! What makes it fast:
+//! Why it is fast:
 //! 1. Batch rows are independent, so rows go through all steps on their thread, with no barrier.
 //! 2. Input projection, recurrence and bias share the registers of a tile.
 //! 3. A panel of weights is read once a step for all rows of the thread: above the second-level
@@ -40,11 +40,11 @@ use crate::cells::cell::{Cell, Source};
 use crate::simd::vector::Vector;
 use crate::view::ViewMut;
 use crate::SequenceDims;
-pub(crate) use args::{is_carried, scratch_len, Forward};
+pub(crate) use args::{inner_len, Forward, PassInput};
 use products::Operands;
 use row_block::{Carried, RowBlock};
 pub(crate) use steps::{
-    checkpoint_count, copy_or_zero, multiply, Checkpoints, Initial, Ring, Spans,
+    add, checkpoint_count, copy_or_zero, multiply, Checkpoints, Initial, Ring, Spans,
 };
 
 /// Runs rows `first..first + rows`.
@@ -53,7 +53,7 @@ pub(crate) use steps::{
 /// - The CPU must have V's features.
 /// - The memory behind the views of `args` must be alive and as large as the sizes in `args` and the
 ///   shapes of its fields say; what is read must be initialised, and what is written lie apart from it.
-/// - `scratch` must have [`scratch_len`] elements.
+/// - `scratch` must have [`PassInput::scratch_len`] elements.
 /// - No other thread may use the scratch, or these rows of what is written.
 pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
     args: &Forward<V::Elem>,
@@ -61,9 +61,11 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
     rows: usize,
     scratch: ViewMut<V::Elem, 0>,
 ) {
-    let SequenceDims { hidden_size, output_size, .. } = args.dims;
-    debug_assert!(first + rows <= args.dims.batch_size);
-    let carried_rows = if args.is_carried() { rows } else { 0 };
+    let PassInput { dims, layout, .. } = &args.input;
+    let SequenceDims { batch_size, hidden_size, output_size, .. } = *dims;
+    debug_assert!(first + rows <= batch_size);
+    let is_carried = args.input.is_carried();
+    let carried_rows = if is_carried { rows } else { 0 };
     let masked = scratch.add(carried_rows * output_size);
     let c = masked.add(carried_rows * output_size);
     let inner = c.add(carried_rows * hidden_size).reshape([hidden_size as isize]);
@@ -77,12 +79,12 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
     for step in 0..args.steps {
         if args.ahead > 0 && step % args.ahead == 0 {
             let steps = step..args.steps.min(step + args.ahead);
-            for columns in args.layout.columns().iter().filter(|columns| columns.input) {
+            for columns in layout.columns().iter().filter(|columns| columns.input) {
                 row_block.products::<V, C>(steps.clone(), columns, Operands::InputOnly);
             }
         }
         let operands = if args.ahead > 0 { Operands::RecurrentOnly } else { Operands::All };
-        for columns in args.layout.columns() {
+        for columns in layout.columns() {
             if columns.source != Source::Inner {
                 row_block.products::<V, C>(step..step + 1, columns, operands);
             }
@@ -90,17 +92,17 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
         if !C::IS_SIMPLE {
             row_block.pointwise::<V, C>(step);
         }
-        if args.layout.has_inner() {
-            for columns in args.layout.columns() {
+        if layout.has_inner() {
+            for columns in layout.columns() {
                 if columns.source == Source::Inner {
                     row_block.products::<V, C>(step..step + 1, columns, operands);
                 }
             }
-            if args.layout.projection == 0 {
+            if layout.projection == 0 {
                 row_block.pointwise_inner::<V, C>(step);
             }
         }
-        if args.is_carried() {
+        if is_carried {
             row_block.carry::<C>(step);
         }
         row_block.checkpoint::<C>(step + 1);

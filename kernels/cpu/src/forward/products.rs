@@ -49,7 +49,7 @@ impl<E: Element> RowBlock<'_, E> {
                 for tile in 0..tiles {
                     let (local, height) = split(self.rows, tiles, tile);
                     let row = self.first + local;
-                    if !self.args.spans.any(row, height, self.args.offset + step) {
+                    if !self.args.input.spans.any(row, height, self.args.offset + step) {
                         continue;
                     }
                     let out = self.out::<C>(columns, row, step).tile(0, panel.at);
@@ -95,8 +95,8 @@ impl<E: Element> RowBlock<'_, E> {
     /// # Safety
     /// Row and step must be ones of the pass.
     unsafe fn out<C: Cell>(&self, columns: &ColumnRange, row: usize, step: usize) -> ViewMut<E, 1> {
-        let Forward { h, gates, layout, .. } = self.args;
-        if C::IS_SIMPLE || layout.projection > 0 && columns.source == Source::Inner {
+        let Forward { input, h, gates, .. } = self.args;
+        if C::IS_SIMPLE || input.layout.projection > 0 && columns.source == Source::Inner {
             h.rows_at(row, step)
         } else {
             gates.rows_at(row, step).tile(0, columns.at)
@@ -114,7 +114,7 @@ impl<E: Element> RowBlock<'_, E> {
         step: usize,
         panel: View<E, 0>,
     ) -> Accumulate<E> {
-        let rows = self.args.x.rows_at(row, step);
+        let rows = self.args.input.x.rows_at(row, step);
         let a = rows.reshape([rows.strides()[0], 1]);
         Accumulate { a, count: columns.inputs, panel }
     }

@@ -35,11 +35,16 @@ pub(crate) struct RowBlock<'a, E> {
 
 impl<E: Element> RowBlock<'_, E> {
     fn output_size(&self) -> usize {
-        self.args.dims.output_size
+        self.args.input.dims.output_size
     }
 
-    pub(crate) fn hidden_size(&self) -> usize {
-        self.args.dims.hidden_size
+    fn hidden_size(&self) -> usize {
+        self.args.input.dims.hidden_size
+    }
+
+    /// Whether a row takes part in a step.
+    fn takes_part(&self, local: usize, step: usize) -> bool {
+        self.args.input.spans.has(self.first + local, self.args.offset + step)
     }
 
     /// Puts initial states where they are carried.
@@ -47,10 +52,10 @@ impl<E: Element> RowBlock<'_, E> {
     /// # Safety
     /// The contract of `forward_rows` must hold.
     pub(crate) unsafe fn begin<C: Cell>(&self) {
-        if !self.args.is_carried() {
+        if !self.args.input.is_carried() {
             return;
         }
-        let initial = &self.args.initial;
+        let initial = &self.args.input.initial;
         for local in 0..self.rows {
             let row = self.first + local;
             copy_or_zero(initial.h(row), self.carried.h.row(local), self.output_size());
@@ -67,7 +72,7 @@ impl<E: Element> RowBlock<'_, E> {
     /// The contract of `forward_rows` must hold, states must be carried, and `local` must be a row of the
     /// block.
     unsafe fn mask(&self, local: usize) {
-        if let Some(mask) = self.args.mask {
+        if let Some(mask) = self.args.input.mask {
             let (h, masked) = (self.carried.h.row(local), self.carried.masked.row(local));
             multiply(h.as_view(), mask.row(self.first + local), masked, self.output_size());
         }
@@ -80,15 +85,15 @@ impl<E: Element> RowBlock<'_, E> {
     /// `local` must be a row of the block, and `step` at most `args.steps`.
     pub(crate) unsafe fn states(&self, local: usize, step: usize) -> Option<View<E, 1>> {
         let args = self.args;
-        if args.is_carried() {
+        if args.input.is_carried() {
             let Carried { h, masked, .. } = self.carried;
-            let carried = if args.mask.is_some() { masked } else { h };
+            let carried = if args.input.mask.is_some() { masked } else { h };
             return Some(carried.tile(local, 0).as_view());
         }
         let row = self.first + local;
         match step.checked_sub(1) {
             Some(before) => Some(args.h.rows_at(row, before).as_view()),
-            None => args.initial.h.map(|h| h.tile(row, 0)),
+            None => args.input.initial.h.map(|h| h.tile(row, 0)),
         }
     }
 
@@ -99,14 +104,14 @@ impl<E: Element> RowBlock<'_, E> {
     unsafe fn before<C: Cell>(&self, local: usize, step: usize) -> BeforeRow<E> {
         let args = self.args;
         let h_in = self.states(local, step).map(|states| states.reshape([]));
-        if args.is_carried() {
+        if args.input.is_carried() {
             let c = if C::HAS_C { Some(self.carried.c.row(local).as_view()) } else { None };
             return BeforeRow { h: Some(self.carried.h.row(local).as_view()), h_in, c };
         }
         let row = self.first + local;
         let c = match step.checked_sub(1) {
             Some(before) if C::HAS_C => Some(args.c.at(row, before).as_view()),
-            None if C::HAS_C => args.initial.c(row),
+            None if C::HAS_C => args.input.initial.c(row),
             _ => None,
         };
         BeforeRow { h: h_in, h_in, c }
@@ -118,13 +123,11 @@ impl<E: Element> RowBlock<'_, E> {
     /// The contract of `forward_rows` must hold, the step's products must be done, and the cell must not be
     /// a simple one.
     pub(crate) unsafe fn pointwise<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
-        let Forward { h, c, gates, spans, offset, layout, .. } = self.args;
-        for local in 0..self.rows {
+        let Forward { input, h, c, gates, .. } = self.args;
+        let has_inner = input.layout.has_inner();
+        for local in (0..self.rows).filter(|local| self.takes_part(*local, step)) {
             let row = self.first + local;
-            if !spans.has(row, offset + step) {
-                continue;
-            }
-            let h = if layout.has_inner() { self.inner.row(local) } else { h.at(row, step) };
+            let h = if has_inner { self.inner.row(local) } else { h.at(row, step) };
             V::vectorize(ForwardRow::<V, C> {
                 units: self.hidden_size(),
                 gates: gates.at(row, step),
@@ -141,18 +144,16 @@ impl<E: Element> RowBlock<'_, E> {
     /// # Safety
     /// The contract of `forward_rows` must hold, and the products of the step's inner values must be done.
     pub(crate) unsafe fn pointwise_inner<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
-        let Forward { h, gates, spans, offset, .. } = self.args;
-        for local in 0..self.rows {
+        let Forward { h, gates, .. } = self.args;
+        for local in (0..self.rows).filter(|local| self.takes_part(*local, step)) {
             let row = self.first + local;
-            if spans.has(row, offset + step) {
-                V::vectorize(InnerRow::<V, C> {
-                    units: self.hidden_size(),
-                    gates: gates.at(row, step),
-                    before: self.before::<C>(local, step).h,
-                    h: h.at(row, step),
-                    cell: PhantomData,
-                });
-            }
+            V::vectorize(InnerRow::<V, C> {
+                units: self.hidden_size(),
+                gates: gates.at(row, step),
+                before: self.before::<C>(local, step).h,
+                h: h.at(row, step),
+                cell: PhantomData,
+            });
         }
     }
 
@@ -161,11 +162,11 @@ impl<E: Element> RowBlock<'_, E> {
     /// # Safety
     /// The contract of `forward_rows` must hold, states must be carried, and the step must be done.
     pub(crate) unsafe fn carry<C: Cell>(&self, step: usize) {
-        let Forward { h, c, spans, offset, .. } = self.args;
+        let Forward { h, c, .. } = self.args;
         for local in 0..self.rows {
             let row = self.first + local;
             let output = h.at(row, step);
-            if !spans.has(row, offset + step) {
+            if !self.takes_part(local, step) {
                 output.fill(E::ZERO, self.output_size());
                 continue;
             }

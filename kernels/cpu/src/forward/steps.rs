@@ -4,18 +4,11 @@ use crate::simd::vector::Element;
 use crate::view::{View, ViewMut};
 
 /// Rows by step, of which memory holds the last `slots` steps: step t is in slot `t % slots`.
+#[derive(Clone, Copy)]
 pub(crate) struct Ring<E> {
     view: ViewMut<E, 2>,
     slots: usize,
 }
-
-impl<E> Clone for Ring<E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<E> Copy for Ring<E> {}
 
 impl<E> Ring<E> {
     pub(crate) fn new(view: ViewMut<E, 2>, slots: usize) -> Self {
@@ -136,6 +129,16 @@ pub(crate) unsafe fn copy_or_zero<E: Element>(
     match from {
         Some(from) => to.copy_from(from, len),
         None => to.fill(E::ZERO, len),
+    }
+}
+
+/// `to += from`.
+///
+/// # Safety
+/// Both rows must have `len` elements, apart from each other, and nobody else may use those of `to`.
+pub(crate) unsafe fn add<E: Element>(to: ViewMut<E, 0>, from: View<E, 0>, len: usize) {
+    for (sum, term) in to.slice(len).iter_mut().zip(from.slice(len)) {
+        *sum = *sum + *term;
     }
 }
 

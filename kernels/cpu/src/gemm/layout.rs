@@ -9,20 +9,13 @@ use std::marker::PhantomData;
 use crate::simd::vector::Vector;
 
 /// The panels that rows of a certain length are cut into.
+#[derive(Clone, Copy)]
 pub(crate) struct Panels<V> {
     len: usize,
     registers: usize,
     count: usize,
     vector: PhantomData<fn() -> V>,
 }
-
-impl<V> Clone for Panels<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for Panels<V> {}
 
 /// A panel: neighbouring columns, whole registers of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::preprocess::{Columns, SequencePreprocessor};
 use super::view::ImageView;
 use crate::network::Readout;
 
-/// What a model predicts.
+/// The kind of target that a model predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
@@ -26,7 +26,7 @@ pub enum TargetKind {
     Character,
 }
 
-/// What is known of a model besides its weights.
+/// The description of a model besides its weights.
 #[derive(Debug)]
 pub(super) struct ModelConfig {
     pub(super) cell: CellName,
@@ -39,7 +39,7 @@ pub(super) struct ModelConfig {
     pub(super) task: ModelTask,
 }
 
-/// What is read and what is predicted.
+/// The inputs and the targets of a model.
 #[derive(Debug)]
 pub(super) enum ModelTask {
     Images { view: ImageView },
@@ -47,7 +47,7 @@ pub(super) enum ModelTask {
     Text { vocabulary: Vec<char> },
 }
 
-/// What is read and predicted of sequences.
+/// The inputs and the targets of sequences.
 #[derive(Debug)]
 pub(super) struct SequenceTask {
     pub(super) target: TargetKind,

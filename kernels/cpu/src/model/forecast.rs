@@ -1,6 +1,6 @@
 //! The naive forecast, from which a network predicts the differences.
 
-/// What is forecast of a window of a series.
+/// The forecast of a window of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ForecastWindow {
     /// K, the number of steps that are forecast.

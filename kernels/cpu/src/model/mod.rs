@@ -85,7 +85,7 @@ impl<E: Number> Model<E> {
         &self.network
     }
 
-    /// What the model predicts.
+    /// The kind of target that the model predicts.
     pub fn target(&self) -> TargetKind {
         match &self.config.task {
             ModelTask::Images { .. } => TargetKind::Class,

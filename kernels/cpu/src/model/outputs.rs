@@ -1,8 +1,8 @@
-//! What the outputs of a network stand for: probabilities, or numbers in the units of the data.
+//! The meaning of the outputs of a network: probabilities, or numbers in the units of the data.
 
 use crate::network::Number;
 
-/// What a model predicts of a sequence, an image or a text.
+/// The prediction of a model for a sequence, an image or a text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction<E> {
     /// The probability of each class; they sum to 1.

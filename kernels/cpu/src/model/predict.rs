@@ -1,4 +1,4 @@
-//! What a model predicts of whole sequences, images and texts.
+//! Predictions for whole sequences, images and texts.
 
 use super::config::{ModelTask, SequenceTask, TargetKind};
 use super::error::ModelError;
@@ -20,7 +20,7 @@ struct PaddedBatch<E> {
 }
 
 impl<E: Number> Model<E> {
-    /// What the model predicts of each sequence; of a series to forecast, what comes behind its end.
+    /// The prediction for each sequence; of a series to forecast, what comes behind its end.
     ///
     /// - `sequences`: each `(T_n, I)`, as in the data, NaN for a missing value; of images the pixels of the steps, from 0 to 1
     ///
@@ -58,7 +58,7 @@ impl<E: Number> Model<E> {
         Ok(predictions)
     }
 
-    /// What the model predicts of each image.
+    /// The prediction for each image.
     ///
     /// - `images`: each `(28, 28)`, row by row, 0 (background) to 255 (ink)
     ///
@@ -141,7 +141,7 @@ impl<E: Number> Model<E> {
         rows.map(|(row, values)| self.meaning(of, row, values)).collect()
     }
 
-    /// What outputs stand for.
+    /// The meaning of outputs.
     fn meaning(
         &self,
         of: &SequenceTask,

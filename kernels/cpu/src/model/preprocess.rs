@@ -1,4 +1,4 @@
-//! What is done to the values of a sequence before the network reads them: missing ones are filled in, then features
+//! Preprocessing of a sequence before the network reads it: missing ones are filled in, then features
 //! are scaled, as they were in training.
 
 use serde::Deserialize;

@@ -14,12 +14,12 @@ use crate::network::{Network, Number, Stream};
 pub struct ModelStream<E> {
     config: Arc<ModelConfig>,
     stream: Stream<E>,
-    /// What the network reads of a step that is preprocessed.
+    /// The inputs of a step after preprocessing.
     inputs: Vec<E>,
-    /// What the step before was filled to, where its values were missing.
+    /// The values of the step before, filled in where they were missing.
     last: Vec<f64>,
     memory: Option<SeasonMemory>,
-    /// What the network's outputs stand for.
+    /// The meaning of the network's outputs.
     outputs: Vec<E>,
 }
 
@@ -129,7 +129,7 @@ impl<E: Number> ModelStream<E> {
         }
     }
 
-    /// What the model predicted after the last step; zeros before the first.
+    /// The prediction after the last step; zeros before the first.
     pub fn outputs(&self) -> &[E] {
         &self.outputs
     }

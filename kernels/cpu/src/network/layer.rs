@@ -1,9 +1,9 @@
 //! A layer with packed weights: whole batches, or one row step by step in memory that is there already.
 
 use crate::cells::cell::WeightLayout;
-use crate::forward::{scratch_len, Forward, Initial, Ring, Spans};
+use crate::forward::{inner_len, Forward, Initial, PassInput, Ring, Spans};
 use crate::kernels::{CellKind, Float, Kernels};
-use crate::schedule::{forward, Output, RawCall, Save};
+use crate::schedule::{forward, ForwardOutput, RawCall, Save};
 use crate::view::{View, ViewMut};
 use crate::weights::{pack_weights, WeightSlices};
 use crate::workspace::Buffer;
@@ -54,12 +54,12 @@ impl CellKind {
 pub(super) struct Layer<E> {
     pub(super) shape: LayerShape,
     kernels: Kernels<E>,
-    /// Of one row and one step.
+    /// The layout for one row and one step.
     layout: WeightLayout,
     directions: Vec<Buffer<E>>,
 }
 
-/// What a layer reads in its next steps.
+/// The inputs of a layer in its next steps.
 #[derive(Clone, Copy)]
 pub(super) enum StepInputs<'a, E> {
     /// `(T, I)`.
@@ -94,10 +94,11 @@ impl<E: Float> Layer<E> {
         let of_state = if cell == CellKind::Dense { 0 } else { rows * output_size };
         let of_projection = if is_projected { output_size * hidden_size } else { 0 };
         for weights in directions {
-            assert_eq!(weights.w_ih.len(), rows * input_size, "w_ih of {shape:?}");
-            assert_eq!(weights.w_hh.len(), of_state, "w_hh of {shape:?}");
-            assert_eq!(weights.w_hr.len(), of_projection, "w_hr of {shape:?}");
-            assert!(weights.biases.iter().all(|bias| bias.is_empty() || bias.len() == rows));
+            let [w_ih, w_hh, b_ih, b_hh, w_hr] = weights.tensors;
+            assert_eq!(w_ih.len(), rows * input_size, "w_ih of {shape:?}");
+            assert_eq!(w_hh.len(), of_state, "w_hh of {shape:?}");
+            assert_eq!(w_hr.len(), of_projection, "w_hr of {shape:?}");
+            assert!([b_ih, b_hh].iter().all(|bias| bias.is_empty() || bias.len() == rows));
         }
         let kernels = E::kernels(isa, cell);
         let dims = shape.dims(1, 1);
@@ -124,8 +125,7 @@ impl<E: Float> Layer<E> {
 
     /// The number of elements of scratch for one row: gates and inner values.
     pub(super) fn scratch_len(&self) -> usize {
-        STEPS_AHEAD * self.layout.gates
-            + scratch_len(&self.shape.dims(1, 1), &self.layout, false, 1)
+        STEPS_AHEAD * self.layout.gates + inner_len(&self.shape.dims(1, 1), &self.layout)
     }
 
     /// A batch from zero states; see [`forward`].
@@ -137,19 +137,18 @@ impl<E: Float> Layer<E> {
         [batch_size, seq_len]: [usize; 2],
         lengths: Option<&[usize]>,
         wants_outputs: bool,
-    ) -> Output<E> {
+    ) -> ForwardOutput<E> {
         let weights: Vec<&[E]> = self.directions.iter().map(|packed| &packed[..]).collect();
-        let call = RawCall {
-            dims: self.shape.dims(batch_size, seq_len),
-            directions: weights.len(),
-            x,
-            time_major: false,
-            initial: None,
-            lengths,
-            mask: None,
-            weights: &weights,
-        };
+        let dims = self.shape.dims(batch_size, seq_len);
+        let call = RawCall { lengths, ..RawCall::new(dims, x, &weights) };
         forward(&self.kernels, call, wants_outputs, Save::None)
+    }
+
+    /// One row of so many steps.
+    fn pass_input(&self, steps: usize, x: View<E, 2>, initial: Initial<E>) -> PassInput<'_, E> {
+        let spans = Spans { lengths: None, seq_len: steps, reverse: false };
+        let dims = self.shape.dims(1, steps);
+        PassInput { dims, layout: self.layout, x, initial, mask: None, spans }
     }
 
     /// Steps of one row, forward in time; allocates nothing. Each step reads the states that the one before
@@ -202,17 +201,15 @@ impl<E: Float> Layer<E> {
             },
         };
         let has_c = self.kernels.has_c;
+        let initial = Initial {
+            h: Some(h_before.as_view().reshape([h_len as isize])),
+            c: has_c.then(|| c_before.as_view().reshape([c_len as isize])),
+        };
         let args = Forward {
-            dims: self.shape.dims(1, steps),
-            layout: self.layout,
+            input: self.pass_input(steps, x, initial),
             steps,
             offset: 0,
             ahead,
-            x,
-            initial: Initial {
-                h: Some(h_before.as_view().reshape([h_len as isize])),
-                c: has_c.then(|| c_before.as_view().reshape([c_len as isize])),
-            },
             weights: View::new(&self.directions[0]),
             h: Ring::new(h.reshape([0, stride]), 2),
             c: Ring::new(c.reshape([0, stride]), 2),
@@ -220,8 +217,6 @@ impl<E: Float> Layer<E> {
                 ViewMut::with_strides(gates, 0, [0, self.layout.gates as isize]),
                 ahead.max(1),
             ),
-            mask: None,
-            spans: Spans { lengths: None, seq_len: steps, reverse: false },
             checkpoints: None,
             last_h: None,
             last_c: None,
@@ -243,19 +238,18 @@ impl<E: Float> Layer<E> {
         assert!(cell == CellKind::Dense && x.len() == input_size && y.len() == output_size);
         let nothing = ViewMut::with_strides(&mut [], 0, [0, 0]);
         let args = Forward {
-            dims: self.shape.dims(1, 1),
-            layout: self.layout,
+            input: self.pass_input(
+                1,
+                View::with_strides(x, 0, [0, 0]),
+                Initial { h: None, c: None },
+            ),
             steps: 1,
             offset: 0,
             ahead: 0,
-            x: View::with_strides(x, 0, [0, 0]),
-            initial: Initial { h: None, c: None },
             weights: View::new(&self.directions[0]),
             h: Ring::new(ViewMut::with_strides(y, 0, [0, 0]), 1),
             c: Ring::new(nothing, 1),
             gates: Ring::new(nothing, 1),
-            mask: None,
-            spans: Spans { lengths: None, seq_len: 1, reverse: false },
             checkpoints: None,
             last_h: None,
             last_c: None,

@@ -161,7 +161,7 @@ impl<E: Number> Network<E> {
             }
             (_, outputs) => {
                 let sizes = [top.directions(), top.shape.output_size];
-                readout::last_rows(&crate::Output { outputs, ..output }, batch_size, sizes)
+                readout::last_rows(&crate::ForwardOutput { outputs, ..output }, batch_size, sizes)
             }
         };
         self.through_head(read, batch_size)
@@ -198,7 +198,7 @@ impl<E: Number> Network<E> {
         &self.embedding[id * width..][..width]
     }
 
-    /// What the last layer reads, and the last layer.
+    /// The inputs of the last layer, and the last layer.
     fn below_top<'a>(
         &self,
         x: &'a [E],

@@ -1,7 +1,7 @@
-//! What a head reads of the outputs of the last layer.
+//! The features that a head reads of the outputs of the last layer.
 
 use crate::network::number::Number;
-use crate::schedule::Output;
+use crate::schedule::ForwardOutput;
 
 /// The part of the last layer's outputs that the head reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Readout {
 
 /// The final h of each row, `(B, D·P)`, of final states `(D, B, P)`.
 pub(super) fn last_rows<E: Number>(
-    output: &Output<E>,
+    output: &ForwardOutput<E>,
     batch_size: usize,
     sizes: [usize; 2],
 ) -> Vec<E> {

@@ -3,12 +3,12 @@
 use super::number::Number;
 use super::readout::{mean_max, Readout};
 use crate::kernels::Kernels;
-use crate::schedule::{backward, forward, BackwardCall, Output, RawCall, Save, Wanted};
+use crate::schedule::{backward, forward, BackwardCall, ForwardOutput, RawCall, Save, Wanted};
 use crate::weights::{pack_transposed, pack_weights, TransposedWeights, WeightSlices};
 use crate::workspace::Buffer;
 use crate::{SequenceDims, Window};
 
-/// What a network gives and holds after each of the T steps of a sequence.
+/// The outputs and states of a network after each of the T steps of a sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkTrace<E> {
     /// The head's outputs after each step, `(T, O)`. A network that reads in both directions, or more than the last
@@ -174,8 +174,8 @@ impl<E: Number> Tracer<E> {
         steps
     }
 
-    fn forward(&self, x: &[E], save: Save) -> Vec<Output<E>> {
-        let mut passes: Vec<Output<E>> = Vec::with_capacity(self.layers.len());
+    fn forward(&self, x: &[E], save: Save) -> Vec<ForwardOutput<E>> {
+        let mut passes: Vec<ForwardOutput<E>> = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
             let x = if passes.is_empty() { x } else { top_of(&passes) };
             passes.push(layer.forward(&self.kernels, x, save));
@@ -183,7 +183,7 @@ impl<E: Number> Tracer<E> {
         passes
     }
 
-    /// What the head reads of outputs `(T, D·P)`, each of `width` numbers: `(F,)`.
+    /// The features that the head reads of outputs `(T, D·P)`, each of `width` numbers: `(F,)`.
     fn read(&self, outputs: &[E], width: usize) -> Vec<E> {
         match self.readout {
             Readout::Last => {
@@ -275,34 +275,32 @@ fn layer_dims([input_size, hidden_size]: [usize; 2], seq_len: usize) -> Sequence
 }
 
 /// The outputs of the last of some layers.
-fn top_of<E>(passes: &[Output<E>]) -> &[E] {
+fn top_of<E>(passes: &[ForwardOutput<E>]) -> &[E] {
     passes.last().and_then(|pass| pass.outputs.as_deref()).unwrap_or(&[])
 }
 
 impl<E: Number> TracedLayer<E> {
     fn call<'a>(&self, x: &'a [E], weights: &'a [&'a [E]]) -> RawCall<'a, E> {
-        RawCall {
-            dims: layer_dims([self.input_size, self.hidden_size], x.len() / self.input_size),
-            directions: weights.len(),
-            x,
-            time_major: false,
-            initial: None,
-            lengths: None,
-            mask: None,
-            weights,
-        }
+        let dims = layer_dims([self.input_size, self.hidden_size], x.len() / self.input_size);
+        RawCall::new(dims, x, weights)
     }
 
     fn packed(&self) -> Vec<&[E]> {
         self.directions.iter().map(|direction| &direction.packed[..]).collect()
     }
 
-    fn forward(&self, kernels: &Kernels<E>, x: &[E], save: Save) -> Output<E> {
+    fn forward(&self, kernels: &Kernels<E>, x: &[E], save: Save) -> ForwardOutput<E> {
         forward(kernels, self.call(x, &self.packed()), true, save)
     }
 
     /// The gradient of the inputs, of that of the outputs.
-    fn backward(&self, kernels: &Kernels<E>, x: &[E], pass: &Output<E>, gradient: &[E]) -> Vec<E> {
+    fn backward(
+        &self,
+        kernels: &Kernels<E>,
+        x: &[E],
+        pass: &ForwardOutput<E>,
+        gradient: &[E],
+    ) -> Vec<E> {
         let weights = self.packed();
         let input = self.call(x, &weights);
         let fed: Vec<_> = self.directions.iter().map(|direction| &direction.transposed).collect();

@@ -1,11 +1,11 @@
 //! A forward pass over all rows, in both directions.
 
-use crate::cells::cell::WeightLayout;
-use crate::forward::{checkpoint_count, Checkpoints, Forward, Ring};
+use crate::forward::{checkpoint_count, Checkpoints, Forward, PassInput, Ring};
 use crate::gemm::layout::split;
 use crate::kernels::Kernels;
 use crate::schedule::groups::ReductionGroups;
-use crate::schedule::{saved_layout, RawCall, Save, Saved, MIN_ROWS};
+use crate::schedule::states::{StateRows, StateShape};
+use crate::schedule::{CheckedInput, RawCall, Save, Saved, MIN_ROWS};
 use crate::simd::vector::Element;
 use crate::threads::{self, for_each, is_large};
 use crate::view::{SharedSlice, View, ViewMut};
@@ -20,13 +20,13 @@ const MAX_SHARED_WEIGHTS: usize = 512 << 10;
 const MAX_CACHED_WEIGHTS: usize = 8 << 20;
 const STEPS_AHEAD: usize = 8;
 
-/// What a forward pass gives.
-pub struct Output<E> {
+/// The results of a forward pass.
+pub struct ForwardOutput<E> {
     /// `(B, T, D·P)`, or `(T, B, D·P)`, if they were asked for; zero behind the end of a row.
     pub outputs: Option<Vec<E>>,
     /// `[h_n | c_n]`, `(D, B, P)` and `(D, B, H)`.
     pub last: Vec<E>,
-    /// What a backward pass needs.
+    /// States for a backward pass.
     pub saved: Saved<E>,
 }
 
@@ -39,33 +39,61 @@ pub fn forward<E: Element>(
     input: RawCall<E>,
     wants_outputs: bool,
     save: Save,
-) -> Output<E> {
-    let layout = kernels.layout(&input.dims);
-    input.check(kernels, &layout);
-    let SequenceDims { batch_size, seq_len, output_size, .. } = input.dims;
-    let outputs_len = input.directions * batch_size * seq_len * output_size;
-    let last_len = input.states_len(kernels);
+) -> ForwardOutput<E> {
+    let input = CheckedInput::new(kernels, input);
+    let SequenceDims { batch_size, seq_len, output_size, .. } = input.call.dims;
+    let outputs_len = input.rows() * seq_len * output_size;
+    let last_len = input.states_len();
     let mut outputs = wants_outputs.then(|| Vec::<E>::with_capacity(outputs_len));
     let mut last = Vec::<E>::with_capacity(last_len);
-    let slots = Slots::new(kernels, &input.dims, &layout, save);
-    let mut memory = ForwardBuffers::new(kernels, &input, &layout, slots, wants_outputs);
+    let ahead = input.steps_ahead();
+    // The slots of h, c and gates: what one step leaves for the next, or all steps for the backward pass.
+    let slots = match save {
+        Save::All => [seq_len; 3],
+        Save::None | Save::Checkpoints => [seq_len.min(2), 1, ahead.max(1)],
+    };
+    let [mut h, mut c, mut gates] = input.step_shapes(slots, wants_outputs).map(StateRows::new);
+    let every = if save == Save::Checkpoints { input.checkpoint_steps() } else { usize::MAX };
+    let [mut h_kept, mut c_kept] = input.checkpoint_shapes(every).map(StateRows::new);
     if batch_size > 0 {
-        let places = ForwardPlaces {
-            slots,
-            outputs: outputs.as_mut().map(|outputs| {
-                SharedSlice::uninit(&mut outputs.spare_capacity_mut()[..outputs_len])
-            }),
-            h: SharedSlice::new(&mut memory.h),
-            c: SharedSlice::new(&mut memory.c),
-            gates: SharedSlice::new(&mut memory.gates),
-            h_checkpoints: SharedSlice::new(&mut memory.h_checkpoints),
-            c_checkpoints: SharedSlice::new(&mut memory.c_checkpoints),
-            last: SharedSlice::uninit(&mut last.spare_capacity_mut()[..last_len]),
+        let outputs = outputs
+            .as_mut()
+            .map(|outputs| SharedSlice::uninit(&mut outputs.spare_capacity_mut()[..outputs_len]));
+        let last = SharedSlice::uninit(&mut last.spare_capacity_mut()[..last_len]);
+        let [write_h, write_c, write_gates] =
+            [&mut h, &mut c, &mut gates].map(|state| StateRows::writer(state));
+        let [keep_h, keep_c] = [&mut h_kept, &mut c_kept].map(|state| StateRows::writer(state));
+        let pass = |direction: usize| {
+            let states = input.states_layout(direction);
+            let [last_h, last_c] = states.map(|place| {
+                let (first, strides) = place?;
+                Some(last.view(first, strides))
+            });
+            Forward {
+                input: input.pass_input(direction),
+                steps: seq_len,
+                offset: 0,
+                ahead,
+                weights: View::new(input.call.weights[direction]),
+                h: match &outputs {
+                    Some(outputs) => {
+                        let (first, strides) = input.outputs_layout(direction);
+                        Ring::new(outputs.view(first, strides), seq_len)
+                    }
+                    None => Ring::new(write_h(direction), slots[0]),
+                },
+                c: Ring::new(write_c(direction), slots[1]),
+                gates: Ring::new(write_gates(direction), slots[2]),
+                checkpoints: (every < seq_len).then(|| Checkpoints {
+                    h: keep_h(direction),
+                    c: keep_c(direction),
+                    every,
+                }),
+                last_h,
+                last_c,
+            }
         };
-        let passes: Vec<Forward<E>> = (0..input.directions)
-            .map(|direction| places.pass(kernels, &input, &layout, direction))
-            .collect();
-        run_row_blocks(kernels, &passes);
+        run_row_blocks(kernels, &(0..input.call.directions).map(pass).collect::<Vec<_>>());
     }
     // SAFETY: the capacities are these lengths, and the pass wrote every output and final state; with
     // an empty batch there are none.
@@ -75,13 +103,59 @@ pub fn forward<E: Element>(
         }
         last.set_len(last_len);
     }
-    Output { outputs, last, saved: memory.save(save) }
+    let nothing = || StateRows::new(StateShape::default());
+    let saved = match save {
+        Save::None => Saved { save, h: nothing(), c: nothing(), gates: nothing() },
+        Save::All => Saved { save, h, c, gates },
+        Save::Checkpoints => Saved { save, h: h_kept, c: c_kept, gates: nothing() },
+    };
+    ForwardOutput { outputs, last, saved }
+}
+
+impl<E: Element> CheckedInput<'_, E> {
+    /// The steps whose inputs are multiplied with their weights ahead of the recurrence, or 0.
+    fn steps_ahead(&self) -> usize {
+        let packed_bytes = self.layout.packed_len * size_of::<E>();
+        if !self.kernels.is_simple && packed_bytes > MAX_CACHED_WEIGHTS {
+            STEPS_AHEAD.min(self.call.dims.seq_len)
+        } else {
+            0
+        }
+    }
+
+    /// From a checkpoint to the next.
+    pub(super) fn checkpoint_steps(&self) -> usize {
+        let dims = &self.call.dims;
+        ReductionGroups::new(&self.layout, dims, size_of::<E>()).checkpoint_steps(dims.seq_len)
+    }
+
+    fn shape(&self, slots: usize, len: usize, is_by_row: bool) -> StateShape {
+        let RawCall { dims: SequenceDims { batch_size, .. }, directions, .. } = self.call;
+        StateShape { directions, batch_size, slots, len, is_by_row }
+    }
+
+    /// The shapes of h, c and gates of so many steps; of no size where outputs hold h, the cell has no c or is simple.
+    pub(super) fn step_shapes(&self, slots: [usize; 3], has_outputs: bool) -> [StateShape; 3] {
+        let h = if has_outputs { 0 } else { self.call.dims.output_size };
+        let gates = if self.kernels.is_simple { 0 } else { self.layout.gates };
+        [
+            self.shape(slots[0], h, true),
+            self.shape(slots[1], self.c_size(), false),
+            self.shape(slots[2], gates, false),
+        ]
+    }
+
+    /// The shapes of h and c at checkpoints, one `every` so many steps.
+    pub(super) fn checkpoint_shapes(&self, every: usize) -> [StateShape; 2] {
+        let count = checkpoint_count(every, self.call.dims.seq_len);
+        [self.call.dims.output_size, self.c_size()].map(|len| self.shape(count, len, true))
+    }
 }
 
 /// Runs the passes of both directions, a block of rows at a time. Rows do not depend on each other, so how
 /// they are cut changes no bit.
 fn run_row_blocks<E: Element>(kernels: &Kernels<E>, passes: &[Forward<E>]) {
-    let Forward { dims, layout, .. } = &passes[0];
+    let PassInput { dims, layout, .. } = &passes[0].input;
     let batch_size = dims.batch_size;
     let has_shared_weights = layout.packed_len * size_of::<E>() <= MAX_SHARED_WEIGHTS;
     let per_thread = if has_shared_weights { 4 } else { 1 };
@@ -90,196 +164,10 @@ fn run_row_blocks<E: Element>(kernels: &Kernels<E>, passes: &[Forward<E>]) {
     for_each(row_blocks * passes.len(), is_large(dims, layout.packed_len), |index| {
         let args = &passes[index / row_blocks];
         let (first, rows) = split(batch_size, row_blocks, index % row_blocks);
-        let mut scratch = Buffer::new(args.scratch_len(rows));
-        // SAFETY: `kernels` exist only for instruction sets that the CPU has; `check` saw to all lengths,
+        let mut scratch = Buffer::new(args.input.scratch_len(rows));
+        // SAFETY: `kernels` exist only for instruction sets that the CPU has; `CheckedInput` saw to all lengths,
         // from which the views were made; each call has a scratch of its own and disjoint rows of a
         // direction.
         unsafe { (kernels.forward_rows)(args, first, rows, ViewMut::new(&mut scratch)) }
     });
-}
-
-/// How many steps there is memory for: what one step leaves for the next, or all steps for the
-/// backward pass.
-#[derive(Clone, Copy)]
-struct Slots {
-    h: usize,
-    c: usize,
-    gates: usize,
-    /// Steps whose inputs are multiplied with their weights ahead, or 0.
-    ahead: usize,
-    /// From a checkpoint to the next, and how many there are.
-    every: usize,
-    checkpoints: usize,
-}
-
-impl Slots {
-    fn new<E: Element>(
-        kernels: &Kernels<E>,
-        dims: &SequenceDims,
-        layout: &WeightLayout,
-        save: Save,
-    ) -> Self {
-        let seq_len = dims.seq_len;
-        let (every, checkpoints) = match save {
-            Save::Checkpoints => {
-                let every =
-                    ReductionGroups::new(layout, dims, size_of::<E>()).checkpoint_steps(seq_len);
-                (every, checkpoint_count(every, seq_len))
-            }
-            _ => (usize::MAX, 0),
-        };
-        let is_streamed =
-            !kernels.is_simple && layout.packed_len * size_of::<E>() > MAX_CACHED_WEIGHTS;
-        let ahead = if is_streamed { STEPS_AHEAD.min(seq_len) } else { 0 };
-        match save {
-            Save::All => Self { h: seq_len, c: seq_len, gates: seq_len, ahead, every, checkpoints },
-            _ => Self { h: seq_len.min(2), c: 1, gates: ahead.max(1), ahead, every, checkpoints },
-        }
-    }
-}
-
-/// What a pass computes in besides its results.
-struct ForwardBuffers<E> {
-    h: Buffer<E>,
-    c: Buffer<E>,
-    gates: Buffer<E>,
-    h_checkpoints: Buffer<E>,
-    c_checkpoints: Buffer<E>,
-}
-
-impl<E: Element> ForwardBuffers<E> {
-    fn new(
-        kernels: &Kernels<E>,
-        input: &RawCall<E>,
-        layout: &WeightLayout,
-        slots: Slots,
-        wants_outputs: bool,
-    ) -> Self {
-        let SequenceDims { batch_size, hidden_size, output_size, .. } = input.dims;
-        let states = input.directions * batch_size;
-        let rows_of = |is_needed: bool, slots: usize, len: usize| {
-            Buffer::new(if is_needed { states * slots * len } else { 0 })
-        };
-        Self {
-            h: rows_of(!wants_outputs, slots.h, output_size),
-            c: rows_of(kernels.has_c, slots.c, hidden_size),
-            gates: rows_of(!kernels.is_simple, slots.gates, layout.gates),
-            h_checkpoints: rows_of(true, slots.checkpoints, output_size),
-            c_checkpoints: rows_of(kernels.has_c, slots.checkpoints, hidden_size),
-        }
-    }
-
-    /// What the backward pass needs of it.
-    fn save(self, save: Save) -> Saved<E> {
-        let Self { h, c, gates, h_checkpoints, c_checkpoints } = self;
-        let nothing = || Buffer::new(0);
-        match save {
-            Save::None => Saved { save, h: nothing(), c: nothing(), gates: nothing() },
-            Save::All => Saved { save, h, c, gates },
-            Save::Checkpoints => {
-                Saved { save, h: h_checkpoints, c: c_checkpoints, gates: nothing() }
-            }
-        }
-    }
-}
-
-/// Where the passes of both directions write.
-struct ForwardPlaces<E> {
-    slots: Slots,
-    outputs: Option<SharedSlice<E>>,
-    h: SharedSlice<E>,
-    c: SharedSlice<E>,
-    gates: SharedSlice<E>,
-    h_checkpoints: SharedSlice<E>,
-    c_checkpoints: SharedSlice<E>,
-    last: SharedSlice<E>,
-}
-
-impl<E: Element> ForwardPlaces<E> {
-    /// The pass of a direction.
-    fn pass<'a>(
-        &self,
-        kernels: &Kernels<E>,
-        input: &RawCall<'a, E>,
-        layout: &WeightLayout,
-        direction: usize,
-    ) -> Forward<'a, E> {
-        let SequenceDims { batch_size, hidden_size, output_size, .. } = input.dims;
-        let first = direction * batch_size;
-        let Slots { c, gates, ahead, .. } = self.slots;
-        let by_row = |at: usize, len: usize| self.last.view(at + first * len, [len as isize]);
-        Forward {
-            dims: input.dims,
-            layout: *layout,
-            steps: input.dims.seq_len,
-            offset: 0,
-            ahead,
-            x: input.x(direction),
-            initial: input.initial(kernels, direction),
-            weights: View::new(input.weights[direction]),
-            h: self.h(input, direction),
-            c: self.saved(&self.c, kernels.has_c, direction, c, [batch_size, hidden_size]),
-            gates: self.saved(
-                &self.gates,
-                !kernels.is_simple,
-                direction,
-                gates,
-                [batch_size, layout.gates],
-            ),
-            mask: input.mask(direction),
-            spans: input.spans(direction),
-            checkpoints: self.checkpoints(kernels, &input.dims, first),
-            last_h: Some(by_row(0, output_size)),
-            last_c: kernels.has_c.then(|| by_row(input.h_len(), hidden_size)),
-        }
-    }
-
-    /// Where a direction's rows `(slots, B, len)` lie; of no size if they are not there.
-    fn saved(
-        &self,
-        all: &SharedSlice<E>,
-        is_there: bool,
-        direction: usize,
-        slots: usize,
-        [batch_size, len]: [usize; 2],
-    ) -> Ring<E> {
-        let (first, strides) = saved_layout(direction, slots, batch_size, len);
-        Ring::new(all.view(if is_there { first } else { 0 }, strides), slots)
-    }
-
-    /// Where a direction's states lie: among the outputs, or by themselves.
-    fn h(&self, input: &RawCall<E>, direction: usize) -> Ring<E> {
-        let SequenceDims { batch_size, seq_len, output_size, .. } = input.dims;
-        match &self.outputs {
-            Some(outputs) => {
-                let (first, strides) =
-                    input.public_layout(direction, input.directions, output_size);
-                Ring::new(outputs.view(first, strides), seq_len)
-            }
-            None => {
-                let slots = self.slots.h;
-                let row = slots * output_size;
-                let strides = [row as isize, output_size as isize];
-                Ring::new(self.h.view(direction * batch_size * row, strides), slots)
-            }
-        }
-    }
-
-    /// The checkpoints of rows from `first` on, of both directions.
-    fn checkpoints(
-        &self,
-        kernels: &Kernels<E>,
-        dims: &SequenceDims,
-        first: usize,
-    ) -> Option<Checkpoints<ViewMut<E, 2>>> {
-        let Slots { every, checkpoints: count, .. } = self.slots;
-        let by_row = |all: &SharedSlice<E>, first: usize, len: usize| {
-            all.view(first * count * len, [(count * len) as isize, len as isize])
-        };
-        (count > 0).then(|| Checkpoints {
-            h: by_row(&self.h_checkpoints, first, dims.output_size),
-            c: by_row(&self.c_checkpoints, if kernels.has_c { first } else { 0 }, dims.hidden_size),
-            every,
-        })
-    }
 }

@@ -19,7 +19,7 @@ pub trait Element:
     const ZERO: Self;
     /// One.
     const ONE: Self;
-    /// What fresh memory holds in tests.
+    /// The value of fresh memory in tests.
     #[cfg(any(debug_assertions, feature = "poison"))]
     const NAN: Self;
 }
@@ -38,7 +38,7 @@ impl Element for f64 {
     const NAN: Self = Self::NAN;
 }
 
-/// What `tanh` and `sigmoid` need to know of an element.
+/// The constants of an element for `tanh` and `sigmoid`.
 pub trait ExpConstants: Sized + 'static {
     /// From here on `tanh` is 1.
     const SATURATION: Self;

@@ -18,7 +18,7 @@ pub enum Isa {
     /// WebAssembly's fixed-width SIMD.
     Simd128,
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    /// What every CPU has.
+    /// Arrays, for any CPU.
     Portable,
 }
 
@@ -88,7 +88,7 @@ impl Isa {
     /// The one to use: the best, or the one that `CANDLE_RNN_ISA` names. Read once.
     ///
     /// # Errors
-    /// What is wrong when the variable names none that this CPU has.
+    /// A message when the variable names none that this CPU has.
     pub fn chosen() -> Result<Self, &'static str> {
         static CHOSEN: OnceLock<Result<Isa, String>> = OnceLock::new();
         CHOSEN
