@@ -33,7 +33,7 @@ use crate::Result;
 #[doc(alias = "LSTMCell")]
 #[doc(alias = "BasicLSTMCell")]
 pub struct RecurrentCell {
-    /// Of the forward direction.
+    /// Those of the forward direction.
     weights: LayerWeights,
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
 
-use super::dense_op::{self, PackedDense};
+use super::dense_op::PackedDense;
 use super::init::{init_dense, Init};
 use super::weights::get;
 use super::VarSink;
@@ -127,8 +127,7 @@ impl Dense {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
         // Packing costs as much as the product of so many rows.
-        let has_rows = x.elem_count() / inputs >= outputs;
-        self.forward_with(x, self.packed.is_some() || has_rows)
+        self.forward_with(x, x.elem_count() / inputs >= outputs)
     }
 
     /// As [`forward`](Self::forward), by the fused op for any number of rows, if it computes such a layer.
@@ -158,20 +157,13 @@ impl Dense {
         if x.elem_count() == 0 {
             return Ok(Tensor::zeros(shape, x.dtype(), x.device())?);
         }
-        if prefers_fused && x.device().is_cpu() && dense_op::is_for(&self.weight) {
-            let zeros;
-            let bias = match &self.bias {
-                Some(bias) => bias,
-                None => {
-                    zeros = Tensor::zeros(outputs, x.dtype(), x.device())?;
-                    &zeros
-                }
-            };
-            // Packed anew for each call, unless they are frozen, and kept for its backward pass.
-            return match &self.packed {
-                Some(packed) => packed.forward(x, &self.weight, bias),
-                None => PackedDense::new(&self.weight, bias)?.forward(x, &self.weight, bias),
-            };
+        // Packed anew for each call, unless they are frozen, and kept for its backward pass.
+        let packed = match &self.packed {
+            None if prefers_fused => PackedDense::new(&self.weight, self.bias.as_ref())?,
+            packed => packed.clone(),
+        };
+        if let Some(packed) = packed.filter(|_| x.device().is_cpu()) {
+            return packed.forward(x);
         }
         let x = x.reshape(((), inputs))?;
         let mut y = x.matmul(&self.weight.t()?)?;
@@ -188,12 +180,7 @@ impl Dense {
     pub fn freeze(&self) -> Result<Self> {
         let weight = self.weight.detach().copy()?;
         let bias = self.bias.as_ref().map(|bias| bias.detach().copy()).transpose()?;
-        let packed = if dense_op::is_for(&weight) {
-            let zeros = Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device())?;
-            Some(PackedDense::new(&weight, bias.as_ref().unwrap_or(&zeros))?)
-        } else {
-            None
-        };
+        let packed = PackedDense::new(&weight, bias.as_ref())?;
         Ok(Self { weight, bias, packed })
     }
 

@@ -4,28 +4,29 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Shape, Tensor};
 use candle_rnn_kernels::{
-    self as kernels, BackwardCall, CellKind, Gradients, Kernels, RawCall, Save, Saved,
-    SequenceDims, TransposedWeights, Wanted, WeightSlices,
+    self as kernels, BackwardCall, CellKind, Gradients, RawCall, Save, Saved, SequenceDims, Wanted,
 };
 
-use crate::recurrence::{elements, instruction_set_of_cpu, Element};
+use crate::recurrence::{
+    elements, instruction_set_of_cpu, with_element, PackedTensors, TensorFloat, WeightSizes,
+};
 use crate::Result;
 
 /// The most outputs that the op is for: a head's, not a hidden layer's.
 pub(crate) const MAX_OUTPUTS: usize = 1024;
 
-/// Whether the op computes such a layer.
-pub(super) fn is_for(weight: &Tensor) -> bool {
-    weight.device().is_cpu()
-        && matches!(weight.dtype(), DType::F32 | DType::F64)
-        && weight.dims().first().is_some_and(|outputs| *outputs <= MAX_OUTPUTS)
+/// A dense layer's weights, and a copy of them as the kernels read them, of either dtype.
+#[derive(Clone)]
+pub(super) struct PackedDense {
+    weight: Tensor,
+    bias: Tensor,
+    packed: Arc<dyn FusedDense>,
 }
 
-/// A dense layer's weights as the kernels read them: a copy.
-#[derive(Clone)]
-pub(super) enum PackedDense {
-    F32(Arc<PackedElements<f32>>),
-    F64(Arc<PackedElements<f64>>),
+/// Packed weights of a dense layer, of a dtype that is decided.
+trait FusedDense: Send + Sync {
+    /// `y = W x + b`, differentiable, as [`PackedDense::forward`].
+    fn run(self: Arc<Self>, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor>;
 }
 
 impl std::fmt::Debug for PackedDense {
@@ -35,109 +36,74 @@ impl std::fmt::Debug for PackedDense {
 }
 
 impl PackedDense {
-    /// Packs `weight` `(O, I)` and `bias` `(O,)`, as [`is_for`] allows.
-    pub(super) fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        Ok(match weight.dtype() {
-            DType::F64 => Self::F64(Arc::new(PackedElements::new(weight, bias)?)),
-            _ => Self::F32(Arc::new(PackedElements::new(weight, bias)?)),
-        })
+    /// Packs `weight` `(O, I)` and `bias` `(O,)`; `None` where Candle's product is to compute the layer: on devices,
+    /// of other dtypes, and of more than [`MAX_OUTPUTS`] outputs.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when `CANDLE_RNN_ISA` names an instruction set that this CPU lacks.
+    pub(super) fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<Self>> {
+        let (output_size, input_size) = weight.dims2()?;
+        let has_kernels =
+            weight.device().is_cpu() && matches!(weight.dtype(), DType::F32 | DType::F64);
+        if !has_kernels || output_size > MAX_OUTPUTS {
+            return Ok(None);
+        }
+        let bias = match bias {
+            Some(bias) => bias.clone(),
+            None => Tensor::zeros(output_size, weight.dtype(), &Device::Cpu)?,
+        };
+        let sizes = WeightSizes { input_size, hidden_size: output_size, output_size };
+        let no_state = Tensor::zeros(0, weight.dtype(), &Device::Cpu)?;
+        let tensors = [weight.contiguous()?, no_state, bias.contiguous()?];
+        let isa = instruction_set_of_cpu()?;
+        let packed: Arc<dyn FusedDense> = with_element!(weight.dtype(), E => {
+            Arc::new(PackedTensors::<E>::new(isa, CellKind::Dense, sizes, &tensors)?)
+        });
+        Ok(Some(Self { weight: weight.clone(), bias, packed }))
     }
 
     /// `y = W x + b`, differentiable.
     ///
     /// - `x`: `(.., I)`, of the weights' dtype, on the CPU
-    /// - `weight`, `bias`: those that were packed
     /// - returns `(.., O)`
-    pub(super) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::F32(packed) => forward(packed, x, weight, bias),
-            Self::F64(packed) => forward(packed, x, weight, bias),
-        }
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.packed.clone().run(x, &self.weight, &self.bias)
     }
 }
 
-pub(super) struct PackedElements<E> {
-    kernels: Kernels<E>,
-    forward: kernels::Buffer<E>,
-    transposed: TransposedWeights<E>,
-    /// `[I, O]`.
-    sizes: [usize; 2],
-}
-
-impl<E: Element> PackedElements<E> {
-    fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let (outputs, inputs) = weight.dims2()?;
-        let kernels = E::kernels(instruction_set_of_cpu()?, CellKind::Dense);
-        let dims = dims([inputs, outputs], 1);
-        let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-        let (weight, bias) = (elements(&weight), elements(&bias));
-        let slices = WeightSlices::new(weight.slice()?, &[], bias.slice()?, outputs);
-        let forward = kernels::pack_weights(&kernels, &dims, slices);
-        let transposed = kernels::pack_transposed(&kernels, &dims, slices);
-        Ok(Self { kernels, forward, transposed, sizes: [inputs, outputs] })
-    }
-}
-
-/// One step of so many rows.
-fn dims([inputs, outputs]: [usize; 2], rows: usize) -> SequenceDims {
-    SequenceDims {
-        batch_size: rows,
-        seq_len: 1,
-        input_size: inputs,
-        hidden_size: outputs,
-        output_size: outputs,
-    }
-}
-
-fn forward<E: Element>(
-    packed: &Arc<PackedElements<E>>,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-) -> Result<Tensor> {
-    let [inputs, outputs] = packed.sizes;
-    let x = x.contiguous()?;
-    let mut shape = x.dims().to_vec();
-    if let Some(size) = shape.last_mut() {
-        *size = outputs;
-    }
-    let dims = dims(packed.sizes, x.elem_count() / inputs);
-    let save = if [&x, weight, bias].iter().any(|tensor| tensor.track_op()) {
-        Save::All
-    } else {
-        Save::None
-    };
-    let computed = {
-        let (x, weights) = (elements(&x), [&*packed.forward]);
-        let call = raw_call(dims, x.slice()?, &weights);
-        kernels::forward(&packed.kernels, call, true, save)
-    };
-    let op = DenseOp {
-        packed: packed.clone(),
-        dims,
-        shape: shape.into(),
-        saved: computed.saved,
-        output: Mutex::new(computed.outputs),
-    };
-    Ok(x.apply_op3(weight, bias, op)?)
-}
-
-fn raw_call<'a, E>(dims: SequenceDims, x: &'a [E], weights: &'a [&'a [E]]) -> RawCall<'a, E> {
-    RawCall {
-        dims,
-        directions: 1,
-        x,
-        time_major: false,
-        initial: None,
-        lengths: None,
-        mask: None,
-        weights,
+impl<E: TensorFloat> FusedDense for PackedTensors<E> {
+    fn run(self: Arc<Self>, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (output_size, input_size) = weight.dims2()?;
+        let x = x.contiguous()?;
+        // One step of as many rows as there are vectors.
+        let dims = SequenceDims {
+            batch_size: x.elem_count() / input_size,
+            seq_len: 1,
+            input_size,
+            hidden_size: output_size,
+            output_size,
+        };
+        let is_tracked = [&x, weight, bias].iter().any(|tensor| tensor.track_op());
+        let save = if is_tracked { Save::All } else { Save::None };
+        let weights = [&self.forward[..]];
+        let computed = {
+            let x = elements(&x);
+            kernels::forward(&self.kernels, RawCall::new(dims, x.slice()?, &weights), true, save)
+        };
+        let op = DenseOp {
+            dims,
+            shape: [&x.dims()[..x.rank() - 1], &[output_size]].concat().into(),
+            saved: computed.saved,
+            output: Mutex::new(computed.outputs),
+            packed: self.clone(),
+        };
+        Ok(x.apply_op3(weight, bias, op)?)
     }
 }
 
 /// `(x, weight, bias)` to `y`, which was computed before.
 struct DenseOp<E> {
-    packed: Arc<PackedElements<E>>,
+    packed: Arc<PackedTensors<E>>,
     dims: SequenceDims,
     /// The shape of y.
     shape: Shape,
@@ -146,7 +112,7 @@ struct DenseOp<E> {
     output: Mutex<Option<Vec<E>>>,
 }
 
-impl<E: Element> CustomOp3 for DenseOp<E> {
+impl<E: TensorFloat> CustomOp3 for DenseOp<E> {
     fn name(&self) -> &'static str {
         "dense"
     }
@@ -175,7 +141,7 @@ impl<E: Element> CustomOp3 for DenseOp<E> {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let PackedElements { kernels, forward, transposed, sizes: [_, outputs] } = &*self.packed;
+        let packed = &*self.packed;
         let wanted = Wanted {
             weights: weight.track_op() || bias.track_op(),
             x: x.track_op(),
@@ -183,28 +149,24 @@ impl<E: Element> CustomOp3 for DenseOp<E> {
         };
         let Gradients { weights, x: grad_x, .. } = {
             let [x, y, grad] = [x, y, &grad].map(elements);
-            let weights: [&[E]; 1] = [forward];
+            let weights = [&packed.forward[..]];
             let args = BackwardCall {
-                input: raw_call(self.dims, x.slice()?, &weights),
+                input: RawCall::new(self.dims, x.slice()?, &weights),
                 outputs: Some(y.slice()?),
                 saved: &self.saved,
                 windows: &[kernels::Window { start: 0, losses_from: 0, end: 1 }],
-                fed: &[transposed],
+                fed: &[&packed.transposed],
                 grad_outputs: Some(grad.slice()?),
                 grad_last: None,
             };
-            kernels::backward(kernels, args, wanted)
+            kernels::backward(&packed.kernels, args, wanted)
         };
         let grad_x =
             grad_x.map(|grad| Tensor::from_vec(grad, x.shape(), &Device::Cpu)).transpose()?;
-        let Some(packed) = weights.and_then(|mut weights| weights.pop()) else {
+        let Some(sums) = weights.and_then(|mut weights| weights.pop()) else {
             return Ok((grad_x, None, None));
         };
-        let dims = dims(self.packed.sizes, 1);
-        let [of_weight, _, of_bias] =
-            kernels::unpack_gradients(kernels, &dims, *outputs, *outputs, &packed);
-        let grad_weight = Tensor::from_vec(of_weight, weight.shape(), &Device::Cpu)?;
-        let grad_bias = Tensor::from_vec(of_bias, bias.shape(), &Device::Cpu)?;
+        let [grad_weight, _, grad_bias] = packed.unpack(&sums)?;
         Ok((grad_x, Some(grad_weight), Some(grad_bias)))
     }
 }

@@ -46,7 +46,7 @@ fn select(kept: &Tensor, x: &Tensor, scale: f64) -> Result<Tensor> {
     Ok(kept.where_cond(&(x * scale)?, &x.zeros_like()?)?)
 }
 
-/// What variational dropout multiplies with: 0 with probability `p`, else the inverse of the probability
+/// The mask of variational dropout: 0 with probability `p`, else the inverse of the probability
 /// of being kept, as [`dropout`] rounds it.
 ///
 /// # Errors

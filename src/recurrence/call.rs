@@ -1,8 +1,9 @@
-//! How a layer runs over a batch: the arguments as a caller gives them, and checked.
+//! How a layer runs over a batch: the arguments as a caller gives them, and their checks.
 
 use candle_core::{DType, Tensor};
 use candle_rnn_kernels::SequenceDims;
 
+pub(super) use super::checked_call::CheckedCall;
 use super::checks::{check_dtype, wrong_shape, OP};
 use super::gpu::plan::RecurrentDType;
 use super::{Cell, LayerWeights, State, Unroll, WeightSizes};
@@ -40,22 +41,6 @@ impl Call<'_> {
     }
 }
 
-/// The arguments of a call, checked, and without borrows: what every backend reads.
-#[derive(Clone, Debug)]
-pub(super) struct CheckedCall {
-    pub(super) cell: Cell,
-    pub(super) dims: SequenceDims,
-    /// The number of directions, D: 1 or 2.
-    pub(super) directions: usize,
-    pub(super) time_major: bool,
-    pub(super) unroll: Unroll,
-    pub(super) recurrent_dtype: RecurrentDType,
-    pub(super) lengths: Option<Vec<usize>>,
-    /// `(D, B, P)`, contiguous, without a graph.
-    pub(super) mask: Option<Tensor>,
-    pub(super) initial: Option<State>,
-}
-
 impl CheckedCall {
     /// Checks a call over whole sequences.
     ///
@@ -64,19 +49,16 @@ impl CheckedCall {
     /// when a tensor is on another device, a state is missing, lengths do not fit or memory cannot hold it.
     pub(super) fn new(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Self> {
         let sizes = weights.sizes();
-        let (batch_size, seq_len) = match (x.dims(), call.time_major) {
-            (&[rows, steps, inputs], false) | (&[steps, rows, inputs], true)
-                if steps > 0 && inputs == sizes.input_size =>
-            {
-                (rows, steps)
+        let (order, row, step) = if call.time_major { ("T, B", 1, 0) } else { ("B, T", 0, 1) };
+        match *x.dims() {
+            [_, _, inputs] if inputs == sizes.input_size && x.dims()[step] > 0 => {
+                Self::of(x, [x.dims()[row], x.dims()[step]], weights, call)
             }
             _ => {
-                let order = if call.time_major { "T, B" } else { "B, T" };
                 let expected = format!("({order}, {}) with T at least 1", sizes.input_size);
-                return Err(wrong_shape("x", expected, x));
+                Err(wrong_shape("x", expected, x))
             }
-        };
-        Self::of(x, [batch_size, seq_len], weights, call)
+        }
     }
 
     /// Checks a call over one step: `x_t` is `(B, I)`.
@@ -136,26 +118,6 @@ impl CheckedCall {
             mask: call.mask.map(|mask| mask.detach().contiguous()).transpose()?,
             initial: call.initial.cloned(),
         })
-    }
-
-    /// `[h_0 | c_0]`, flat, in one tensor; h_0 as it is for a cell without c.
-    pub(super) fn joined_initial(&self) -> Result<Option<Tensor>> {
-        let Some(State { h, c, .. }) = &self.initial else { return Ok(None) };
-        Ok(Some(match c {
-            None => h.contiguous()?,
-            Some(c) => Tensor::cat(&[&h.flatten_all()?, &c.flatten_all()?], 0)?,
-        }))
-    }
-
-    /// The shape of all outputs.
-    pub(super) fn outputs_shape(&self) -> [usize; 3] {
-        let SequenceDims { batch_size, seq_len, output_size, .. } = self.dims;
-        let features = self.directions * output_size;
-        if self.time_major {
-            [seq_len, batch_size, features]
-        } else {
-            [batch_size, seq_len, features]
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_rnn_kernels::CellKind;
 use serde::{Deserialize, Serialize};
 
-/// What a recurrent unit computes from its input and its state.
+/// The function that a recurrent unit computes from its input and its state.
 ///
 /// `σ` is the logistic function, `⊙` the product number by number; each gate has its own rows of
 /// `W_ih`, `W_hh`, `b_ih` and `b_hh`, in the order in which they are named here.

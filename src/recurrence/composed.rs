@@ -3,10 +3,12 @@
 //! Candle's autograd differentiates it, so it trains on every device, and it is short enough to be
 //! read. Each step is a handful of graph nodes, which makes it slow.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 
 use super::call::{Call, CheckedCall};
-use super::{Cell, LayerWeights, Outputs, State, Unroll, Weights};
+use super::{Cell, LayerWeights, Outputs, SequenceDims, State, Unroll, Weights};
 use crate::{Error, Result};
 
 /// Runs a layer as [`run_layer`](super::run_layer) does, but composed: what the benchmark of GPUs compares with.
@@ -38,29 +40,21 @@ pub(super) fn run(
                 .into(),
         ));
     }
-    let cell = call.cell;
-    let lengths = call.lengths.as_deref();
     // (T, B, I), so that the inputs of a step lie together.
-    let x = if call.time_major { x.clone() } else { x.transpose(0, 1)?.contiguous()? };
-    let x = match lengths {
-        Some(lengths) => zero_behind_the_ends(&x, lengths)?,
-        None => x,
-    };
+    let mut x = if call.time_major { x.clone() } else { x.transpose(0, 1)?.contiguous()? };
+    if let Some(lengths) = &call.lengths {
+        // Whatever is behind the rows' ends, NaN too, would reach the gradients of the weights as a factor of
+        // gradients that are zero.
+        let exists = exists(lengths, 0..call.dims.seq_len, x.device())?;
+        x = exists.broadcast_as(x.shape())?.where_cond(&x, &x.zeros_like()?)?;
+    }
     // Candle's products read their arguments again in backward: an optimizer's step before it must not change
     // them.
     let copies: Vec<Weights> =
         directions.iter().map(|weights| weights.tracked_copy()).collect::<Result<_>>()?;
     let (mut outputs, mut h_n, mut c_n) = (Vec::new(), Vec::new(), Vec::new());
     for (direction, weights) in copies.iter().enumerate() {
-        let of = |states: &Tensor| states.get(direction);
-        let initial = match &call.initial {
-            Some(state) => Some((of(&state.h)?, state.c.as_ref().map(of).transpose()?)),
-            None => None,
-        };
-        let mask = call.mask.as_ref().map(of).transpose()?;
-        let is_reversed = direction == 1;
-        let (of_steps, h, c) =
-            run_direction(&x, cell, weights, initial, mask, lengths, is_reversed)?;
+        let (of_steps, h, c) = run_direction(&x, weights, call, direction)?;
         outputs.push(Tensor::stack(&of_steps, if call.time_major { 0 } else { 1 })?);
         h_n.push(h);
         c_n.extend(c);
@@ -69,17 +63,15 @@ pub(super) fn run(
         Outputs::All => Some(Tensor::cat(&outputs, 2)?),
         Outputs::Last => None,
     };
-    let c = if cell.has_c() { Some(Tensor::stack(&c_n, 0)?) } else { None };
+    let c = if call.cell.has_c() { Some(Tensor::stack(&c_n, 0)?) } else { None };
     Ok((outputs, State::from_parts(Tensor::stack(&h_n, 0)?, c).after(call.initial.as_ref())))
 }
 
-/// `x` `(T, B, I)` with zeros behind the rows' ends: whatever is there, NaN too, would reach the gradients of
-/// the weights as a factor of gradients that are zero.
-fn zero_behind_the_ends(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
-    let seq_len = x.dim(0)?;
-    let exists = (0..seq_len).flat_map(|t| lengths.iter().map(move |len| u8::from(t < *len)));
-    let exists = Tensor::from_vec(exists.collect(), (seq_len, lengths.len(), 1), x.device())?;
-    Ok(exists.broadcast_as(x.shape())?.where_cond(x, &x.zeros_like()?)?)
+/// `(steps, B, 1)`: 1 where rows of some lengths have a step, else 0.
+fn exists(lengths: &[usize], steps: Range<usize>, device: &Device) -> Result<Tensor> {
+    let shape = (steps.len(), lengths.len(), 1);
+    let flags = steps.flat_map(|t| lengths.iter().map(move |len| u8::from(t < *len)));
+    Ok(Tensor::from_vec(flags.collect(), shape, device)?)
 }
 
 type DirectionResults = (Vec<Tensor>, Tensor, Option<Tensor>);
@@ -87,29 +79,28 @@ type DirectionResults = (Vec<Tensor>, Tensor, Option<Tensor>);
 /// Runs one direction over `x` `(T, B, I)`; the outputs stand in the order of time.
 fn run_direction(
     x: &Tensor,
-    cell: Cell,
     weights: &Weights,
-    initial: Option<(Tensor, Option<Tensor>)>,
-    mask: Option<Tensor>,
-    lengths: Option<&[usize]>,
-    is_reversed: bool,
+    call: &CheckedCall,
+    direction: usize,
 ) -> Result<DirectionResults> {
-    let (seq_len, batch_size, _) = x.dims3()?;
-    let hidden_size = weights.w_ih.dim(0)? / cell.gates();
-    let output_size = weights.w_hh.dim(1)?;
+    let SequenceDims { batch_size, seq_len, hidden_size, output_size, .. } = call.dims;
     let zeros = |size| Tensor::zeros((batch_size, size), x.dtype(), x.device());
-    let (mut h, mut c) = match initial {
-        Some(states) => states,
-        None if cell.has_c() => (zeros(output_size)?, Some(zeros(hidden_size)?)),
+    let of = |states: &Tensor| states.get(direction);
+    let mask = call.mask.as_ref().map(of).transpose()?;
+    let (mut h, mut c) = match &call.initial {
+        Some(State { h, c, .. }) => (of(h)?, c.as_ref().map(of).transpose()?),
+        None if call.cell.has_c() => (zeros(output_size)?, Some(zeros(hidden_size)?)),
         None => (zeros(output_size)?, None),
     };
+    let is_reversed = direction == 1;
     let mut outputs = Vec::with_capacity(seq_len);
     for step in 0..seq_len {
         let t = if is_reversed { seq_len - 1 - step } else { step };
-        let (mut h_t, mut c_t) = step_of(&x.get(t)?, cell, weights, &h, c.as_ref(), mask.as_ref())?;
+        let x_t = x.get(t)?;
+        let (mut h_t, mut c_t) = step_of(&x_t, call.cell, weights, &h, c.as_ref(), mask.as_ref())?;
         let mut output = h_t.clone();
-        if let Some(lengths) = lengths {
-            let takes_part = takes_part(lengths, t, x.device())?;
+        if let Some(lengths) = &call.lengths {
+            let takes_part = exists(lengths, t..t + 1, x.device())?.squeeze(0)?;
             // Not by products, which what lies behind a row's end would reach as NaN.
             let keep = |new: &Tensor, old: &Tensor| -> Result<Tensor> {
                 Ok(takes_part.broadcast_as(new.shape())?.where_cond(new, old)?)
@@ -128,12 +119,6 @@ fn run_direction(
         outputs.reverse();
     }
     Ok((outputs, h, c))
-}
-
-/// `(B, 1)`: 1 for rows that have a step t, else 0.
-fn takes_part(lengths: &[usize], t: usize, device: &Device) -> Result<Tensor> {
-    let flags: Vec<u8> = lengths.iter().map(|len| u8::from(t < *len)).collect();
-    Ok(Tensor::from_vec(flags, (lengths.len(), 1), device)?)
 }
 
 /// One step.

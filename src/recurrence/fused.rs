@@ -5,64 +5,47 @@ use std::sync::{Arc, Mutex};
 use candle_core::{CpuStorage, Device, Shape, Tensor};
 use candle_rnn_kernels::{self as kernels, BackwardCall, Gradients, RawCall, Save, Saved, Wanted};
 
-use super::call::CheckedCall;
+use super::checked_call::CheckedCall;
 use super::graph::{add_layer, ArgumentGrads, Exchange, LayerPass, Reached, ResultShapes, Results};
 use super::mailbox::{within_node, CallId, LayerResult, WeightGrads};
-use super::packed::{Element, Packed, PackedWeights};
+use super::packed::{Packed, PackedLayer, TensorFloat};
 use super::storage::{elements, Elements};
 use super::Outputs;
 use crate::Result;
 
-/// Runs a layer on packed weights.
-///
-/// - `x`, and the initial states of `call`: of any shape with the elements of `(B, T, I)` and of `[h_0 | c_0]`
-/// - `shapes`: of those results that are read; all outputs only if the call reads them
-pub(super) fn run(
-    x: &Tensor,
-    weights: &PackedWeights,
-    call: CheckedCall,
-    shapes: ResultShapes,
-) -> Result<Results> {
-    match weights {
-        PackedWeights::F32(weights) => run_on(x, weights, call, shapes),
-        PackedWeights::F64(weights) => run_on(x, weights, call, shapes),
+impl<E: TensorFloat> PackedLayer for Packed<E> {
+    fn run(&self, x: &Tensor, call: CheckedCall, shapes: ResultShapes) -> Result<Results> {
+        let x = x.contiguous()?;
+        let initial = call.joined_initial()?;
+        let tracked = [&x, &self.edge].into_iter().chain(&initial).any(Tensor::track_op);
+        let save = if !tracked {
+            Save::None
+        } else if call.unroll.recomputes() {
+            Save::Checkpoints
+        } else {
+            Save::All
+        };
+        let wants_outputs = call.unroll.outputs() == Outputs::All;
+        let computed = with_raw_call(&x, self, initial.as_ref(), &call, |raw| {
+            Ok(kernels::forward(self.kernels(), raw, wants_outputs, save))
+        })?;
+        // What is not read is not kept.
+        let reads_last = !matches!(shapes, ResultShapes::Only(LayerResult::Outputs, _));
+        let last = reads_last.then_some(computed.last);
+        let pass = Arc::new(CpuPass {
+            call,
+            weights: self.clone(),
+            id: CallId::default(),
+            saved: computed.saved,
+            results: Mutex::new([computed.outputs, last]),
+            exchange: Exchange::default(),
+        });
+        Ok(add_layer(&x, &self.edge, initial.as_ref(), &pass, shapes)?)
     }
 }
 
-fn run_on<E: Element>(
-    x: &Tensor,
-    weights: &Packed<E>,
-    call: CheckedCall,
-    shapes: ResultShapes,
-) -> Result<Results> {
-    let x = x.contiguous()?;
-    let initial = call.joined_initial()?;
-    let tracked = [&x, &weights.edge].into_iter().chain(&initial).any(Tensor::track_op);
-    let save = match (tracked, call.unroll.recomputes()) {
-        (false, _) => Save::None,
-        (true, false) => Save::All,
-        (true, true) => Save::Checkpoints,
-    };
-    let wants_outputs = call.unroll.outputs() == Outputs::All;
-    let computed = with_raw_call(&x, weights, initial.as_ref(), &call, |raw| {
-        Ok(kernels::forward(&weights.kernels(), raw, wants_outputs, save))
-    })?;
-    // What is not read is not kept.
-    let reads_last = !matches!(shapes, ResultShapes::Only(LayerResult::Outputs, _));
-    let last = reads_last.then_some(computed.last);
-    let pass = Arc::new(CpuPass {
-        call,
-        weights: weights.clone(),
-        id: CallId::default(),
-        saved: computed.saved,
-        results: Mutex::new([computed.outputs, last]),
-        exchange: Exchange::default(),
-    });
-    Ok(add_layer(&x, &weights.edge, initial.as_ref(), &pass, shapes)?)
-}
-
 /// Hands the elements of a call's arguments to `body`.
-fn with_raw_call<E: Element, R>(
+fn with_raw_call<E: TensorFloat, R>(
     x: &Tensor,
     weights: &Packed<E>,
     initial: Option<&Tensor>,
@@ -72,21 +55,18 @@ fn with_raw_call<E: Element, R>(
     let x = elements(x);
     let [initial, mask] = [initial, call.mask.as_ref()].map(|tensor| tensor.map(elements));
     let weights: Vec<&[E]> =
-        weights.directions.iter().map(|direction| &*direction.forward).collect();
+        weights.directions.iter().map(|direction| &*direction.packed.forward).collect();
     body(RawCall {
-        dims: call.dims,
-        directions: call.directions,
-        x: x.slice()?,
         time_major: call.time_major,
         initial: initial.as_ref().map(Elements::slice).transpose()?,
         lengths: call.lengths.as_deref(),
         mask: mask.as_ref().map(Elements::slice).transpose()?,
-        weights: &weights,
+        ..RawCall::new(call.dims, x.slice()?, &weights)
     })
 }
 
 /// A layer's pass over a batch.
-struct CpuPass<E: Element> {
+struct CpuPass<E: TensorFloat> {
     call: CheckedCall,
     weights: Packed<E>,
     /// Names the call in the weights' mailbox.
@@ -97,15 +77,11 @@ struct CpuPass<E: Element> {
     exchange: Exchange,
 }
 
-impl<E: Element> LayerPass for CpuPass<E> {
+impl<E: TensorFloat> LayerPass for CpuPass<E> {
     const NAME: &'static str = "rnn-layer";
 
     fn result(&self, of: LayerResult, _: &Shape) -> candle_core::Result<CpuStorage> {
-        let index = match of {
-            LayerResult::Outputs => 0,
-            LayerResult::FinalStates => 1,
-        };
-        let result = self.results.lock().ok().and_then(|mut results| results[index].take());
+        let result = self.results.lock().ok().and_then(|mut results| results[of as usize].take());
         match result {
             Some(result) => Ok(E::to_cpu_storage_owned(result)),
             None => candle_core::bail!("{}: the layer has not run", Self::NAME),
@@ -127,7 +103,7 @@ impl<E: Element> LayerPass for CpuPass<E> {
         let [outputs, grad_outputs, grad_states] = read.map(|tensor| tensor.map(elements));
         let windows = self.call.unroll.truncation().windows(self.call.dims.seq_len);
         let transposed: Vec<_> =
-            self.weights.directions.iter().map(|direction| &direction.transposed).collect();
+            self.weights.directions.iter().map(|direction| &direction.packed.transposed).collect();
         let wanted = Wanted {
             weights: weights_edge.track_op(),
             x: x.track_op(),
@@ -143,7 +119,7 @@ impl<E: Element> LayerPass for CpuPass<E> {
                 grad_outputs: grad_outputs.as_ref().map(Elements::slice).transpose()?,
                 grad_last: grad_states.as_ref().map(Elements::slice).transpose()?,
             };
-            Ok(within_node(|| kernels::backward(&self.weights.kernels(), args, wanted)))
+            Ok(within_node(|| kernels::backward(self.weights.kernels(), args, wanted)))
         })?;
         let Gradients { weights: grad_weights, x: grad_x, initial: grad_initial } = grads;
         let tensor = |grad: Option<Vec<E>>, of: Option<&Tensor>| {
@@ -158,7 +134,7 @@ impl<E: Element> LayerPass for CpuPass<E> {
     }
 }
 
-impl<E: Element> CpuPass<E> {
+impl<E: TensorFloat> CpuPass<E> {
     /// Leaves the gradients of the weights in their mailbox, and returns the gradient of the edge.
     fn store_weight_grads(&self, grads: Vec<Vec<E>>, edge: &Tensor) -> candle_core::Result<Tensor> {
         let visit = WeightGrads::<Vec<E>>::visit_number();

@@ -22,12 +22,12 @@ use candle_core::{
     Tensor,
 };
 
-use super::mailbox::{LayerResult, ReachedResults, ResultGrads};
+use super::mailbox::{LayerResult, ResultGrads};
 
 /// The gradients of `x`, of the weights edge and of the initial states.
 pub(super) type ArgumentGrads = [Option<Tensor>; 3];
 
-/// What a backend does for a layer's nodes.
+/// The work of a layer's nodes, by a backend.
 pub(super) trait LayerPass: Send + Sync + 'static {
     /// The name of the layer's node.
     const NAME: &'static str;
@@ -48,7 +48,7 @@ pub(super) trait LayerPass: Send + Sync + 'static {
     ) -> candle_core::Result<ArgumentGrads>;
 }
 
-/// What a layer's nodes hand each other beside the graph.
+/// The tensors that a layer's nodes hand each other beside the graph.
 #[derive(Default)]
 pub(super) struct Exchange {
     /// All outputs without their graph, where they are read.
@@ -106,23 +106,20 @@ pub(super) fn add_layer<P: LayerPass>(
     Ok(Results::Both { outputs, states })
 }
 
+/// Memory of a device that gives memory of this kind.
+trait OnDevice: BackendStorage<Device: BackendDevice<Storage = Self>> {}
+
+impl<S: BackendStorage<Device: BackendDevice<Storage = S>>> OnDevice for S {}
+
 /// Memory that nothing is written to yet, on the device of `like`.
-fn uninit<S>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)>
-where
-    S: BackendStorage,
-    S::Device: BackendDevice<Storage = S>,
-{
+fn uninit<S: OnDevice>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)> {
     // SAFETY: f32 has no invalid bits; a pass writes the elements before anyone reads them.
     let storage = unsafe { like.device().alloc_uninit(shape, DType::F32)? };
     Ok((storage, shape.clone()))
 }
 
 /// An edge: nobody reads its elements, but Candle copies them.
-fn zeros<S>(like: &S, shape: &Shape, dtype: DType) -> candle_core::Result<(S, Shape)>
-where
-    S: BackendStorage,
-    S::Device: BackendDevice<Storage = S>,
-{
+fn zeros<S: OnDevice>(like: &S, shape: &Shape, dtype: DType) -> candle_core::Result<(S, Shape)> {
     Ok((like.device().zeros_impl(shape, dtype)?, shape.clone()))
 }
 
@@ -146,7 +143,7 @@ macro_rules! alloc_node {
     };
 }
 
-/// What a backend holds of the weights of a direction.
+/// The weights of a direction as a backend holds them.
 pub(super) trait HeldWeights: Send + Sync + 'static {
     /// The shape of the edge, and its dtype.
     const EDGE: (&'static [usize], DType);
@@ -215,11 +212,7 @@ impl<P: LayerPass> LayerNode<P> {
         }
     }
 
-    fn on_gpu<S>(&self, first: &S) -> candle_core::Result<(S, Shape)>
-    where
-        S: BackendStorage,
-        S::Device: BackendDevice<Storage = S>,
-    {
+    fn on_gpu<S: OnDevice>(&self, first: &S) -> candle_core::Result<(S, Shape)> {
         match &self.only {
             Some((_, shape)) => uninit(first, shape),
             None => uninit(first, &ResultGrads::EDGE.into()),
@@ -239,10 +232,7 @@ impl<P: LayerPass> LayerNode<P> {
         let (outputs, grads) = match only {
             Some(LayerResult::Outputs) => (Some(result), [Some(grad.contiguous()?), None]),
             Some(LayerResult::FinalStates) => (None, [None, Some(grad.contiguous()?)]),
-            None => {
-                let ReachedResults { outputs, final_states } = exchange.grads.take(grad)?;
-                (exchange.outputs.get(), [outputs, final_states])
-            }
+            None => (exchange.outputs.get(), exchange.grads.take(grad)?),
         };
         let [grad_outputs, grad_states] = grads;
         let reached = Reached { outputs, grad_outputs, grad_states };

@@ -9,10 +9,10 @@ use super::gpu::plan::{kernel_family, RecurrentDType};
 use super::graph::{ResultShapes, Results};
 use super::mailbox::LayerResult;
 use super::storage::runs_on_cpu;
-use super::{composed, fused, gpu, Cell, LayerWeights, Outputs, State};
+use super::{composed, gpu, Cell, LayerWeights, Outputs, State};
 use crate::{Error, Result};
 
-/// What runs a layer.
+/// The implementation that runs a layer.
 enum Backend {
     /// One op on the kernels of this CPU.
     Fused,
@@ -139,7 +139,7 @@ pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Te
         // Without a node of the graph for the shape.
         let shape = Shape::from((call.dims.batch_size, call.dims.output_size));
         let shapes = ResultShapes::Only(LayerResult::FinalStates, shape);
-        return match fused::run(x, &weights.packed(false)?, call, shapes)? {
+        return match weights.packed(false)?.layer().run(x, call, shapes)? {
             Results::Only(h_n) | Results::Both { states: h_n, .. } => Ok(h_n),
         };
     }
@@ -180,15 +180,13 @@ fn run(
         return run(&x.unsqueeze(1)?, weights, call, false);
     }
     let (initial, split) = (call.initial.clone(), SplitStates::new(&call));
-    let shapes = match (call.unroll.outputs(), is_step) {
-        (Outputs::Last, _) => ResultShapes::Only(LayerResult::FinalStates, split.shape()),
-        (Outputs::All, true) => ResultShapes::Only(LayerResult::Outputs, split.shape()),
-        (Outputs::All, false) => {
-            ResultShapes::Both(Shape::from(&call.outputs_shape()[..]), split.shape())
-        }
+    let shapes = match call.unroll.outputs() {
+        Outputs::Last => ResultShapes::Only(LayerResult::FinalStates, split.shape()),
+        Outputs::All if is_step => ResultShapes::Only(LayerResult::Outputs, split.shape()),
+        Outputs::All => ResultShapes::Both(Shape::from(&call.outputs_shape()[..]), split.shape()),
     };
     let results = match backend {
-        Backend::Fused => fused::run(x, &weights.packed(is_step)?, call, shapes)?,
+        Backend::Fused => weights.packed(is_step)?.layer().run(x, call, shapes)?,
         Backend::Gpu(gpu) => gpu::run(x, weights, call, shapes, gpu)?,
         Backend::Composed => return composed::run(x, weights.directions(), &call),
     };

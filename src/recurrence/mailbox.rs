@@ -84,7 +84,7 @@ pub(super) struct WeightGrads<G> {
     passes: Mutex<Vec<Sum<G>>>,
 }
 
-/// What a pass has summed so far.
+/// The sum of a pass so far.
 struct Sum<G> {
     pass: BackwardPass,
     /// By address.
@@ -176,6 +176,10 @@ pub(super) enum LayerResult {
     FinalStates,
 }
 
+impl LayerResult {
+    const ALL: [Self; 2] = [Self::Outputs, Self::FinalStates];
+}
+
 /// The gradients of a layer's results, on their way to the layer.
 #[derive(Default)]
 pub(super) struct ResultGrads {
@@ -187,12 +191,6 @@ struct Delivery {
     of: LayerResult,
     number: f32,
     grad: Tensor,
-}
-
-/// The gradients of the results that a pass has reached.
-pub(super) struct ReachedResults {
-    pub(super) outputs: Option<Tensor>,
-    pub(super) final_states: Option<Tensor>,
 }
 
 impl ResultGrads {
@@ -219,51 +217,44 @@ impl ResultGrads {
             waiting.remove(0);
         }
         waiting.push(Delivery { pass: BackwardPass::current(), of, number, grad });
-        let numbers = match of {
-            LayerResult::Outputs => [number, 0.],
-            LayerResult::FinalStates => [0., number],
-        };
+        let mut numbers = [0.; Self::EDGE];
+        numbers[of as usize] = number;
         Tensor::new(&numbers, edge.device())
     }
 
-    /// The gradients of the results that this pass has reached.
+    /// The gradients of the outputs and of the final states, as far as this pass has reached them.
     ///
     /// On a device the edge's gradient is read only where both results wait: it takes until the device
     /// has come to it.
     ///
     /// - `edge_grad`: `(2,)`, `f32`
-    pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<ReachedResults> {
+    pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
         let pass = BackwardPass::current();
         let mut waiting = lock(&self.waiting)?;
-        let newest = |waiting: &[Delivery], of| {
-            waiting.iter().rev().find(|one| one.pass == pass && one.of == of).map(|one| one.number)
-        };
-        let newest =
-            [LayerResult::Outputs, LayerResult::FinalStates].map(|of| newest(&waiting, of));
-        let numbers: [f32; 2] = if edge_grad.device().is_cpu() || !newest.contains(&None) {
-            match edge_grad.to_dtype(DType::F32)?.to_vec1::<f32>()?[..] {
-                [outputs, final_states] => [outputs, final_states],
-                _ => candle_core::bail!("the gradient of a layer's edge has two numbers"),
-            }
+        let newest = LayerResult::ALL.map(|of| {
+            let mut newest_first = waiting.iter().rev();
+            newest_first.find(|one| one.pass == pass && one.of == of).map(|one| one.number)
+        });
+        let numbers = if edge_grad.device().is_cpu() || !newest.contains(&None) {
+            edge_grad.to_dtype(DType::F32)?.to_vec1::<f32>()?
         } else {
             // This pass has reached one of them, and only one of them is there.
-            newest.map(|number| number.unwrap_or(0.))
+            newest.map(|number| number.unwrap_or(0.)).to_vec()
         };
-        let mut find = |of, number: f32| -> candle_core::Result<Option<Tensor>> {
+        let mut grads = [None, None];
+        for (of, number) in LayerResult::ALL.into_iter().zip(numbers) {
             if number == 0. {
-                return Ok(None);
+                continue;
             }
             match waiting.iter().position(|one| one.of == of && one.number == number) {
-                Some(index) => Ok(Some(waiting.remove(index).grad)),
+                Some(index) => grads[of as usize] = Some(waiting.remove(index).grad),
                 None => candle_core::bail!(
                     "gradients of another backward pass came between: run backward again"
                 ),
             }
-        };
-        let outputs = find(LayerResult::Outputs, numbers[0])?;
-        let final_states = find(LayerResult::FinalStates, numbers[1])?;
+        }
         // What is left of this thread's passes is of one that failed.
         waiting.retain(|one| one.pass != pass);
-        Ok(ReachedResults { outputs, final_states })
+        Ok(grads)
     }
 }

@@ -17,7 +17,8 @@
 //! Buffers that a call needs go back to a pool, of at most 512 MiB, for the next call:
 //! [`release_memory`] empties it.
 //!
-//! [`run_layer`] is the way in (`layer`): it checks the arguments (`call`) and chooses what runs the layer:
+//! [`run_layer`] is the way in (`layer`): it checks the arguments (`call`, `checked_call`) and chooses what runs the
+//! layer:
 //!
 //! - `fused`: one differentiable Candle op for a whole layer, on the kernels of `candle-rnn-kernels`, with weights
 //!   laid out by `packed`, which `pack_cache` keeps while the weights do not change
@@ -29,6 +30,7 @@
 
 mod call;
 mod cell;
+mod checked_call;
 mod checks;
 mod composed;
 mod fused;
@@ -57,9 +59,9 @@ pub use gpu::plan::RecurrentDType;
 pub use layer::run_layer;
 pub(crate) use layer::{check_recurrent_dtype, has_gpu_kernels, last, step};
 pub use layer_weights::LayerWeights;
-pub(crate) use packed::Element;
+pub(crate) use packed::{PackedTensors, TensorFloat};
 pub use state::State;
-pub(crate) use storage::{elements, runs_on_cpu};
+pub(crate) use storage::{elements, runs_on_cpu, with_element};
 pub use truncation::{Truncation, Window};
 pub use unroll::{Outputs, Unroll};
 pub use weights::{WeightSizes, Weights};
@@ -74,7 +76,7 @@ pub fn release_memory() {
     candle_rnn_kernels::release_memory();
 }
 
-/// What computes on a device: of the CPU, the instruction set of the kernels, such as `avx512`, `avx2`,
+/// The name of what computes on a device: of the CPU, the instruction set of the kernels, such as `avx512`, `avx2`,
 /// `neon` or `portable`; of a GPU, `cuda` or `metal`.
 ///
 /// Each sums in an order of its own: of the same training, another one may compute other last bits.
@@ -89,7 +91,7 @@ pub fn instruction_set(device: &Device) -> Result<&'static str> {
     }
 }
 
-/// What must hold before the fused op can run on this CPU.
+/// Checks that the fused op can run on this CPU.
 ///
 /// # Errors
 /// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that is not there.

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use candle_core::{DType, Tensor, WithDType};
+use candle_core::{Tensor, WithDType};
 use twox_hash::XxHash3_128;
 
 use super::packed::PackedWeights;
-use super::storage::elements;
+use super::storage::{elements, with_element};
 use super::weights::Weights;
 use super::Cell;
 use crate::{Error, Result};
@@ -56,10 +56,7 @@ fn fingerprint(directions: &[Weights]) -> Result<u128> {
     let mut hash = 0;
     for (_, tensor) in directions.iter().flat_map(|weights| weights.tensors()) {
         let tensor = tensor.contiguous()?;
-        hash = match tensor.dtype() {
-            DType::F64 => hash_of::<f64>(&tensor, hash)?,
-            _ => hash_of::<f32>(&tensor, hash)?,
-        };
+        hash = with_element!(tensor.dtype(), E => hash_of::<E>(&tensor, hash)?);
     }
     Ok(hash)
 }

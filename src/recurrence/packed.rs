@@ -8,64 +8,43 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor, WithDType};
 use candle_rnn_kernels::{
-    self as kernels, CellKind, Float, Isa, Kernels, SequenceDims, TransposedWeights, WeightSlices,
+    self as kernels, Buffer, CellKind, Float, Isa, Kernels, SequenceDims, TransposedWeights,
+    WeightSlices,
 };
 
-use super::graph::{add_weights, HeldWeights};
+use super::checked_call::CheckedCall;
+use super::graph::{add_weights, HeldWeights, ResultShapes, Results};
 use super::mailbox::{within_node, WeightGrads};
-use super::storage::elements;
+use super::storage::{elements, with_element};
 use super::weights::{WeightSizes, Weights};
 use super::Cell;
 use crate::{Error, Result};
 
-/// The weights of a layer as the kernels of this CPU read them: a copy.
+/// An element of tensors that has kernels.
+pub(crate) trait TensorFloat: Float + WithDType {}
+
+impl<E: Float + WithDType> TensorFloat for E {}
+
+/// The weights of a layer as the kernels of this CPU read them: a copy, of either dtype.
 #[derive(Clone)]
-pub(crate) enum PackedWeights {
-    F32(Packed<f32>),
-    F64(Packed<f64>),
+pub(crate) struct PackedWeights(Arc<dyn PackedLayer>);
+
+/// A layer with packed weights of a dtype that is decided: `fused` implements it.
+pub(super) trait PackedLayer: Send + Sync {
+    /// Runs the layer.
+    ///
+    /// - `x`, and the initial states of `call`: of any shape with the elements of `(B, T, I)` and of `[h_0 | c_0]`
+    /// - `shapes`: of those results that are read; all outputs only if the call reads them
+    ///
+    /// # Errors
+    /// [`Error::Candle`] when the elements of a tensor cannot be read.
+    fn run(&self, x: &Tensor, call: CheckedCall, shapes: ResultShapes) -> Result<Results>;
 }
 
 impl std::fmt::Debug for PackedWeights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("packed weights")
     }
-}
-
-/// An element of tensors that has kernels.
-pub(crate) trait Element: Float + WithDType {}
-
-impl<E: Float + WithDType> Element for E {}
-
-/// Packed weights of one dtype.
-#[derive(Clone)]
-pub(crate) struct Packed<E> {
-    /// `(D, 2)`, `f64`: stands for the weights in the graph; its gradient is what [`WeightGrads`] says.
-    pub(super) edge: Tensor,
-    pub(super) directions: Vec<Arc<PackedDirection<E>>>,
-    kind: CellKind,
-    isa: Isa,
-}
-
-impl<E: Float> Packed<E> {
-    pub(super) fn kernels(&self) -> Kernels<E> {
-        E::kernels(self.isa, self.kind)
-    }
-}
-
-/// The packed weights of a direction.
-pub(super) struct PackedDirection<E> {
-    /// For the forward pass: blocks of gates, each `[b | W_ih | W_hh]` in panels of registers.
-    pub(super) forward: kernels::Buffer<E>,
-    /// For the backward pass.
-    pub(super) transposed: TransposedWeights<E>,
-    /// Gradients on their way back.
-    pub(super) grads: WeightGrads<Vec<E>>,
-    kernels: Kernels<E>,
-    dims: SequenceDims,
-    /// The rows of W_ih, G·H.
-    gates: usize,
-    /// The elements of the biases and the projection.
-    others: usize,
 }
 
 impl PackedWeights {
@@ -80,46 +59,58 @@ impl PackedWeights {
     }
 
     pub(super) fn for_isa(cell: Cell, directions: &[Weights], isa: Isa) -> Result<Self> {
-        Ok(match directions[0].w_ih.dtype() {
-            DType::F64 => Self::F64(pack(cell, directions, isa)?),
-            _ => Self::F32(pack(cell, directions, isa)?),
-        })
+        Ok(Self(with_element!(directions[0].w_ih.dtype(), E => {
+            Arc::new(Packed::<E>::new(cell, directions, isa)?)
+        })))
+    }
+
+    /// The layer that they make.
+    pub(super) fn layer(&self) -> &dyn PackedLayer {
+        &*self.0
     }
 }
 
-fn pack<E: Element>(cell: Cell, weights: &[Weights], isa: Isa) -> Result<Packed<E>> {
-    if !weights[0].w_ih.device().is_cpu() {
-        return Err(Error::Config(
-            "the fused recurrence runs on the CPU: here is a tensor on another device".into(),
-        ));
-    }
-    let kind = cell.kernels(weights[0].w_hr.is_some());
-    let kernels = E::kernels(isa, kind);
-    let WeightSizes { input_size, hidden_size, output_size } = weights[0].check(cell)?;
-    let dims = SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size };
-    let gates = cell.gates() * hidden_size;
-    let (mut tensors, mut directions) = (Vec::new(), Vec::new());
-    for weights in weights {
-        let of_direction = weights.as_arguments()?;
-        let [w_ih, w_hh, others] = of_direction.each_ref().map(elements);
-        let slices = WeightSlices::new(w_ih.slice()?, w_hh.slice()?, others.slice()?, gates);
-        directions.push(Arc::new(PackedDirection {
-            forward: kernels::pack_weights(&kernels, &dims, slices),
-            transposed: kernels::pack_transposed(&kernels, &dims, slices),
-            grads: WeightGrads::default(),
-            kernels,
-            dims,
-            gates,
-            others: of_direction[2].elem_count(),
-        }));
-        drop((w_ih, w_hh, others));
-        tensors.push(of_direction);
-    }
-    let edge = add_weights(tensors.into_iter().zip(&directions))?;
-    Ok(Packed { edge, directions, kind, isa })
+/// Packed weights of one dtype.
+#[derive(Clone)]
+pub(super) struct Packed<E> {
+    /// `(D, 2)`, `f64`: stands for the weights in the graph; its gradient is what [`WeightGrads`] says.
+    pub(super) edge: Tensor,
+    pub(super) directions: Vec<Arc<PackedDirection<E>>>,
 }
 
-impl<E: Element> HeldWeights for PackedDirection<E> {
+impl<E: TensorFloat> Packed<E> {
+    fn new(cell: Cell, weights: &[Weights], isa: Isa) -> Result<Self> {
+        if !weights[0].w_ih.device().is_cpu() {
+            return Err(Error::Config(
+                "the fused recurrence runs on the CPU: here is a tensor on another device".into(),
+            ));
+        }
+        let kind = cell.kernels(weights[0].w_hr.is_some());
+        let sizes = weights[0].check(cell)?;
+        let (mut tensors, mut directions) = (Vec::new(), Vec::new());
+        for weights in weights {
+            let of_direction = weights.as_arguments()?;
+            let packed = PackedTensors::new(isa, kind, sizes, &of_direction)?;
+            directions.push(Arc::new(PackedDirection { packed, grads: WeightGrads::default() }));
+            tensors.push(of_direction);
+        }
+        let edge = add_weights(tensors.into_iter().zip(&directions))?;
+        Ok(Self { edge, directions })
+    }
+
+    pub(super) fn kernels(&self) -> &Kernels<E> {
+        &self.directions[0].packed.kernels
+    }
+}
+
+/// The packed weights of a direction.
+pub(super) struct PackedDirection<E> {
+    pub(super) packed: PackedTensors<E>,
+    /// Gradients on their way back.
+    pub(super) grads: WeightGrads<Vec<E>>,
+}
+
+impl<E: TensorFloat> HeldWeights for PackedDirection<E> {
     const EDGE: (&'static [usize], DType) = (&[1, 2], DType::F64);
 
     fn gradients(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]> {
@@ -129,13 +120,59 @@ impl<E: Element> HeldWeights for PackedDirection<E> {
                  ran within this one: run backward again"
             )
         };
-        let Self { kernels, dims, gates, others, .. } = self;
-        let [w_ih, w_hh, of_others] =
-            within_node(|| kernels::unpack_gradients(kernels, dims, *gates, *others, &sum));
-        Ok([
-            Tensor::from_vec(w_ih, (*gates, dims.input_size), grad.device())?,
-            Tensor::from_vec(w_hh, (*gates, dims.output_size), grad.device())?,
-            Tensor::from_vec(of_others, *others, grad.device())?,
-        ])
+        within_node(|| self.packed.unpack(&sum))
+    }
+}
+
+/// Three tensors of weights packed for both passes, and the kernels that read them.
+pub(crate) struct PackedTensors<E> {
+    pub(crate) kernels: Kernels<E>,
+    /// For the forward pass: blocks of gates, each `[b | W_ih | W_hh]` in panels of registers.
+    pub(crate) forward: Buffer<E>,
+    /// For the backward pass.
+    pub(crate) transposed: TransposedWeights<E>,
+    dims: SequenceDims,
+    /// The shapes of W_ih, W_hh and of the biases and the projection.
+    shapes: [Vec<usize>; 3],
+}
+
+impl<E: TensorFloat> PackedTensors<E> {
+    /// Packs W_ih `(G·H, I)`, W_hh `(G·H, P)` (`(0,)` for a dense layer) and the biases and the projection, flat.
+    ///
+    /// # Errors
+    /// When their elements cannot be read.
+    pub(crate) fn new(
+        isa: Isa,
+        kind: CellKind,
+        WeightSizes { input_size, hidden_size, output_size }: WeightSizes,
+        tensors: &[Tensor; 3],
+    ) -> candle_core::Result<Self> {
+        let kernels = E::kernels(isa, kind);
+        let dims = SequenceDims { batch_size: 1, seq_len: 1, input_size, hidden_size, output_size };
+        let gates = tensors[0].dims()[0];
+        let [w_ih, w_hh, others] = tensors.each_ref().map(elements);
+        let slices = WeightSlices::new(w_ih.slice()?, w_hh.slice()?, others.slice()?, gates);
+        Ok(Self {
+            kernels,
+            forward: kernels::pack_weights(&kernels, &dims, slices),
+            transposed: kernels::pack_transposed(&kernels, &dims, slices),
+            dims,
+            shapes: tensors.each_ref().map(|tensor| tensor.dims().to_vec()),
+        })
+    }
+
+    /// The gradients of the tensors from packed ones.
+    ///
+    /// # Errors
+    /// When Candle fails to make a tensor.
+    pub(crate) fn unpack(&self, packed: &[E]) -> candle_core::Result<[Tensor; 3]> {
+        let [of_input, of_state, others] = &self.shapes;
+        let (gates, others_len) = (of_input[0], others[0]);
+        let [w_ih, w_hh, biases] =
+            kernels::unpack_gradients(&self.kernels, &self.dims, gates, others_len, packed);
+        let tensor = |elements, shape: &Vec<usize>| {
+            Tensor::from_vec(elements, &shape[..], &candle_core::Device::Cpu)
+        };
+        Ok([tensor(w_ih, of_input)?, tensor(w_hh, of_state)?, tensor(biases, others)?])
     }
 }

@@ -29,6 +29,23 @@ impl<S: Deref<Target = Storage>> Elements<'_, S> {
     }
 }
 
+/// Evaluates an expression in which `$element` is the float of a dtype: the only place that takes one for the other.
+macro_rules! with_element {
+    ($dtype:expr, $element:ident => $value:expr) => {
+        match $dtype {
+            candle_core::DType::F64 => {
+                type $element = f64;
+                $value
+            }
+            _ => {
+                type $element = f32;
+                $value
+            }
+        }
+    };
+}
+pub(crate) use with_element;
+
 /// Whether the CPU's kernels run layers whose weights are there.
 pub(crate) fn runs_on_cpu(device: &Device) -> bool {
     #[cfg(test)]

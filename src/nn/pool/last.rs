@@ -43,7 +43,7 @@ pub fn last_of_both(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
     Ok(Tensor::cat(&[forward, zero_empty(backward, lengths)?], 1)?)
 }
 
-/// Of each row of x, `(B, T, F)`, one step: `(B, F)`.
+/// One step of each row of x, `(B, T, F)`: `(B, F)`.
 fn steps_of_rows(x: &Tensor, steps: impl Iterator<Item = usize>) -> Result<Tensor> {
     let (batch_size, seq_len, features) = x.dims3()?;
     let places: Vec<u32> =

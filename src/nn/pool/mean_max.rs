@@ -49,7 +49,7 @@ pub fn max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
     pool(x, lengths, Reductions { mean: false, max: true })
 }
 
-/// What is computed over the steps, one beside the other.
+/// The reductions over the steps, one beside the other.
 #[derive(Clone, Copy)]
 struct Reductions {
     mean: bool,

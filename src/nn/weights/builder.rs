@@ -6,9 +6,9 @@ use candle_nn::VarBuilder;
 use crate::error::one_line;
 use crate::{Error, Result};
 
-/// What often stands before the names of a layer.
+/// Prefixes that the names of a layer often have.
 const LAYERS: [&str; 7] = ["", "rnn", "lstm", "gru", "encoder", "decoder", "layer"];
-/// What DataParallel, `torch.compile` and trainers put before the names of a model.
+/// Prefixes that DataParallel, `torch.compile` and trainers give the names of a model.
 const WRAPPERS: [&str; 6] =
     ["", "module", "_orig_mod", "model", "module._orig_mod", "_orig_mod.module"];
 

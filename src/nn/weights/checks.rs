@@ -51,7 +51,7 @@ impl Checks {
     }
 }
 
-/// What a tensor is.
+/// The shape and the dtype of a tensor, in words.
 pub(super) fn found(tensor: &Tensor) -> String {
     format!("{:?} of {}", tensor.dims(), tensor.dtype().as_str())
 }

@@ -2,7 +2,7 @@
 
 use crate::error::distance;
 
-/// What stands before the names `own` in `names`, where all of them stand behind the same: at the
+/// The prefixes of the names `own` in `names`, where all of them stand behind the same: at the
 /// beginning, or behind a dot. The one that is nearest to `asked` comes first.
 ///
 /// `module.` (DataParallel), `_orig_mod.` (`torch.compile`) and `model.` come about this way, and a

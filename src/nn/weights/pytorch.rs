@@ -136,7 +136,7 @@ pub fn to_pytorch(stack: impl AsRef<Stack>, prefix: &str) -> Result<BTreeMap<Str
     Ok(tensors)
 }
 
-/// What [`from_pytorch`] does, for any cell and settings that hold.
+/// [`from_pytorch`] for any cell and settings that hold.
 pub(super) fn build(
     config: StackConfig,
     tensors: &dyn StateDict,

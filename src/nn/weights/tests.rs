@@ -517,7 +517,7 @@ fn a_tensor_that_a_builder_lacks_is_named_with_where_it_is() {
     assert!(text.contains("[16, 7]"), "{text}");
 }
 
-/// What is said of a tensor that is nowhere near.
+/// The error for a tensor that is nowhere near.
 const ABSENT: &str = "found no such tensor; the layer's init makes new variables";
 
 #[test]

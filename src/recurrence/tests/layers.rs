@@ -198,7 +198,7 @@ impl Layer {
     }
 }
 
-/// What a layer gives: outputs batch-first if they were read, final states, and the gradients of
+/// The results of a layer: outputs batch-first if they were read, final states, and the gradients of
 /// each direction, of which that of `x` stands with the first.
 pub(super) struct Found {
     pub(super) outputs: Option<Vec<f64>>,

@@ -3,7 +3,7 @@
 use super::super::{Cell, SequenceDims};
 use super::{add, add_outer, add_transposed, product, Sequence, SequenceGradients};
 
-/// What a step leaves behind for its reverse.
+/// The values that a step leaves for its reverse.
 pub(super) struct Step {
     /// The index of the row's step in time.
     pub(super) t: usize,
@@ -15,7 +15,7 @@ pub(super) struct Step {
     pub(super) from_h: Vec<f64>,
     /// After their functions, in the weights' order.
     pub(super) gates: Vec<f64>,
-    /// What a second product reads.
+    /// The operand of a second product.
     pub(super) middle: Vec<f64>,
     /// States after it.
     pub(super) h_t: Vec<f64>,
@@ -26,16 +26,16 @@ fn sigmoid(z: f64) -> f64 {
     1. / (1. + (-z).exp())
 }
 
-/// What the reverse of a step gives.
+/// The results of the reverse of a step.
 pub(super) struct Back {
     /// Gradients of `W_ih x_t + b_ih` and of `W_hh h_in + b_hh`.
     pub(super) of_x: Vec<f64>,
     pub(super) of_h: Vec<f64>,
-    /// Of `h_{t-1}`, by other ways than products.
+    /// The gradient of `h_{t-1}`, by other ways than products.
     pub(super) shortcut: Vec<f64>,
-    /// Of `h_in`, by way of a second product.
+    /// The gradient of `h_in`, by way of a second product.
     pub(super) through: Vec<f64>,
-    /// Of `c_{t-1}`.
+    /// The gradient of `c_{t-1}`.
     pub(super) grad_c: Vec<f64>,
 }
 
