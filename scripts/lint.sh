@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Clippy over all targets, and over the library without its features.
+# Clippy over all targets, over the library without its features, and over the kernels without threads.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cargo clippy --version >/dev/null 2>&1 || fail "no cargo clippy: \`rustup component add clippy\` installs it"
 cargo clippy --locked --workspace --all-targets --features candle-rnn/serve -- -D warnings
 cargo clippy --locked --all-targets --no-default-features -- -D warnings
+cargo clippy --locked --package candle-rnn-kernels --all-targets --no-default-features -- -D warnings
