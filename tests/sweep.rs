@@ -287,6 +287,8 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
             "line 2: data says which images",
         ),
         ("[grid\nlr = [1]", "line 1: "),
+        ("data = [\"a\"]\n[grid]\nlr = [1]", "line 1: invalid type: sequence, expected an object"),
+        ("halving = [2]\n[grid]\nlr = [1]", "line 1: invalid type: sequence, expected an object"),
     ] {
         let error = SweepPlan::from_toml(text).unwrap_err().to_string();
         assert!(error.contains(said), "`{text}`: {error}");

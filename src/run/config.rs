@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::differences::differences;
 use super::task::TaskConfig;
+use crate::files::object::check_objects;
 use crate::train::{ImageConfig, TrainerConfig};
 use crate::{Error, Result};
 
@@ -85,7 +86,9 @@ impl<C: TaskConfig> RunConfig<C> {
                 name_of(C::TASK)
             ));
         }
-        let task = C::deserialize(Value::Object(fields)).map_err(|e| unlike(e.to_string()))?;
+        let fields = Value::Object(fields);
+        let task = C::deserialize(&fields).map_err(|e| unlike(e.to_string()))?;
+        check_objects(&fields, &task).map_err(unlike)?;
         Ok(Self { model_type, candle_rnn_version, task })
     }
 

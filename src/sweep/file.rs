@@ -12,6 +12,7 @@ use super::search::{
 };
 use crate::data::formats::Layout;
 use crate::data::TargetKind;
+use crate::files::object::Object;
 use crate::settings::{in_line, no_toml, Settings};
 use crate::{Error, Result};
 
@@ -67,7 +68,7 @@ struct Tables {
     #[serde(default)]
     seeds: Option<Spanned<Value>>,
     #[serde(default)]
-    data: Option<Spanned<TrialData>>,
+    data: Option<Spanned<Object<TrialData>>>,
     #[serde(default)]
     settings: Entries,
     #[serde(default)]
@@ -75,7 +76,7 @@ struct Tables {
     #[serde(default)]
     random: Option<Spanned<Entries>>,
     #[serde(default)]
-    halving: Option<Spanned<HalvingConfig>>,
+    halving: Option<Spanned<Object<HalvingConfig>>>,
 }
 
 /// What a file says.
@@ -139,7 +140,7 @@ impl SweepFile {
         }
         let halving = tables.halving.map(|halving| {
             let start = halving.span().start;
-            (halving.into_inner(), start)
+            (halving.into_inner().0, start)
         });
         Ok(Self { data, fixed, trials, halving })
     }
@@ -159,12 +160,12 @@ fn in_order(entries: Entries) -> Vec<(String, usize, Value)> {
 /// The data, if what is said of them goes together.
 fn checked_data(
     text: &str,
-    data: Option<Spanned<TrialData>>,
+    data: Option<Spanned<Object<TrialData>>>,
     settings: &BTreeMap<String, usize>,
 ) -> Result<TrialData> {
     let Some(data) = data else { return Ok(TrialData::default()) };
     let start = data.span().start;
-    let data = data.into_inner();
+    let Object(data) = data.into_inner();
     if data.file.is_none() {
         let reason = "[data] needs a file; the settings data and dataset say which images";
         return Err(in_line(text, start, reason));

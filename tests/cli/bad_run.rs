@@ -172,7 +172,7 @@ fn a_config_that_is_damaged_or_disagrees_is_refused() {
         refused(&place, damage, &["run/config.json", "not a run's configuration"]);
     }
     type Change = fn(&mut Value);
-    let changes: [(Change, &str); 9] = [
+    let changes: [(Change, &str); 10] = [
         // It disagrees with the weights.
         (
             |config| {
@@ -190,6 +190,14 @@ fn a_config_that_is_damaged_or_disagrees_is_refused() {
         (|config| config["model_type"] = "bert".into(), "model_type is bert"),
         (|config| config["training"]["epochs"] = (-1).into(), "not a run's configuration"),
         (|config| config["training"]["surplus"] = 1.into(), "surplus"),
+        (
+            |config| {
+                let of = config["data"].take();
+                let fields = ["dataset", "source", "sha256"].map(|name| of[name].clone());
+                config["data"] = fields.to_vec().into();
+            },
+            "data must be an object, got a list",
+        ),
         (
             |config| drop(config["training"].as_object_mut().unwrap().remove("seed")),
             "missing field `seed`",

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::arrays::{ArrayDtype, ArrayFile, ArrayInfo, OpenArray};
 use super::source::ReadSeek;
+use crate::files::object::Object;
 
 /// Such a file, of which the header has been read.
 pub(super) struct SafetensorsFile {
@@ -14,7 +15,7 @@ pub(super) struct SafetensorsFile {
     /// Where the numbers begin, and how many bytes of them there are.
     start: u64,
     bytes: u64,
-    header: BTreeMap<String, HeaderEntry>,
+    header: BTreeMap<String, Object<HeaderEntry>>,
 }
 
 /// What the header says of a tensor.
@@ -46,7 +47,7 @@ impl SafetensorsFile {
         let start = start.ok_or_else(|| damaged(&format!("its header has {length} bytes")))?;
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).map_err(|error| damaged(&error))?;
-        let header: BTreeMap<String, HeaderEntry> =
+        let header: BTreeMap<String, Object<HeaderEntry>> =
             serde_json::from_slice(&header).map_err(|error| damaged(&error))?;
         Ok(Self { file, start, bytes: size - start, header })
     }
