@@ -13,7 +13,7 @@
 //! - `app`: what all requests share
 //! - `classify`, `infer`, `infer_tensors`, `steps`, `stream`, `generate`, `about`, `openapi`: the answers
 //! - `routes`, `server`: which answer a request gets, and connections
-//! - `write_deadline`: clients that do not read
+//! - `write_deadline`, `error_bodies`: clients that do not read, and such as send no HTTP
 
 mod about;
 mod api_key;
@@ -21,6 +21,7 @@ mod app;
 mod body;
 mod classify;
 mod config;
+mod error_bodies;
 mod event_body;
 mod events;
 mod generate;

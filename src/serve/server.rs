@@ -3,11 +3,15 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{HeaderValue, CONNECTION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,6 +19,7 @@ use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 use super::app::App;
 use super::config::ServeConfig;
+use super::error_bodies::{ErrorBodies, MAX_HEAD, MAX_HEADERS};
 use super::routes;
 use super::served_model::ServedModel;
 use super::write_deadline::WriteDeadline;
@@ -24,10 +29,13 @@ use crate::{Error, Result};
 const POLL: Duration = Duration::from_millis(20);
 /// How long a connection that cannot be accepted, such as for want of file descriptors, holds up the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The most headers of a request.
-const MAX_HEADERS: usize = 64;
-/// The most bytes of a request's head.
-const MAX_HEAD: usize = 32 << 10;
+/// Up to so many bytes hyper may have the body of a request that is refused, and reads the next request.
+const MAX_DRAINED: u64 = 4 << 10;
+/// How long a client whose request was refused before it was read may go on sending, and how many bytes.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+const MAX_DISCARDED: usize = 64 << 20;
+/// How long it, once the server was told to stop, and a client of a connection too many.
+const SHORT_DISCARD_TIME: Duration = Duration::from_secs(1);
 /// What a connection too many is told.
 const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
                         connection: close\r\ncontent-length: 37\r\n\r\n{\"error\":\"too many connections open\"}";
@@ -69,7 +77,7 @@ impl Server {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             let name = pair[0];
             return Err(Error::Config(format!(
-                "two runs are called {name}: rename one of their folders, whose names are part of addresses"
+                "two runs are called {name}, and their names are part of addresses: give one of them another"
             )));
         }
         let failed = |error| Error::Config(format!("cannot listen at {}: {error}", config.address));
@@ -153,57 +161,94 @@ impl Server {
 /// Serves a connection until it ends, or `closing` says that it is to.
 async fn serve(
     app: Arc<App>,
-    (stream, slot, mut closing): (TcpStream, OwnedSemaphorePermit, watch::Receiver<bool>),
+    (mut stream, slot, mut closing): (TcpStream, OwnedSemaphorePermit, watch::Receiver<bool>),
     (header_timeout, write_timeout): (Duration, Duration),
 ) {
     app.metrics.opened();
     // Without it answers are only slower.
     let _ = stream.set_nodelay(true);
-    let shared = app.clone();
-    let service = service_fn(move |request| {
-        let app = shared.clone();
-        async move { Ok::<_, Infallible>(routes::respond(&app, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(WriteDeadline::new(stream, write_timeout)), service);
-    let mut connection = pin!(connection);
-    let told = async {
-        let _ = closing.wait_for(|closing| *closing).await.is_ok();
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = told => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let may_send = AtomicBool::new(false);
+    let ended = {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (app, may_send) = (app.clone(), &may_send);
+            async move {
+                let has_body = !request.body().is_end_stream();
+                let len = request.body().size_hint().upper();
+                let mut reply = routes::respond(&app, request).await;
+                let is_refused = !reply.status().is_success();
+                may_send.store(has_body && is_refused, Ordering::Relaxed);
+                if has_body && is_refused && len.is_none_or(|len| len > MAX_DRAINED) {
+                    // What is left of it is not read, and so no other request comes.
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(reply)
+            }
+        });
+        let writer = ErrorBodies::new(WriteDeadline::new(&mut stream, write_timeout));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            // Of a client that has sent all of its request and closed its side.
+            .half_close(true)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(writer), service);
+        let mut connection = pin!(connection);
+        let told = async {
+            let _ = closing.wait_for(|closing| *closing).await.is_ok();
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = told => None,
+        };
+        match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
+    let is_no_request = ended.as_ref().is_err_and(hyper::Error::is_parse);
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+    if is_no_request || may_send.into_inner() {
+        let is_closing = *closing.borrow();
+        let time = if is_closing { SHORT_DISCARD_TIME } else { DISCARD_TIME };
+        discard(&mut stream, time).await;
+    }
     app.metrics.closed();
     drop(slot);
+}
+
+/// Reads what a client still sends to a connection that is closed for writing, up to limits: bytes that nobody reads would
+/// reset the connection, and take the answer with them.
+async fn discard(stream: &mut TcpStream, time: Duration) {
+    let read = async {
+        let (mut buffer, mut count) = (vec![0; 16 << 10], 0);
+        while count < MAX_DISCARDED {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => count += read,
+            }
+        }
+    };
+    // Whoever goes on sending is cut off.
+    let _ = tokio::time::timeout(time, read).await;
 }
 
 /// Tells a connection that there are too many.
 async fn refuse(mut stream: TcpStream) {
     let write = async {
         stream.write_all(TOO_MANY.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Bytes that nobody reads would reset the connection, and take the answer with them.
-        let mut discarded = [0; 4096];
-        while stream.read(&mut discarded).await? > 0 {}
-        Ok::<_, std::io::Error>(())
+        stream.shutdown().await
     };
-    // Whoever does not read it, or goes on sending, is cut off.
-    let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
+    // Whoever does not read it is cut off.
+    let written = tokio::time::timeout(SHORT_DISCARD_TIME, write).await;
+    if matches!(written, Ok(Ok(()))) {
+        discard(&mut stream, SHORT_DISCARD_TIME).await;
+    }
 }
 
 #[cfg(test)]
