@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::network::LazyNetwork;
@@ -96,6 +96,15 @@ impl Predictor {
             Some(x) => predictions(&self.model.forward(&x)?)?,
             None => Vec::new(),
         })
+    }
+
+    /// The logits of each image, `(C,)`: what the network gives before the softmax.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn logits(&self, images: &[&[u8]]) -> Result<Vec<Vec<f64>>> {
+        let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
+        Ok(self.model.forward(&x)?.to_dtype(DType::F64)?.to_vec2()?)
     }
 
     /// What the model says of each image after each step: for each image, T predictions.

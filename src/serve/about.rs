@@ -49,7 +49,7 @@ pub(super) fn server() -> Reply {
     json_reply(&json!({
         "name": "candle-rnn",
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data"],
+        "extensions": ["binary_tensor_data", "classification"],
     }))
 }
 

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use super::http_error::HttpError;
+use crate::files::object::Object;
 
 /// Bodies of more bytes are read a few at a time, from there on.
 const LARGE: usize = 64 << 10;
@@ -121,6 +122,14 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 pub(super) fn from_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(content)
         .map_err(|error| HttpError::malformed(format!("the body is not such JSON: {error}")))
+}
+
+/// A structure from a JSON object.
+///
+/// # Errors
+/// As [`from_json`]; and 400 for what is no object.
+pub(super) fn object_from_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, HttpError> {
+    from_json(content).map(|Object(value)| value)
 }
 
 /// Bytes from base64, also with a data URL's prefix.

@@ -6,12 +6,14 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::app::App;
-use super::body::{from_base64, from_json, is_json};
+use super::body::{from_base64, is_json, object_from_json};
 use super::http_error::{json_reply, HttpError, Reply};
 use super::queue::{Answer, Work};
+use super::sequences::check_outputs;
 use super::served_model::{ServedModel, ServedPredictor};
+use super::unknown_parameters::UnknownParameters;
 use crate::data::mnist::PIXELS;
-use crate::predict::Prediction;
+use crate::files::object::Object;
 
 /// A request in JSON.
 #[derive(Deserialize)]
@@ -19,7 +21,7 @@ struct ClassifyRequest {
     /// A picture in base64.
     inputs: String,
     #[serde(default)]
-    parameters: Option<ClassifyParameters>,
+    parameters: Option<Object<ClassifyParameters>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -28,17 +30,37 @@ struct ClassifyParameters {
     top_k: Option<usize>,
     #[serde(default)]
     function_to_apply: Option<String>,
+    #[serde(flatten)]
+    unknown: UnknownParameters,
+}
+
+/// What a score is of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ScoreKind {
+    /// Its probability: the scores sum to 1.
+    Softmax,
+    /// The logistic function of its logit.
+    Sigmoid,
+    /// Its logit, what the network gives.
+    Logit,
 }
 
 impl ClassifyParameters {
-    fn check(&self) -> Result<(), HttpError> {
+    /// What scores are asked for.
+    ///
+    /// # Errors
+    /// 422 for a parameter that there is not, or that cannot have such a value.
+    fn score_kind(&self) -> Result<ScoreKind, HttpError> {
+        self.unknown.refuse("image classification", "top_k and function_to_apply")?;
         if self.top_k == Some(0) {
             return Err(HttpError::unfit("top_k must be at least 1, got 0"));
         }
         match self.function_to_apply.as_deref() {
-            None | Some("softmax") => Ok(()),
+            None | Some("softmax") => Ok(ScoreKind::Softmax),
+            Some("sigmoid") => Ok(ScoreKind::Sigmoid),
+            Some("none") => Ok(ScoreKind::Logit),
             Some(other) => Err(HttpError::unfit(format!(
-                "function_to_apply must be softmax, got {other}: scores are probabilities"
+                "function_to_apply must be softmax, sigmoid or none, got {other}"
             ))),
         }
     }
@@ -69,22 +91,29 @@ pub(super) async fn classify(
     let content = app.bodies.read(headers, body).await?;
     let is_in_json = is_json(headers);
     let (picture, parameters) = if is_in_json {
-        let request: ClassifyRequest = from_json(&content)?;
+        let request: ClassifyRequest = object_from_json(&content)?;
         drop(content);
-        (from_base64(&request.inputs)?, request.parameters.unwrap_or_default())
+        (from_base64(&request.inputs)?, request.parameters.unwrap_or_default().0)
     } else {
         (content, ClassifyParameters::default())
     };
-    parameters.check()?;
+    let kind = parameters.score_kind()?;
     let pixels = pixels(app, picture, is_in_json).await?;
-    let answer = app.predict(number, Work::Images(vec![pixels])).await?;
-    let Answer::Images(found) = answer else {
-        return Err(HttpError::internal("the prediction is of another kind"));
+    let work = match kind {
+        ScoreKind::Softmax => Work::Images(vec![pixels]),
+        ScoreKind::Sigmoid | ScoreKind::Logit => Work::ImageLogits(pixels),
     };
-    let Some(found) = found.first() else {
-        return Err(HttpError::internal("there is no prediction"));
-    };
-    Ok(json_reply(&scores(found, &model.about().outputs(), parameters.top_k)))
+    let values: Vec<f64> = match app.predict(number, work).await? {
+        Answer::Images(found) => found.into_iter().next().map(|found| found.probabilities),
+        Answer::ImageLogits(logits) if kind == ScoreKind::Logit => Some(logits),
+        Answer::ImageLogits(logits) => {
+            Some(logits.into_iter().map(|logit| 1. / (1. + (-logit).exp())).collect())
+        }
+        _ => None,
+    }
+    .ok_or_else(|| HttpError::internal("the prediction is of another kind"))?;
+    check_outputs(&values)?;
+    Ok(json_reply(&scores(&values, &model.about().outputs(), parameters.top_k)))
 }
 
 /// The pixels of a picture; a body of 784 bytes that is none is pixels itself, unless it is in JSON.
@@ -99,13 +128,12 @@ async fn pixels(app: &App, content: Bytes, is_in_json: bool) -> Result<Vec<u8>, 
     Ok(app.in_time(app.pictures.read(content)).await??.pixels)
 }
 
-/// Labels with their scores, the most probable first.
-fn scores(found: &Prediction, labels: &[String], top_k: Option<usize>) -> Vec<Value> {
-    let probabilities = &found.probabilities;
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+/// Labels with their scores, the highest first.
+fn scores(values: &[f64], labels: &[String], top_k: Option<usize>) -> Vec<Value> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
     order.truncate(top_k.unwrap_or(usize::MAX));
-    let score = |class: usize| json!({ "label": labels[class], "score": probabilities[class] });
+    let score = |class: usize| json!({ "label": labels[class], "score": values[class] });
     order.into_iter().map(score).collect()
 }
 
@@ -115,7 +143,7 @@ mod tests {
 
     #[test]
     fn scores_come_in_order() {
-        let found = Prediction { label: 1, probabilities: vec![0.2, 0.5, 0.3] };
+        let found = [0.2, 0.5, 0.3];
         let labels = ["a", "b", "c"].map(String::from);
         let expected = [json!({"label": "b", "score": 0.5}), json!({"label": "c", "score": 0.3})];
         assert_eq!(scores(&found, &labels, Some(2)), expected);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::app::App;
-use super::body::from_json;
+use super::body::object_from_json;
 use super::events::events;
 use super::http_error::{json_reply, HttpError, Reply};
 use super::queue::{Answer, Work};
@@ -88,7 +88,7 @@ pub(super) async fn generate(
         return Err(HttpError::unfit(format!("{name} continues no texts")));
     };
     let content = app.bodies.read(headers, body).await?;
-    let request: GenerateRequest = from_json(&content)?;
+    let request: GenerateRequest = object_from_json(&content)?;
     drop(content);
     let config = request.config()?;
     let text = TextStream::new(Arc::clone(generator), &request.prompt, &config);

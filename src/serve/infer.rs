@@ -1,21 +1,23 @@
 //! The Open Inference Protocol: metadata of models, and tensors in and out.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::HeaderMap;
-use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::app::App;
-use super::body::from_json;
+use super::body::object_from_json;
 use super::http_error::{json_reply, reply, HttpError, Reply};
-use super::infer_tensors::{InferInput, InferOutput, OutputElements};
+use super::infer_request::{InferRequest, RequestedOutput};
+use super::infer_tensors::{InferOutput, OutputElements};
 use super::queue::{Answer, Work};
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
+use super::url_name::escaped;
 use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
+use crate::files::object::Object;
 use crate::predict::{Prediction, SequencePrediction};
 use crate::train::tasks::TaskKind;
 
@@ -28,41 +30,10 @@ const VALUES: &str = "values";
 /// The most images of a request.
 const MAX_IMAGES: usize = 4_096;
 
-#[derive(Deserialize)]
-struct InferRequest {
-    #[serde(default)]
-    id: Option<String>,
-    inputs: Vec<InferInput>,
-    #[serde(default)]
-    outputs: Vec<RequestedOutput>,
-    #[serde(default)]
-    parameters: InferParameters,
-}
-
-#[derive(Default, Deserialize)]
-struct InferParameters {
-    /// Whether outputs are binary unless they say otherwise.
-    #[serde(default)]
-    binary_data_output: bool,
-}
-
-#[derive(Deserialize)]
-struct RequestedOutput {
-    name: String,
-    #[serde(default)]
-    parameters: OutputParameters,
-}
-
-#[derive(Default, Deserialize)]
-struct OutputParameters {
-    #[serde(default)]
-    binary_data: Option<bool>,
-}
-
 /// What an answer needs of its request.
 struct WantedAnswer {
     id: Option<String>,
-    outputs: Vec<RequestedOutput>,
+    outputs: Vec<Object<RequestedOutput>>,
     /// Whether outputs are binary unless they say otherwise.
     is_binary: bool,
 }
@@ -115,7 +86,8 @@ pub(super) fn metadata(model: &ServedModel) -> Result<Value, HttpError> {
 /// What a request for tensors of a language model is told.
 fn continues_texts(model: &ServedModel) -> HttpError {
     let name = model.name();
-    HttpError::unfit(format!("{name} continues texts: send a prompt to /v1/generate/{name}"))
+    let path = escaped(name);
+    HttpError::unfit(format!("{name} continues texts: send a prompt to /v1/generate/{path}"))
 }
 
 /// The answer to tensors.
@@ -139,7 +111,10 @@ pub(super) async fn infer(
             sequences::check_predictions(&found)?;
             of_sequences(model, found)?
         }
-        Answer::Steps(_) | Answer::StreamSteps(..) | Answer::Characters(_) => {
+        Answer::ImageLogits(_)
+        | Answer::Steps(_)
+        | Answer::StreamSteps(..)
+        | Answer::Characters(_) => {
             return Err(HttpError::internal("the prediction is of another kind"))
         }
     };
@@ -153,14 +128,14 @@ fn read(
     content: &[u8],
 ) -> Result<(Work, WantedAnswer), HttpError> {
     let (text, mut binary) = content.split_at(json_length(headers, content.len())?);
-    let request: InferRequest = from_json(text)?;
-    check_names(model, &request.outputs)?;
+    let request: InferRequest = object_from_json(text)?;
+    request.check(output_names(model)?, PROBABILITIES)?;
     let work = work(model, &request, &mut binary)?;
     if !binary.is_empty() {
         let surplus = binary.len();
         return Err(HttpError::malformed(format!("{surplus} bytes belong to no tensor")));
     }
-    let is_binary = request.parameters.binary_data_output;
+    let is_binary = request.wants_binary();
     Ok((work, WantedAnswer { id: request.id, outputs: request.outputs, is_binary }))
 }
 
@@ -175,25 +150,6 @@ fn output_names(model: &ServedModel) -> Result<&'static [&'static str], HttpErro
         TaskKind::Numbers | TaskKind::Forecast => &[VALUES],
     };
     Ok(names)
-}
-
-/// Checks that the outputs that are asked for are there, and that none is asked for twice: an answer would be as many
-/// times as large.
-fn check_names(model: &ServedModel, outputs: &[RequestedOutput]) -> Result<(), HttpError> {
-    let names = output_names(model)?;
-    let mut seen = HashSet::new();
-    for RequestedOutput { name, .. } in outputs {
-        if !names.contains(&name.as_str()) {
-            let names = names.join(", ");
-            return Err(HttpError::unfit(format!("there is no output {name}: there are {names}")));
-        }
-        if !seen.insert(name.as_str()) {
-            return Err(HttpError::unfit(format!(
-                "the output {name} is asked for more than once: name each output once"
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The number of bytes of JSON.
@@ -326,18 +282,23 @@ fn write(
     outputs: Vec<InferOutput>,
 ) -> Result<Reply, HttpError> {
     let default = wanted.is_binary;
-    let all: Vec<(&InferOutput, bool)> = if wanted.outputs.is_empty() {
-        outputs.iter().map(|output| (output, default)).collect()
+    let all: Vec<(Cow<InferOutput>, bool)> = if wanted.outputs.is_empty() {
+        outputs.iter().map(|output| (Cow::Borrowed(output), default)).collect()
     } else {
-        let find = |requested: &RequestedOutput| {
+        let classes = model.about().outputs();
+        let find = |requested: &Object<RequestedOutput>| {
             let found = outputs.iter().find(|output| output.name == requested.name);
             let found = found.ok_or_else(|| HttpError::internal("the model has other outputs"))?;
-            Ok((found, requested.parameters.binary_data.unwrap_or(default)))
+            let output = match requested.classification() {
+                None => Cow::Borrowed(found),
+                Some(count) => Cow::Owned(found.most_probable(count, &classes)),
+            };
+            Ok((output, requested.is_binary().unwrap_or(default)))
         };
         wanted.outputs.iter().map(find).collect::<Result<_, HttpError>>()?
     };
     let mut binary = Vec::new();
-    let mut tensor = |(output, is_binary): &(&InferOutput, bool)| {
+    let mut tensor = |(output, is_binary): &(Cow<InferOutput>, bool)| {
         if *is_binary {
             output.binary(&mut binary)
         } else {

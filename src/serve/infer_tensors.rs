@@ -5,6 +5,8 @@ use serde_json::{json, Value};
 
 use super::http_error::HttpError;
 use super::number_list::NumberList;
+use super::unknown_parameters::UnknownParameters;
+use crate::files::object::Object;
 
 /// An input tensor of a request.
 #[derive(Deserialize)]
@@ -15,7 +17,7 @@ pub(super) struct InferInput {
     #[serde(default)]
     data: Option<NumberList>,
     #[serde(default)]
-    parameters: InputParameters,
+    parameters: Object<InputParameters>,
 }
 
 #[derive(Default, Deserialize)]
@@ -23,6 +25,8 @@ struct InputParameters {
     /// The number of bytes that hold the tensor, of those behind the JSON.
     #[serde(default)]
     binary_data_size: Option<usize>,
+    #[serde(flatten)]
+    unknown: UnknownParameters,
 }
 
 impl InferInput {
@@ -53,6 +57,7 @@ impl InferInput {
     }
 
     fn check_datatype(&self, expected: &str) -> Result<(), HttpError> {
+        self.parameters.unknown.refuse("an input", "binary_data_size")?;
         if self.datatype == expected {
             return Ok(());
         }
@@ -126,15 +131,39 @@ pub(super) struct InferOutput {
 pub(super) enum OutputElements {
     Fp32(Vec<f32>),
     Int64(Vec<i64>),
+    /// Texts.
+    Bytes(Vec<String>),
 }
 
 impl InferOutput {
+    /// Of probabilities, `(.., C)`, the most probable classes, `(.., K)` with K at most C: each a text of its
+    /// probability, its number and its name, with colons between, as Triton's classification extension has it.
+    pub(super) fn most_probable(&self, count: usize, names: &[String]) -> Self {
+        let probabilities: &[f32] = match &self.elements {
+            OutputElements::Fp32(probabilities) => probabilities,
+            OutputElements::Int64(_) | OutputElements::Bytes(_) => &[],
+        };
+        let (count, mut texts) = (count.min(names.len()), Vec::new());
+        for row in probabilities.chunks_exact(names.len().max(1)) {
+            let mut order: Vec<usize> = (0..row.len()).collect();
+            order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+            let text = |class: &usize| format!("{}:{class}:{}", row[*class], names[*class]);
+            texts.extend(order.iter().take(count).map(text));
+        }
+        let mut shape = self.shape.clone();
+        if let Some(classes) = shape.last_mut() {
+            *classes = count;
+        }
+        Self { name: self.name, shape, elements: OutputElements::Bytes(texts) }
+    }
+
     /// The tensor with its data.
     pub(super) fn json(&self) -> Value {
         let mut tensor = self.head();
         tensor["data"] = match &self.elements {
             OutputElements::Fp32(elements) => json!(elements),
             OutputElements::Int64(elements) => json!(elements),
+            OutputElements::Bytes(elements) => json!(elements),
         };
         tensor
     }
@@ -149,6 +178,12 @@ impl InferOutput {
             OutputElements::Int64(elements) => {
                 binary.extend(elements.iter().flat_map(|element| element.to_le_bytes()));
             }
+            OutputElements::Bytes(elements) => {
+                for element in elements {
+                    binary.extend((element.len() as u32).to_le_bytes());
+                    binary.extend(element.as_bytes());
+                }
+            }
         }
         let mut tensor = self.head();
         tensor["parameters"] = json!({ "binary_data_size": binary.len() - before });
@@ -159,6 +194,7 @@ impl InferOutput {
         let datatype = match self.elements {
             OutputElements::Fp32(_) => "FP32",
             OutputElements::Int64(_) => "INT64",
+            OutputElements::Bytes(_) => "BYTES",
         };
         json!({ "name": self.name, "shape": self.shape, "datatype": datatype })
     }
@@ -211,5 +247,22 @@ mod tests {
         assert_eq!(head["parameters"]["binary_data_size"], 8);
         assert_eq!(binary, [2, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(output.json()["data"], json!([258]));
+    }
+
+    #[test]
+    fn the_most_probable_classes_are_texts() {
+        let elements = OutputElements::Fp32(vec![0.25, 0.5, 0.25, 0.125, 0., 0.875]);
+        let output = InferOutput { name: "probabilities", shape: vec![2, 3], elements };
+        let names = ["a", "b", "c:d"].map(String::from);
+        let found = output.most_probable(2, &names);
+        assert_eq!(found.shape, [2, 2]);
+        let json = found.json();
+        assert_eq!(json["datatype"], "BYTES");
+        assert_eq!(json["data"], json!(["0.5:1:b", "0.25:0:a", "0.875:2:c:d", "0.125:0:a"]));
+        assert_eq!(output.most_probable(9, &names).shape, [2, 3]);
+        let mut binary = Vec::new();
+        found.binary(&mut binary);
+        assert_eq!(binary[..11], *b"\x07\0\0\00.5:1:b");
+        assert_eq!(binary.len(), 4 * 4 + 7 + 8 + 11 + 9);
     }
 }

@@ -7,11 +7,12 @@
 //! # Layout
 //! - `config`, `api_key`: limits, and the key that clients show
 //! - `served_model`, `step_stream`, `queue`: what is served, and the thread that predicts
-//! - `number_list`, `sequences`, `picture`, `body`, `line_reader`: what requests hold, read and checked
+//! - `number_list`, `sequences`, `picture`, `body`, `line_reader`, `unknown_parameters`, `url_name`: what requests hold,
+//!   read and checked
 //! - `http_error`, `event_body`, `events`: errors as JSON, answers that go on
 //! - `metrics`: counters in the form that Prometheus reads
 //! - `app`: what all requests share
-//! - `classify`, `infer`, `infer_tensors`, `steps`, `stream`, `generate`, `about`, `openapi`: the answers
+//! - `classify`, `infer`, `infer_request`, `infer_tensors`, `steps`, `stream`, `generate`, `about`, `openapi`: the answers
 //! - `routes`, `server`: which answer a request gets, and connections
 //! - `write_deadline`, `error_bodies`: clients that do not read, and such as send no HTTP
 
@@ -27,6 +28,7 @@ mod events;
 mod generate;
 mod http_error;
 mod infer;
+mod infer_request;
 mod infer_tensors;
 mod line_reader;
 mod metrics;
@@ -41,6 +43,8 @@ mod server;
 mod step_stream;
 mod steps;
 mod stream;
+mod unknown_parameters;
+mod url_name;
 mod write_deadline;
 
 pub use api_key::ApiKey;

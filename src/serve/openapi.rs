@@ -128,17 +128,9 @@ fn paths() -> Value {
         )),
     );
     let text = "The tensors of a model (Open Inference Protocol)";
-    add(
-        "/v2/models/{model}",
-        "get",
-        operation(text, in_json(schema("Metadata")), &[401, 404, 422]),
-    );
+    let described = operation(text, in_json(schema("Metadata")), &[401, 404, 422]);
     let text = "Whether a model takes requests";
-    add(
-        "/v2/models/{model}/ready",
-        "get",
-        operation(text, in_json(flag("ready")), &[401, 404, 503]),
-    );
+    let ready = operation(text, in_json(flag("ready")), &[401, 404, 503]);
     let mut infer = operation(
         "Tensors in, tensors out (Open Inference Protocol); with the header Inference-Header-Content-Length binary \
          tensors follow the JSON",
@@ -147,7 +139,12 @@ fn paths() -> Value {
     );
     infer["requestBody"] = body(schema("InferRequest"));
     infer["responses"]["200"]["content"]["application/octet-stream"] = json!({ "schema": {} });
-    add("/v2/models/{model}/infer", "post", infer);
+    for version in ["", "/versions/1"] {
+        let path = |rest: &str| format!("/v2/models/{{model}}{version}{rest}");
+        add(&path(""), "get", described.clone());
+        add(&path("/ready"), "get", ready.clone());
+        add(&path("/infer"), "post", infer.clone());
+    }
     Value::Object(paths)
 }
 
@@ -231,9 +228,9 @@ fn schemas() -> Value {
             "properties": {
                 "name": text(),
                 "shape": { "type": "array", "items": { "type": "integer", "minimum": 0 } },
-                "datatype": { "enum": ["UINT8", "FP32", "INT64"] },
+                "datatype": { "enum": ["UINT8", "FP32", "INT64", "BYTES"] },
                 "data": data,
-                "parameters": { "type": "object", "properties": {
+                "parameters": { "type": "object", "additionalProperties": false, "properties": {
                     "binary_data_size": { "type": "integer", "minimum": 0 }
                 }}
             }
@@ -246,9 +243,9 @@ fn schemas() -> Value {
             "required": ["inputs"],
             "properties": {
                 "inputs": { "type": "string", "contentEncoding": "base64" },
-                "parameters": { "type": ["object", "null"], "properties": {
+                "parameters": { "type": ["object", "null"], "additionalProperties": false, "properties": {
                     "top_k": { "type": ["integer", "null"], "minimum": 1 },
-                    "function_to_apply": { "enum": ["softmax", null] }
+                    "function_to_apply": { "enum": ["softmax", "sigmoid", "none", null] }
                 }}
             }
         },
@@ -361,12 +358,17 @@ fn schemas() -> Value {
                     "required": ["name"],
                     "properties": {
                         "name": text(),
-                        "parameters": { "type": "object", "properties": {
-                            "binary_data": { "type": ["boolean", "null"] }
+                        "parameters": { "type": "object", "additionalProperties": false, "properties": {
+                            "binary_data": { "type": ["boolean", "null"] },
+                            "classification": {
+                                "type": ["integer", "null"],
+                                "minimum": 1,
+                                "description": "So many of the most probable classes, as texts, in the place of probabilities"
+                            }
                         }}
                     }
                 })),
-                "parameters": { "type": "object", "properties": {
+                "parameters": { "type": "object", "additionalProperties": false, "properties": {
                     "binary_data_output": { "type": "boolean", "default": false }
                 }}
             }
@@ -378,7 +380,7 @@ fn schemas() -> Value {
                 "model_name": text(),
                 "model_version": text(),
                 "id": text(),
-                "outputs": list(tensor(json!({ "type": "array", "items": { "type": "number" } })))
+                "outputs": list(tensor(json!({ "type": "array", "items": { "type": ["number", "string"] } })))
             }
         }
     })

@@ -25,6 +25,8 @@ const STEPS_OF_AN_IMAGE: usize = 16;
 pub(super) enum Work {
     /// The class of images, each `(28, 28)` pixels.
     Images(Vec<Vec<u8>>),
+    /// The logits of an image.
+    ImageLogits(Vec<u8>),
     /// What a model predicts of sequences, each `(T_n, I)`.
     Sequences(Vec<Vec<f32>>),
     /// The steps of an image.
@@ -41,6 +43,7 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) enum Answer {
     Images(Vec<Prediction>),
+    ImageLogits(Vec<f64>),
     Sequences(Vec<SequencePrediction>),
     Steps(Box<Trace>),
     /// What was read, and why no more.
@@ -153,7 +156,7 @@ fn take(
 fn steps(work: &Work, features: usize) -> usize {
     match work {
         Work::Images(images) => images.len() * STEPS_OF_AN_IMAGE,
-        Work::ImageSteps(_) => STEPS_OF_AN_IMAGE,
+        Work::ImageLogits(_) | Work::ImageSteps(_) => STEPS_OF_AN_IMAGE,
         Work::Sequences(all) => all.iter().map(Vec::len).sum::<usize>() / features.max(1),
         Work::SequenceSteps(sequence) => sequence.len() / features.max(1),
         Work::StreamSteps(_, steps, _) => steps.len(),
@@ -260,6 +263,10 @@ fn answers(models: &[ServedModel], group: &[Job]) -> Result<Vec<Answer>> {
             let data = sequences::dataset(predictor, all)?;
             let found = parts(predictor.predict(&data)?, group.iter().map(of));
             Ok(found.map(Answer::Sequences).collect())
+        }
+        (Work::ImageLogits(image), ServedPredictor::Images(predictor)) => {
+            let logits = predictor.logits(&[image])?;
+            Ok(logits.into_iter().map(Answer::ImageLogits).collect())
         }
         (Work::ImageSteps(image), ServedPredictor::Images(predictor)) => {
             Ok(vec![Answer::Steps(Box::new(predictor.trace(image)?))])

@@ -9,6 +9,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::app::App;
 use super::http_error::{json_reply, HttpError, Reply};
+use super::url_name::unescaped;
 use super::{about, classify, generate, infer, openapi, steps, stream};
 
 /// What answers a request.
@@ -54,7 +55,7 @@ const fn post(path: &'static str, endpoint: Endpoint) -> Route {
 }
 
 /// All routes. Probes, the page and the description of the interface are open: there is nothing of a model in them.
-static ROUTES: [Route; 20] = [
+static ROUTES: [Route; 23] = [
     open("/", Endpoint::Page),
     open("/healthz", Endpoint::Live),
     open("/readyz", Endpoint::Ready),
@@ -75,7 +76,12 @@ static ROUTES: [Route; 20] = [
     get("/v2/models/{model}", Endpoint::Model),
     get("/v2/models/{model}/ready", Endpoint::ModelReady),
     post("/v2/models/{model}/infer", Endpoint::Infer),
+    get("/v2/models/{model}/versions/1", Endpoint::Model),
+    get("/v2/models/{model}/versions/1/ready", Endpoint::ModelReady),
+    post("/v2/models/{model}/versions/1/infer", Endpoint::Infer),
 ];
+/// What stands before a version in a path; all models have version 1.
+const VERSIONS: &str = "/versions/";
 
 /// The paths of all routes, in their order.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
@@ -116,12 +122,16 @@ fn find(method: &Method, path: &str) -> Result<(usize, Option<String>), HttpErro
     for (number, route) in ROUTES.iter().enumerate() {
         let Some(name) = matched(route.path, path) else { continue };
         if route.method == *method {
-            return Ok((number, name.map(String::from)));
+            return Ok((number, name));
         }
         other = Some(&route.method);
     }
     let Some(allowed) = other else {
-        let message = "there is nothing at this path: /openapi.json says what there is";
+        let message = if path.starts_with("/v2/models/") && path.contains(VERSIONS) {
+            "models have the version 1 alone: leave versions out of the path, or say /versions/1"
+        } else {
+            "there is nothing at this path: /openapi.json says what there is"
+        };
         return Err(HttpError::new(StatusCode::NOT_FOUND, message));
     };
     let header = if *allowed == Method::GET { "GET, HEAD" } else { "POST" };
@@ -130,13 +140,16 @@ fn find(method: &Method, path: &str) -> Result<(usize, Option<String>), HttpErro
         .with_header(ALLOW, HeaderValue::from_static(header)))
 }
 
-/// What stands for `{model}` in a path, if it is one of a pattern; `None` in it for a pattern without a name.
-fn matched<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
+/// The name that stands for `{model}` in a path, if it is one of a pattern; `None` in it for a pattern without a name.
+fn matched(pattern: &str, path: &str) -> Option<Option<String>> {
     let Some((before, after)) = pattern.split_once("{model}") else {
         return (pattern == path).then_some(None);
     };
     let name = path.strip_prefix(before)?.strip_suffix(after)?;
-    (!name.is_empty() && !name.contains('/')).then_some(Some(name))
+    if name.is_empty() || name.contains('/') {
+        return None;
+    }
+    unescaped(name).map(Some)
 }
 
 async fn answer(
@@ -213,12 +226,21 @@ mod tests {
         assert_eq!(infer("/v2/models/0001/infer"), Some(Some("0001".into())));
         assert_eq!(infer("/predict"), Some(None));
         assert_eq!(infer("/predict/run"), Some(Some("run".into())));
-        for wrong in
-            ["/v2/models//infer", "/v2/models/a/b/infer", "/predict/", "/predict/a/", "//predict"]
-        {
+        assert_eq!(infer("/predict/my%20run"), Some(Some("my run".into())));
+        assert_eq!(infer("/v2/models/a/versions/1/infer"), Some(Some("a".into())));
+        for wrong in [
+            "/v2/models//infer",
+            "/v2/models/a/b/infer",
+            "/predict/",
+            "/predict/a/",
+            "//predict",
+            "/predict/%zz",
+        ] {
             let error = find(&Method::POST, wrong).unwrap_err();
             assert_eq!(error.status, StatusCode::NOT_FOUND, "{wrong}");
         }
+        let error = find(&Method::POST, "/v2/models/a/versions/2/infer").unwrap_err();
+        assert!(error.status == 404 && error.message.contains("version 1 alone"), "{error:?}");
         assert_eq!(find(&Method::HEAD, "/healthz").unwrap().0, 1);
         let error = find(&Method::DELETE, "/predict").unwrap_err();
         assert_eq!(error.status, StatusCode::METHOD_NOT_ALLOWED);

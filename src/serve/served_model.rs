@@ -10,7 +10,10 @@ use crate::data::Scaling;
 use crate::page::{run_name, AboutRun};
 use crate::predict::{Generator, Predictor, SequencePredictor};
 use crate::run::{self, TaskName};
-use crate::Result;
+use crate::{Error, Result};
+
+/// The most bytes of a name.
+const LONGEST_NAME: usize = 200;
 
 /// A trained run that is loaded to be served, under the name of its folder.
 #[derive(Clone, Debug)]
@@ -50,7 +53,26 @@ impl ServedModel {
         Ok(Self { name: run_name(run), predictor })
     }
 
-    /// The name under which it is served: that of the folder, with `-` for what a path of a URL cannot hold as it is.
+    /// The same under another name, such as where two runs have folders of the same name.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that is empty, longer than 200 bytes or made of dots alone, or has a slash, a backslash
+    /// or a control character.
+    pub fn named(self, name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        let is_wrong = |c: char| c.is_control() || ['/', '\\'].contains(&c);
+        let reason = if name.chars().all(|c| c == '.') || name.len() > LONGEST_NAME {
+            format!("must have 1 to {LONGEST_NAME} bytes, and more than dots")
+        } else if name.contains(is_wrong) {
+            "must have no slash, backslash or control character".into()
+        } else {
+            return Ok(Self { name, ..self });
+        };
+        Err(Error::Config(format!("the name of a model {reason}, got {name:?}")))
+    }
+
+    /// The name under which it is served: the one that it was given, or that of the folder, with `-` for what a path of a
+    /// URL cannot hold as it is.
     pub fn name(&self) -> &str {
         &self.name
     }

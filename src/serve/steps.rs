@@ -6,12 +6,13 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::app::App;
-use super::body::{from_base64, from_json};
+use super::body::{from_base64, object_from_json};
 use super::http_error::{json_reply, HttpError, Reply};
 use super::number_list::NumberList;
 use super::queue::{Answer, Work};
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
+use super::url_name::escaped;
 use crate::data::mnist::{COLUMNS, PIXELS, ROWS};
 use crate::train::most_likely;
 use crate::train::tasks::TaskKind;
@@ -54,7 +55,7 @@ pub(super) async fn steps(
     body: Incoming,
 ) -> Result<Reply, HttpError> {
     let content = app.bodies.read(headers, body).await?;
-    let mut request: StepsRequest = from_json(&content)?;
+    let mut request: StepsRequest = object_from_json(&content)?;
     drop(content);
     let inputs = [request.picture.is_some(), request.pixels.is_some(), request.sequence.is_some()];
     if inputs.iter().filter(|is_there| **is_there).count() != 1 {
@@ -78,9 +79,9 @@ pub(super) async fn steps(
         return Err(HttpError::unfit(format!("{} reads {input}", model.name())));
     }
     if !model.about().has_steps() {
-        let name = model.name();
+        let (name, path) = (model.name(), escaped(model.name()));
         return Err(HttpError::unfit(format!(
-            "{name} forecasts from a whole window: send it to /v2/models/{name}/infer"
+            "{name} forecasts from a whole window: send it to /v2/models/{path}/infer"
         )));
     }
     let mut warning = None;

@@ -20,6 +20,7 @@ use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
 use super::step_stream::{ReadStep, StepStream};
 use super::steps::prediction;
+use super::url_name::escaped;
 
 /// The most steps of a stream.
 const MAX_STEPS: usize = 1 << 16;
@@ -81,15 +82,15 @@ fn wants_hidden(query: Option<&str>) -> Result<bool, HttpError> {
 
 /// Checks that a model reads step by step.
 fn check(model: &ServedModel) -> Result<(), HttpError> {
-    let name = model.name();
+    let (name, path) = (model.name(), escaped(model.name()));
     if matches!(model.predictor(), ServedPredictor::Texts(_)) {
         return Err(HttpError::unfit(format!(
-            "{name} continues texts: send a prompt to /v1/generate/{name}"
+            "{name} continues texts: send a prompt to /v1/generate/{path}"
         )));
     }
     if !model.about().has_steps() {
         return Err(HttpError::unfit(format!(
-            "{name} forecasts from a whole window: send it to /v2/models/{name}/infer"
+            "{name} forecasts from a whole window: send it to /v2/models/{path}/infer"
         )));
     }
     if !model.about().has_hidden() {

@@ -18,7 +18,7 @@ fn every_route_that_is_read_answers() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 14);
     // The head alone, whose length is that of the body that GET has.
     let mut stream = server.connect();
     stream.write_all(&head("HEAD", "/healthz", &["connection: close"], 0)).unwrap();

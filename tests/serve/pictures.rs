@@ -64,7 +64,16 @@ fn a_picture_in_json_may_ask_for_few_classes() {
     let pixels = json!({ "inputs": BASE64_STANDARD.encode(SAMPLE.test.image(5)) });
     server.post_json("/predict", &pixels).refused(400, &["PNG or JPEG"]);
     ask(json!({ "top_k": 0 })).refused(422, &["top_k", "0"]);
-    ask(json!({ "function_to_apply": "sigmoid" })).refused(422, &["softmax", "sigmoid"]);
+    ask(json!({ "function_to_apply": "relu" })).refused(422, &["softmax", "relu"]);
+    ask(json!({ "top_n": 3 })).refused(422, &["top_n", "top_k"]);
+    // Logits, of which softmax and the logistic function make the others.
+    let logits = scores(&ask(json!({ "function_to_apply": "none" })));
+    assert!(logits.iter().any(|logit| *logit < 0.), "{logits:?}");
+    let exps: Vec<f64> = logits.iter().map(|logit| logit.exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    assert_close(&exps.iter().map(|exp| exp / sum).collect::<Vec<_>>(), &all);
+    let sigmoids = scores(&ask(json!({ "function_to_apply": "sigmoid" })));
+    assert_close(&sigmoids, &exps.iter().map(|exp| exp / (1. + exp)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -18,11 +18,13 @@ fn paths_and_methods_that_are_none_are_refused() {
         "/v2/models/%2e%2e/ready",
         "//healthz",
         "/v2/models/digits%2finfer",
-        "/v2/models/digits/versions/1",
+        "/v2/models/digits/versions/2",
+        "/v2/models/%zz",
     ] {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
     server.get("/nothing").refused(404, &["/openapi.json"]);
+    server.post("/v2/models/digits/versions/2/infer", &[], b"{}").refused(404, &["version 1"]);
     server.get("/v2/models/other").refused(404, &["digits, lines, means, words"]);
     let reply = server.get("/predict");
     reply.refused(405, &["POST", "GET"]);
@@ -83,13 +85,101 @@ fn bodies_that_are_too_large_or_cut_off_are_refused() {
     let chunk = [b"3e9\r\n".to_vec(), vec![0; 1_001], b"\r\n0\r\n\r\n".to_vec()].concat();
     let chunked = b"POST /predict HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n";
     server.raw(&[&chunked[..], &chunk[..]].concat()).refused(413, &["1000"]);
-    let mut stream = server.connect();
-    stream.write_all(&[head("POST", "/predict", &[], 900), vec![0; 100]].concat()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    if let Some(reply) = read(&mut stream) {
-        reply.refused(400, &["cut off"]);
-    }
+    let cut = |request: &[u8]| {
+        let mut stream = server.connect();
+        stream.write_all(request).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read(&mut stream).unwrap()
+    };
+    let half = [head("POST", "/predict", &[], 900), vec![0; 100]].concat();
+    cut(&half).refused(400, &["cut off"]);
+    cut(&[&chunked[..], b"3e8\r\n0123"].concat()).refused(400, &["cut off"]);
+    // Whoever has sent all of a request may close its side.
+    cut(&[head("POST", "/predict", &[], png(1).len()), png(1)].concat()).done();
     server.post("/predict", &[], &png(1)).done();
+}
+
+/// As Python's http.client does: it sends everything before it reads anything.
+#[test]
+fn clients_that_send_all_first_get_the_answer() {
+    let server = Running::with("--max-body 1000", Some("s3cret"));
+    let body = vec![7; 20 << 20];
+    let ask = |path: &str, headers: &[&str]| {
+        let mut stream = server.connect();
+        let request = head("POST", path, headers, body.len());
+        stream.write_all(&request).unwrap();
+        stream.write_all(&body).unwrap();
+        let reply = read(&mut stream).unwrap();
+        // No other request is read from it, and the client is told so.
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert_eq!(std::io::Read::read(&mut stream, &mut [0]).unwrap(), 0);
+        reply
+    };
+    let key = "authorization: Bearer s3cret";
+    for path in ["/predict", "/v1/steps", "/v1/generate", "/v2/models/digits/infer"] {
+        ask(path, &[key]).refused(413, &["1000"]);
+    }
+    ask("/predict", &[]).refused(401, &["Bearer"]);
+    ask("/predict/other", &[key]).refused(404, &["digits"]);
+    ask("/healthz", &[]).refused(405, &["GET"]);
+    ask("/predict", &[key, "content-encoding: gzip"]).refused(415, &["gzip"]);
+    ask("/v1/stream/words", &[key]).refused(422, &["continues texts"]);
+    // A client that asks first is told before it sends anything.
+    let mut stream = server.connect();
+    let request = head("POST", "/predict", &[key, "expect: 100-continue"], body.len());
+    stream.write_all(&request).unwrap();
+    read(&mut stream).unwrap().refused(413, &["1000"]);
+    // A refused request with a short body leaves the connection to the next.
+    let mut stream = server.connect();
+    let request = [head("POST", "/predict", &[], 3), b"abc".to_vec()].concat();
+    stream.write_all(&request).unwrap();
+    read(&mut stream).unwrap().refused(401, &[]);
+    stream.write_all(&head("GET", "/healthz", &[], 0)).unwrap();
+    read(&mut stream).unwrap().done();
+}
+
+#[test]
+fn what_is_no_http_gets_a_json_error() {
+    let server = Running::new();
+    server.raw(b"hello there\r\n\r\n").refused(400, &["no request of HTTP/1.1"]);
+    server.raw(b"GET / HTTP/1.1\r\nno header\r\n\r\n").refused(400, &["HTTP/1.1"]);
+    server.raw(b"GET / HTTP/3.7\r\n\r\n").refused(400, &["HTTP/1.1"]);
+    let long = format!("x: {}", "y".repeat(200_000));
+    server.raw(&head("GET", "/healthz", &[&long], 0)).refused(431, &["32768 bytes"]);
+    let many: Vec<String> = (0..80).map(|n| format!("x{n}: y")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    server.raw(&head("GET", "/healthz", &many, 0)).refused(431, &["64 headers"]);
+    server.get("/healthz").done();
+}
+
+#[test]
+fn lists_are_no_objects() {
+    let server = Running::new();
+    let refused = |path: &str, body: &str| {
+        let reply = server.post(path, &["content-type: application/json"], body.as_bytes());
+        reply.refused(400, &["expected an object"]);
+    };
+    // The fields of each request, in their order.
+    refused("/predict", r#"["aGk="]"#);
+    refused("/predict", r#"{"inputs": "aGk=", "parameters": [3]}"#);
+    refused("/v1/steps", "[null, null, null, [[1], [2]], true]");
+    refused("/v1/generate", r#"["to be", 3]"#);
+    refused("/v1/generate", r#"["to be"]"#);
+    let infer = "/v2/models/lines/infer";
+    refused(
+        infer,
+        r#"[null, [{"name": "sequence", "shape": [1, 1, 1], "datatype": "FP32", "data": [1]}]]"#,
+    );
+    refused(infer, r#"{"inputs": [["sequence", [1, 1, 1], "FP32", [1]]]}"#);
+    let input =
+        r#""inputs": [{"name": "sequence", "shape": [1, 1, 1], "datatype": "FP32", "data": [1]}]"#;
+    refused(infer, &format!(r#"{{{input}, "outputs": [["label"]]}}"#));
+    refused(infer, &format!(r#"{{{input}, "parameters": [true]}}"#));
+    refused(
+        infer,
+        &format!(r#"{{{input}, "outputs": [{{"name": "label", "parameters": [true]}}]}}"#),
+    );
+    server.post(infer, &[], format!("{{{input}}}").as_bytes()).done();
 }
 
 #[test]

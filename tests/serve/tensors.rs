@@ -77,6 +77,59 @@ fn only_outputs_that_are_asked_for_are_sent() {
     server.post_json("/v2/models/means/infer", &request).refused(422, &["label", "values"]);
 }
 
+/// As tritonclient asks with `model_version="1"` and with `class_count`.
+#[test]
+fn a_version_and_the_most_probable_classes_may_be_asked_for() {
+    let server = Running::new();
+    let expected = predict("digits test:1");
+    let pixels = SAMPLE.test.image(1);
+    let input =
+        json!({"name": "pixels", "datatype": "UINT8", "shape": [1, 28, 28], "data": pixels});
+    let output = json!({"name": "probabilities", "parameters": {"classification": 2}});
+    let request = json!({"inputs": [input], "outputs": [output]});
+    let found = server.post_json("/v2/models/digits/versions/1/infer", &request).done();
+    let output = &found["outputs"][0];
+    assert_eq!((&output["datatype"], &output["shape"]), (&json!("BYTES"), &json!([1, 2])));
+    let probabilities = numbers(&expected[0]["probabilities"]);
+    let label = expected[0]["label"].as_u64().unwrap() as usize;
+    let text = output["data"][0].as_str().unwrap();
+    let parts: Vec<&str> = text.split(':').collect();
+    assert_eq!(parts[1..], [label.to_string(), label.to_string()]);
+    assert_close(&[parts[0].parse().unwrap()], &[probabilities[label]]);
+    // The same as bytes: each text behind its length.
+    let binary = json!({"classification": 2, "binary_data": true});
+    let request =
+        json!({"inputs": [input], "outputs": [{"name": "probabilities", "parameters": binary}]});
+    let reply = server.post_json("/v2/models/digits/infer", &request);
+    let length: usize = reply.header("inference-header-content-length").unwrap().parse().unwrap();
+    let bytes = &reply.body[length..];
+    assert_eq!(bytes[..4], (text.len() as u32).to_le_bytes());
+    assert_eq!(bytes[4..4 + text.len()], *text.as_bytes());
+
+    server.get("/v2/models/digits/versions/1/ready").done();
+    let described = server.get("/v2/models/digits/versions/1").done();
+    assert_eq!(described, server.get("/v2/models/digits").done());
+    assert_eq!(described["versions"], json!(["1"]));
+    let ask = |outputs: Value, parameters: Value| {
+        let request = json!({"inputs": [input], "outputs": outputs, "parameters": parameters});
+        server.post_json("/v2/models/digits/infer", &request)
+    };
+    for name in ["sequence_id", "sequence_start", "priority", "timeout"] {
+        ask(json!([]), json!({ name: 1 })).refused(422, &[name, "binary_data_output"]);
+    }
+    let of = |name: &str, parameters: Value| json!([{"name": name, "parameters": parameters}]);
+    let classes = |count: usize| json!({ "classification": count });
+    ask(of("label", classes(2)), json!({})).refused(422, &["classification", "label"]);
+    ask(of("probabilities", classes(0)), json!({})).refused(422, &["at least 1"]);
+    ask(of("label", json!({"shared_memory_region": "a"})), json!({}))
+        .refused(422, &["shared_memory_region"]);
+    let mut input = input.clone();
+    input["parameters"] = json!({"shared_memory_offset": 0});
+    server
+        .post_json("/v2/models/digits/infer", &json!({"inputs": [input]}))
+        .refused(422, &["shared_memory_offset"]);
+}
+
 #[test]
 fn sequences_as_tensors_have_what_predict_says() {
     let server = Running::new();
