@@ -1,10 +1,11 @@
 //! `candle-rnn serve`: answers requests over HTTP.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use candle_core::Device;
 use candle_rnn::serve::{ApiKey, ServeConfig, ServedModel, Server};
 use tracing::Level;
 
@@ -26,10 +27,11 @@ const KEY: &str = "CANDLE_RNN_KEY";
 #[command(after_help = "Example:
   candle-rnn serve runs/0001                            then open http://127.0.0.1:8080/
   curl --data-binary @digit.png http://127.0.0.1:8080/predict
+  candle-rnn serve day=runs/a/checkpoints/best night=runs/b/checkpoints/best
   CANDLE_RNN_KEY=secret candle-rnn serve runs/0001 runs/0002 --host 0.0.0.0 --json")]
 pub(super) struct ServeArgs {
-    /// Run directories, or checkpoints of them; the name of its folder is a run's name in paths
-    #[arg(required = true, value_name = "RUN")]
+    /// Run directories, or checkpoints of them; a run's name in paths is that of its folder, or NAME
+    #[arg(required = true, value_name = "[NAME=]RUN")]
     runs: Vec<PathBuf>,
     /// Port to listen at; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8080)]
@@ -88,12 +90,10 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     config.check().map_err(wrong_usage)?;
     let device = args.compute.open()?;
-    let models: Vec<ServedModel> = args
-        .runs
-        .iter()
-        .map(|run| ServedModel::load(run, &device))
-        .collect::<candle_rnn::Result<_>>()?;
+    let models: Vec<ServedModel> =
+        args.runs.iter().map(|run| load(run, &device)).collect::<anyhow::Result<_>>()?;
     let names: Vec<String> = models.iter().map(|model| model.name().to_string()).collect();
+    check_names(&args.runs, &names)?;
     let signals = Signals::register().context("cannot listen to signals")?;
     let server = Server::bind(models, config)?;
     log_to(args.json, args.log_requests);
@@ -106,6 +106,38 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         args.drain_seconds
     );
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// The name and the path of `NAME=RUN`, or the path of `RUN`: what is there is a path, whatever it is called.
+fn name_and_path(run: &Path) -> (Option<&str>, &Path) {
+    let named = run.to_str().filter(|_| !run.exists()).and_then(|text| text.split_once('='));
+    match named.filter(|(name, _)| !name.contains(['/', '\\'])) {
+        Some((name, path)) => (Some(name), Path::new(path)),
+        None => (None, run),
+    }
+}
+
+fn load(run: &Path, device: &Device) -> anyhow::Result<ServedModel> {
+    let (name, path) = name_and_path(run);
+    let model = ServedModel::load(path, device)?;
+    match name {
+        Some(name) => model.named(name).map_err(wrong_usage),
+        None => Ok(model),
+    }
+}
+
+/// Checks that no two runs have one name.
+fn check_names(runs: &[PathBuf], names: &[String]) -> anyhow::Result<()> {
+    for (index, name) in names.iter().enumerate() {
+        let Some(first) = names[..index].iter().position(|other| other == name) else { continue };
+        let [first, second] =
+            [&runs[first], &runs[index]].map(|run| name_and_path(run).1.display());
+        anyhow::bail!(
+            "two runs are called {name}, {first} and {second}: name one of them, such as \
+             {name}-2={second}"
+        );
+    }
     Ok(())
 }
 

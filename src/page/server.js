@@ -28,7 +28,7 @@ const drawn = canvas => ({ picture: canvas.toDataURL('image/png') });
 // The rows of a forecast of rows.
 async function forecastOf(rows) {
   const shape = [1, rows.length, model.features.length];
-  const { outputs: [values] } = await ask(`/v2/models/${model.name}/infer`, { inputs: [{ name: 'sequence', datatype: 'FP32', shape, data: [rows] }] });
+  const { outputs: [values] } = await ask(`/v2/models/${encodeURIComponent(model.name)}/infer`, { inputs: [{ name: 'sequence', datatype: 'FP32', shape, data: [rows] }] });
   const [, steps, width] = values.shape;
   return Array.from({ length: steps }, (_, t) => values.data.slice(t * width, (t + 1) * width));
 }

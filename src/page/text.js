@@ -32,7 +32,7 @@ $('write').onclick = async () => {
   const written = () => `${count} character${count === 1 ? '' : 's'} written.`;
   try {
     const body = { prompt, length, temperature: Number($('temperature').value), seed: Number($('seed').value), stream: true };
-    await eventsOf(`/v1/generate/${model.name}`, body, mine.signal, (name, data) => {
+    await eventsOf(`/v1/generate/${encodeURIComponent(model.name)}`, body, mine.signal, (name, data) => {
       if (mine !== writing) return;
       if (name === 'error') throw new Error(data.error);
       if (name === 'text') {

@@ -216,6 +216,9 @@ fn arguments_without_a_meaning_are_wrong_usage() {
         ("digits --queue 0", None, 2, "--queue"),
         ("digits", Some(""), 1, "empty"),
         ("digits digits", None, 1, "two runs are called digits"),
+        ("digits digits=lines", None, 1, "such as digits-2=lines"),
+        ("/=digits", None, 1, "/=digits"),
+        ("..=digits", None, 2, "more than dots"),
         ("nothing", None, 1, "nothing"),
         ("", None, 2, "RUN"),
     ] {

@@ -1,7 +1,7 @@
 //! The server itself, as clients see it: the program listens at a free port, and tests speak HTTP to it.
 //!
 //! [`http`] is a client of few lines; [`pictures`], [`tensors`], [`steps`], [`stream`], [`forecasts`] and [`texts`] are the answers of each protocol, compared
-//! with those of `predict`; [`about`] is what else there is; [`refusals`] and [`limits`] what is refused, and how the
+//! with those of `predict`; [`names`] is what runs are called, [`about`] what else there is; [`refusals`] and [`limits`] what is refused, and how the
 //! server ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -9,6 +9,7 @@ mod about;
 mod forecasts;
 mod http;
 mod limits;
+mod names;
 mod pictures;
 mod refusals;
 mod steps;
@@ -128,10 +129,16 @@ impl Running {
 
     /// Serves all runs with more arguments, split at spaces, and a key.
     fn with(args: &str, key: Option<&str>) -> Self {
+        let runs = ["digits", "lines", "means", "words", "tides"];
+        Self::of(&[&runs[..], &args.split_whitespace().collect::<Vec<_>>()].concat(), key)
+    }
+
+    /// Serves what the arguments say, with a key.
+    fn of(args: &[&str], key: Option<&str>) -> Self {
         let mut command = Command::new(cargo_bin!("candle-rnn"));
         command
-            .args(["serve", "digits", "lines", "means", "words", "tides", "--port", "0", "--json"])
-            .args(args.split_whitespace())
+            .args(["serve", "--port", "0", "--json"])
+            .args(args)
             .current_dir(&*RUNS)
             .env_remove("CANDLE_RNN_KEY")
             .stdout(Stdio::piped())
