@@ -19,7 +19,7 @@ use super::{measures, screen};
 /// Sequences that are predicted together, so that a large file is written as it goes.
 const BLOCK: usize = 4_096;
 
-/// Predicts the sequences of files: as CSV into `output`, else as lines, or JSON objects, on stdout.
+/// Predicts the sequences of files: as CSV into `output`, else as lines, or JSON objects, on stdout. How many there are.
 pub(super) fn predict(
     run: &Path,
     files: &[std::path::PathBuf],
@@ -27,7 +27,7 @@ pub(super) fn predict(
     output: Option<&Path>,
     device: &Device,
     as_json: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let model = SequencePredictor::load_on(run, device)?;
     let options = own.of_run(&model.config().task);
     // What is to be predicted is often not known.
@@ -75,12 +75,14 @@ pub(super) fn predict(
             }
         }
     }
-    let Some((table, path)) = table.zip(output) else { return Ok(()) };
+    let count = inputs.iter().map(|(_, data)| data.len()).sum();
+    let Some((table, path)) = table.zip(output) else { return Ok(count) };
     let file =
         table.into_inner().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let file = file.into_inner().map_err(io::IntoInnerError::into_error);
     file.and_then(|mut file| file.flush().and_then(|()| file.sync_all()))
-        .with_context(|| format!("{}: cannot write the file", path.display()))
+        .with_context(|| format!("{}: cannot write the file", path.display()))?;
+    Ok(count)
 }
 
 /// Whether two paths are those of one file that exists.

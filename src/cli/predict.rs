@@ -35,6 +35,9 @@ pub(super) struct PredictArgs {
     /// lines, in which semicolons separate the steps of a forecast and commas its features
     #[arg(long, value_name = "FILE.csv", conflicts_with = "json")]
     output: Option<PathBuf>,
+    /// With --output: say nothing at the end
+    #[arg(long, requires = "output")]
+    quiet: bool,
     /// Also print the prediction after each step of an image
     #[arg(long)]
     steps: bool,
@@ -69,14 +72,20 @@ pub(super) fn run(args: PredictArgs) -> anyhow::Result<()> {
         TaskName::Sequences => {
             args.source.refuse()?;
             let output = args.output.as_deref();
-            return own_predict::predict(
+            let written = own_predict::predict(
                 &args.run,
                 &args.images,
                 &args.own,
                 output,
                 &device,
                 args.json,
-            );
+            )?;
+            if let Some(output) = output.filter(|_| !args.quiet) {
+                let count = screen::thousands(written);
+                let plural = if written == 1 { "" } else { "s" };
+                screen::note(&format!("{}: {count} sequence{plural} predicted", output.display()));
+            }
+            return Ok(());
         }
         TaskName::Text => anyhow::bail!(
             "{}: a language model continues texts: candle-rnn generate",

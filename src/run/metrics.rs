@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::layout::{run_of_checkpoint, METRICS};
-use crate::files::durable;
+use crate::files::{checksums, durable};
 use crate::train::EpochMetrics;
 use crate::{Error, Result};
 
@@ -28,7 +28,8 @@ pub(super) fn write(run: &Path, history: &[EpochMetrics]) -> Result<()> {
     durable::write(&path, &lines)
 }
 
-/// Reads the metrics of a run's epochs; of one of its checkpoints, which has none of its own: nothing.
+/// Reads the metrics of a run's epochs; of one of its checkpoints, and of a folder that an export has written, which have
+/// none of their own: nothing.
 ///
 /// Blank lines are left out, and so is a last line that was not written to its end: see
 /// [`read_metrics_and_cut`].
@@ -44,10 +45,12 @@ pub fn read_metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
 /// # Errors
 /// As [`read_metrics`].
 pub fn read_metrics_and_cut(run: &Path) -> Result<(Vec<EpochMetrics>, Option<Error>)> {
-    if run_of_checkpoint(run).is_some() {
+    let path = run.join(METRICS);
+    // An export puts checksums beside weights and configuration, a run has them in its checkpoints alone.
+    let is_export = !path.exists() && run.join(checksums::NAME).exists();
+    if is_export || run_of_checkpoint(run).is_some() {
         return Ok((Vec::new(), None));
     }
-    let path = run.join(METRICS);
     let text = fs::read_to_string(&path).map_err(Error::io(&path, "read the file"))?;
     let (mut history, mut cut) = (Vec::new(), None);
     for (index, line) in text.split_inclusive('\n').enumerate() {

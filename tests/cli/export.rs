@@ -223,6 +223,20 @@ fn halved_weights_load_as_a_run_and_are_measured() {
     assert_eq!(place.read("half.safetensors"), place.read("half/model.safetensors"));
     assert!(shown.contains("\n  test  accuracy 0."), "{shown}");
     place.run("export half --onnx half.onnx").succeeded();
+    // It is trained no further, and has no history.
+    let info = place.run("info half --json").succeeded().json();
+    assert_eq!(info["history"], Value::Array(Vec::new()));
+    assert!(info["parameters"].as_array().unwrap().iter().all(|of| of["dtype"] == "f16"), "{info}");
+    assert!(place.run("info half").succeeded().stdout.contains("f16"));
+    place.run("info run half").succeeded();
+    place.run("export half --half again --pytorch half.pt --html half.html").succeeded();
+    assert_eq!(place.read("again/model.safetensors"), place.read("half/model.safetensors"));
+    let before = place.read("half/model.safetensors");
+    place.run("train --resume --out half").failed_saying(&["half"]);
+    assert_eq!(place.read("half/model.safetensors"), before);
+    // Without its checksums it is a run whose metrics are lost.
+    std::fs::remove_file(place.path("half/SHA256SUMS")).unwrap();
+    place.run("info half").failed_saying(&["half/metrics.jsonl"]);
 }
 
 #[test]
@@ -299,9 +313,10 @@ fn the_page_of_the_reference_job_is_one_small_file() {
     expected.extend(floats("head.weight").into_iter().chain(floats("head.bias")));
     let bytes: Vec<u8> = expected.into_iter().flat_map(f32::to_le_bytes).collect();
     assert_eq!(network[32..], bytes);
-    for program in ["part-program", "part-drawing"] {
-        assert!(part(&page, program).starts_with(b"\0asm"));
-    }
+    let programs = ["part-program", "part-drawing"].map(|program| part(&page, program));
+    assert!(programs.iter().all(|program| program.starts_with(b"\0asm")));
+    let bytes: usize = programs.iter().map(Vec::len).sum();
+    assert!(bytes <= 100_000, "{bytes} bytes of WebAssembly before compression");
     let about: Value = serde_json::from_slice(&part(&page, "part-run")).unwrap();
     assert_eq!(about["about"]["name"], "run");
     let samples: Value = serde_json::from_slice(&part(&page, "part-samples")).unwrap();

@@ -40,7 +40,12 @@ fn classes_of_a_wide_table_are_learnt_and_predicted() {
     let lines = place.run("predict run test.csv --json").succeeded().stdout;
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!((&first["id"], &first["label"]), (&"0".into(), &"down".into()));
-    place.run("predict run test.csv --output p.csv").succeeded();
+    let shown = place.run("predict run test.csv --output p.csv").succeeded();
+    assert!(shown.stdout.is_empty(), "{}", shown.stdout);
+    let count = place.text("p.csv").lines().count() - 1;
+    assert_eq!(shown.stderr, format!("p.csv: {count} sequences predicted\n"));
+    let quiet = place.run("predict run test.csv --output p.csv --quiet").succeeded();
+    assert_eq!(quiet.stderr, "");
     let text = place.text("p.csv");
     let rows = table(&text);
     assert_eq!((rows.len(), &rows[0]), (21, &vec!["id", "label", "p(down)", "p(up)"]));
