@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::process::ExitCode;
 
 use candle_core::Tensor;
 use candle_rnn::nn::RecurrentCell;
@@ -74,7 +75,11 @@ struct Pronouncer {
 
 impl Pronouncer {
     fn load(path: &str) -> Result<Self> {
-        let weights: HashMap<_, _> = Tensor::read_npz(path)?.into_iter().collect();
+        let unread = |error: candle_core::Error| Error::DataFile {
+            path: path.into(),
+            reason: format!("cannot be read as npz: {error}"),
+        };
+        let weights: HashMap<_, _> = Tensor::read_npz(path).map_err(unread)?.into_iter().collect();
         let head = Dense::of_weights(get(&weights, "fc_w")?, Some(get(&weights, "fc_b")?))?;
         Ok(Self {
             encoder: Reader::new(&weights, "enc")?,
@@ -108,11 +113,32 @@ impl Pronouncer {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Candle's errors may go on with where in its source they come from.
+            let error = error.to_string();
+            eprintln!("error: {}", error.lines().next().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [weights, words @ ..] = &arguments[..] else {
         return Err(Error::Config("usage: pronounce WEIGHTS WORD...".into()));
     };
+    if words.is_empty() {
+        return Err(Error::Config("there is no word to pronounce".into()));
+    }
+    if let Some(word) = words.iter().find(|word| !word.contains(|c: char| c.is_ascii_alphabetic()))
+    {
+        return Err(Error::Config(format!(
+            "a word has letters from a to z, and {word:?} has none"
+        )));
+    }
     let pronouncer = Pronouncer::load(weights)?;
     let names: Vec<&str> = PHONEMES.split_whitespace().collect();
     for word in words {

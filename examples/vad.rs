@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -291,7 +292,19 @@ impl<R: Read> Wav<R> {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Candle's errors may go on with where in its source they come from.
+            let error = error.to_string();
+            eprintln!("error: {}", error.lines().next().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (weights, sound, prints_probabilities) = match &arguments[..] {
         [weights, sound] => (weights, sound, false),

@@ -29,11 +29,14 @@ fn printed(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The end of what an example says where it fails.
+/// What an example says where it fails: one line, and the exit code is 1.
 fn error(name: &str, arguments: &[&str]) -> String {
     let output = run(name, arguments);
-    assert!(!output.status.success());
-    String::from_utf8(output.stderr).unwrap()
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: ") && said.lines().count() == 1, "{said}");
+    assert!(!said.contains("Custom {") && output.stdout.is_empty(), "{said}");
+    said
 }
 
 fn in_repository(path: &str) -> PathBuf {
@@ -240,6 +243,8 @@ fn vad_refuses_what_is_not_its_sound() {
     assert!(refused(b"ID3 and so on").contains("not a WAV file"));
     assert!(refused(&wav(16_000, &[0; 600])[..1000]).contains("ends 244 bytes too early"));
     assert!(error("vad", &[&path("none"), &sound]).contains("none"));
+    assert!(error("vad", &[&weights, &path("none.wav")]).contains("none.wav"));
+    assert!(error("vad", &[&sound, &sound]).contains("sound.wav"));
     assert!(error("vad", &[]).contains("usage: vad WEIGHTS WAV"));
 }
 
@@ -264,9 +269,24 @@ fn pronounce_writes_until_the_end_or_20_phonemes() {
         weights.insert("fc_b".into(), Tensor::new(bias, &Device::Cpu).unwrap());
         let arrays: Vec<_> = weights.iter().collect();
         Tensor::write_npz(&arrays, &path).unwrap();
-        printed("pronounce", &[path.to_str().unwrap(), "bee", "Ω"])
+        printed("pronounce", &[path.to_str().unwrap(), "bee", "eΩ"])
     };
     let words = vec!["B"; 20].join(" ");
-    assert_eq!(says(22), format!("bee {words}\nΩ {words}\n"));
-    assert_eq!(says(3), "bee \nΩ \n");
+    assert_eq!(says(22), format!("bee {words}\neΩ {words}\n"));
+    assert_eq!(says(3), "bee \neΩ \n");
+    let weights = path.to_str().unwrap();
+    for wrong in ["Ω", "42", "", "-"] {
+        let said = error("pronounce", &[weights, "bee", wrong]);
+        assert!(said.contains(&format!("{wrong:?} has none")), "{said}");
+    }
+    assert!(error("pronounce", &[weights]).contains("no word"));
+    assert!(error("pronounce", &[]).contains("usage: pronounce WEIGHTS WORD"));
+    let none = folder.path().join("none.npz");
+    assert!(
+        error("pronounce", &[none.to_str().unwrap(), "bee"]).contains("none.npz: cannot be read")
+    );
+    std::fs::write(&none, "no zip").unwrap();
+    assert!(
+        error("pronounce", &[none.to_str().unwrap(), "bee"]).contains("none.npz: cannot be read")
+    );
 }
