@@ -44,6 +44,11 @@ eval RUN *ARGS:
 predict RUN *IMAGES:
     cargo run --release --locked -- predict "$@"
 
+# Serve runs over HTTP, with a page to watch them read; arguments are those of `candle-rnn serve`
+[group('use')]
+serve +RUNS:
+    cargo run --release --locked --features serve -- serve "$@"
+
 # Show a run's configuration, parameters and history
 [group('use')]
 info RUN *ARGS:
@@ -110,11 +115,17 @@ bench-sweep *ARGS:
 bench-peers *ARGS:
     @scripts/bench-peers.sh "$@"
 
-# Time the server beside its load generator, each part for so many seconds
+# Time the server beside its load generator, each part for so many seconds; `just bench-serve 600 raw stop` is ten minutes of full load
 [group('work')]
 [no-exit-message]
-bench-serve SECONDS="10":
+bench-serve *ARGS:
     @scripts/bench-serve.sh "$@"
+
+# Time the start of `predict` and the test images of MNIST, and weigh programs and WebAssembly
+[group('work')]
+[no-exit-message]
+bench-start *DATA:
+    @scripts/bench-start.sh "$@"
 
 # Run the kernels' tests on a 64-bit Arm CPU (NEON), which qemu emulates on other machines
 [group('work')]

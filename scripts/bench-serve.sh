@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench-serve.sh [SECONDS]: times the server beside its load generator, with the reference network.
+# bench-serve.sh [SECONDS [PART...]]: times the server beside its load generator, with the reference network. Parts, each of
+# so many seconds: raw, tensors, idle, bad, stop; by default all. `bench-serve.sh 600 raw stop` is ten minutes of full load.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 [ "$(uname -s)" = Linux ] || fail "the load generator reads the server's memory from Linux's /proc, this is $(uname -s)"

@@ -25,6 +25,7 @@ compile() {
         "$target/wasm32-unknown-unknown/release/candle_rnn_web.wasm" -o "$target/$1.wasm"
 }
 mkdir -p "$place"
+declare -A size
 for program in tanh relu gru gru-reset-before lstm minimal-gru drawing; do
     compile "$program"
     if [ "${1-}" = --check ]; then
@@ -33,5 +34,10 @@ for program in tanh relu gru gru-reset-before lstm minimal-gru drawing; do
     else
         cp "$target/$program.wasm" "$place"
     fi
+    size[$program]=$(wc -c <"$target/$program.wasm")
     echo "$place/$program.wasm: $(wc -c <"$place/$program.wasm") bytes, $(gzip -9c "$place/$program.wasm" | wc -c) compressed"
 done
+# What a page of digits holds, before compression.
+page=$((size[tanh] + size[drawing]))
+[ "$page" -le 100000 ] || fail "the programs of the reference page have $page bytes, at most 100000 are allowed"
+echo "the programs of the reference page: $page bytes"

@@ -1,11 +1,13 @@
 //! Measures the server under load: requests a second, percentiles of their times, memory, and its end.
 //!
-//! `serve-load PROGRAM RUN [SECONDS]` serves a run of images with that program, beside which it runs on one thread. Every
-//! answer is compared: with the answer to the same request that was asked alone, bit by bit, and that one with what
-//! [`Predictor`] says, to 1e-5.
+//! `serve-load PROGRAM RUN [SECONDS [PART...]]` serves a run of images with that program, beside which it runs on one
+//! thread. Every answer is compared: with the answer to the same request that was asked alone, bit by bit, and that one with
+//! what [`Predictor`] says, to 1e-5. Parts are those of [`PARTS`]; by default all, in this order.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::cell::RefCell;
+mod bad_clients;
+
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +25,10 @@ use tokio::task::LocalSet;
 const IMAGES: usize = 64;
 /// How many connections ask, one request after the other.
 const CONNECTIONS: usize = 64;
+
+/// What is measured: raw pixels and JSON tensors on 64 connections; raw pixels on 8 connections beside idle connections
+/// and slow senders, and beside clients that must be refused; the end under load.
+const PARTS: [&str; 5] = ["raw", "tensors", "idle", "bad", "stop"];
 
 /// A request, and the content of its answer.
 struct Question {
@@ -43,11 +49,17 @@ fn main() {
     let (program, run) = (&args[1], &args[2]);
     let seconds = args.get(3).map_or(10, |text| text.parse().expect("seconds"));
     let time = Duration::from_secs(seconds);
+    let parts: Vec<&str> = args.iter().skip(4).map(String::as_str).collect();
+    if let Some(other) = parts.iter().find(|part| !PARTS.contains(part)) {
+        eprintln!("error: there is no part {other}: there are {}", PARTS.join(", "));
+        std::process::exit(2);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, measure(program, run, time));
+    let has = |part: &str| parts.is_empty() || parts.contains(&part);
+    LocalSet::new().block_on(&runtime, measure(program, run, time, has));
 }
 
-async fn measure(program: &str, run: &str, time: Duration) {
+async fn measure(program: &str, run: &str, time: Duration, has: impl Fn(&str) -> bool) {
     let (mut server, address, name) = serve(program, run);
     let pid = server.id();
     let sample = Mnist::sample().unwrap();
@@ -59,29 +71,75 @@ async fn measure(program: &str, run: &str, time: Duration) {
     // Threads and their buffers come with the first requests.
     load(address, &raw, CONNECTIONS, Duration::from_secs(2)).await;
     let begin = memory(pid);
-    report("raw pixels", load(address, &raw, CONNECTIONS, time).await, time);
-    report("JSON tensors", load(address, &tensors, CONNECTIONS, time).await, time);
-    println!("memory: {begin:.1} MB before, {:.1} MB after", memory(pid));
+    let most = Rc::new(Cell::new(begin));
+    let watched = tokio::task::spawn_local(watch(pid, most.clone()));
+    if has("raw") {
+        report("raw pixels", load(address, &raw, CONNECTIONS, time).await, time);
+    }
+    if has("tensors") {
+        report("JSON tensors", load(address, &tensors, CONNECTIONS, time).await, time);
+    }
+    let (most, after) = (most.get(), memory(pid));
+    watched.abort();
+    println!("memory: {begin:.1} MB before, at most {most:.1} MB, {after:.1} MB after");
 
+    if has("idle") || has("bad") {
+        crowd(address, &name, &raw, time, &has).await;
+    }
+    if has("stop") {
+        stop(server, address, &raw).await;
+    } else {
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+/// Keeps the most memory of a process, looked at every second.
+async fn watch(pid: u32, most: Rc<Cell<f64>>) {
+    loop {
+        most.set(most.get().max(memory(pid)));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Measures beside clients that do nothing, send slowly, or must be refused.
+async fn crowd(
+    address: SocketAddr,
+    name: &str,
+    raw: &[Question],
+    time: Duration,
+    has: &impl Fn(&str) -> bool,
+) {
     let mut idle = Vec::new();
     for _ in 0..1_000 {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
-    let mut slow = Vec::new();
-    for _ in 0..100 {
-        slow.push(tokio::task::spawn_local(send_slowly(address, raw[0].request.clone())));
+    let slow = |_| tokio::task::spawn_local(send_slowly(address, raw[0].request.clone()));
+    let slow: Vec<_> = (0..100).map(slow).collect();
+    let what = "raw pixels on 8 connections, beside 1,000 idle ones and 100 slow senders";
+    if has("idle") {
+        report(what, load(address, raw, 8, time).await, time);
     }
-    let beside = load(address, &raw, 8, time).await;
-    report(
-        "raw pixels on 8 connections, beside 1,000 idle ones and 100 slow senders",
-        beside,
-        time,
-    );
+    if has("bad") {
+        let (bad, counts) = bad_clients::start(address, name);
+        report(&format!("{what}, and bad clients"), load(address, raw, 8, time).await, time);
+        bad.iter().for_each(|task| task.abort());
+        let counts = counts.borrow();
+        println!(
+            "bad clients: {} answers, {} with a wrong status or without a JSON error{}",
+            counts.answers,
+            counts.wrong,
+            counts.first.as_ref().map_or(String::new(), |first| format!(", the first: {first}"))
+        );
+    }
     slow.iter().for_each(|task| task.abort());
-    drop(idle);
+}
 
+/// Ends a server under load.
+async fn stop(mut server: Child, address: SocketAddr, raw: &[Question]) {
+    let pid = server.id();
     let counts = Rc::new(RefCell::new(Counts::default()));
-    let tasks = start(address, &raw, CONNECTIONS, Duration::from_secs(60), &counts);
+    let tasks = start(address, raw, CONNECTIONS, Duration::from_secs(60), &counts);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = counts.borrow().micros.len();
     let killed = Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
@@ -114,7 +172,7 @@ fn serve(program: &str, run: &str) -> (Child, SocketAddr, String) {
     (child, address, event["models"].as_str().unwrap().to_string())
 }
 
-fn post(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn post(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     let len = body.len();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: load\r\ncontent-type: {content_type}\r\ncontent-length: {len}\r\n\r\n"
