@@ -37,7 +37,45 @@ async function answered(page, act, says) {
   });
 }
 
-// Draws strokes with the mouse, or with a finger.
+// Draws strokes with a finger: touches as Chromium has them of a screen, which the page must not scroll by.
+async function touch(page, strokes) {
+  await page.locator('#clear').tap();
+  await page.locator('#draw').scrollIntoViewIfNeeded();
+  const box = await page.locator('#draw').boundingBox();
+  const protocol = await page.context().newCDPSession(page);
+  const send = (type, ...points) => protocol.send('Input.dispatchTouchEvent', {
+    type, touchPoints: points.map(([x, y]) => ({ x, y, radiusX: 12, radiusY: 12, force: .5, id: 0 })),
+  });
+  const scroll = () => page.evaluate(() => scrollY);
+  const before = await scroll();
+  for (const stroke of strokes) {
+    const [first, ...rest] = stroke.map(([x, y]) => [box.x + x * box.width, box.y + y * box.height]);
+    await send('touchStart', first);
+    let last = first;
+    for (const point of rest) {
+      // Fingers move by pixels, not from corner to corner.
+      for (const part of [.25, .5, .75, 1]) await send('touchMove', last.map((from, n) => from + part * (point[n] - from)));
+      last = point;
+    }
+    await send('touchEnd');
+  }
+  assert.equal(await scroll(), before, 'the page scrolled under the finger');
+  await protocol.detach();
+}
+
+// Digits drawn with a finger are read as with the mouse.
+async function fingers(page) {
+  await page.evaluate(() => {
+    window.kinds = new Set();
+    document.getElementById('draw').addEventListener('pointermove', event => window.kinds.add(event.pointerType));
+  });
+  for (const digit of [7, 3]) {
+    await answered(page, () => touch(page, DIGITS[digit]), new RegExp(`^It reads ${digit},`));
+  }
+  assert.deepEqual(await page.evaluate(() => [...window.kinds]), ['touch']);
+}
+
+// Draws strokes with the mouse.
 async function draw(page, strokes) {
   await page.locator('#clear').click();
   const box = await page.locator('#draw').boundingBox();
@@ -209,6 +247,7 @@ async function look({ browser, accessible }, { name, ...device }) {
   await cursor(page);
   await erase(page);
   await keyboard(page);
+  if (device.size === 'phone') await fingers(page);
   for (const [what, act] of [['digit', null], ['sequence', sequences], ['forecast', forecasts], ['text', texts]]) {
     if (act) await act(page);
     await accessible(page, `${name}, ${what}`);
