@@ -23,7 +23,7 @@ pub struct Call<'a> {
     pub time_major: bool,
     /// Which states are read, and how far gradients flow back.
     pub unroll: Unroll,
-    /// What products with recurrent weights are made in on a GPU.
+    /// The dtype of products with recurrent weights on a GPU.
     pub recurrent_dtype: RecurrentDType,
 }
 
@@ -153,11 +153,11 @@ fn check_state(
         check_dtype(name, tensor, dtype)
     };
     expect("h_0", &state.h, output_size)?;
-    match (&state.c, cell.has_c()) {
-        (Some(c), true) => expect("c_0", c, hidden_size),
-        (None, false) => Ok(()),
-        (None, true) => Err(Error::Config(format!("{OP}: lstm needs c_0 beside h_0"))),
-        (Some(_), false) => Err(Error::Config(format!("{OP}: {} has no state c", cell.name()))),
+    match &state.c {
+        Some(c) if cell.has_c() => expect("c_0", c, hidden_size),
+        Some(_) => Err(Error::Config(format!("{OP}: {} has no state c", cell.name()))),
+        None if cell.has_c() => Err(Error::Config(format!("{OP}: lstm needs c_0 beside h_0"))),
+        None => Ok(()),
     }
 }
 

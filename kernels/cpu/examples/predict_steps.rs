@@ -7,7 +7,7 @@ use std::error::Error;
 
 use candle_rnn_kernels::Model;
 
-/// What `candle-rnn train` left in its run directory.
+/// The files that `candle-rnn train` left in its run directory.
 const CONFIG: &[u8] = include_bytes!("../tests/data/waves/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../tests/data/waves/model.safetensors");
 /// A wave, a step a line.

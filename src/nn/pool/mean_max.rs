@@ -26,7 +26,7 @@ use crate::Result;
 /// [`Error::DType`]: crate::Error::DType
 /// [`Error::Config`]: crate::Error::Config
 pub fn mean_max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
-    pool(x, lengths, Reductions { mean: true, max: true })
+    pool(x, lengths, Reductions::MeanMax)
 }
 
 /// The mean over the steps: `(B, T, F)` to `(B, F)`.
@@ -36,7 +36,7 @@ pub fn mean_max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
 /// # Errors
 /// As [`mean_max`].
 pub fn mean(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
-    pool(x, lengths, Reductions { mean: true, max: false })
+    pool(x, lengths, Reductions::Mean)
 }
 
 /// The maximum over the steps: `(B, T, F)` to `(B, F)`. The gradient goes to the first step that has it.
@@ -46,36 +46,37 @@ pub fn mean(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
 /// # Errors
 /// As [`mean_max`].
 pub fn max(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
-    pool(x, lengths, Reductions { mean: false, max: true })
+    pool(x, lengths, Reductions::Max)
 }
 
 /// The reductions over the steps, one beside the other.
-#[derive(Clone, Copy)]
-struct Reductions {
-    mean: bool,
-    max: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reductions {
+    MeanMax,
+    Mean,
+    Max,
 }
 
 impl Reductions {
     fn name(self) -> &'static str {
-        match (self.mean, self.max) {
-            (true, true) => "mean-max",
-            (true, _) => "mean",
-            _ => "max",
+        match self {
+            Self::MeanMax => "mean-max",
+            Self::Mean => "mean",
+            Self::Max => "max",
         }
     }
 
     /// The features of the result, of `features` of x; and how many of them are means.
     fn widths(self, features: usize) -> (usize, usize) {
-        let means = features * usize::from(self.mean);
-        (means + features * usize::from(self.max), means)
+        let means = features * usize::from(self != Self::Max);
+        (means + features * usize::from(self != Self::Mean), means)
     }
 
     fn join(self, mean: Tensor, max: Tensor) -> Result<Tensor> {
-        Ok(match (self.mean, self.max) {
-            (true, true) => Tensor::cat(&[mean, max], 1)?,
-            (true, _) => mean,
-            _ => max,
+        Ok(match self {
+            Self::MeanMax => Tensor::cat(&[mean, max], 1)?,
+            Self::Mean => mean,
+            Self::Max => max,
         })
     }
 }
@@ -293,7 +294,7 @@ mod tests {
         let found = ragged(0., &lengths, mean_max);
         for padding in [7., -1e9, f64::NAN, f64::INFINITY] {
             assert_eq!(ragged(padding, &lengths, mean_max), found, "{padding}");
-            let both = Reductions { mean: true, max: true };
+            let both = Reductions::MeanMax;
             let composed = ragged(padding, &lengths, |x, lengths| composed(x, lengths, both));
             for (a, b) in composed.iter().flatten().zip(found.iter().flatten()) {
                 assert!((a - b).abs() <= 1e-14, "{padding}: {a} instead of {b}");
@@ -337,7 +338,7 @@ mod tests {
             };
             let expected = ragged(f64::NAN, &lengths, part);
             assert_eq!(ragged(f64::NAN, &lengths, alone), expected, "from {from}");
-            let reductions = Reductions { mean: from == 0, max: from > 0 };
+            let reductions = if from == 0 { Reductions::Mean } else { Reductions::Max };
             let composed = |x: &Tensor, lengths: Option<&[usize]>| composed(x, lengths, reductions);
             let composed = ragged(f64::NAN, &lengths, composed);
             for (a, b) in composed.iter().flatten().zip(expected.iter().flatten()) {
