@@ -69,7 +69,7 @@ team: nothing is published|exchange.h|s/relaxed_store\\(at, .*/;/|none|team/tanh
 team: an armed number is published as it is|exchange.h|s/is_armed\\(value\\) \\? .*/value);/|none|team/nan
 team: gives up in silence|exchange.h|s/raise_alarm\\(alarm\\);/;/|none|team/end
 team: two blocks own the same units|team.h|s/threads.block % size.members \\* width/threads.block % size.members \\/ 2 * width/|none|team/tanh
-team: words armed again by their first reader|team.h|s/(\\(tile \\+ 4 \\* at\\) = words\\[i\\];)/\$1 if (from[i]) relaxed_store(const_cast<float*>(from[i]), float_of_bits(0xffffffffu));/|none|team/tanh
+team: words armed again by their first reader|team.h|s/(store\\(at \\/ quads, at % quads, words\\[i\\]\\);)/\$1 if (from[i]) relaxed_store(const_cast<float*>(from[i]), float_of_bits(0xffffffffu));/|none|team/tanh
 team: the first step waits|team_sweeps.h|s/if \\(step == 0\\) \\{/if (step < 0) {/|none|team/tanh
 team: published without the mask|team_sweeps.h|s/h_t \\* mask\\);/h_t);/|none|team/tanh
 team: the next place counted forwards|team_sweeps.h|s/pass.h_in \\+ next.at/pass.h_in + (place.at + 1)/|none|team/tanh
@@ -84,7 +84,7 @@ team: shared memory without the states|team.h|s/ \\+ static_cast<size_t>\\(rows\
 team: the last words of K read whole|team.h|s/is_aligned = k % 4 == 0/is_aligned = true/|none|team/tanh
 team: gx read from the next step|team_sweeps.h|s/place.at \\* size.directions \\* G/(place.at + 1) * size.directions * G/|none|team/tanh
 mma: the halves of a fragment exchanged|team_mma.h|s/half \\+ 2 \\* \\(i % 2\\)/(half ^ 1) + 2 * (i % 2)/|none|mma_tf32/tanh mma_bf16/tanh
-mma: the words of a fragment exchanged|team_mma.h|s/first_word\\(i \\/ 4\\) \\+ i % 4/first_word(i \\/ 4) + (i % 4 ^ 1)/|none|mma_tf32/gru mma_bf16/gru
+mma: the words of a fragment exchanged|team_mma.h|s/word\\(own, word \\+ i\\)/word(own, word + (i ^ 1))/|none|mma_tf32/gru mma_bf16/gru
 mma: a chunk of K left out|team_mma.h|s/int chunk = 0; chunk < CHUNKS/int chunk = 1; chunk < CHUNKS/|none|mma_tf32/tanh mma_bf16/tanh
 mma: every part of K is the first|team_mma.h|s/return part \\* Products::WARP_WORDS/return 0/|none|mma_tf32/lstm mma_bf16/lstm
 mma: half of the products dropped|team_mma.h|s/even\\[i\\] \\+ odd\\[i\\]/even[i]/|none|mma_tf32/tanh mma_bf16/tanh
