@@ -160,7 +160,7 @@ pub enum Error {
         /// The batch within the epoch, from 1.
         batch: usize,
     },
-    /// Another process that trains the same model has failed.
+    /// Of several processes that train the same model another one has failed, or one is not like the first.
     #[error("rank {rank}: {reason}")]
     Rank {
         /// The process' rank, from 0.
@@ -168,6 +168,9 @@ pub enum Error {
         /// Its error.
         reason: String,
     },
+    /// The code of a process that trains with others panicked.
+    #[error("panicked: {0}")]
+    Panic(String),
     /// A GPU, its driver or its memory does not serve, or the exchange between processes.
     #[error("{0}")]
     Device(String),

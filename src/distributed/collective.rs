@@ -45,15 +45,6 @@ pub trait Collective: Send + Sync {
     ) -> Result<Vec<u8>>;
 }
 
-/// What is said when the other ranks have not answered for so long.
-#[cfg(any(feature = "mpi", feature = "nccl"))]
-pub(super) fn lost(rank: usize, size: usize, waited: Duration) -> String {
-    format!(
-        "rank {rank} of {size}: the other ranks have not answered for {} s; ending all",
-        waited.as_secs()
-    )
-}
-
 /// One process by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Single;

@@ -10,8 +10,8 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 use mpi::{Count, Threading};
 
-use super::collective::lost;
-use super::Collective;
+use super::member::Member;
+use super::{pieces, Collective};
 use crate::{Error, Result};
 
 /// For so long a rank that waits looks again at once; then it sleeps in between, and leaves its core to others.
@@ -23,9 +23,7 @@ const SLEEP: Duration = Duration::from_micros(100);
 /// When a rank dies, `mpirun` ends the others. When a rank does not answer, because its machine or the network is gone,
 /// the others say so and end all with `MPI_Abort`.
 pub struct Mpi {
-    rank: usize,
-    size: usize,
-    on_lost: Box<dyn Fn(&str) + Send + Sync>,
+    member: Member,
     /// MPI ends when it is dropped.
     _universe: Universe,
 }
@@ -48,8 +46,8 @@ impl Mpi {
             )));
         }
         let world = universe.world();
-        let (rank, size) = (world.rank() as usize, world.size() as usize);
-        Ok(Self { rank, size, on_lost: Box::new(on_lost), _universe: universe })
+        let member = Member::new((world.rank() as usize, world.size() as usize), on_lost);
+        Ok(Self { member, _universe: universe })
     }
 
     /// Waits for an exchange, or ends the process.
@@ -66,7 +64,7 @@ impl Mpi {
             };
             let waited = start.elapsed();
             if waited >= patience {
-                (self.on_lost)(&lost(self.rank, self.size, waited));
+                self.member.lose_others(waited);
                 SimpleCommunicator::world().abort(1);
             }
             if waited < SPIN {
@@ -95,23 +93,20 @@ impl Pieces {
             ))
         };
         Count::try_from(total).map_err(fail)?;
-        let counts: Vec<Count> = lengths.iter().map(|length| *length as Count).collect();
-        let mut next = 0;
-        let starts = counts.iter().map(|count| {
-            next += count;
-            next - count
-        });
-        Ok(Self { starts: starts.collect(), counts, total })
+        let ranges = pieces::ranges(lengths);
+        let counts = ranges.iter().map(|range| range.len() as Count).collect();
+        let starts = ranges.iter().map(|range| range.start as Count).collect();
+        Ok(Self { counts, starts, total })
     }
 }
 
 impl Collective for Mpi {
     fn rank(&self) -> usize {
-        self.rank
+        self.member.rank
     }
 
     fn size(&self) -> usize {
-        self.size
+        self.member.size
     }
 
     fn all_gather(&self, mine: &[u8], lengths: &[usize], patience: Duration) -> Result<Vec<u8>> {

@@ -12,7 +12,8 @@ use candle_core::cuda_backend::cudarc::nccl::result::NcclError;
 use candle_core::cuda_backend::cudarc::nccl::{group_end, group_start, Comm, Id};
 use candle_core::Device;
 
-use super::collective::lost;
+use super::member::Member;
+use super::pieces::ranges;
 use super::{Collective, Meeting, Team, Wait};
 use crate::{Error, Result};
 
@@ -25,9 +26,7 @@ const ID_BYTES: usize = 128;
 /// A team [takes it](Team::exchange_gradients_through) for its gradients. When a rank does not answer, the others say so
 /// and end their processes.
 pub struct Nccl {
-    rank: usize,
-    size: usize,
-    on_lost: Box<dyn Fn(&str) + Send + Sync>,
+    member: Member,
     /// To the thread that has the communicator, which no other thread may call. `None` when it is to end.
     exchanges: Option<Sender<GpuExchange>>,
     thread: Option<JoinHandle<()>>,
@@ -78,9 +77,7 @@ impl Nccl {
         let (ready, is_ready) = sync_channel(1);
         let thread = std::thread::spawn(move || serve(stream, (rank, size), id, &ready, &asked));
         let nccl = Self {
-            rank,
-            size,
-            on_lost: Box::new(on_lost),
+            member: Member::new((rank, size), on_lost),
             exchanges: Some(exchanges),
             thread: Some(thread),
         };
@@ -95,7 +92,7 @@ impl Nccl {
             Ok(found) => found,
             Err(RecvTimeoutError::Disconnected) => Err(ended()),
             Err(RecvTimeoutError::Timeout) => {
-                (self.on_lost)(&lost(self.rank, self.size, patience));
+                self.member.lose_others(patience);
                 // Whoever started the processes ends the others.
                 std::process::exit(1)
             }
@@ -130,15 +127,15 @@ impl Drop for Nccl {
 
 impl Collective for Nccl {
     fn rank(&self) -> usize {
-        self.rank
+        self.member.rank
     }
 
     fn size(&self) -> usize {
-        self.size
+        self.member.size
     }
 
     fn all_gather(&self, mine: &[u8], lengths: &[usize], patience: Duration) -> Result<Vec<u8>> {
-        self.exchange(mine, vec![0..mine.len(); self.size], lengths, patience)
+        self.exchange(mine, vec![0..mine.len(); self.size()], lengths, patience)
     }
 
     fn all_to_all(
@@ -212,16 +209,6 @@ fn exchanged(comm: &Comm, exchange: &GpuExchange) -> Result<Vec<u8>> {
         all[to.clone()].copy_from_slice(&mine[from.clone()]);
     }
     Ok(all)
-}
-
-/// Where pieces of these lengths are that lie one behind the other.
-fn ranges(lengths: &[usize]) -> Vec<Range<usize>> {
-    let mut next = 0;
-    let range = |length: &usize| {
-        next += length;
-        next - length..next
-    };
-    lengths.iter().map(range).collect()
 }
 
 fn stream_of(device: &Device) -> Result<Arc<CudaStream>> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::pieces::cut;
 use super::rank_status::RankStatus;
 use super::{Collective, Shares, Single};
 use crate::{Error, Result};
@@ -212,8 +213,8 @@ impl Team {
     /// Sends bytes, or why there are none, to all ranks; returns what each sent.
     ///
     /// # Errors
-    /// [`Error::Rank`] when another rank has failed, of a lower number than this if it failed too; [`Error::Device`] when
-    /// ranks are not at the same place, or not equal.
+    /// [`Error::Rank`] when another rank has failed, of a lower number than this if it failed too, and when a rank is not
+    /// where rank 0 is, or not equal; [`Error::Device`] after the end.
     fn gather(
         &self,
         exchange: Meeting,
@@ -271,20 +272,23 @@ impl Team {
         }
         let other = |is_other: &dyn Fn(&RankStatus) -> bool| all.iter().position(is_other);
         let first = &all[0];
-        let reason = if let Some(rank) = other(&|status| status.name != first.name) {
-            let (here, there) = (first.what(), all[rank].what());
-            format!("rank 0 is at {here}, rank {rank} at {there}: start all with the same program and arguments")
+        let (rank, reason) = if let Some(rank) = other(&|status| status.name != first.name) {
+            let (there, leader) = (all[rank].what(), first.what());
+            let reason = format!(
+                "is at {there} where rank 0 is at {leader}: start all with the same program and arguments"
+            );
+            (rank, reason)
         } else if let Some(rank) = other(&|status| status.place != first.place) {
-            format!("ranks 0 and {rank} have other settings or data: start all with the same arguments and files")
+            let reason = "has other settings or data than rank 0: start all with the same arguments and files";
+            (rank, reason.into())
         } else if let Some(rank) = other(&|status| status.replica != first.replica) {
-            format!(
-                "the weights of ranks 0 and {rank} differ: resume from the last checkpoint, and check the memory and \
-                 the program of both machines"
-            )
+            let reason = "has other weights than rank 0: resume from the last checkpoint, and check the memory and \
+                          the program of both machines";
+            (rank, reason.into())
         } else {
             return Ok(());
         };
-        Err(Error::Device(reason))
+        Err(Error::Rank { rank, reason })
     }
 
     /// Adds up the parts of a step in their order, as one process does: each rank adds up a slice of all, and gets the
@@ -359,15 +363,4 @@ impl Team {
             Wait::Long => self.0.patience.saturating_mul(LONGER),
         }
     }
-}
-
-/// What each rank sent, of what all sent.
-fn cut(said: &[u8], lengths: &[usize]) -> Vec<Vec<u8>> {
-    let mut rest = said;
-    let each = lengths.iter().map(|length| {
-        let (own, others) = rest.split_at((*length).min(rest.len()));
-        rest = others;
-        own.to_vec()
-    });
-    each.collect()
 }

@@ -133,18 +133,36 @@ fn an_error_on_a_rank_ends_all_and_names_it() {
 }
 
 #[test]
+fn a_panic_on_a_rank_is_an_error_on_all() {
+    let found = threads::run(3, |team| {
+        let work = || -> Result<()> {
+            assert!(team.rank() != 1, "no such\nline");
+            team.agree(PLACE, Ok((Vec::new(), ()))).map(drop)
+        };
+        team.guard(work).unwrap_err().to_string()
+    });
+    let said = "panicked: no such line";
+    let told = format!("rank 1: {said}");
+    assert_eq!(found, [told.as_str(), said, told.as_str()]);
+    // What all have made well stays.
+    assert_eq!(threads::run(2, |team| team.guard(|| Ok::<_, Error>(team.rank())).unwrap()), [0, 1]);
+    let failed = Team::default().guard(|| Err::<(), _>(Error::Config("alone".into())));
+    assert_eq!(failed.unwrap_err().to_string(), "alone");
+}
+
+#[test]
 fn ranks_that_are_not_alike_are_told_so() {
     let elsewhere =
         |exchange: Meeting| move |team: &Team| team.agree(exchange, Ok((Vec::new(), ()))).map(drop);
     let found = ends(3, 2, elsewhere(Meeting { place: 4, ..PLACE }));
+    assert!(found.iter().all(|text| text.starts_with("rank 2: has other settings")), "{found:?}");
+    let found = ends(2, 1, elsewhere(Meeting { replica: 9, ..PLACE }));
+    assert!(found.iter().all(|text| text.starts_with("rank 1: has other weights")), "{found:?}");
+    let found = ends(2, 1, elsewhere(Meeting { name: "epoch", ..PLACE }));
     assert!(
-        found.iter().all(|text| text.contains("ranks 0 and 2 have other settings")),
+        found.iter().all(|text| text.starts_with("rank 1: is at epoch where rank 0 is at step")),
         "{found:?}"
     );
-    let found = ends(2, 1, elsewhere(Meeting { replica: 9, ..PLACE }));
-    assert!(found.iter().all(|text| text.contains("weights of ranks 0 and 1 differ")), "{found:?}");
-    let found = ends(2, 1, elsewhere(Meeting { name: "epoch", ..PLACE }));
-    assert!(found.iter().all(|text| text.contains("rank 0 is at step")), "{found:?}");
 }
 
 #[test]

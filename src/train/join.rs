@@ -38,7 +38,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// [`Error::Config`] when a step has fewer parts than there are ranks, for a task that goes through its examples in
     /// sequence, and for weights that are not all `f32` or all `f64`; [`Error::Rank`] when another rank fails,
-    /// [`Error::Device`] when ranks are not alike.
+    /// and for one that is not like rank 0.
     pub fn join(&mut self, team: &Team, identity: &[u8]) -> Result<()> {
         if team.is_alone() {
             return Ok(());
@@ -293,12 +293,7 @@ mod tests {
                 }
                 trainer.state()
             };
-            let ended = run();
-            let told = team.end(ended.as_ref().err().map(ToString::to_string));
-            match (ended, told) {
-                (Err(_), Err(sooner @ Error::Rank { .. })) => Err(sooner),
-                (ended, _) => ended,
-            }
+            team.guard(run)
         })
     }
 
