@@ -1,19 +1,26 @@
 //! The processes that train together: those that `mpirun` or `srun` has started.
 
-use std::fs;
 use std::process::Command;
 
 use candle_rnn::distributed::Team;
+use candle_rnn::Error;
 
-use super::screen;
+use super::{cores, screen};
 
 /// How many processes were started, as Open MPI and MPICH's kind say.
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 /// The same where Slurm itself starts them, for MPI if there is a rank of PMIx.
 const SLURM_SIZE: &str = "SLURM_STEP_NUM_TASKS";
 const PMIX_RANK: &str = "PMIX_RANK";
+/// How many of them Slurm has started on each machine, and which of these machines this is.
+const SLURM_TASKS: [&str; 2] = ["SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID"];
+/// How many CPUs Slurm gives each of them.
+const SLURM_CPUS: &str = "SLURM_CPUS_PER_TASK";
 /// Which of them this is.
 const RANKS: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", PMIX_RANK];
+/// Variables with a rank and the number of ranks: Open MPI's, those of MPICH and Slurm's PMI, and Slurm's own.
+pub(super) const RANKS_OF: [(&str, &str); 3] =
+    [(RANKS[0], SIZES[0]), (RANKS[1], SIZES[1]), ("SLURM_PROCID", SLURM_SIZE)];
 /// How many of them are on this machine.
 const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 /// Which of those on this machine this is.
@@ -35,14 +42,44 @@ pub(super) fn another_speaks() -> bool {
     number(&RANKS).is_some_and(|rank| rank > 0)
 }
 
+/// How many processes were started to train together, or to share a sweep.
+fn started() -> Option<usize> {
+    let of_slurm = || number(&[PMIX_RANK]).and_then(|_| number(&[SLURM_SIZE]));
+    number(&SIZES).or_else(of_slurm).filter(|size| *size > 1)
+}
+
+/// What an error of this process begins with: which of several it is, nothing where it is alone.
+pub(super) fn name(team: &Team) -> String {
+    let rank =
+        if team.is_alone() { started().and_then(|_| number(&RANKS)) } else { Some(team.rank()) };
+    rank.map_or(String::new(), |rank| format!("rank {rank}: "))
+}
+
+/// The number of threads of this process: its share of the cores that it may use.
+///
+/// - `size`: how many processes were started to work side by side, on this machine or on several
+pub(super) fn threads(size: usize) -> usize {
+    let [list, machine] = SLURM_TASKS;
+    let of_slurm = || cores::tasks_of(&std::env::var(list).ok()?, number(&[machine])?);
+    let here = number(&LOCAL_SIZES).or_else(of_slurm).unwrap_or(size).min(size);
+    let is_one_of_them = |environment: &[u8]| {
+        environment.split(|byte| *byte == 0).any(|variable| {
+            let is = |name: &&str| {
+                variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+            };
+            RANKS.iter().any(is)
+        })
+    };
+    let share = cores::share(here, is_one_of_them);
+    share.min(number(&[SLURM_CPUS]).unwrap_or(share)).max(1)
+}
+
 /// The team of this process: it is alone unless several were started. All but rank 0 say nothing from here on.
 ///
 /// # Errors
 /// Why they cannot train together.
 pub(super) fn join() -> Result<Team, String> {
-    let of_slurm = || number(&[PMIX_RANK]).and_then(|_| number(&[SLURM_SIZE]));
-    let size = number(&SIZES).or_else(of_slurm).filter(|size| *size > 1);
-    let Some(size) = size else { return Ok(Team::default()) };
+    let Some(size) = started() else { return Ok(Team::default()) };
     if another_speaks() {
         screen::silence();
     }
@@ -60,12 +97,24 @@ pub(super) fn by_itself(program: &mut Command) {
     });
 }
 
+/// Ends a team before it has begun, since this process cannot go on: the error of the first that cannot, with its rank.
+pub(super) fn fail_together(team: &Team, reason: String) -> String {
+    match team.end(Some(reason.clone())) {
+        Err(sooner @ Error::Rank { .. }) => sooner.to_string(),
+        _ => format!("{}{reason}", name(team)),
+    }
+}
+
+/// How long a process waits in a step for others, unless [`TIMEOUT`] says otherwise.
+#[cfg(any(feature = "mpi", feature = "nccl"))]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// How long a process waits in a step for others.
 #[cfg(any(feature = "mpi", feature = "nccl"))]
 fn patience() -> Result<std::time::Duration, String> {
     let seconds =
         match std::env::var(TIMEOUT) {
-            Err(_) => 60.,
+            Err(_) => return Ok(PATIENCE),
             Ok(text) => text.parse().ok().filter(|seconds| *seconds > 0.).ok_or_else(|| {
                 format!("{TIMEOUT} must be a number of seconds above 0, got {text}")
             })?,
@@ -85,12 +134,23 @@ fn say_lost(text: &str) {
 fn start(_size: usize) -> Result<Team, String> {
     use candle_rnn::distributed::{Collective, Mpi};
 
-    let patience = patience()?;
-    let mpi = Mpi::start(say_lost).map_err(|error| error.to_string())?;
+    let mpi = Mpi::start(say_lost).map_err(|error| {
+        let reason = format!("{}{error}", name(&Team::default()));
+        // Without MPI nobody can say it for this one.
+        if screen::is_silent() {
+            say_lost(&reason);
+        }
+        reason
+    })?;
     if mpi.rank() > 0 {
         screen::silence();
     }
-    Ok(Team::new(Box::new(mpi), patience))
+    let patience = patience();
+    let team = Team::new(Box::new(mpi), *patience.as_ref().unwrap_or(&PATIENCE));
+    match patience {
+        Ok(_) => Ok(team),
+        Err(reason) => Err(fail_together(&team, reason)),
+    }
 }
 
 /// Has the processes of a team send gradients from GPU to GPU, where they compute on GPUs.
@@ -121,45 +181,4 @@ fn start(size: usize) -> Result<Team, String> {
 #[cfg(feature = "cuda")]
 pub(super) fn local_rank() -> usize {
     number(&LOCAL_RANKS).unwrap_or(0)
-}
-
-/// The number of threads of this process: its share of the cores that it may use with others on this machine.
-fn threads(size: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let here = number(&LOCAL_SIZES).unwrap_or(size);
-    // `mpirun` may have bound each process to cores of its own, or some to the same.
-    let online = fs::read_to_string("/sys/devices/system/cpu/online").ok();
-    let allowed = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        list.and_then(cpus)
-    });
-    let sharing = match (allowed, online.as_deref().and_then(cpus)) {
-        (Some(allowed), Some(online)) => here * allowed.min(online) / online,
-        _ => here,
-    };
-    (cores / sharing.max(1)).max(1)
-}
-
-/// How many CPUs a list as Linux writes it names, such as `0-3,8`.
-fn cpus(list: &str) -> Option<usize> {
-    let count = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        (last + 1).checked_sub(first)
-    };
-    list.trim().split(',').map(count).sum::<Option<usize>>().filter(|count| *count > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_cpus_are_counted() {
-        assert_eq!(cpus("0-3,8\n"), Some(5));
-        assert_eq!(cpus("5"), Some(1));
-        for wrong in ["", "a", "3-1", "1,,2"] {
-            assert_eq!(cpus(wrong), None, "{wrong}");
-        }
-    }
 }

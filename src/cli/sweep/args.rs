@@ -1,10 +1,9 @@
 //! The arguments of `candle-rnn sweep`.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 
 use super::share::Share;
-use crate::cli::numbers;
+use crate::cli::{numbers, processes};
 
 /// Train many runs that differ in their settings, by grid or random search, and find the best
 #[derive(clap::Args)]
@@ -29,10 +28,11 @@ pub(crate) struct SweepArgs {
     /// Folder of the sweep [default: sweeps/NAME, for a file NAME.toml]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Number of trials that train at once [default: one per core; 1 for a task of an array and under mpirun]
+    /// Number of trials that train at once [default: one per core that this process may use; 1 for a task of an array and
+    /// under mpirun]
     #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
     jobs: Option<usize>,
-    /// Number of CPU threads of each trial [default: the cores divided by --jobs]
+    /// Number of CPU threads of each trial [default: the cores that this process may use divided by --jobs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// Train the share of task I of --array-tasks, from 1, and leave the rest to the others [default: as SLURM or
@@ -45,7 +45,8 @@ pub(crate) struct SweepArgs {
     /// Try failed trials again
     #[arg(long)]
     pub(super) retry: bool,
-    /// When all trials have ended, measure the best one on the test data, which no trial is chosen by
+    /// When all trials have ended, measure the best one on the test data, which no trial is chosen by; of an array the task
+    /// that ends last does
     #[arg(long, conflicts_with = "csv")]
     pub(super) test: bool,
     /// List the trials and train none
@@ -74,7 +75,7 @@ impl SweepArgs {
 
     /// How many trials train at once, and with how many threads each.
     pub(super) fn jobs(&self, share: &Share, trials: usize) -> (usize, u16) {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let cores = processes::threads(share.ranks());
         let jobs = self.jobs.unwrap_or(if share.is_whole() { cores } else { 1 });
         let jobs = jobs.min(trials).max(1);
         let threads = u16::try_from((cores / jobs).max(1)).unwrap_or(u16::MAX);

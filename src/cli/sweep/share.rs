@@ -2,6 +2,8 @@
 
 use candle_rnn::sweep::Standing;
 
+use crate::cli::processes::RANKS_OF;
+
 /// Which trials of a round are this process's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Share {
@@ -21,10 +23,6 @@ enum ShareKind {
     /// Ranks that run at the same time: who is done helps the others.
     Ranks,
 }
-
-/// The variables that say which rank of how many a process is: Open MPI's, and those of MPICH and Slurm's PMI.
-const RANKS: [(&str, &str); 2] =
-    [("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")];
 
 impl Share {
     /// The share of task `task` of `tasks`, from 1, or what the environment says.
@@ -60,7 +58,7 @@ impl Share {
                     )
                 });
         }
-        for (rank, size) in RANKS {
+        for (rank, size) in RANKS_OF {
             if let (Some(index), Some(count)) = (number(rank)?, number(size)?) {
                 if index >= count {
                     return Err(format!("{rank} must be below {size}, got {index} of {count}"));
@@ -81,6 +79,15 @@ impl Share {
     /// Whether all trials are this process's.
     pub(super) fn is_whole(&self) -> bool {
         self.kind == ShareKind::Whole
+    }
+
+    /// How many processes have a share and run at the same time.
+    pub(super) fn ranks(&self) -> usize {
+        if self.kind == ShareKind::Ranks {
+            self.count
+        } else {
+            1
+        }
     }
 
     /// Whether this process stays until the others are done.
@@ -174,9 +181,7 @@ mod tests {
         {
             assert!(slurm(id, min, step, count).unwrap_err().contains("SLURM_ARRAY_TASK_ID"));
         }
-        for [rank, size] in
-            [["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"], ["PMI_RANK", "PMI_SIZE"]]
-        {
+        for (rank, size) in RANKS_OF {
             let share = of(&[(rank, "2"), (size, "4")]).unwrap();
             assert_eq!((share.name().unwrap().as_str(), share.shows()), ("rank 3 of 4", false));
             // Its own first; then it helps.

@@ -140,7 +140,10 @@ impl<T: RunTask> Keeping<'_, T> {
         let device = device::name(self.device);
         let processes = match args.team.size() {
             1 => String::new(),
-            size => format!(", {size} processes"),
+            size => {
+                let threads = screen::counted(rayon::current_num_threads(), "thread");
+                format!(", {size} processes ({threads} in rank 0)")
+            }
         };
         args.say(&format!(
             "training on {device}{processes}: epochs {epochs}, batches {batches} each"
