@@ -38,8 +38,12 @@ impl Place {
     /// `mpirun` with arguments of its own.
     fn mpirun(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new("mpirun");
+        let version = Command::new("mpirun").arg("--version").output().unwrap();
+        if text(&version).contains("Open MPI") {
+            // MPICH's starts as many as it is told to, unbound.
+            command.args(["--oversubscribe", "--bind-to", "none"]);
+        }
         command
-            .args(["--oversubscribe", "--bind-to", "none"])
             .args(arguments)
             .current_dir(self.0.path())
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
@@ -65,11 +69,16 @@ impl Place {
 
     /// Ranks 0 and 1 with arguments of their own.
     fn two(&self, first: &str, second: &str) -> Output {
+        self.two_behind(first, ([], second))
+    }
+
+    /// Ranks 0 and 1 with arguments of their own, the second behind another program.
+    fn two_behind<const N: usize>(&self, first: &str, second: ([&str; N], &str)) -> Output {
         let mut command = self.mpirun(["-n", "1"]);
         command.arg(cargo_bin("candle-rnn")).arg("train").args(first.split_whitespace());
-        command.args([":", "-n", "1"]);
-        command.arg(cargo_bin("candle-rnn")).arg("train").args(second.split_whitespace());
-        command.output().unwrap()
+        command.args([":", "-n", "1"]).args(second.0);
+        command.arg(cargo_bin("candle-rnn")).arg("train").args(second.1.split_whitespace());
+        ended(command.spawn().unwrap(), Duration::from_secs(60))
     }
 
     fn weights(&self, run: &str) -> Vec<u8> {
@@ -232,17 +241,93 @@ fn an_error_of_a_process_ends_all_with_its_rank() {
     assert_eq!(said.matches("error: rank 1: nowhere").count(), 1, "{said}");
     // Of rank 0 the error is its own; the others say nothing.
     let output = place.two(&format!("{bad} --out b"), &format!("{SHORT} --out b"));
-    assert_eq!(text(&output).matches("error: nowhere").count(), 1, "{}", text(&output));
+    says_once(&output, "error: rank 0: nowhere");
     let output = place.two(&format!("{SHORT} --out c"), &format!("{SHORT} --out c --seed 1"));
-    assert!(text(&output).contains("ranks 0 and 1 have other settings"), "{}", text(&output));
+    says_once(&output, "error: rank 1: has other settings or data than rank 0");
     let output = place.ranks(2, &format!("{SHORT} --lr 1e37 --out d")).output().unwrap();
-    assert_eq!(text(&output).matches("is not finite").count(), 1, "{}", text(&output));
-    let output = place.ranks(2, "--no-such-flag").output().unwrap();
-    assert_eq!(text(&output).matches("unexpected argument").count(), 1, "{}", text(&output));
+    says_once(&output, "is not finite");
+    says_once(&output, "error: rank ");
     fs::write(place.path("book.txt"), "to be or not to be, ".repeat(500)).unwrap();
     let output = place.ranks(2, "book.txt --out e").output().unwrap();
     assert_eq!(text(&output).matches("trained by one process").count(), 1, "{}", text(&output));
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+/// A failed training says something, and says it once.
+#[track_caller]
+fn says_once(output: &Output, expected: &str) {
+    let said = text(output);
+    assert_eq!(said.matches(expected).count(), 1, "`{expected}`: {said}");
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{}: {said}", output.status);
+}
+
+#[test]
+fn errors_before_mpi_begins_name_their_rank() {
+    let place = Place::new();
+    let good = format!("{SHORT} --out a");
+    // All have the same arguments.
+    let output = place.ranks(2, "--no-such-flag").output().unwrap();
+    says_once(&output, "error: rank 0: unexpected argument '--no-such-flag' found");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    says_once(&output, "Usage: candle-rnn train");
+    let output = place.two(&good, &format!("{SHORT} --no-such-flag"));
+    says_once(&output, "error: rank 1: unexpected argument '--no-such-flag' found");
+    let output = place.two(&format!("{SHORT} --no-such-flag"), &good);
+    says_once(&output, "error: rank 0: unexpected argument");
+    for wrong in ["0", "soon"] {
+        let variable = format!("CANDLE_RNN_MPI_TIMEOUT={wrong}");
+        let output = place.two_behind(&good, (["env", &variable], &good));
+        says_once(
+            &output,
+            "error: rank 1: CANDLE_RNN_MPI_TIMEOUT must be a number of seconds above 0",
+        );
+    }
+    assert!(!place.path("a").exists());
+    // Help is no error, and one of them shows it.
+    let output = place.ranks(2, "--help").output().unwrap();
+    assert!(output.status.success());
+    // mpirun gives it a terminal, for which some words are marked.
+    assert_eq!(text(&output).matches("Train a model on MNIST or on a file").count(), 1);
+}
+
+#[test]
+fn a_panic_of_a_process_ends_all_with_its_rank() {
+    let place = Place::new();
+    let good = format!("{SHORT} --out a");
+    // There is no room for so many threads, whose pool then panics.
+    let output = place.two_behind(
+        &good,
+        (["prlimit", "--as=2000000000", "env", "RAYON_NUM_THREADS=2000"], &good),
+    );
+    says_once(&output, "error: rank 1: panicked: ");
+}
+
+#[test]
+fn processes_share_the_cores_that_mpirun_may_use() {
+    let place = Place::new();
+    let threads = |wrapper: &[&str]| {
+        let mut command = place.mpirun(["-n", "2"]);
+        command.arg(cargo_bin("candle-rnn")).arg("train").args(SHORT.split_whitespace());
+        command.args(["--out", "a", "--overwrite"]);
+        let mpirun: Vec<_> =
+            std::iter::once(command.get_program()).chain(command.get_args()).collect();
+        let all: Vec<_> =
+            wrapper.iter().map(OsStr::new).chain(mpirun).map(OsStr::to_os_string).collect();
+        let mut wrapped = Command::new(&all[0]);
+        wrapped.args(&all[1..]).current_dir(place.0.path()).env_remove("RAYON_NUM_THREADS");
+        wrapped.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        let output = wrapped.output().unwrap();
+        let said = text(&output);
+        let found =
+            said.split_once("2 processes (").and_then(|(_, rest)| rest.split_once(" thread"));
+        found.unwrap_or_else(|| panic!("{said}")).0.parse::<usize>().unwrap()
+    };
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(threads(&[]), (cores / 2).max(1));
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first: String = allowed.trim().chars().take_while(char::is_ascii_digit).collect();
+    assert_eq!(threads(&["taskset", "-c", &first]), 1);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 //!
 //! One file per subcommand, [`halved`] for what `export` measures, [`compare`] for `info` of several runs and [`saved`] for what both read; [`device`]
 //! chooses device and threads, [`source`] the data, for which [`fetch`] runs a script; [`screen`] writes, and
-//! [`usage`] is what is wrong with arguments that clap takes; [`signals`] are what stops a training or a server; [`processes`] are those that train together. [`flags`] are the settings of a training, [`choices`]
-//! and [`numbers`] what they can be.
+//! [`usage`] is what is wrong with arguments that clap takes; [`signals`] are what stops a training or a server;
+//! [`processes`] are those that train together, and [`cores`] what each of them has of a machine. [`flags`] are the
+//! settings of a training, [`choices`] and [`numbers`] what they can be.
 
 mod choices;
 mod compare;
+mod cores;
 mod data;
 mod describe;
 mod device;
@@ -71,14 +73,14 @@ enum Command {
 /// Parses the arguments, runs the command, and says how it ended.
 pub(crate) fn run() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
-    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| {
-        if processes::another_speaks() {
-            std::process::exit(error.exit_code());
-        }
-        error.exit()
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let name = matches.subcommand_name().unwrap_or_default().to_string();
+        Ok((name, Cli::from_arg_matches(&matches)?))
     });
-    let name = matches.subcommand_name().unwrap_or_default().to_string();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let (name, cli) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refused(&error),
+    };
     // It ends after what is to be said is said: then the processes may be stopped.
     let mut team = Team::default();
     let result = match cli.command {
@@ -102,21 +104,49 @@ pub(crate) fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args).map(done),
     };
-    let code = result.unwrap_or_else(|error| fail(&name, &error));
+    let code = result.unwrap_or_else(|error| fail(&name, &error, &team));
     drop(team);
     code
 }
 
+/// Says what is wrong with the arguments, or what was asked for with `--help`. Of several processes that train together the
+/// first says it for all, of whom another may have others.
+fn refused(error: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    let trains = std::env::args_os().nth(1).is_some_and(|command| command == "train");
+    if error.use_stderr() && trains {
+        if let Some(team) = processes::join().ok().filter(|team| !team.is_alone()) {
+            let text = error.render().to_string();
+            let mut lines = text.trim_end().lines();
+            let first = lines.next().unwrap_or_default();
+            let reason = first.strip_prefix("error: ").unwrap_or(first).to_string();
+            let told = processes::fail_together(&team, reason.clone());
+            // How the command is used is said where it was used wrongly.
+            let rest: Vec<&str> = lines.filter(|_| told.ends_with(&reason)).collect();
+            screen::note(format!("error: {told}\n{}", rest.join("\n")).trim_end());
+            return code;
+        }
+    }
+    if !processes::another_speaks() {
+        // Where the stream is closed there is nobody to tell.
+        let _ = error.print();
+    }
+    code
+}
+
 /// Says why a command failed.
-fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
+fn fail(name: &str, error: &anyhow::Error, team: &Team) -> ExitCode {
+    let is_of_another = matches!(error.downcast_ref(), Some(Error::Rank { .. }));
+    let rank = if is_of_another { String::new() } else { processes::name(team) };
     if let Some(wrong) = error.downcast_ref::<usage::WrongUsage>() {
         // As clap does: exit code 2, and how the command is used.
         let mut cli = Cli::command();
         cli.build();
         let kind = clap::error::ErrorKind::ValueValidation;
+        let text = format!("{rank}{wrong}");
         let error = match cli.find_subcommand_mut(name) {
-            Some(command) => command.error(kind, wrong),
-            None => cli.error(kind, wrong),
+            Some(command) => command.error(kind, text),
+            None => cli.error(kind, text),
         };
         if !screen::is_silent() {
             // Where stderr is closed there is nobody to tell.
@@ -128,7 +158,7 @@ fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     let text = format!("{error:#}");
     let line = text.lines().next().unwrap_or_default();
     if !screen::is_closed_pipe(error) {
-        screen::note(&screen::shown(&format!("error: {line}{}", hint(error))));
+        screen::note(&screen::shown(&format!("error: {rank}{line}{}", hint(error))));
     }
     ExitCode::FAILURE
 }

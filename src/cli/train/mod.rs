@@ -1,25 +1,27 @@
 //! `candle-rnn train`: trains a model or resumes a run.
 //!
 //! [`args`] are the arguments; [`images`], [`sequences`] and [`text`] make a session of a kind of data, which [`keep`]
-//! trains, shows and records until a signal stops it; [`unused`] are flags without a use.
+//! trains, shows and records until a signal stops it; [`unused`] are flags without a use; [`trial`] checks a sweep's.
 
 mod args;
 mod images;
 mod keep;
 mod sequences;
 mod text;
+mod trial;
 mod unused;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use candle_rnn::data::formats::{Content, Format, Layout, Loaded};
+use candle_rnn::data::formats::{Content, Format, Layout, Loaded, ReadOptions};
 use candle_rnn::data::Target;
 use candle_rnn::distributed::Team;
 use candle_rnn::run::{self, TaskName};
 use candle_rnn::train::tasks::{SequenceConfig, SequenceSource, SequenceTraining};
-use candle_rnn::Error;
 
 pub(super) use args::TrainArgs;
+pub(super) use trial::TrialCheck;
 
 use super::own_files::OwnFiles;
 use super::usage::{wrong_usage, WrongUsage};
@@ -27,16 +29,17 @@ use super::usage::{wrong_usage, WrongUsage};
 /// Trains, with the other processes if there are some: an error on one of them is an error on all.
 pub(super) fn run(mut args: TrainArgs, team: &Team) -> anyhow::Result<ExitCode> {
     args.team = team.clone();
-    let trained = train(args);
-    let failed = trained.as_ref().err().map(|error| format!("{error:#}"));
-    match (trained, team.end(failed)) {
-        (Ok(code), ended) => ended.map(|()| code).map_err(Into::into),
-        // Wrong usage is the same on all, and so must be their exit code: mpirun returns that of the first to end.
-        (Err(error), Err(sooner @ Error::Rank { .. })) if !error.is::<WrongUsage>() => {
-            Err(sooner.into())
+    let mut is_wrong_usage = false;
+    let trained =
+        team.guard(|| train(args).inspect_err(|error| is_wrong_usage = error.is::<WrongUsage>()));
+    // It is mostly the same on all, and so must be their exit code: mpirun returns that of the first to end.
+    trained.map_err(|error| {
+        if is_wrong_usage && !error.is::<WrongUsage>() {
+            wrong_usage(error)
+        } else {
+            error
         }
-        (Err(error), _) => Err(error),
-    }
+    })
 }
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
@@ -73,26 +76,14 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let run = run.unwrap_or_default();
-    let mut options = args.files.or(&run.read);
     let training = args.settings(false)?.config(&SequenceTraining::default());
-    options.is_series |= training.is_ok_and(|training| training.is_forecast());
-    let Loaded { content, format, layout, columns, notes } = OwnFiles::read(&file, &options)?;
-    // What is predicted later may lack the labels by which such a table is told.
-    options.layout = options.layout.or(layout.filter(|layout| *layout == Layout::Tabular));
-    options.columns = options.columns.or(columns);
-    if let (Format::Idx, Content::Sequences(data)) = (format, &content) {
-        if matches!(data.target(), Target::None) && !options.is_series {
-            anyhow::bail!(
-                "{}: holds images without labels, so that there is nothing to learn: put the file of labels beside it, \
-                 called as the images are but with labels for images and idx1 for idx3",
-                file.display()
-            );
-        }
-    }
+    let is_forecast = training.is_ok_and(|training| training.is_forecast());
+    let (Loaded { content, format, notes, .. }, options) = read(&args, &file, &run, is_forecast)?;
     match content {
         Content::Sequences(data) => {
             let found = super::describe::summary(&file, format, &data, &notes);
-            sequences::begin(&args, &file, SequenceSource { read: options, ..run }, data, &found)
+            let source = sequences::source(&args, &file, SequenceSource { read: options, ..run })?;
+            sequences::train(&args, source, data, &found)
         }
         Content::Text(content) => {
             args.files.refuse()?;
@@ -102,8 +93,36 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Reads a file to train on; also how it is read from here on.
+///
+/// - `run`: the files of a run that is resumed
+fn read(
+    args: &TrainArgs,
+    file: &Path,
+    run: &SequenceSource,
+    is_forecast: bool,
+) -> anyhow::Result<(Loaded, ReadOptions)> {
+    let mut options = args.files.or(&run.read);
+    options.is_series |= is_forecast;
+    let loaded = OwnFiles::read(file, &options)?;
+    // What is predicted later may lack the labels by which such a table is told.
+    let layout = loaded.layout.filter(|layout| *layout == Layout::Tabular);
+    options.layout = options.layout.or(layout);
+    options.columns = options.columns.or(loaded.columns);
+    if let (Format::Idx, Content::Sequences(data)) = (loaded.format, &loaded.content) {
+        if matches!(data.target(), Target::None) && !options.is_series {
+            anyhow::bail!(
+                "{}: holds images without labels, so that there is nothing to learn: put the file of labels beside it, \
+                 called as the images are but with labels for images and idx1 for idx3",
+                file.display()
+            );
+        }
+    }
+    Ok((loaded, options))
+}
+
 /// The file with data of one's own, if there is one.
-fn file(args: &TrainArgs) -> anyhow::Result<Option<std::path::PathBuf>> {
+fn file(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let data = args.source.data.as_ref().filter(|data| data.is_file());
     match (&args.file, &args.source.data) {
         (Some(file), None) => Ok(Some(file.clone())),
