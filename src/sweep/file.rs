@@ -8,7 +8,7 @@ use toml::{Spanned, Value};
 
 use super::halving::HalvingConfig;
 use super::search::{
-    check, draw, grid_values, product, Chosen, Distribution, Searched, MAX_TRIALS,
+    check, distinct_values, draw, product, Chosen, Distribution, Searched, MAX_TRIALS,
 };
 use crate::data::formats::Layout;
 use crate::data::TargetKind;
@@ -66,6 +66,8 @@ type Entries = BTreeMap<String, Spanned<Value>>;
 #[serde(deny_unknown_fields)]
 struct Tables {
     #[serde(default)]
+    numbers: Option<Spanned<Vec<usize>>>,
+    #[serde(default)]
     seeds: Option<Spanned<Value>>,
     #[serde(default)]
     data: Option<Spanned<Object<TrialData>>>,
@@ -88,6 +90,8 @@ pub(super) struct SweepFile {
     pub(super) trials: Vec<Vec<Chosen>>,
     /// With where it stands, in bytes.
     pub(super) halving: Option<(HalvingConfig, usize)>,
+    /// The numbers of the trials where they are not 1, 2 and so on, as a folder's file has them; with where they stand.
+    pub(super) numbers: Option<(Vec<usize>, usize)>,
 }
 
 /// Settings that say how a process runs, which is not the file's affair.
@@ -142,7 +146,11 @@ impl SweepFile {
             let start = halving.span().start;
             (halving.into_inner().0, start)
         });
-        Ok(Self { data, fixed, trials, halving })
+        let numbers = tables.numbers.map(|numbers| {
+            let start = numbers.span().start;
+            (numbers.into_inner(), start)
+        });
+        Ok(Self { data, fixed, trials, halving, numbers })
     }
 }
 
@@ -214,8 +222,8 @@ impl Search<'_> {
     fn grid(&mut self, entries: Entries) -> Result<Vec<Vec<Chosen>>> {
         let (mut settings, mut count) = (Vec::new(), Some(1usize));
         for (name, start, value) in in_order(entries) {
-            let domain =
-                grid_values(&name, value).map_err(|error| self.error(start, &error.to_string()))?;
+            let domain = distinct_values(&name, value)
+                .map_err(|error| self.error(start, &error.to_string()))?;
             self.name(&name, start, &domain)?;
             count = count.and_then(|count| count.checked_mul(domain.len()));
             self.checked_count(count, start)?;
@@ -265,7 +273,7 @@ impl Search<'_> {
         seeds: Spanned<Value>,
     ) -> Result<Vec<Vec<Chosen>>> {
         let start = seeds.span().start;
-        let seeds = grid_values("seeds", seeds.into_inner())
+        let seeds = distinct_values("seeds", seeds.into_inner())
             .map_err(|error| self.error(start, &error.to_string()))?;
         self.name("seed", start, &seeds)?;
         self.checked_count(trials.len().checked_mul(seeds.len()), start)?;

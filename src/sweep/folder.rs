@@ -4,14 +4,17 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::changes::TrialFiles;
 use super::plan::{SweepPlan, Trial};
 use super::record::TrialRecord;
 use crate::files::durable;
 use crate::run::{is_finished, read_metrics, saved_epochs};
 use crate::{Error, Result};
 
-/// The plan, as its file was when the sweep began.
+/// The plan, as its file was when the sweep began or was changed.
 const PLAN: &str = "sweep.toml";
+/// How the first line of a plan begins whose trials are not numbered in their order.
+const NUMBERS: &str = "numbers = ";
 const TRIALS: &str = "trials";
 /// Held while a plan is compared and written.
 const LOCK: &str = ".lock";
@@ -37,13 +40,37 @@ impl SweepFolder {
         path.join(PLAN).is_file()
     }
 
-    /// Opens the folder for a sweep with this plan, and creates it if it is not there. Several processes may.
+    /// A plan with the numbers that its trials have in a folder, or will have there.
+    ///
+    /// Trials whose settings are those of a trial that the folder knows are that trial; `save_every`, `keep` and `device`
+    /// may be others. The folder's unfinished trials need not be in the plan; their files stay.
+    ///
+    /// # Errors
+    /// [`Error::RunExists`] when the folder has finished trials that are not in the plan, or on other data, or when one has
+    /// begun and the plan has other trials and halving; [`Error::Io`] and [`Error::Checkpoint`] as [`plan`](Self::plan).
+    pub fn numbered(path: &Path, plan: &SweepPlan) -> Result<SweepPlan> {
+        let folder = Self { path: path.to_path_buf() };
+        if !Self::is_sweep(path) {
+            return Ok(plan.clone());
+        }
+        let numbered = plan.clone().numbered_like(&folder.plan()?, |number| folder.files(number));
+        numbered.map_err(|error| {
+            let reason = format!(
+                "holds another sweep than the file describes: {error}; choose another folder, or restore the file (trials may \
+                 be added, and those that are not finished changed)"
+            );
+            Error::run_exists(path, reason)
+        })
+    }
+
+    /// Opens the folder for a sweep with this plan, and creates it if it is not there. Several processes may. Its trials
+    /// have the numbers of [`plan`](Self::plan) from here on.
     ///
     /// - `text`: the file that the plan was read from
     ///
     /// # Errors
-    /// [`Error::RunExists`] when the folder holds the sweep of another plan, unless this one only adds trials to it;
-    /// [`Error::Checkpoint`] when it holds something else; [`Error::Io`] when it cannot be written.
+    /// As [`numbered`](Self::numbered); [`Error::Checkpoint`] when the folder holds something else; [`Error::Io`] when it
+    /// cannot be written.
     pub fn open(path: &Path, plan: &SweepPlan, text: &str) -> Result<Self> {
         if !path.join(PLAN).exists() {
             if let Some(name) = something_else(path)? {
@@ -60,21 +87,27 @@ impl SweepFolder {
         let file = file.map_err(Error::io(&lock, "write the file"))?;
         file.lock().map_err(Error::io(&lock, "lock the file"))?;
         let folder = Self { path: path.to_path_buf() };
-        if path.join(PLAN).exists() {
-            let before = folder.plan()?;
-            plan.check_grown_from(&before).map_err(|error| {
-                let reason = format!(
-                    "holds another sweep than the file describes: {error}; choose another folder, or restore the file \
-                     (a sweep may be given more trials, and nothing else)"
-                );
-                Error::run_exists(path, reason)
-            })?;
-            if *plan == before {
-                return Ok(folder);
-            }
+        let numbered = Self::numbered(path, plan)?;
+        if Self::is_sweep(path) && numbered == folder.plan()? {
+            return Ok(folder);
         }
+        let text = with_numbers(text, &numbered);
+        // What is written must be what is read.
+        SweepPlan::from_toml(&text)?;
         durable::write(&path.join(PLAN), text.as_bytes())?;
         Ok(folder)
+    }
+
+    /// What there is of a trial.
+    fn files(&self, number: usize) -> TrialFiles {
+        let run = self.run(number);
+        if is_finished(&run) {
+            TrialFiles::Finished
+        } else if [run, self.settings(number), self.log(number)].iter().any(|path| path.exists()) {
+            TrialFiles::Begun
+        } else {
+            TrialFiles::Nothing
+        }
     }
 
     /// The folder of a sweep that has begun, to be looked at.
@@ -91,7 +124,7 @@ impl SweepFolder {
         Ok(Self { path: path.to_path_buf() })
     }
 
-    /// The plan with which the sweep began.
+    /// The plan of the sweep, with the numbers of its trials.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Checkpoint`] when it is damaged.
@@ -162,6 +195,20 @@ impl SweepFolder {
         }
         Ok(Some(Claim { file, path, start }))
     }
+}
+
+/// The text of a plan with the numbers of its trials, where they are not 1, 2 and so on.
+fn with_numbers(text: &str, plan: &SweepPlan) -> String {
+    // Where the file is a copy of a folder's, it has some already.
+    let text = match text.split_once('\n') {
+        Some((first, rest)) if first.starts_with(NUMBERS) => rest,
+        _ => text,
+    };
+    let numbers: Vec<usize> = plan.trials().iter().map(|trial| trial.number).collect();
+    if numbers.iter().copied().eq(1..=numbers.len()) {
+        return text.to_string();
+    }
+    format!("{NUMBERS}{numbers:?}\n{text}")
 }
 
 /// The end of a log, long enough for its last line.

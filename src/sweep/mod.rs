@@ -2,7 +2,7 @@
 //!
 //! A [`SweepPlan`] is read from a TOML file: its trials, each a set of [`Settings`](crate::settings::Settings), follow
 //! from the file alone. `search` makes them, by grid or at random; [`HalvingConfig`] says how many of them go on after
-//! how many epochs. A [`SweepFolder`] keeps a run for each trial; [`TrialRecord`] is what is known of one, and
+//! how many epochs. A [`SweepFolder`] keeps a run for each trial, also where the file changes later, as `changes` says; [`TrialRecord`] is what is known of one, and
 //! [`Standing`] is what follows from all records: which trials are to be trained next, which were stopped, and their
 //! order. Nothing here trains: a program takes a [`Claim`] on a trial and trains it as it trains any run.
 //!
@@ -21,6 +21,7 @@
 //! # Ok::<(), candle_rnn::Error>(())
 //! ```
 
+mod changes;
 mod file;
 mod folder;
 mod halving;

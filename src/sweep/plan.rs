@@ -1,21 +1,33 @@
 //! The plan of a sweep: its trials and rounds, which follow from its file alone.
 
+use std::collections::BTreeSet;
+
 use super::file::{SweepFile, TrialData};
 use super::halving::Round;
 use super::record::TrialRecord;
 use super::standing::Standing;
 use crate::settings::{in_line, Settings};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A training of a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// Its number, from 1.
+    /// Its number, from 1: that of its run in the sweep's folder.
     pub number: usize,
     /// What tells it from others: settings and their values, in the order of the file.
     pub choices: Vec<(String, String)>,
     /// All settings that the file names.
     pub settings: Settings,
+}
+
+impl Trial {
+    /// Its settings as a text, which is the same for equal ones.
+    pub(super) fn identity(&self) -> String {
+        let text = self.settings.to_toml();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
 }
 
 /// The trials of a sweep and the rounds in which they are trained.
@@ -24,6 +36,7 @@ pub struct SweepPlan {
     data: TrialData,
     trials: Vec<Trial>,
     rounds: Vec<Round>,
+    repeated: usize,
 }
 
 impl SweepPlan {
@@ -31,12 +44,38 @@ impl SweepPlan {
     /// `[halving]`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the line for what is not TOML, for a name that no setting has, with the one that is most
+    /// [`Error::Config`](crate::Error::Config) with the line for what is not TOML, for a name that no setting has, with the one that is most
     /// like it, for a value that its setting cannot have, and for tables that do not go together.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let SweepFile { data, fixed, trials, halving } = SweepFile::read(text)?;
+        let SweepFile { data, fixed, trials, halving, numbers } = SweepFile::read(text)?;
+        let drawn = trials.len();
+        let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+        for chosen in trials {
+            let mut own = Settings::default();
+            for (name, value) in &chosen {
+                own = own.or(Settings::one(name, value.clone())?);
+            }
+            let settings = own.or(fixed.clone());
+            let choices = chosen.iter().map(|(name, value)| (name.clone(), shown(value)));
+            let trial = Trial { number: all.len() + 1, choices: choices.collect(), settings };
+            // One of them is trained: the other would be the same run again.
+            if seen.insert(trial.identity()) {
+                all.push(trial);
+            }
+        }
+        if let Some((numbers, start)) = numbers {
+            let distinct: BTreeSet<&usize> = numbers.iter().filter(|number| **number > 0).collect();
+            if (numbers.len(), distinct.len()) != (all.len(), all.len()) {
+                let what = format!(
+                    "numbers must name {} different ones, one for each trial, from 1",
+                    all.len()
+                );
+                return Err(in_line(text, start, &what));
+            }
+            all.iter_mut().zip(numbers).for_each(|(trial, number)| trial.number = number);
+        }
         let rounds = match halving {
-            None => vec![Round::whole(trials.len())],
+            None => vec![Round::whole(all.len())],
             Some((halving, start)) => {
                 let fail = |message: &str| in_line(text, start, message);
                 let epochs = fixed.value("epochs").and_then(toml::Value::as_integer);
@@ -45,19 +84,12 @@ impl SweepPlan {
                     fail("[halving] needs the setting epochs, the same for all trials")
                 })?;
                 halving
-                    .rounds(trials.len(), epochs)
+                    .rounds(all.len(), epochs)
                     .map_err(|error| fail(&format!("[halving] {error}")))?
             }
         };
-        let trials = trials.into_iter().enumerate().map(|(index, chosen)| {
-            let mut own = Settings::default();
-            for (name, value) in &chosen {
-                own = own.or(Settings::one(name, value.clone())?);
-            }
-            let choices = chosen.iter().map(|(name, value)| (name.clone(), shown(value))).collect();
-            Ok(Trial { number: index + 1, choices, settings: own.or(fixed.clone()) })
-        });
-        Ok(Self { data, trials: trials.collect::<Result<_>>()?, rounds })
+        let repeated = drawn - all.len();
+        Ok(Self { data, trials: all, rounds, repeated })
     }
 
     /// The data of all trials.
@@ -65,9 +97,18 @@ impl SweepPlan {
         &self.data
     }
 
-    /// The trials, in the order of their numbers.
+    /// The trials, in the order of the file.
     pub fn trials(&self) -> &[Trial] {
         &self.trials
+    }
+
+    pub(super) fn trials_mut(&mut self) -> &mut [Trial] {
+        &mut self.trials
+    }
+
+    /// How many trials were left out since others before them have the same settings.
+    pub fn repeated(&self) -> usize {
+        self.repeated
     }
 
     /// The rounds; one without halving.
@@ -77,39 +118,9 @@ impl SweepPlan {
 
     /// Where the sweep stands.
     ///
-    /// - `records`: what is known of each trial, in the order of their numbers
+    /// - `records`: what is known of each trial, in their order
     pub fn standing(&self, records: &[TrialRecord]) -> Standing {
         Standing::of(&self.rounds, records)
-    }
-
-    /// Checks that this plan is `before` with nothing but more trials behind those that it had.
-    ///
-    /// # Errors
-    /// [`Error::Config`] saying what else has changed.
-    pub fn check_grown_from(&self, before: &Self) -> Result<()> {
-        if self == before {
-            return Ok(());
-        }
-        let changed = |what: String| Err(Error::Config(what));
-        if self.data != before.data {
-            return changed("the data are others".into());
-        }
-        let has_halving = |plan: &Self| plan.rounds.len() > 1;
-        if has_halving(self) || has_halving(before) {
-            return changed("with halving every trial is compared with all others".into());
-        }
-        let others = self.trials.iter().zip(&before.trials).find(|(now, before)| now != before);
-        if let Some((now, _)) = others {
-            return changed(format!("trial {} has other settings", now.number));
-        }
-        if self.trials.len() < before.trials.len() {
-            return changed(format!(
-                "it has {} trials where there were {}",
-                self.trials.len(),
-                before.trials.len()
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The search space of a sweep: values in a grid, or drawn at random.
 
+use std::collections::BTreeSet;
+
 use toml::{Table, Value};
 
 use crate::rng::SeededRng;
@@ -20,8 +22,26 @@ pub(super) struct Searched<D> {
 /// A value that a trial has, under the name as the file has it.
 pub(super) type Chosen = (String, Value);
 
-/// The values of a grid's setting: a list with something in it.
-pub(super) fn grid_values(name: &str, value: Value) -> Result<Vec<Value>> {
+/// The values of a grid's setting: a list with something in it, and nothing twice.
+pub(super) fn distinct_values(name: &str, value: Value) -> Result<Vec<Value>> {
+    let values = listed_values(name, value)?;
+    let mut seen = BTreeSet::new();
+    // 1 and 1.0 are the same to a setting that is a number.
+    let written = |value: &Value| match value {
+        Value::Integer(number) => (*number as f64).to_string(),
+        Value::Float(number) => number.to_string(),
+        other => other.to_string(),
+    };
+    match values.iter().find(|value| !seen.insert(written(value))) {
+        None => Ok(values),
+        Some(twice) => Err(Error::Config(format!(
+            "{name} has {twice} twice, whose trials would be the same: leave one out"
+        ))),
+    }
+}
+
+/// A list with something in it.
+fn listed_values(name: &str, value: Value) -> Result<Vec<Value>> {
     match value {
         Value::Array(values) if !values.is_empty() => Ok(values),
         other => Err(Error::Config(format!(
@@ -102,7 +122,7 @@ impl Distribution {
                     "needs two whole numbers for integers, the lower first, got {limits}"
                 ))),
             },
-            "choices" => grid_values(name, limits).map(Self::Choices),
+            "choices" => listed_values(name, limits).map(Self::Choices),
             other => Err(wrong(format!("needs {forms}, got {other}"))),
         }
     }

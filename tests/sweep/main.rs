@@ -1,10 +1,12 @@
-//! Plans of sweeps: the trials of a file, the rounds of halving, what follows from records, and the folder.
+//! Plans of sweeps: the trials of a file, the rounds of halving, what follows from records; [`folder`]: where they are kept.
 #![cfg(feature = "settings")]
 #![allow(clippy::unwrap_used)]
 
+mod folder;
+
 use std::collections::BTreeSet;
 
-use candle_rnn::sweep::{HalvingConfig, SweepFolder, SweepPlan, Trial, TrialRecord, TrialState};
+use candle_rnn::sweep::{HalvingConfig, SweepPlan, Trial, TrialRecord, TrialState};
 use candle_rnn::train::{EpochMetrics, TrainConfig};
 use proptest::prelude::*;
 
@@ -60,7 +62,6 @@ fn a_seed_draws_the_same_trials_and_more_are_added_behind() {
     assert_eq!(first.trials().len(), 80);
     let more = plan(&RANDOM.replace("trials = 40", "trials = 50"));
     assert_eq!(more.trials()[..80], *first.trials());
-    more.check_grown_from(&first).unwrap();
     assert_ne!(plan(&RANDOM.replace("seed = 7", "seed = 8")).trials()[0], first.trials()[0]);
     // A setting that is added leaves what the others draw.
     let wider = plan(&format!("{RANDOM}ema = {{ choices = [0.9, 0.99] }}\n"));
@@ -222,6 +223,11 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
         ("seeds = [1]\n[grid]\nseed = [2]", "line 1: seed is named twice"),
         ("seeds = 3", "line 1: seeds needs a list"),
         ("seeds = [-1]", "line 1: seed: "),
+        ("seeds = [3, 4, 3]", "line 1: seeds has 3 twice"),
+        ("[grid]\nclip_norm = [1, 2.5, 1.0]", "line 2: clip_norm has 1.0 twice"),
+        ("[grid]\ncell = [\"gru\", \"gru\"]", "line 2: cell has \"gru\" twice"),
+        ("numbers = [1, 1]\nseeds = [3, 4]", "line 1: numbers must name 2 different ones"),
+        ("numbers = [0]\nseeds = [3]", "line 1: numbers must name 1 different ones"),
         ("seeds = [1]\nlr = 3", "line 2: unknown field `lr`"),
         ("[settings]\nlr = 3", "nothing is searched"),
         (
@@ -311,60 +317,14 @@ fn data_of_ones_own_are_named_as_train_names_them() {
 }
 
 #[test]
-fn a_folder_takes_its_own_plan_or_one_with_more_trials() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sweep");
-    let open = |text: &str| SweepFolder::open(&path, &plan(text), text);
-    open("seeds = [1, 2]").unwrap();
-    // Another text of the same plan.
-    open("seeds = [1,2] # the same").unwrap();
-    assert_eq!(open("seeds = [1, 2, 3]").unwrap().plan().unwrap().trials().len(), 3);
-    for (text, said) in [
-        ("seeds = [1, 2]", "it has 2 trials where there were 3"),
-        ("seeds = [1, 4, 3]", "trial 2 has other settings"),
-        ("seeds = [1, 2, 3]\n[settings]\nlr = 1", "trial 1 has other settings"),
-        ("seeds = [1, 2, 3]\n[data]\nfile = \"a\"", "the data are others"),
-        (
-            "seeds = [1, 2, 3]\n[settings]\nepochs = 8\n[halving]\nrounds = 2",
-            "compared with all others",
-        ),
-    ] {
-        let error = open(text).unwrap_err().to_string();
-        assert!(error.contains(said) && error.starts_with(path.to_str().unwrap()), "{error}");
-    }
-    assert_eq!(open("seeds = [1, 2, 3]").unwrap().plan().unwrap().trials().len(), 3);
-    let other = folder.path().join("run");
-    std::fs::create_dir(&other).unwrap();
-    std::fs::write(other.join("config.json"), "{}").unwrap();
-    let text = "seeds = [1]";
-    let error = SweepFolder::open(&other, &plan(text), text).unwrap_err().to_string();
-    assert!(error.contains("no sweep and holds config.json"), "{error}");
-    assert!(SweepFolder::read(&other).is_err());
-}
-
-#[test]
-fn a_claim_keeps_others_out_until_all_copies_are_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = "seeds = [1, 2]";
-    let plan = plan(text);
-    let [first, second] = plan.trials() else { panic!() };
-    let sweep = SweepFolder::open(folder.path(), &plan, text).unwrap();
-    let mut claim = sweep.claim(first).unwrap().unwrap();
-    assert!(sweep.claim(first).unwrap().is_none());
-    assert!(sweep.claim(second).unwrap().is_some());
-    assert_eq!(std::fs::read_to_string(sweep.settings(1)).unwrap(), "seed = 1\n");
-    let copy = claim.log().unwrap();
-    std::io::Write::write_all(&mut &copy, b"epoch 1\nerror: too wide\n\nUsage: train\n").unwrap();
-    assert_eq!(claim.error().unwrap().as_deref(), Some("too wide"));
-    assert_eq!(sweep.record(1).unwrap().error, None);
-    claim.fail("too wide\nby far").unwrap();
-    assert_eq!(sweep.record(1).unwrap().error.as_deref(), Some("too wide by far"));
-    drop(claim);
-    assert!(sweep.claim(first).unwrap().is_none());
-    drop(copy);
-    let mut claim = sweep.claim(first).unwrap().unwrap();
-    // What was said before is not this claim's.
-    assert_eq!(claim.error().unwrap(), None);
-    claim.retry().unwrap();
-    assert_eq!(sweep.record(1).unwrap(), TrialRecord::default());
+fn trials_with_the_same_settings_are_trained_once() {
+    // A schedule that does not rise has no warm-up.
+    let text = "[grid]\nschedule = [\"constant\", \"cosine\"]\nwarmup = [0.1, 0.2]";
+    let found = plan(text);
+    assert_eq!((found.trials().len(), found.repeated()), (3, 1));
+    let numbers: Vec<usize> = found.trials().iter().map(|trial| trial.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    let few = plan("[random]\ntrials = 50\nhidden_size = { integers = [3, 5] }");
+    assert_eq!((few.trials().len(), few.repeated()), (3, 47));
+    assert_eq!(plan("seeds = [1, 2]").repeated(), 0);
 }
