@@ -9,15 +9,16 @@ use serde_json::json;
 use super::saved::{flatten, history, parameters, Saved};
 use super::{compare, screen, sweep};
 
-/// Show a run's configuration, parameters and history, compare several runs, or show a sweep
+/// Show a run's configuration, parameters and history, compare several runs, or show a sweep or several
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn info runs/0001
   candle-rnn info runs/*                          which of them is best, and how they differ
   candle-rnn info sweeps/first                    the table of a sweep, best trial first
+  candle-rnn info sweeps/*                        how far each is, and the best trials side by side
   candle-rnn info runs/0001/model.safetensors --json")]
 pub(super) struct InfoArgs {
-    /// A run directory, the folder of a sweep or a safetensors file, or several run directories to compare
+    /// A run directory, the folder of a sweep or a safetensors file, or several run directories and sweeps to compare
     #[arg(required = true, value_name = "RUN|FILE")]
     paths: Vec<PathBuf>,
     /// Print one JSON object, or one per line for several runs and for the trials of a sweep
@@ -30,6 +31,9 @@ pub(super) fn run(args: InfoArgs) -> anyhow::Result<()> {
         [path] if SweepFolder::is_sweep(path) => sweep::info(path, args.json),
         [path] if path.is_dir() => of_run(path, args.json),
         [path] => of_file(WeightFile::open(path)?.tensors().collect(), args.json),
+        paths if paths.iter().any(|path| SweepFolder::is_sweep(path)) => {
+            sweep::compare(paths, args.json)
+        }
         paths => compare::run(paths, args.json),
     }
 }

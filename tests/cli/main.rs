@@ -8,7 +8,8 @@
 //! [`bad_data`], [`bad_run`], [`bad_output`]: what must be refused
 //! with one line; [`predict`], [`look`]: images, `info` and `data`; [`export`]: files for other programs; [`own_data`], [`own_resume`], [`texts`]: data of
 //! one's own, of which [`own_files`] makes small files, and [`own_bad_data`] refuses others; [`own_columns`]: which
-//! columns are read, [`own_lost`]: what would be lost in silence, [`own_words`]: what is said; [`sweep`]: many runs, whoever trains them.
+//! columns are read, [`own_lost`]: what would be lost in silence, [`own_words`]: what is said; [`sweep`]: many runs, whoever trains them,
+//! and [`sweep_changes`]: files of sweeps that are wrong or have changed.
 //!
 //! Everything runs on the sample or on small files, and with few units: what is tested here is not how well it learns.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -49,6 +50,7 @@ mod report;
 mod resume;
 mod settings;
 mod sweep;
+mod sweep_changes;
 mod texts;
 mod threads;
 mod train;

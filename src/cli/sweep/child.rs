@@ -31,7 +31,7 @@ impl Training {
     pub(super) fn start(
         program: &Path,
         folder: &SweepFolder,
-        (trial, data): (&Trial, &TrialData),
+        (index, trial, data): (usize, &Trial, &TrialData),
         (epochs, threads): (Option<usize>, u16),
         claim: Claim,
     ) -> anyhow::Result<Self> {
@@ -49,8 +49,7 @@ impl Training {
             .spawn()
             .with_context(|| format!("{}: cannot start the program", program.display()))?;
         let input = child.stdin.take();
-        let trial = trial.number - 1;
-        Ok(Self { trial, epochs, claim, child, input, begun: Instant::now() })
+        Ok(Self { trial: index, epochs, claim, child, input, begun: Instant::now() })
     }
 
     /// How it ended, if it has.
@@ -80,7 +79,7 @@ pub(super) fn was_stopped(status: ExitStatus) -> bool {
 }
 
 /// The arguments of `train` that say what data there are.
-fn data_args(data: &TrialData) -> Vec<OsString> {
+pub(super) fn data_args(data: &TrialData) -> Vec<OsString> {
     // The file with test data is not for trainings.
     let TrialData { file, valid, test: _, id, time, label, features, group, layout, target } = data;
     let mut args: Vec<OsString> = Vec::new();

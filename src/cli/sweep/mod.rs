@@ -1,11 +1,14 @@
 //! `candle-rnn sweep`: many runs that differ in their settings, trained by processes of this program.
 //!
-//! [`args`] are the arguments, [`share`] is what of a sweep this process trains; [`child`] is the process that trains a
-//! trial, [`trainings`] are those that run, [`progress`] shows them, and [`table`] what became of them. What a sweep is
+//! [`args`] are the arguments, [`share`] is what of a sweep this process trains, [`check`] what is looked at first;
+//! [`child`] is the process that trains a trial, [`trainings`] are those that run, [`progress`] shows them, and [`table`]
+//! what became of them; [`compared`] are several sweeps side by side. What a sweep is
 //! stands in [`candle_rnn::sweep`].
 
 mod args;
+mod check;
 mod child;
+mod compared;
 mod progress;
 mod share;
 mod table;
@@ -18,6 +21,7 @@ use anyhow::Context;
 use candle_rnn::sweep::{SweepFolder, SweepPlan};
 
 pub(super) use args::SweepArgs;
+pub(super) use compared::compare;
 
 use progress::SweepProgress;
 use share::Share;
@@ -38,11 +42,12 @@ pub(super) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
         (_, true) => TableForm::Csv,
         _ => TableForm::Lines,
     };
+    let out = args.folder();
     if args.dry_run {
-        table::list(&plan, form)?;
+        say_repeated(&args, &plan);
+        table::list(&SweepFolder::numbered(&out, &plan)?, form)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let out = args.folder();
     if args.table {
         let folder = SweepFolder::read(&out)?;
         let plan = folder.plan()?;
@@ -51,7 +56,12 @@ pub(super) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     }
     let task = args.array_task.zip(args.array_tasks);
     let share = Share::find(task, |name| std::env::var(name).ok()).map_err(wrong_usage)?;
+    say_repeated(&args, &plan);
+    // Nothing is written before all of it can be trained.
+    let numbered = SweepFolder::numbered(&out, &plan)?;
+    check::check(&numbered, (path, &out), args.retry, args.quiet || !share.shows())?;
     let folder = SweepFolder::open(&out, &plan, &text)?;
+    let plan = folder.plan()?;
     let trials = plan.trials().len();
     let (jobs, threads) = args.jobs(&share, trials);
     if !args.quiet {
@@ -77,16 +87,22 @@ pub(super) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
         }
         SweepEnd::OthersAreLeft => {
             if !args.quiet {
-                screen::note("this task has done its share; --table shows all");
+                screen::note(if args.test {
+                    "this task has done its share; the last one that ends measures the best trial, and --table shows all"
+                } else {
+                    "this task has done its share; --table shows all"
+                });
             }
             Ok(ExitCode::SUCCESS)
         }
         SweepEnd::Complete => {
-            let table = SweepTable::read(&folder, plan.clone())?;
-            if share.shows() {
-                table.show(form)?;
-                conclude(&args, &folder, &plan, &table)?;
+            // Rank 0 shows what became of all, and how: when another fails, mpirun ends it meanwhile.
+            if !share.shows() {
+                return Ok(ExitCode::SUCCESS);
             }
+            let table = SweepTable::read(&folder, plan.clone())?;
+            table.show(form)?;
+            conclude(&args, &folder, &plan, &table)?;
             let failed = table.failed();
             anyhow::ensure!(
                 failed == 0,
@@ -128,6 +144,15 @@ fn conclude(
     let status = eval.status().context("cannot measure the best trial")?;
     anyhow::ensure!(status.success(), "{}: the best trial could not be measured", run.display());
     Ok(())
+}
+
+/// Says how many trials are left out since others have their settings.
+fn say_repeated(args: &SweepArgs, plan: &SweepPlan) {
+    let repeated = plan.repeated();
+    if repeated > 0 && !args.quiet {
+        let trials = screen::counted(repeated, "trial");
+        screen::note(&format!("left out: {trials} with the same settings as another before"));
+    }
 }
 
 /// Shows the table of a sweep, for `info`.

@@ -1,6 +1,7 @@
 //! The table of a sweep: its trials, the best by validation first.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use candle_rnn::sweep::{Standing, SweepFolder, SweepPlan, TrialRecord, TrialState};
 use candle_rnn::train::EpochMetrics;
@@ -42,7 +43,28 @@ impl SweepTable {
 
     /// How many trials have failed.
     pub(super) fn failed(&self) -> usize {
-        self.standing.states.iter().filter(|state| **state == TrialState::Failed).count()
+        self.count(|state| state == TrialState::Failed)
+    }
+
+    /// How many trials are in such a state.
+    pub(super) fn count(&self, is: impl Fn(TrialState) -> bool) -> usize {
+        self.standing.states.iter().filter(|state| is(**state)).count()
+    }
+
+    /// The best trial so far, as an index, of those that have an epoch.
+    pub(super) fn leading(&self) -> Option<usize> {
+        let order = self.standing.order(&self.records);
+        order.into_iter().find(|trial| self.best_epoch(*trial).is_some())
+    }
+
+    /// The number of a trial.
+    pub(super) fn number(&self, trial: usize) -> usize {
+        self.plan.trials()[trial].number
+    }
+
+    /// The run of a trial.
+    pub(super) fn run(&self, number: usize) -> PathBuf {
+        self.folder.run(number)
     }
 
     pub(super) fn show(&self, form: TableForm) -> anyhow::Result<()> {
@@ -134,7 +156,8 @@ impl SweepTable {
         }
     }
 
-    fn object(&self, index: usize) -> anyhow::Result<Value> {
+    /// What is known of a trial.
+    pub(super) fn object(&self, index: usize) -> anyhow::Result<Value> {
         let (trial, record) = (&self.plan.trials()[index], &self.records[index]);
         let choices: BTreeMap<&String, Value> =
             trial.choices.iter().map(|(name, value)| (name, typed(value))).collect();

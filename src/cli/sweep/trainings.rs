@@ -188,7 +188,7 @@ impl<'a> Trainings<'a> {
             if is_over || run::is_being_written(&self.folder.run(trial.number)) {
                 continue;
             }
-            let what = (trial, self.plan.data());
+            let what = (index, trial, self.plan.data());
             let how = (epochs, self.threads);
             self.running.push(Training::start(&self.program, self.folder, what, how, claim)?);
         }

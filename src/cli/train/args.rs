@@ -91,6 +91,9 @@ pub(crate) struct TrainArgs {
     /// The processes that train together.
     #[arg(skip)]
     pub(super) team: Team,
+    /// Whether settings stand in the file of a sweep, and not in flags.
+    #[arg(skip)]
+    pub(super) is_trial: bool,
 }
 
 impl TrainArgs {
@@ -128,6 +131,9 @@ impl TrainArgs {
         make: impl Fn(&Settings) -> Result<R, E>,
     ) -> anyhow::Result<R> {
         make(settings).map_err(|error| {
+            if self.is_trial {
+                return anyhow!(wrong_in_file(error));
+            }
             let Some(path) = &self.config else { return wrong_setting(error) };
             let is_wrong = |name: &&str| {
                 let others = settings.without(name);

@@ -13,17 +13,28 @@ use super::keep::{refuse_more_epochs, Keeping};
 use crate::cli::source::ImageSource;
 use crate::cli::{device, screen};
 
+/// The settings of a training.
+///
+/// - `run`: those of the run that is resumed
+pub(super) fn asked(
+    args: &TrainArgs,
+    settings: &Settings,
+    run: Option<&TrainConfig>,
+) -> anyhow::Result<TrainConfig> {
+    let mut base = run.cloned().unwrap_or_default();
+    // Where the run was extended is its own affair: it is not asked for again.
+    base.trainer.extensions = Extensions::default();
+    let asked: TrainConfig = args.make(settings, |settings| settings.config(&base))?;
+    base.trainer.parts = args.parts(&asked.trainer, run.is_some());
+    args.make(settings, |settings| {
+        settings.config(&base).and_then(|config: TrainConfig| config.check().map(|()| config))
+    })
+}
+
 pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let resumed = args.resumed().map(run::read_config::<ImageConfig>).transpose()?;
     let settings = args.settings(resumed.is_some())?;
-    let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
-    // Where the run was extended is its own affair: it is not asked for again.
-    base.trainer.extensions = Extensions::default();
-    let asked: TrainConfig = args.make(&settings, |settings| settings.config(&base))?;
-    base.trainer.parts = args.parts(&asked.trainer, resumed.is_some());
-    let config: TrainConfig = args.make(&settings, |settings| {
-        settings.config(&base).and_then(|config: TrainConfig| config.check().map(|()| config))
-    })?;
+    let config = asked(args, &settings, resumed.as_ref().map(|run| &run.task.training))?;
     let named = settings.run();
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, config.trainer.epochs)?;

@@ -21,25 +21,22 @@ use crate::cli::own_files::OwnFiles;
 use crate::cli::usage::{wrong_setting, wrong_usage};
 use crate::cli::{device, measures, screen};
 
-/// Trains on the data of a file.
+/// The files of a training.
 ///
-/// - `known`: how it is read and, of a run that is resumed, the other files
-pub(super) fn begin(
+/// - `known`: how they are read and, of a run that is resumed, the other files
+pub(super) fn source(
     args: &TrainArgs,
     file: &Path,
     known: SequenceSource,
-    data: Dataset,
-    found: &[String],
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<SequenceSource> {
     let absolute = |file: &Path| std::path::absolute(file).context("cannot resolve the file");
     let others = &args.others;
-    let source = SequenceSource {
+    Ok(SequenceSource {
         file: Some(absolute(file)?),
         valid: others.valid.as_deref().map(absolute).transpose()?.or(known.valid),
         test: others.test.as_deref().map(absolute).transpose()?.or(known.test),
         read: known.read,
-    };
-    train(args, source, data, found)
+    })
 }
 
 /// Goes on with a run whose file was not named again.
@@ -53,21 +50,23 @@ pub(super) fn resume(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     train(args, source, data, &[])
 }
 
-fn train(
+/// The settings of a training on data, and what was assumed where nothing was asked for.
+///
+/// - `run`: the run that is resumed
+pub(super) fn asked(
     args: &TrainArgs,
-    source: SequenceSource,
-    data: Dataset,
-    found: &[String],
-) -> anyhow::Result<ExitCode> {
-    let resumed = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
-    let settings = args.settings(resumed.is_some())?;
+    settings: &Settings,
+    run: Option<&SequenceConfig>,
+    source: &SequenceSource,
+    data: &Dataset,
+) -> anyhow::Result<(SequenceTraining, Option<String>)> {
     let mut assumed = None;
-    let mut base = match &resumed {
-        Some(run) => run.task.training.clone(),
+    let mut base = match run {
+        Some(run) => run.training.clone(),
         None => {
             let mut asked: SequenceTraining =
-                args.make(&settings, |settings| settings.config(&SequenceTraining::default()))?;
-            if holds_none_out(&settings, &source, &data)? {
+                args.make(settings, |settings| settings.config(&SequenceTraining::default()))?;
+            if holds_none_out(settings, source, data)? {
                 asked.split.valid_fraction = 0.;
                 assumed = Some(format!(
                     "assumed: {} too few to hold some out beside the test file: all are trained on \
@@ -79,33 +78,49 @@ fn train(
                     }
                 ));
             }
-            start(&data, &asked)
+            start(data, &asked)
         }
     };
     base.trainer.extensions = Extensions::default();
-    let asked: SequenceTraining = args.make(&settings, |settings| settings.config(&base))?;
-    base.trainer.parts = args.parts(&asked.trainer, resumed.is_some());
-    let training: SequenceTraining = args.make(&settings, |settings| {
+    let asked: SequenceTraining = args.make(settings, |settings| settings.config(&base))?;
+    base.trainer.parts = args.parts(&asked.trainer, run.is_some());
+    let training: SequenceTraining = args.make(settings, |settings| {
         settings
             .config(&base)
             .and_then(|training: SequenceTraining| training.check().map(|()| training))
     })?;
+    args.refuse_images(&settings.run())?;
+    if training.is_forecast() && (source.valid.is_some() || source.test.is_some()) {
+        return Err(wrong_usage(
+            "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
+        ));
+    }
+    if let Some(kind) = task_kind(&training, data) {
+        unused::refuse(args, kind, &training, source)?;
+    }
+    Ok((training, assumed))
+}
+
+/// Trains on the data of a file.
+///
+/// - `found`: what is said of them
+pub(super) fn train(
+    args: &TrainArgs,
+    source: SequenceSource,
+    data: Dataset,
+    found: &[String],
+) -> anyhow::Result<ExitCode> {
+    let resumed = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
+    let settings = args.settings(resumed.is_some())?;
+    let run = resumed.as_ref().map(|run| &run.task);
+    let (training, assumed) = asked(args, &settings, run, &source, &data)?;
     let named = settings.run();
-    args.refuse_images(&named)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
     }
     let compute = args.compute(&settings)?;
     let device = compute.open()?;
     device::check_precision(&device, training.dtype)?;
-    if training.is_forecast() && (source.valid.is_some() || source.test.is_some()) {
-        return Err(wrong_usage(
-            "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
-        ));
-    }
-    if let Some(kind) = task_kind(&training, &data) {
-        unused::refuse(args, kind, &training, &source)?;
-    }
     found.iter().chain(&assumed).try_for_each(|line| args.say(&screen::shown(line)))?;
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
@@ -219,7 +234,7 @@ fn start(data: &Dataset, asked: &SequenceTraining) -> SequenceTraining {
 }
 
 /// The task, with its data split.
-fn task(
+pub(super) fn task(
     training: &SequenceTraining,
     source: SequenceSource,
     data: Dataset,

@@ -29,6 +29,25 @@ pub(super) fn resume(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The settings of a training.
+///
+/// - `run`: those of the run that is resumed
+pub(super) fn asked(
+    args: &TrainArgs,
+    settings: &Settings,
+    run: Option<&TextTraining>,
+) -> anyhow::Result<TextTraining> {
+    let mut base = run.cloned().unwrap_or_default();
+    base.trainer.extensions = Extensions::default();
+    let training = args.make(settings, |settings| {
+        settings
+            .config(&base)
+            .and_then(|training: TextTraining| training.check().map(|()| training))
+    })?;
+    args.refuse_images(&settings.run())?;
+    Ok(training)
+}
+
 /// Trains on a text.
 pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<ExitCode> {
     if !args.team.is_alone() {
@@ -38,15 +57,8 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
     }
     let resumed = args.resumed().map(run::read_config::<TextConfig>).transpose()?;
     let settings = args.settings(resumed.is_some())?;
-    let mut base = resumed.as_ref().map(|run| run.task.training.clone()).unwrap_or_default();
-    base.trainer.extensions = Extensions::default();
-    let training: TextTraining = args.make(&settings, |settings| {
-        settings
-            .config(&base)
-            .and_then(|training: TextTraining| training.check().map(|()| training))
-    })?;
+    let training = asked(args, &settings, resumed.as_ref().map(|run| &run.task.training))?;
     let named = settings.run();
-    args.refuse_images(&named)?;
     if let Some(run) = &resumed {
         refuse_more_epochs(args, &run.task.training.trainer, training.trainer.epochs)?;
     }

@@ -8,7 +8,7 @@ use crate::data::{
     floats, season_of, DataSplits, Dataset, MissingPolicy, PreprocessConfig, Scaling, SplitBy,
     SplitConfig, Target,
 };
-use crate::model::{NetworkConfig, Readout};
+use crate::model::{ClassifierConfig, NetworkConfig, Readout};
 use crate::nn::Init;
 use crate::optim::Clip;
 use crate::recurrence::Cell;
@@ -178,6 +178,14 @@ impl SequenceTraining {
                 "the readout of all outputs is for images alone: take last or mean-max".into(),
             ));
         }
+        // Of any sizes: the data's own are not known here.
+        ClassifierConfig {
+            network: self.network.clone(),
+            input_size: 1,
+            seq_len: 0,
+            num_classes: 1,
+        }
+        .check()?;
         if self.preprocess.missing_mask && self.preprocess.missing == MissingPolicy::Refuse {
             return Err(Error::Config(
                 "missing_mask means nothing where missing values are refused: say how they are filled in \
