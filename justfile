@@ -145,7 +145,7 @@ asan *ARGS:
 memcheck *ARGS:
     @scripts/memcheck.sh "$@"
 
-# Test training by several processes: equal bits, errors, kills, resume (`just debian-packages libopenmpi-dev openmpi-bin libclang-dev` installs MPI)
+# Test training by several processes: equal bits, errors, kills, resume; and clippy over that code (`just debian-packages libopenmpi-dev openmpi-bin libclang-dev` installs MPI)
 [group('work')]
 [no-exit-message]
 check-mpi *ARGS:
@@ -300,7 +300,7 @@ gpu-report:
 bench-metal *ARGS:
     @scripts/on-metal.sh cargo bench --locked --features metal --bench device -- "$@"
 
-# Check what can be known of CUDA without a GPU: registers and spills on five architectures, and clippy over the features `cuda` and `nccl`
+# Check what can be known of CUDA without a GPU: registers and spills on five architectures; clippy and documentation with `cuda` and `nccl`, also beside `mpi`
 [group('work')]
 [no-exit-message]
 check-cuda:

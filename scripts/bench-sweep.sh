@@ -2,12 +2,14 @@
 # bench-sweep.sh [ROUNDS]: times a sweep of 24 small runs with 2 jobs beside one after the other, a thread each.
 #
 # In turns, so that what else the machine does is shared by both. With FIRST=1 before everything else on the machine
-# (`chrt -f 50`, which needs root). PROGRAM names a program that is built already.
+# (`chrt -f 50`, which needs root). The program is the release build, or the one that PROGRAM names. It fails if two jobs
+# end less than 1.8 times as fast in the median round.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 rounds=${1:-3}
 [ -n "${PROGRAM:-}" ] || cargo build --locked --release
-program=$(realpath "${PROGRAM:-target/release/candle-rnn}")
+program=$(realpath "${PROGRAM:-${CARGO_TARGET_DIR:-target}/release/candle-rnn}")
+echo "$program: $("$program" --version)"
 first=()
 if [ "${FIRST:-0}" = 1 ]; then
     require_command chrt "puts the sweeps before other programs" "it is part of util-linux"
@@ -41,5 +43,8 @@ for ((round = 1; round <= rounds; round++)); do
     one=$(timed 1)
     two=$(timed 2)
     cmp table-1 table-2
-    echo "$one $two" | awk '{ printf "1 job %s s, 2 jobs %s s: %.2f times\n", $1, $2, $1 / $2 }'
+    echo "$one $two" | awk '{ printf "1 job %s s, 2 jobs %s s: %.2f times\n", $1, $2, $1 / $2 }' | tee -a times
 done
+median=$(awk '{ print $(NF - 1) }' times | sort -n | sed -n "$(((rounds + 1) / 2))p")
+echo "24 trainings, 2 jobs beside 1 of a thread each: $median times as fast, the median of $rounds rounds"
+awk -v median="$median" 'BEGIN { exit !(median >= 1.8) }' || fail "2 jobs must end at least 1.8 times as fast"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks what can be known of CUDA without a GPU: the kernels' registers and spills, and clippy over the features `cuda` and `nccl`.
+# Checks what can be known of CUDA without a GPU: the kernels' registers and spills; clippy and documentation with the
+# features `cuda` and `nccl`, and with `mpi` beside them.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 use_cuda_compiler
@@ -7,4 +8,12 @@ kernels/gpu/host/registers.sh 75 80 89 90 120
 # There is no GPU to ask what it can; for the kernels of Candle, which clippy does not look at, an empty
 # file will do.
 export CUDA_COMPUTE_CAP=80 NVCC=$PWD/kernels/gpu/host/nvcc-for-clippy.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda}
-exec cargo clippy --locked --all-targets --features nccl -- -D warnings
+export RUSTDOCFLAGS="-D warnings"
+all=(nccl)
+# The two together where there is an MPI library to build with.
+missing=$(missing_for_mpi)
+if [ -z "$missing" ]; then all+=(mpi,nccl); else echo "skipped: clippy over the features mpi and nccl together needs $missing"; fi
+for features in "${all[@]}"; do
+    cargo clippy --locked --all-targets --features "$features" -- -D warnings
+    cargo doc --locked --no-deps --lib --features "$features"
+done

@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# check-mpi.sh [ARGUMENT...]: tests training by several processes that mpirun starts, up to four on any number of cores.
+# check-mpi.sh [ARGUMENT...]: clippy and documentation with the feature `mpi`; then tests training by several processes
+# that mpirun starts, up to four on any number of cores.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_mpi
+# The code that the feature adds; `just lint` and `just doc` leave it out, since they need no MPI library.
+cargo clippy --locked --all-targets --features serve,mpi -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --features serve,mpi
 # One after the other: each starts as many processes as a machine has cores, or more.
 cargo test "${tested[@]},candle-rnn/mpi" --test mpi "$@" -- --test-threads 1
