@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# kill-test-mpi.sh [SEED]: kills processes of a training by three at 20 random moments, which the seed draws.
+# kill-test-mpi.sh [SEED]: kills processes of a training by three at 20 random moments, which the seed draws, or at
+# CANDLE_RNN_KILLS of them.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_mpi

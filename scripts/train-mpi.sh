@@ -7,7 +7,10 @@ shift
 [[ $processes =~ ^[1-9][0-9]*$ ]] || fail "the number of processes must be at least 1, got $processes"
 require_mpi
 cargo build --release --locked --features mpi
-root=()
-[ "$(id -u)" != 0 ] || root=(--allow-run-as-root)
-# Unbound: each process takes its share of the cores.
-exec mpirun "${root[@]}" --bind-to none -n "$processes" "${CARGO_TARGET_DIR:-target}/release/candle-rnn" train "$@"
+flags=()
+if mpirun --version 2>&1 | grep -q "Open MPI"; then
+    # Unbound, so that each process takes its share of the cores; and more processes than cores, if asked for.
+    flags=(--bind-to none --oversubscribe)
+    [ "$(id -u)" != 0 ] || flags+=(--allow-run-as-root)
+fi
+exec mpirun "${flags[@]}" -n "$processes" "${CARGO_TARGET_DIR:-target}/release/candle-rnn" train "$@"
