@@ -213,12 +213,14 @@ fn long_lines_take_at_most_four_times_their_bytes() {
     let half = vec!["1"; 2 << 20].join(",");
     let names = (0..300_000).map(|at| format!("a{at}")).collect::<Vec<_>>().join(",");
     let zeros = vec!["0"; 300_000].join(",");
+    let columns = vec!["1"; 4 << 20].join(",");
     for (name, content) in [
         ("a.ts", format!("@problemName a\n@data\n{values}\n")),
         ("b.ts", format!("@problemName b\n@data\n{half}:{half}\n")),
         ("a.arff", format!("@relation a\n@attribute x relational\n@attribute y numeric\n@end x\n@data\n'{half}\\n{half}'\n")),
         ("a.csv", format!("{zeros}\n{zeros}\n")),
         ("b.csv", format!("{names}\n{zeros}\n{zeros}\n")),
+        ("c.csv", format!("{columns}\n{columns}\n")),
         ("a.jsonl", format!("{{\"x\": [{values}]}}\n")),
     ] {
         let path = folder.path().join(name);

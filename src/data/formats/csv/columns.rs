@@ -26,8 +26,8 @@ pub(super) struct Columns {
     unread: Vec<usize>,
     /// Whether the rows are steps of series to forecast.
     pub(super) is_series: bool,
-    /// Features of a step, or the steps of a sequence.
-    pub(super) features: Vec<usize>,
+    /// Features of a step, or the steps of a sequence, of which there may be millions.
+    pub(super) features: Vec<u32>,
 }
 
 /// The most features of a step. A table with more is one whose rows are sequences.
@@ -65,6 +65,7 @@ impl Columns {
             Some(features) => features,
             None => options.features.iter().map(find).collect::<Result<Vec<_>, _>>()?,
         };
+        let features = features.into_iter().map(|column| column as u32).collect();
         let asked = Self {
             layout: Layout::Long,
             id,
@@ -110,11 +111,16 @@ impl Columns {
         Ok(columns)
     }
 
+    /// The columns of the features.
+    fn feature_columns(&self) -> impl Iterator<Item = usize> + '_ {
+        self.features.iter().map(|column| *column as usize)
+    }
+
     /// The columns that have a use.
     pub(super) fn used(&self) -> HashSet<usize> {
         let single = [self.id, self.time, self.group].into_iter().flatten();
-        let lists = [&self.labels, &self.unread, &self.features];
-        single.chain(lists.into_iter().flatten().copied()).collect()
+        let labels = self.labels.iter().chain(&self.unread).copied();
+        single.chain(labels).chain(self.feature_columns()).collect()
     }
 
     /// No column has two uses.
@@ -123,10 +129,10 @@ impl Columns {
         // Each sequence may be a group.
         let group = self.group.filter(|group| self.id != Some(*group));
         let single = [self.id, self.time, group].into_iter().flatten();
-        let all = single.chain(self.labels.iter().copied()).chain(self.features.iter().copied());
+        let all = single.chain(self.labels.iter().copied()).chain(self.feature_columns());
         for column in all {
             if !seen.insert(column) {
-                let name = quote(&dialect.names[column]);
+                let name = quote(&dialect.names.get(column));
                 return Err(format!(
                     "the column {name} is asked for twice: give each column one use"
                 ));
@@ -178,14 +184,14 @@ impl Columns {
         if !dialect.header {
             return None;
         }
-        let group = self.group.filter(|group| is_one_of(&dialect.names[*group], &IDS));
-        called(&dialect.names, &IDS, &self.used()).or(group)
+        let group = self.group.filter(|group| is_one_of(&dialect.names.get(*group), &IDS));
+        called(dialect.header_names(), &IDS, &self.used()).or(group)
     }
 
     /// Whether a column of times, or an id that comes again, says that rows are steps.
     pub(super) fn has_rows_of_steps(&self, dialect: &Dialect) -> bool {
         let named = |names: &[&str]| {
-            let found = dialect.names.iter().position(|name| is_one_of(name, names));
+            let found = dialect.header_names().iter().position(|name| is_one_of(name, names));
             found.filter(|_| dialect.header)
         };
         let id = self.id.or_else(|| named(&IDS)).map(|id| dialect.column(id).collect::<Vec<_>>());
@@ -201,7 +207,7 @@ impl Columns {
     ) -> Result<(), String> {
         let named = dialect.header_names();
         let called = |names: &[&str], columns: &Self| called(named, names, &columns.used());
-        let name = |column: usize| &dialect.names[column];
+        let name = |column: usize| dialect.names.get(column);
         if self.id.is_none() {
             self.id = self.called_id(dialect);
         }
@@ -283,11 +289,11 @@ impl Columns {
                 };
                 notes.push(format!(
                     "column {} holds {what} and is left out",
-                    &dialect.names[column]
+                    &dialect.names.get(column)
                 ));
                 continue;
             }
-            self.features.push(column);
+            self.features.push(column as u32);
         }
         Ok(())
     }
@@ -307,7 +313,7 @@ impl Columns {
             && numbers.len() > 1
             && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1.);
         let is_feature = |column: usize| {
-            let is_label = dialect.header && is_one_of(&dialect.names[column], &LABELS);
+            let is_label = dialect.header && is_one_of(&dialect.names.get(column), &LABELS);
             !self.used().contains(&column) && !is_label && dialect.column(column).any(is_number)
         };
         // If it is the only one, it is the feature.
@@ -356,7 +362,7 @@ fn of_model(dialect: &Dialect, options: &ReadOptions) -> Option<Vec<usize>> {
     if !dialect.header || names.is_empty() || options.layout == Some(Layout::Wide) {
         return None;
     }
-    let place = |name: &String| dialect.names.iter().position(|column| column == name);
+    let place = |name: &String| dialect.header_names().iter().position(|column| column == name);
     names.iter().map(place).collect()
 }
 

@@ -1,6 +1,6 @@
 //! How a table is written: what separates cells, and whether there is a header.
 
-use super::names::is_known;
+use super::names::{is_known, HeaderNames};
 use super::records::{Records, Separator};
 use crate::data::formats::cells::{complaint, is_missing, is_number, quote};
 use crate::data::formats::source::DataSource;
@@ -12,9 +12,7 @@ pub(super) struct Dialect {
     pub(super) separator: Separator,
     pub(super) header: bool,
     /// The names of all columns: from the header, or their numbers from 1.
-    pub(super) names: Names,
-    /// No names, for tables without a header.
-    none: Names,
+    pub(super) names: HeaderNames,
     /// The first rows behind the header, and the lines where they begin.
     pub(super) sample: Vec<Names>,
     lines: Vec<u64>,
@@ -61,9 +59,9 @@ impl Dialect {
         let header = has_header(&sample);
         let names = if header {
             lines.remove(0);
-            names(sample.remove(0))?
+            HeaderNames::of_header(names(sample.remove(0))?)
         } else {
-            numbers(sample[0].len())
+            HeaderNames::numbers(sample[0].len())
         };
         if sample.is_empty() {
             return Err("holds a header and no rows".into());
@@ -77,24 +75,19 @@ impl Dialect {
         if separator == Separator::Byte(b';') {
             notes.push("semicolons separate the cells".into());
         }
-        let none = Names::default();
-        Ok(Self { separator, header, names, none, sample, lines, bytes, rows })
+        Ok(Self { separator, header, names, sample, lines, bytes, rows })
     }
 
     /// The names that the header has; none without a header.
     pub(super) fn header_names(&self) -> &Names {
-        if self.header {
-            &self.names
-        } else {
-            &self.none
-        }
+        self.names.of_header_or_none()
     }
 
     /// The first cell of a column, in the first rows, of which `is` says so: its place and what is wrong with it.
     pub(super) fn wrong_cell(&self, column: usize, is: impl Fn(&str) -> bool) -> Option<String> {
         let cell = |row: &Names| column < row.len() && is(row.get(column));
         let at = self.sample.iter().position(cell)?;
-        let (line, name) = (self.lines.get(at)?, &self.names[column]);
+        let (line, name) = (self.lines.get(at)?, &self.names.get(column));
         let cell = self.sample[at].get(column);
         let reason = if cell.contains(char::REPLACEMENT_CHARACTER) {
             complaint(&[0xff])
@@ -194,10 +187,6 @@ fn consecutive_again(second: &[f64], first: &[f64]) -> bool {
     second.len() == first.len()
         && second.len() > 1
         && second.windows(2).all(|pair| pair[1] == pair[0] + 1.)
-}
-
-fn numbers(width: usize) -> Names {
-    (1..=width).map(|number| number.to_string()).collect()
 }
 
 /// The names of a header; a column without one is called by its number.

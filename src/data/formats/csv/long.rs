@@ -24,8 +24,8 @@ pub(super) fn read(
     memory: u64,
     notes: &mut Vec<String>,
 ) -> Result<Dataset> {
-    let features: Vec<String> =
-        columns.features.iter().map(|column| rows.names[*column].to_string()).collect();
+    let name = |column: &u32| rows.names.get(*column as usize).into_owned();
+    let features: Vec<String> = columns.features.iter().map(name).collect();
     let labels = LongLabels::new(&rows, columns, kind);
     let mut table = LongTable {
         builder: DatasetBuilder::new(features),
@@ -45,14 +45,15 @@ pub(super) fn read(
         table.check_time()?;
         table.read_label()?;
         for (value, column) in step.iter_mut().zip(&columns.features) {
-            let cell = table.rows.cell(*column);
+            let column = *column as usize;
+            let cell = table.rows.cell(column);
             *value = match parse(cell) {
                 CellValue::Number(value) => value,
                 CellValue::Missing => {
-                    table.builder.missing_at(|| table.rows.place(*column));
+                    table.builder.missing_at(|| table.rows.place(column));
                     f32::NAN
                 }
-                CellValue::Other => return Err(table.rows.at_cell(*column, complaint(cell))),
+                CellValue::Other => return Err(table.rows.at_cell(column, complaint(cell))),
             };
         }
         table.builder.push_step(&step)?;
@@ -220,7 +221,7 @@ impl LongLabels {
     fn new(rows: &Rows, columns: &Columns, kind: Option<TargetKind>) -> Self {
         let numbers = columns.labels.len() > 1;
         let kind = if numbers { Some(TargetKind::Numbers) } else { kind };
-        let new = |column: &usize| LabelColumn::new(&rows.names[*column], kind);
+        let new = |column: &usize| LabelColumn::new(&rows.names.get(*column), kind);
         Self {
             kind,
             // The label of a single sequence would be a class without another: it is that of its steps.

@@ -1,5 +1,6 @@
 //! What the names of columns mean.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::data::formats::cells::quote;
@@ -55,18 +56,58 @@ pub(super) const LABELS: [&str; 10] = [
     "y",
 ];
 
+/// The names of a table's columns: those of its header or, without one, their numbers from 1, which take no memory.
+#[derive(Debug)]
+pub(super) struct HeaderNames {
+    of_header: Names,
+    width: usize,
+}
+
+impl HeaderNames {
+    /// Those of a header, of which none is empty.
+    pub(super) fn of_header(names: Names) -> Self {
+        Self { width: names.len(), of_header: names }
+    }
+
+    /// Numbers of so many columns.
+    pub(super) fn numbers(width: usize) -> Self {
+        Self { of_header: Names::default(), width }
+    }
+
+    /// How many columns there are.
+    pub(super) fn len(&self) -> usize {
+        self.width
+    }
+
+    /// The name of a column.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub(super) fn get(&self, column: usize) -> Cow<'_, str> {
+        if self.of_header.is_empty() {
+            return (column + 1).to_string().into();
+        }
+        self.of_header.get(column).into()
+    }
+
+    /// The names of the header; none without one.
+    pub(super) fn of_header_or_none(&self) -> &Names {
+        &self.of_header
+    }
+}
+
 /// The column of this name or, from 1, this number.
 ///
 /// # Errors
 /// The columns that there are.
-pub(super) fn find(columns: &Names, name: &str) -> Result<usize, String> {
-    if let Some(column) = columns.iter().position(|column| column == name) {
+pub(super) fn find(columns: &HeaderNames, name: &str) -> Result<usize, String> {
+    if let Some(column) = columns.of_header.iter().position(|column| column == name) {
         return Ok(column);
     }
     let number = name.parse::<usize>().ok();
     let column = number.and_then(|number| number.checked_sub(1));
     column.filter(|column| *column < columns.len()).ok_or_else(|| {
-        let shown: Vec<&str> = columns.iter().take(12).collect();
+        let shown: Vec<_> = (0..columns.len().min(12)).map(|column| columns.get(column)).collect();
         let more = if columns.len() > shown.len() { ", ..." } else { "" };
         format!("has no column {}: there are {}{more}", quote(name), shown.join(", "))
     })

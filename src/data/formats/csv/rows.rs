@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use super::dialect::Dialect;
+use super::names::HeaderNames;
 use super::records::Records;
 use crate::data::formats::source::{unreadable, DataSource};
-use crate::data::Names;
 use crate::{Error, Result};
 
 /// The rows of a table behind its header, one after the other in the same memory.
 pub(super) struct Rows {
     pub(super) path: PathBuf,
     /// The names of the columns.
-    pub(super) names: Names,
+    pub(super) names: HeaderNames,
     records: Records<'static>,
     /// Whether a header is still to be passed.
     header: bool,
@@ -58,7 +58,7 @@ impl Rows {
 
     /// Where a cell of the row is.
     pub(super) fn place(&self, column: usize) -> String {
-        format!("line {}, column {}", self.records.line(), &self.names[column])
+        format!("line {}, column {}", self.records.line(), &self.names.get(column))
     }
 
     /// What is wrong with the row.

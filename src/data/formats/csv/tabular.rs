@@ -30,7 +30,7 @@ impl Columns {
         let Some(label) = self.labels.first().copied().or_else(found) else { return false };
         // A column of numbers that nobody asks for may be a feature as well.
         let is_class = dialect.column(label).all(|cell| is_text(cell) || is_whole(cell));
-        let marks_steps = dialect.header && is_one_of(&dialect.names[label], &OF_STEPS);
+        let marks_steps = dialect.header && is_one_of(&dialect.names.get(label), &OF_STEPS);
         if marks_steps && options.target.is_none() || !asked && !is_class {
             return false;
         }
@@ -74,7 +74,7 @@ impl Columns {
         let named = dialect.header_names();
         self.id = self.id.or_else(|| called(named, &IDS, &self.used()));
         self.group = self.group.or_else(|| called(named, &GROUPS, &self.used()));
-        let name = |column: usize| &dialect.names[column];
+        let name = |column: usize| dialect.names.get(column);
         if let Some(id) = self.id.filter(|_| options.id.is_none()) {
             notes.push(format!("column {} is taken for the name of a sequence", name(id)));
         }

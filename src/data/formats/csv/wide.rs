@@ -28,7 +28,7 @@ pub(super) fn read(
     }
     let several = columns.labels.len() > 1;
     let kind = if several { Some(TargetKind::Numbers) } else { kind };
-    let new = |column: &usize| LabelColumn::new(&rows.names[*column], kind);
+    let new = |column: &usize| LabelColumn::new(&rows.names.get(*column), kind);
     let mut labels: Vec<LabelColumn> = columns.labels.iter().map(new).collect();
     let mut groups = LabelsBuilder::new();
     let mut builder = DatasetBuilder::unnamed(1);
@@ -40,7 +40,8 @@ pub(super) fn read(
         // Values that are missing, up to the last known one; those behind it end the sequence.
         let (mut length, mut missing, mut first_missing) = (0, 0, None);
         for column in &columns.features {
-            let cell = rows.cell(*column);
+            let column = *column as usize;
+            let cell = rows.cell(column);
             match parse(cell) {
                 CellValue::Number(value) => {
                     if let Some(column) = first_missing.take() {
@@ -55,10 +56,10 @@ pub(super) fn read(
                     }
                 }
                 CellValue::Missing => {
-                    first_missing.get_or_insert(*column);
+                    first_missing.get_or_insert(column);
                     missing += 1;
                 }
-                CellValue::Other => return Err(rows.at_cell(*column, complaint(cell))),
+                CellValue::Other => return Err(rows.at_cell(column, complaint(cell))),
             }
         }
         builder.push_steps(&steps, steps.len())?;

@@ -28,7 +28,8 @@ impl Columns {
             return width >= WIDE
                 && ((1..width).all(is_step) || last_is_label && (0..width - 1).all(is_step));
         }
-        let name = |column: usize| &dialect.names[column];
+        let named = dialect.header_names();
+        let name = |column: usize| &named[column];
         let is_free = |column: &usize| {
             let known = [&LABELS[..], &IDS, &GROUPS];
             Some(*column) != self.id
@@ -66,7 +67,7 @@ impl Columns {
                 (has_label || is_read_without) && are_names(dialect, *column)
             });
             if let Some(id) = self.id {
-                let name = &dialect.names[id];
+                let name = &dialect.names.get(id);
                 notes.push(format!("column {name} is taken for the name of a sequence"));
             }
         }
@@ -80,21 +81,24 @@ impl Columns {
             let first = (0..width).find(|column| !used.contains(column));
             let label = label.or(of_text).or_else(|| {
                 let first = first?;
-                let names_step = dialect.header && numbered(&dialect.names[first]).is_some();
+                let names_step = dialect.header && numbered(&dialect.names.get(first)).is_some();
                 let asked = options.target.is_some_and(|target| target != TargetKind::None);
                 let are_classes = dialect.column(first).all(is_whole);
                 (!names_step && (asked || are_classes)).then_some(first)
             });
             match label {
                 Some(label) if options.target == Some(TargetKind::None) => {
-                    let name = &dialect.names[label];
+                    let name = &dialect.names.get(label);
                     notes.push(format!("column {name} is left out: no target is asked for"));
-                    self.features =
-                        (0..width).filter(|c| *c != label && !used.contains(c)).collect();
+                    let is_step = |c: &usize| *c != label && !used.contains(c);
+                    self.features = (0..width).filter(is_step).map(|c| c as u32).collect();
                     return;
                 }
                 Some(label) => {
-                    notes.push(format!("column {} is taken for the label", &dialect.names[label]));
+                    notes.push(format!(
+                        "column {} is taken for the label",
+                        &dialect.names.get(label)
+                    ));
                     self.labels.push(label);
                 }
                 None => notes.push("no column is taken for the label: all hold steps".into()),
@@ -105,6 +109,7 @@ impl Columns {
             let is_left_out = |column: &usize| options.is_series && texts.contains(column);
             self.features = (0..width)
                 .filter(|column| !used.contains(column) && !is_left_out(column))
+                .map(|column| column as u32)
                 .collect();
         }
     }
