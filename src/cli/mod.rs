@@ -21,6 +21,7 @@ mod halved;
 mod info;
 mod measures;
 mod numbers;
+mod output_file;
 mod own_files;
 mod own_predict;
 mod predict;

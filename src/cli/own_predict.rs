@@ -1,7 +1,6 @@
 //! `predict` and `eval` on files of one's own.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,8 +8,10 @@ use candle_core::Device;
 use candle_rnn::data::formats::{Content, ReadOptions};
 use candle_rnn::data::{DataSplits, Dataset};
 use candle_rnn::predict::{Generator, SequencePredictor};
+use candle_rnn::train::tasks::TaskKind;
 use serde_json::json;
 
+use super::output_file::OutputFile;
 use super::own_files::OwnFiles;
 use super::predicted::{header, OutputShape, Predicted};
 use super::usage::wrong_usage;
@@ -18,6 +19,8 @@ use super::{measures, screen};
 
 /// Sequences that are predicted together, so that a large file is written as it goes.
 const BLOCK: usize = 4_096;
+/// Probabilities of the classes of steps that are held at once.
+const PROBABILITIES: usize = 1 << 22;
 
 /// Predicts the sequences of files: as CSV into `output`, else as lines, or JSON objects, on stdout. How many there are.
 pub(super) fn predict(
@@ -38,51 +41,63 @@ pub(super) fn predict(
             file.display()
         )));
     }
-    // All files are read before the first line is written.
+    // All files are read to their ends before the first line is written; large ones are then read again.
     let mut inputs = Vec::new();
     for file in files {
-        let data = OwnFiles::sequences(file, &options)?;
-        model.check(&data).with_context(|| file.display().to_string())?;
-        inputs.push((file, data));
+        inputs.push((file, model.scan(file, &options)?));
     }
     let shape = OutputShape {
         has_files: files.len() > 1,
-        has_times: inputs.iter().any(|(_, data)| data.last_time(0).is_some()),
+        has_times: inputs.iter().any(|(_, data)| data.has_times()),
     };
     let mut table = match output {
         Some(path) => {
-            let file = File::create(path)
-                .with_context(|| format!("{}: cannot create the file", path.display()))?;
-            let mut table = csv::Writer::from_writer(BufWriter::new(file));
+            let mut table = csv::Writer::from_writer(OutputFile::create(path)?);
             table.write_record(header(&model, shape))?;
             Some(table)
         }
         None => None,
     };
     for (file, data) in &inputs {
-        for start in (0..data.len()).step_by(BLOCK) {
-            let numbers: Vec<u32> = (start as u32..data.len().min(start + BLOCK) as u32).collect();
-            let block = data.select(&numbers);
-            for (index, found) in model.predict(&block)?.iter().enumerate() {
-                let of = Predicted { model: &model, file, data: &block, index, found };
-                match &mut table {
-                    Some(table) => {
-                        of.rows(shape).iter().try_for_each(|row| table.write_record(row))?
+        data.for_each_block(|data| {
+            for piece in pieces(data, &model) {
+                let block = data.select(&piece.collect::<Vec<_>>());
+                for (index, found) in model.predict(&block)?.iter().enumerate() {
+                    let of = Predicted { model: &model, file, data: &block, index, found };
+                    match &mut table {
+                        Some(table) => {
+                            of.rows(shape).iter().try_for_each(|row| table.write_record(row))?
+                        }
+                        None if as_json => screen::json(&of.object())?,
+                        None => screen::line(&screen::shown(&of.text(shape)))?,
                     }
-                    None if as_json => screen::json(&of.object())?,
-                    None => screen::line(&screen::shown(&of.text(shape)))?,
                 }
             }
-        }
+            anyhow::Ok(())
+        })?;
     }
-    let count = inputs.iter().map(|(_, data)| data.len()).sum();
+    let count = inputs.iter().map(|(_, data)| data.sequences()).sum();
     let Some((table, path)) = table.zip(output) else { return Ok(count) };
-    let file =
-        table.into_inner().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error);
-    file.and_then(|mut file| file.flush().and_then(|()| file.sync_all()))
-        .with_context(|| format!("{}: cannot write the file", path.display()))?;
+    let file = table.into_inner();
+    file.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?.finish()?;
     Ok(count)
+}
+
+/// The numbers of the sequences that are predicted together.
+fn pieces(data: &Dataset, model: &SequencePredictor) -> Vec<Range<u32>> {
+    let spec = model.spec();
+    let per_step = if spec.target == TaskKind::StepClass { spec.outputs.len() } else { 0 };
+    let (mut pieces, mut start, mut held) = (Vec::new(), 0, 0);
+    for index in 0..data.len() {
+        let own = per_step * data.seq_len(index);
+        if index - start == BLOCK || index > start && held + own > PROBABILITIES {
+            pieces.push(start as u32..index as u32);
+            (start, held) = (index, 0);
+        }
+        held += own;
+    }
+    pieces.push(start as u32..data.len() as u32);
+    pieces
 }
 
 /// Whether two paths are those of one file that exists.
@@ -103,9 +118,7 @@ pub(super) fn eval(
     let (name, report) = match file {
         Some(file) => {
             let options = own.of_run(&model.config().task);
-            let data = OwnFiles::sequences(file, &options)?;
-            let report = model.report(&data).with_context(|| file.display().to_string())?;
-            (file.display().to_string(), report)
+            (file.display().to_string(), model.report_file(file, &options)?)
         }
         None => (split.to_string(), model.report_windows(&part(&model, split)?)?),
     };

@@ -63,6 +63,8 @@ pub(super) struct Store {
     pub(super) missing: Missing,
     /// The time of the last step of each sequence, as it stands in the file.
     pub(super) last_times: Option<Names>,
+    /// The number of the first sequence in its file, from 0.
+    pub(super) first: u64,
 }
 
 impl Store {
@@ -272,7 +274,8 @@ impl Dataset {
     /// The name of a sequence: its own, or else its number in the file, from 0.
     pub fn id(&self, index: usize) -> String {
         let row = self.row(index);
-        self.store.ids.as_ref().map_or_else(|| row.to_string(), |ids| ids.get(row).to_string())
+        let number = || (self.store.first + row as u64).to_string();
+        self.store.ids.as_ref().map_or_else(number, |ids| ids.get(row).to_string())
     }
 
     /// Whether sequences have names of their own.

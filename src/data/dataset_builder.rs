@@ -23,6 +23,10 @@ pub struct DatasetBuilder {
     groups: Option<Labels>,
     missing: Missing,
     last_times: Names,
+    /// The number of the first sequence, from 0, of all that there have been.
+    first: u64,
+    /// The names of those before it.
+    earlier_ids: Names,
 }
 
 impl DatasetBuilder {
@@ -39,7 +43,34 @@ impl DatasetBuilder {
             groups: None,
             missing: Missing::default(),
             last_times: Names::default(),
+            first: 0,
+            earlier_ids: Names::default(),
         }
+    }
+
+    /// Takes out the sequences that have ended, which must be all; those that follow are numbered on, and may have
+    /// none of their names.
+    pub(super) fn take(&mut self) -> Self {
+        use std::mem::take;
+        let taken = Self {
+            features: self.features.clone(),
+            values: take(&mut self.values),
+            ended: take(&mut self.ended),
+            steps: self.steps,
+            ids: take(&mut self.ids),
+            seen: SeenIds::default(),
+            ids_repeat: true,
+            groups: self.groups.take(),
+            missing: take(&mut self.missing),
+            last_times: take(&mut self.last_times),
+            first: self.first,
+            earlier_ids: Names::default(),
+        };
+        self.first += taken.len() as u64;
+        if !self.ids_repeat {
+            taken.ids.iter().for_each(|id| self.earlier_ids.push(id));
+        }
+        taken
     }
 
     /// I features named `x1`, `x2`, ...; a single one is `x`.
@@ -112,7 +143,7 @@ impl DatasetBuilder {
     /// [`Error::Config`] when it has no step.
     pub fn end_sequence(&mut self) -> Result<()> {
         if self.steps == 0 {
-            let number = self.len() + 1;
+            let number = self.first + self.len() as u64 + 1;
             return Err(Error::Config(format!("sequence {number} has no steps")));
         }
         self.ended.push(self.steps);
@@ -142,7 +173,7 @@ impl DatasetBuilder {
 
     /// Whether a sequence that has ended has this name, which no other one may have.
     pub(super) fn has_id(&mut self, id: &str) -> bool {
-        !self.ids_repeat && self.seen.has(id, &self.ids)
+        !self.ids_repeat && self.seen.has(id, [&self.earlier_ids, &self.ids])
     }
 
     /// Lets several sequences have one name, as the examples of one person in a table have.
@@ -192,7 +223,7 @@ impl DatasetBuilder {
     /// sequences or steps.
     pub fn build(self, target: Target) -> Result<Dataset> {
         let values = Values::F32(self.values);
-        let Self { features, ended, ids, groups, missing, steps, last_times, .. } = self;
+        let Self { features, ended, ids, groups, missing, steps, last_times, first, .. } = self;
         if steps > 0 {
             return Err(Error::Config("the last sequence has not ended".into()));
         }
@@ -205,6 +236,7 @@ impl DatasetBuilder {
             groups,
             missing,
             last_times: (!last_times.is_empty()).then_some(last_times),
+            first,
         })
     }
 }
@@ -237,6 +269,7 @@ pub fn dataset_of_bytes(
         groups: None,
         missing: Missing::default(),
         last_times: None,
+        first: 0,
         features,
         target,
     })
@@ -320,10 +353,16 @@ mod tests {
         assert!(error.contains("sequence 1 has no steps"), "{error}");
         builder.push_step(&[1., 2.]).unwrap();
         builder.end_sequence().unwrap();
-        let mut named = DatasetBuilder::unnamed(1);
-        for (id, is_new) in [("b", true), ("a", true), ("b", false)] {
-            named.push_step(&[1.]).unwrap();
-            assert_eq!(named.end_named(id).is_ok(), is_new, "{id}");
+        for is_taken in [false, true] {
+            let mut named = DatasetBuilder::unnamed(1);
+            for (id, is_new) in [("b", true), ("a", true), ("b", false)] {
+                named.push_step(&[1.]).unwrap();
+                assert_eq!(named.end_named(id).is_ok(), is_new, "{id}");
+                if is_taken && is_new {
+                    let taken = named.take().build(Target::None).unwrap();
+                    assert_eq!((taken.len(), taken.id(0)), (1, id.into()));
+                }
+            }
         }
         let numbers = Numbers { names: vec!["y".into()], values: vec![1., 2.] };
         let error = builder.build(Target::Numbers(numbers)).unwrap_err().to_string();

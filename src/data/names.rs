@@ -34,8 +34,13 @@ impl Names {
         &self.text[self.places.range(index)]
     }
 
+    /// The last text.
+    pub fn last(&self) -> Option<&str> {
+        self.len().checked_sub(1).map(|last| self.get(last))
+    }
+
     /// All texts.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         (0..self.len()).map(|index| self.get(index))
     }
 }

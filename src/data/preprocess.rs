@@ -3,7 +3,7 @@
 use candle_core::WithDType;
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, SequenceValues};
+use super::dataset::{Dataset, Missing, SequenceValues};
 use super::scaler::{Scaler, Scaling, Statistics};
 use crate::error::counted;
 use crate::{Error, Result};
@@ -79,7 +79,15 @@ impl Preprocessor {
     /// # Errors
     /// [`Error::Config`] naming what differs.
     pub fn check(&self, data: &Dataset) -> Result<()> {
-        let (expected, found) = (&self.features, data.features());
+        self.check_features(data.features(), data.missing())
+    }
+
+    /// As [`check`](Self::check), of data of which features and missing values are known.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_features(&self, found: &[String], missing: &Missing) -> Result<()> {
+        let expected = &self.features;
         if expected.len() != found.len() {
             return Err(Error::Config(format!(
                 "the model reads {} ({}), the data have {} ({})",
@@ -96,7 +104,6 @@ impl Preprocessor {
                 listed(found)
             )));
         }
-        let missing = data.missing();
         if self.config.missing == MissingPolicy::Refuse && missing.count > 0 {
             let are = if missing.count == 1 { "value is" } else { "values are" };
             return Err(Error::Config(format!(

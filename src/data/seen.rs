@@ -17,19 +17,19 @@ pub(crate) struct SeenIds {
 impl SeenIds {
     /// Whether a sequence of this name has ended.
     ///
-    /// - `ended`: the names of all that have
-    pub(crate) fn has(&mut self, id: &str, ended: &Names) -> bool {
-        let Some(last) = ended.len().checked_sub(1).map(|last| ended.get(last)) else {
-            return false;
-        };
+    /// - `ended`: the names of all that have, in two pieces
+    pub(crate) fn has(&mut self, id: &str, ended: [&Names; 2]) -> bool {
+        let [earlier, later] = ended;
+        let Some(last) = later.last().or_else(|| earlier.last()) else { return false };
+        let mut all = earlier.iter().chain(later.iter());
         if self.hashes.is_none() {
             if order(id, last) == Ordering::Greater {
                 return false;
             }
-            self.hashes = Some(ended.iter().map(hash).collect());
+            self.hashes = Some(all.clone().map(hash).collect());
         }
         let may_be = self.hashes.as_ref().is_some_and(|hashes| hashes.contains(&hash(id)));
-        may_be && ended.iter().any(|name| name == id)
+        may_be && all.any(|name| name == id)
     }
 
     /// A sequence ends.
@@ -57,15 +57,20 @@ mod tests {
     fn ids_that_come_back_are_known_in_any_order() {
         for ids in [&["1", "2", "10", "11"][..], &["b", "a", "10", "9", "c"], &["s9", "s10", "s1"]]
         {
-            let (mut seen, mut ended) = (SeenIds::default(), Names::default());
+            let (mut seen, mut earlier) = (SeenIds::default(), Names::default());
+            let mut ended = Names::default();
             for id in ids {
-                assert!(!seen.has(id, &ended), "{id} of {ids:?}");
+                assert!(!seen.has(id, [&earlier, &ended]), "{id} of {ids:?}");
                 ended.push(id);
                 seen.add(id);
+                if ended.len() == 2 {
+                    std::mem::take(&mut ended).iter().for_each(|id| earlier.push(id));
+                }
             }
+            let all = [&earlier, &ended];
             assert_eq!(seen.hashes.is_some(), ids[0] != "1", "{ids:?}");
-            assert!(ids.iter().all(|id| seen.has(id, &ended)), "{ids:?}");
-            assert!(!seen.has("new", &ended) && !seen.has("0", &ended));
+            assert!(ids.iter().all(|id| seen.has(id, all)), "{ids:?}");
+            assert!(!seen.has("new", all) && !seen.has("0", all));
         }
     }
 }

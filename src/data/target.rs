@@ -162,6 +162,19 @@ impl LabelsBuilder {
         self.indices.last()
     }
 
+    /// Forgets the labels: one of each class that there was is left.
+    pub(super) fn forget(&mut self) {
+        let mut counts = vec![false; self.place.len()];
+        self.indices.iter().for_each(|class| counts[class as usize] = true);
+        let had = (0u32..).zip(counts).filter(|(_, had)| *had);
+        self.indices = had.map(|(class, _)| class).collect();
+    }
+
+    /// No label yet, of the same classes.
+    pub(super) fn emptied(&self) -> Self {
+        Self { place: self.place.clone(), indices: ClassIndices::default() }
+    }
+
     /// Each label as many times as `counts` says.
     pub(super) fn repeated(mut self, counts: impl Iterator<Item = usize>) -> Self {
         let mut repeated = ClassIndices::default();
@@ -248,6 +261,12 @@ mod tests {
         let mut declared = LabelsBuilder::new();
         declared.declare("z");
         declared.push("b");
+        assert_eq!(declared.emptied().build().renamed(&train).unwrap().indices.len(), 0);
         assert_eq!(declared.build().renamed(&train).unwrap().indices, [1]);
+        let mut forgotten = LabelsBuilder::new();
+        ["b", "d", "b"].iter().for_each(|name| forgotten.push(name));
+        forgotten.forget();
+        assert_eq!((forgotten.len(), forgotten.classes()), (2, 2));
+        assert_eq!(forgotten.build().renamed(&train), Err("d".into()));
     }
 }

@@ -8,6 +8,7 @@
 //! What reads step by step stands on the kernels' own [`Stream`](candle_rnn_kernels::Stream) on the CPU: no tensor is
 //! made. A program without Candle reads runs with the feature `model` of the crate `candle-rnn-kernels`.
 
+mod files;
 mod images;
 mod network;
 mod prediction;

@@ -193,7 +193,7 @@ impl SequencePredictor {
     }
 
     /// The data as the model reads them: of series to forecast, the last window alone.
-    fn known(&self, data: &Dataset) -> Result<Dataset> {
+    pub(super) fn known(&self, data: &Dataset) -> Result<Dataset> {
         if self.spec().forecast.is_none() {
             return Ok(data.clone());
         }
@@ -228,14 +228,24 @@ impl SequencePredictor {
             let longest = data.lengths().into_iter().max().unwrap_or(0);
             data = data.windows(window, horizon, |len| 0..len);
             if data.is_empty() {
-                return Err(crate::Error::Config(format!(
-                    "there is nothing to compare forecasts with: that takes {} known steps of a series, of which the \
-                     longest has {longest}",
-                    window + horizon
-                )));
+                return Err(self.nothing_to_forecast(longest));
             }
         }
         self.report_windows(&data)
+    }
+
+    /// What is wrong with series that are all too short, the longest of which has so many steps.
+    pub(super) fn nothing_to_forecast(&self, longest: usize) -> crate::Error {
+        let training = &self.config.task.training;
+        crate::Error::Config(format!(
+            "there is nothing to compare forecasts with: that takes {} known steps of a series, of which the longest \
+             has {longest}",
+            training.window + training.horizon
+        ))
+    }
+
+    pub(super) fn padder(&self) -> &Padder {
+        &self.padder
     }
 
     /// The same of data that [`SequenceSpec::data`] has taken and, of series, was cut into windows.

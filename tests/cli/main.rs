@@ -41,6 +41,7 @@ mod own_columns;
 mod own_data;
 mod own_files;
 mod own_flags;
+mod own_large;
 mod own_lost;
 mod own_resume;
 mod own_tables;

@@ -14,9 +14,10 @@ use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
+use super::sequence_sink::SequenceSink;
 use super::series_text::SeriesText;
 use super::source::DataSource;
-use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
+use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, TargetKind};
 use crate::error::counted;
 use crate::{Error, Result};
 
@@ -27,13 +28,14 @@ use crate::{Error, Result};
 pub(super) fn read(
     source: DataSource,
     options: &ReadOptions,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     let path = source.path.clone();
     let memory = source.memory;
     let head = source.head_lines();
     let cells = head.iter().filter(|byte| **byte == b',').count() + 1;
-    source.check_need(head.len().max(1), 4 * cells)?;
+    sink.check_need(&source, head.len().max(1), 4 * cells)?;
     let mut lines =
         Lines::new(BufReader::with_capacity(64 << 10, source.into_text()), &path, memory);
     let header = ArffHeader::read(&mut lines)?;
@@ -41,7 +43,8 @@ pub(super) fn read(
         return Err(Error::data_file(&path, "an ARFF file has no label for each step"));
     }
     let label = header.label(options.target);
-    let mut labels = label.map(|label| match (&header.attributes[label].1, options.target) {
+    let kind = sink.kind(options.target);
+    let mut labels = label.map(|label| match (&header.attributes[label].1, kind) {
         (AttributeKind::Nominal(classes), None | Some(TargetKind::Class)) => {
             LabelColumn::declared(classes)
         }
@@ -100,13 +103,10 @@ pub(super) fn read(
                 .push(row.cell(label), || format!("line {}", lines.number()))
                 .map_err(|reason| lines.at(format!("attribute {}: {reason}", quote(name))))?;
         }
+        sink.ended(data, &mut labels, &mut LabelsBuilder::new())?;
     }
     let Some(builder) = builder else {
         return Err(Error::data_file(&path, "has no sequences after its line @data"));
     };
-    let target = match labels {
-        Some(labels) => labels.finish(notes).map_err(|reason| Error::data_file(&path, reason))?,
-        None => Target::None,
-    };
-    builder.build(target)
+    sink.finish(builder, labels, None, &path, notes)
 }

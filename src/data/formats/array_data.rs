@@ -139,7 +139,7 @@ fn names_of(
     let (mut names, mut seen) = (Names::default(), SeenIds::default());
     let mut push = |name: &str| {
         if are_ids {
-            if seen.has(name, &names) {
+            if seen.has(name, [&Names::default(), &names]) {
                 let (id, element) = (quote(name), names.len());
                 return Err(format!(
                     "has {id} a second time as element {element}: give each sequence an id of its own"

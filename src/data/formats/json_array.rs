@@ -10,6 +10,7 @@ use super::json_objects::Objects;
 use super::jsonl_example::Example;
 use super::memory;
 use super::options::ReadOptions;
+use super::sequence_sink::SequenceSink;
 use super::source::{unreadable, DataSource};
 use crate::data::Dataset;
 use crate::{Error, Result};
@@ -21,13 +22,14 @@ use crate::{Error, Result};
 pub(super) fn read(
     source: DataSource,
     options: &ReadOptions,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     let (path, memory) = (source.path.clone(), source.memory);
     let head = source.head_lines();
     let cells = head.iter().filter(|byte| **byte == b',').count() + 1;
-    source.check_need(head.len().max(1), 4 * cells)?;
-    let mut objects = Objects::new(options.target);
+    sink.check_need(&source, head.len().max(1), 4 * cells)?;
+    let mut objects = Objects::new(options.target, sink);
     let mut wrong = None;
     let reader = BufReader::with_capacity(64 << 10, JsonNumbers::new(source.into_text()));
     let mut json = serde_json::Deserializer::from_reader(reader);
@@ -39,6 +41,7 @@ pub(super) fn read(
         let added =
             added.map_err(|reason| Error::data_file(&path, format!("{}: {reason}", place())));
         let outcome = added.and_then(|()| memory::check(&path, objects.bytes(), memory));
+        let outcome = outcome.and_then(|()| objects.pass_on());
         outcome.map_err(|error| wrong = Some(error)).is_ok()
     };
     let outcome = json.deserialize_seq(ArrayVisitor(add, most)).and_then(|()| json.end());

@@ -2,14 +2,16 @@
 
 use super::cells::quote;
 use super::jsonl_example::{Example, JsonLabel};
+use super::label_reader::LabelReader;
 use super::labels::LabelColumn;
+use super::sequence_sink::SequenceSink;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
 use crate::error::counted;
 use crate::{Error, Result};
 
 /// A data set that objects make.
-#[derive(Debug)]
-pub(super) struct Objects {
+pub(super) struct Objects<'a, 'b> {
+    sink: &'a mut SequenceSink<'b>,
     builder: Option<DatasetBuilder>,
     kind: Option<TargetKind>,
     target: JsonTarget,
@@ -18,14 +20,15 @@ pub(super) struct Objects {
     with_group: Option<bool>,
 }
 
-impl Objects {
+impl<'a, 'b> Objects<'a, 'b> {
     /// No object yet.
     ///
     /// - `kind`: the kind of target that was asked for
-    pub(super) fn new(kind: Option<TargetKind>) -> Self {
+    pub(super) fn new(kind: Option<TargetKind>, sink: &'a mut SequenceSink<'b>) -> Self {
         Self {
             builder: None,
-            kind,
+            kind: sink.kind(kind),
+            sink,
             target: JsonTarget::Unknown,
             groups: LabelsBuilder::new(),
             with_id: None,
@@ -51,7 +54,13 @@ impl Objects {
         if width == 0 {
             return Err("the steps of x have no features".into());
         }
-        let data = self.builder.get_or_insert_with(|| DatasetBuilder::unnamed(width));
+        let data = self.builder.get_or_insert_with(|| {
+            let mut data = DatasetBuilder::unnamed(width);
+            if self.sink.knows_ids() {
+                data.let_ids_repeat();
+            }
+            data
+        });
         if data.features().len() != width {
             let expected = data.features().len();
             return Err(format!(
@@ -79,6 +88,15 @@ impl Objects {
         self.target.push(example.y.take(), example.steps, self.kind, place)
     }
 
+    /// Hands on the objects so far, if they are many.
+    ///
+    /// # Errors
+    /// As [`SequenceSink::ended`].
+    pub(super) fn pass_on(&mut self) -> Result<()> {
+        let Some(builder) = &mut self.builder else { return Ok(()) };
+        self.sink.ended(builder, &mut self.target, &mut self.groups)
+    }
+
     /// Bytes of memory that the values take so far.
     pub(super) fn bytes(&self) -> u64 {
         self.builder.as_ref().map_or(0, |data| data.bytes() as u64)
@@ -88,15 +106,16 @@ impl Objects {
     ///
     /// # Errors
     /// [`Error::DataFile`] when there are no objects, or labels that contradict each other.
-    pub(super) fn finish(self, path: &std::path::Path, notes: &mut Vec<String>) -> Result<Dataset> {
-        let Some(mut builder) = self.builder else {
+    pub(super) fn finish(
+        self,
+        path: &std::path::Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Dataset>> {
+        let Some(builder) = self.builder else {
             return Err(Error::data_file(path, "holds no objects"));
         };
-        if self.with_group == Some(true) {
-            builder.groups(self.groups.build());
-        }
-        let target = self.target.finish(notes).map_err(|reason| Error::data_file(path, reason))?;
-        builder.build(target)
+        let groups = (self.with_group == Some(true)).then_some(self.groups);
+        self.sink.finish(builder, self.target, groups, path, notes)
     }
 }
 
@@ -200,6 +219,28 @@ impl JsonTarget {
                 Self::Steps(LabelColumn::new("y", Some(TargetKind::StepClass)))
             }
             (Some(_), kind) => Self::Single(LabelColumn::new("y", kind)),
+        }
+    }
+}
+
+impl LabelReader for JsonTarget {
+    fn forget(&mut self) {
+        match self {
+            Self::Unknown | Self::None => {}
+            Self::Single(labels) | Self::Steps(labels) => labels.forget(),
+            Self::Several(numbers) => numbers.values.clear(),
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::None => Self::None,
+            Self::Single(labels) => Self::Single(labels.take()),
+            Self::Steps(labels) => Self::Steps(labels.take()),
+            Self::Several(Numbers { names, values }) => {
+                Self::Several(Numbers { names: names.clone(), values: std::mem::take(values) })
+            }
         }
     }
 

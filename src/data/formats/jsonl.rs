@@ -8,6 +8,7 @@ use super::jsonl_example::Example;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
+use super::sequence_sink::SequenceSink;
 use super::source::DataSource;
 use crate::data::Dataset;
 use crate::{Error, Result};
@@ -20,20 +21,21 @@ use crate::{Error, Result};
 pub(super) fn read(
     source: DataSource,
     options: &ReadOptions,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     let path = source.path.clone();
     let memory = source.memory;
     let head = source.head_lines();
     let cells = head.iter().filter(|byte| **byte == b',').count() + 1;
-    source.check_need(head.len().max(1), 4 * cells)?;
+    sink.check_need(&source, head.len().max(1), 4 * cells)?;
     let mut lines = Lines::new(
         BufReader::with_capacity(64 << 10, JsonNumbers::new(source.into_text())),
         &path,
         memory,
     );
     let mut example = Example::default();
-    let mut objects = Objects::new(options.target);
+    let mut objects = Objects::new(options.target, sink);
     while lines.next()? {
         if lines.line().trim_ascii().is_empty() {
             continue;
@@ -50,6 +52,7 @@ pub(super) fn read(
         lines.forget();
         let added = objects.add(&mut example, || format!("line {}", lines.number()));
         added.map_err(|reason| lines.at(reason))?;
+        objects.pass_on()?;
     }
     objects.finish(&path, notes)
 }

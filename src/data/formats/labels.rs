@@ -33,6 +33,10 @@ pub(super) struct LabelColumn {
     stray: Option<(String, String)>,
     /// Whether one of the labels is a number and not whole.
     fraction: bool,
+    /// How many labels were forgotten, if that has been asked for.
+    forgotten: Option<usize>,
+    /// Whether the kind is what all labels of the file say it is.
+    is_settled: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,8 @@ impl LabelColumn {
             text: false,
             stray: None,
             fraction: false,
+            forgotten: None,
+            is_settled: false,
         }
     }
 
@@ -76,8 +82,34 @@ impl LabelColumn {
         new
     }
 
-    /// How many labels there are.
+    /// Forgets the labels, but for what they say about their kind and which classes there are.
+    pub(super) fn forget(&mut self) {
+        let all = self.len();
+        match &mut self.read {
+            ReadLabels::Names(labels) => labels.forget(),
+            ReadLabels::Numbers(values) => values.clear(),
+        }
+        self.forgotten = Some(all - self.held());
+    }
+
+    /// Takes out the labels, whose kind is known; those that follow are of the same.
+    pub(super) fn take(&mut self) -> Self {
+        let mut fresh = Self::new(&self.name, self.kind);
+        if let (true, ReadLabels::Names(labels)) = (self.declared, &self.read) {
+            fresh.read = ReadLabels::Names(labels.emptied());
+            fresh.declared = true;
+        }
+        let taken = std::mem::replace(self, fresh);
+        Self { is_settled: true, ..taken }
+    }
+
+    /// How many labels there are, and were.
     pub(super) fn len(&self) -> usize {
+        self.forgotten.unwrap_or(0) + self.held()
+    }
+
+    /// How many labels there are.
+    fn held(&self) -> usize {
         match &self.read {
             ReadLabels::Names(labels) => labels.len(),
             ReadLabels::Numbers(values) => values.len(),
@@ -196,6 +228,9 @@ impl LabelColumn {
 
     /// Each label as many times as `counts` says: labels of sequences become those of steps.
     pub(super) fn repeated(mut self, counts: impl Iterator<Item = usize>) -> Self {
+        if self.forgotten.is_some() {
+            return self;
+        }
         if let ReadLabels::Names(labels) = self.read {
             self.read = ReadLabels::Names(labels.repeated(counts));
         }
@@ -234,7 +269,7 @@ impl LabelColumn {
             return Ok(Target::None);
         }
         if let ReadLabels::Names(labels) = &self.read {
-            let (classes, count) = (labels.classes(), labels.len());
+            let (classes, count) = (labels.classes(), self.len());
             let many = classes > FEW && count < 2 * classes;
             if self.kind.is_none() && !self.text && (self.fraction || many) {
                 self.become_numbers();
@@ -304,7 +339,7 @@ impl LabelColumn {
         }
         self.refuse_stray()?;
         match self.read {
-            ReadLabels::Names(labels) if self.text || !self.fraction => {
+            ReadLabels::Names(labels) if self.is_settled || self.text || !self.fraction => {
                 Ok(Target::StepClass(labels.build()))
             }
             _ => Err(format!(

@@ -1,7 +1,8 @@
 //! Readers: files of sequences in the formats that people have, one file a format.
 //!
 //! [`read`] tells a format by the file's content first and by its name second, unpacks gzip, and returns
-//! a [`Dataset`](super::Dataset) or a text. What it had to assume is said in [`Loaded::notes`].
+//! a [`Dataset`](super::Dataset) or a text. What it had to assume is said in [`Loaded::notes`]. A [`SequenceFile`] may be
+//! larger than memory: it is read block by block.
 
 mod arff;
 mod arff_header;
@@ -19,6 +20,7 @@ mod json_numbers;
 mod json_objects;
 mod jsonl;
 mod jsonl_example;
+mod label_reader;
 mod labels;
 mod lines;
 mod loaded;
@@ -27,9 +29,12 @@ mod npy;
 mod npy_file;
 mod npz;
 mod options;
+mod outline;
 mod read;
 mod safetensors;
+mod sequence_file;
 mod sequence_shape;
+mod sequence_sink;
 mod series_text;
 mod source;
 mod plain_text;
@@ -37,4 +42,6 @@ mod ts;
 
 pub use loaded::{Content, Format, Loaded};
 pub use options::{Layout, ReadOptions};
+pub use outline::FileOutline;
 pub use read::read;
+pub use sequence_file::SequenceFile;

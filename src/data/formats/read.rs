@@ -8,6 +8,7 @@ use super::npy_file::NpyFile;
 use super::npz::NpzFile;
 use super::options::ReadOptions;
 use super::safetensors::SafetensorsFile;
+use super::sequence_sink::SequenceSink;
 use super::source::DataSource;
 use super::{arff, array_data, csv, detect, idx_images, json_array, jsonl, plain_text, ts};
 use crate::data::Dataset;
@@ -35,6 +36,19 @@ use crate::{Error, Result};
 /// what is there.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
     let path = path.as_ref();
+    let loaded = read_into(path, options, &mut SequenceSink::kept())?;
+    loaded.ok_or_else(|| Error::data_file(path, "holds no sequences"))
+}
+
+/// Reads a file of sequences into `sink`, or a text: what it holds, if all of it was kept.
+///
+/// # Errors
+/// As [`read`]; those of whoever takes a block.
+pub(super) fn read_into(
+    path: &Path,
+    options: &ReadOptions,
+    sink: &mut SequenceSink,
+) -> Result<Option<Loaded>> {
     let source = DataSource::open(path, options.memory)?;
     let format = detect::detect(&source)?;
     if !matches!(format, Format::Csv | Format::Tsv) {
@@ -46,27 +60,31 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded> {
         }
     }
     let (mut notes, mut layout, mut columns) = (Vec::new(), None, None);
-    let content = match format {
+    let data = match format {
         Format::Csv | Format::Tsv => {
-            let table = csv::read(source, options, &mut notes)?;
+            let table = csv::read(source, options, sink, &mut notes)?;
             layout = Some(table.layout);
             columns = table.columns;
-            Content::Sequences(table.data)
+            table.data
         }
-        Format::Ts => Content::Sequences(ts::read(source, options, &mut notes)?),
-        Format::Arff => Content::Sequences(arff::read(source, options, &mut notes)?),
-        Format::JsonLines => Content::Sequences(jsonl::read(source, options, &mut notes)?),
-        Format::Json => Content::Sequences(json_array::read(source, options, &mut notes)?),
-        Format::Text => Content::Text(plain_text::read(source)?),
+        Format::Ts => ts::read(source, options, sink, &mut notes)?,
+        Format::Arff => arff::read(source, options, sink, &mut notes)?,
+        Format::JsonLines => jsonl::read(source, options, sink, &mut notes)?,
+        Format::Json => json_array::read(source, options, sink, &mut notes)?,
+        Format::Text => {
+            let content = Content::Text(plain_text::read(source)?);
+            return Ok(Some(Loaded { content, format, layout, columns, notes }));
+        }
         Format::Idx => {
             source.check_need(1, 1)?;
-            Content::Sequences(idx_images::read(path, options.target, &source.head, &mut notes)?)
+            Some(idx_images::read(path, options.target, &source.head, &mut notes)?)
         }
         Format::Npz | Format::Npy | Format::Safetensors => {
-            Content::Sequences(read_arrays(source, format, options, &mut notes)?)
+            Some(read_arrays(source, format, options, &mut notes)?)
         }
     };
-    Ok(Loaded { content, format, layout, columns, notes })
+    let content = data.map(Content::Sequences);
+    Ok(content.map(|content| Loaded { content, format, layout, columns, notes }))
 }
 
 fn read_arrays(

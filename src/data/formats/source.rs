@@ -1,8 +1,10 @@
 //! `DataSource`: the bytes of a file, unpacked if they are gzip data.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
 
@@ -22,6 +24,8 @@ pub(super) struct DataSource {
     /// Bytes of memory that the data may take.
     pub(super) memory: u64,
     rest: Box<dyn Read>,
+    /// Whether gzip data may unpack to no more than the memory.
+    is_limited: Rc<Cell<bool>>,
 }
 
 /// What can be read from anywhere.
@@ -48,9 +52,11 @@ impl DataSource {
         let gzipped = magic == [0x1f, 0x8b];
         let memory = memory.unwrap_or_else(memory::available);
         let bytes = Cursor::new(magic).chain(file);
+        let is_limited = Rc::new(Cell::new(true));
         let mut rest: Box<dyn Read> = if gzipped {
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(64 << 10, bytes));
-            Box::new(Limited { unpacked, left: memory, limit: memory })
+            let is_limited = is_limited.clone();
+            Box::new(Limited { unpacked, read: 0, limit: memory, is_limited })
         } else {
             Box::new(bytes)
         };
@@ -64,7 +70,7 @@ impl DataSource {
         }
         let whole = (head.len() as u64) < Self::HEAD;
         let path = path.to_path_buf();
-        Ok(Self { path, size: metadata.len(), gzipped, head, whole, memory, rest })
+        Ok(Self { path, size: metadata.len(), gzipped, head, whole, memory, rest, is_limited })
     }
 
     /// Makes the head of a text longer, until it has some lines or is the whole file.
@@ -98,6 +104,11 @@ impl DataSource {
             self.whole = (self.head.len() as u64) < 2 * before;
         }
         Ok(())
+    }
+
+    /// Lets gzip data unpack to more than the memory, where not all of it is held at once.
+    pub(super) fn lift_limit(&self) {
+        self.is_limited.set(false);
     }
 
     /// All bytes, in order. The head stays where it is only if it is cloned first.
@@ -190,22 +201,24 @@ impl Read for FirstBytes {
     }
 }
 
-/// Unpacked bytes, as long as they do not exceed a limit.
+/// Unpacked bytes, as long as they do not exceed a limit, if there is one.
 struct Limited<R> {
     unpacked: R,
-    left: u64,
+    read: u64,
     limit: u64,
+    is_limited: Rc<Cell<bool>>,
 }
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.unpacked.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::other(format!(
+        self.read += read as u64;
+        if self.read > self.limit && self.is_limited.get() {
+            return Err(io::Error::other(format!(
                 "unpacks to more than {}, the memory that is available: unpack it and cut it into parts",
                 memory::size(self.limit)
-            ))
-        })?;
+            )));
+        }
         Ok(read)
     }
 }

@@ -7,9 +7,10 @@ use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
 use super::options::ReadOptions;
+use super::sequence_sink::SequenceSink;
 use super::series_text::SeriesText;
 use super::source::DataSource;
-use crate::data::{Dataset, DatasetBuilder, Target, TargetKind};
+use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, TargetKind};
 use crate::error::counted;
 use crate::{Error, Result};
 
@@ -31,15 +32,16 @@ struct TsHeader {
 pub(super) fn read(
     source: DataSource,
     options: &ReadOptions,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     let path = source.path.clone();
     let memory = source.memory;
-    check_need(&source)?;
+    check_need(&source, sink)?;
     let mut lines =
         Lines::new(BufReader::with_capacity(64 << 10, source.into_text()), &path, memory);
     let header = read_header(&mut lines)?;
-    let mut labels = match (&header.label, options.target) {
+    let mut labels = match (&header.label, sink.kind(options.target)) {
         (None, _) | (_, Some(TargetKind::None)) => None,
         (_, Some(TargetKind::StepClass)) => {
             return Err(Error::data_file(&path, "a .ts file has no label for each step"));
@@ -97,13 +99,10 @@ pub(super) fn read(
                 .push(label, || format!("line {number}"))
                 .map_err(|reason| fail(format!("label: {reason}")))?;
         }
+        sink.ended(data, &mut labels, &mut LabelsBuilder::new())?;
     }
     let Some(builder) = builder else {
         return Err(Error::data_file(&path, "has no sequences after its line @data"));
-    };
-    let target = match labels {
-        Some(labels) => labels.finish(notes).map_err(|reason| Error::data_file(&path, reason))?,
-        None => Target::None,
     };
     if let Some(steps) = header.steps {
         let others = builder.lengths().filter(|length| *length != steps).count();
@@ -115,17 +114,17 @@ pub(super) fn read(
             ));
         }
     }
-    builder.build(target)
+    sink.finish(builder, labels, None, &path, notes)
 }
 
 const TIMES: &str = "values have time stamps, which are not read here: write the values alone, or a CSV file with a \
                      column for the time";
 
 /// Refuses a file that is too large, judged by the numbers in its head.
-fn check_need(source: &DataSource) -> Result<()> {
+fn check_need(source: &DataSource, sink: &SequenceSink) -> Result<()> {
     let head = source.head_lines();
     let cells = head.iter().filter(|byte| matches!(byte, b',' | b':')).count() + 1;
-    source.check_need(head.len().max(1), 4 * cells)
+    sink.check_need(source, head.len().max(1), 4 * cells)
 }
 
 fn check_width(header: &TsHeader, width: usize) -> std::result::Result<(), String> {

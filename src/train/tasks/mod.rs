@@ -20,6 +20,7 @@ pub use forecast_report::{FeatureScores, ForecastReport, ForecastScore};
 pub use loss_kind::{ClassWeights, NumbersLoss};
 pub use outputs::for_each_output;
 pub use report::Report;
+pub use report_counter::ReportCounter;
 pub use sequence_config::{SequenceConfig, SequenceData, SequenceSource};
 pub use sequence_task::SequenceTask;
 pub use sequence_training::SequenceTraining;

@@ -23,22 +23,18 @@ impl Report {
         padder: &Padder,
         data: &Dataset,
     ) -> Result<Self> {
-        let mut counter = ReportCounter::new(spec, data)?;
-        for_each_output(model, padder, data, spec.read(), |index, outputs| {
-            let found = counter.judge(index, outputs)?;
-            counter.add(index, &mut found.into_iter())
-        })?;
+        let mut counter = ReportCounter::new(spec)?;
+        counter.measure(model, padder, data)?;
         Ok(counter.report())
     }
 }
 
-/// Counts what a network says of the sequences of a data set, one by one.
+/// Counts what a network says of sequences, one by one, be they in one data set or in several.
 ///
-/// What it says is first [judged](Self::judge), which may be done elsewhere, then [added](Self::add): to the same numbers
-/// in the same order it makes the same report.
-pub(super) struct ReportCounter<'a> {
+/// What it says is first judged, which may be done elsewhere, then added: of the same numbers in the same order it makes
+/// the same report.
+pub struct ReportCounter<'a> {
     spec: &'a SequenceSpec,
-    data: &'a Dataset,
     counts: Counts<'a>,
 }
 
@@ -58,20 +54,36 @@ impl<'a> ReportCounter<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] for numbers of which the spec does not say how they are scaled.
-    pub(super) fn new(spec: &'a SequenceSpec, data: &'a Dataset) -> Result<Self> {
+    pub fn new(spec: &'a SequenceSpec) -> Result<Self> {
         let counts = match (spec.target, &spec.forecast) {
             (TaskKind::Class | TaskKind::StepClass, _) => {
                 Counts::Classes(ClassCounter::new(spec.outputs.len()))
             }
             (TaskKind::Forecast, Some(of)) => {
-                Counts::Forecast(*of, ForecastCounter::new(*of, data.features()))
+                Counts::Forecast(*of, ForecastCounter::new(*of, &spec.preprocessor.features))
             }
             _ => {
                 let scaler = spec.target_scaler.as_ref().ok_or_else(no_target)?;
                 Counts::Numbers(scaler, NumbersCounter::new(&scaler.center))
             }
         };
-        Ok(Self { spec, data, counts })
+        Ok(Self { spec, counts })
+    }
+
+    /// Adds the sequences of data that [`SequenceSpec::data`] has taken.
+    ///
+    /// # Errors
+    /// As [`Report::measure`].
+    pub fn measure(
+        &mut self,
+        model: &SequenceClassifier,
+        padder: &Padder,
+        data: &Dataset,
+    ) -> Result<()> {
+        for_each_output(model, padder, data, self.spec.read(), |index, outputs| {
+            let found = self.judge(data, index, outputs)?;
+            self.add(data, index, &mut found.into_iter())
+        })
     }
 
     /// What a report needs of a network's outputs for a sequence: answer and loss of each of its labels, or its numbers in
@@ -81,10 +93,10 @@ impl<'a> ReportCounter<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] when the data have no target.
-    pub(super) fn judge(&self, index: usize, outputs: &[f64]) -> Result<Vec<f64>> {
+    pub(super) fn judge(&self, data: &Dataset, index: usize, outputs: &[f64]) -> Result<Vec<f64>> {
         match &self.counts {
             Counts::Classes(_) => {
-                let labels = self.labels(index)?;
+                let labels = labels(data, index)?;
                 let logits = outputs.chunks_exact(self.spec.outputs.len());
                 let judged = labels.iter().zip(logits).flat_map(|(label, logits)| {
                     let (answer, loss) = judge(logits, *label as usize);
@@ -94,7 +106,7 @@ impl<'a> ReportCounter<'a> {
             }
             Counts::Numbers(..) => Ok(self.spec.unscaled(outputs)),
             Counts::Forecast(of, _) => {
-                let (window, scaler) = (self.data.sequence(index), &self.spec.preprocessor.scaler);
+                let (window, scaler) = (data.sequence(index), &self.spec.preprocessor.scaler);
                 Ok(of.forecast(window, scaler, outputs))
             }
         }
@@ -106,15 +118,20 @@ impl<'a> ReportCounter<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] when the data have no target, or `found` has fewer numbers.
-    pub(super) fn add(&mut self, index: usize, found: &mut dyn Iterator<Item = f64>) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        data: &Dataset,
+        index: usize,
+        found: &mut dyn Iterator<Item = f64>,
+    ) -> Result<()> {
         let labels = match &self.counts {
-            Counts::Classes(_) => self.labels(index)?,
+            Counts::Classes(_) => labels(data, index)?,
             _ => Vec::new(),
         };
         let count = match &self.counts {
             Counts::Classes(_) => 2 * labels.len(),
             Counts::Numbers(scaler, _) => scaler.center.len(),
-            Counts::Forecast(of, _) => of.horizon * self.data.features().len(),
+            Counts::Forecast(of, _) => of.horizon * data.features().len(),
         };
         let found: Vec<f64> = found.take(count).collect();
         if found.len() < count {
@@ -130,29 +147,29 @@ impl<'a> ReportCounter<'a> {
                 }
             }
             Counts::Numbers(_, counter) => {
-                let truth = self.data.numbers(index).ok_or_else(no_target)?;
+                let truth = data.numbers(index).ok_or_else(no_target)?;
                 let truth: Vec<f64> = truth.iter().map(|value| f64::from(*value)).collect();
                 counter.add(&truth, &found);
             }
-            Counts::Forecast(_, counter) => counter.add(self.data, index, &found),
+            Counts::Forecast(_, counter) => counter.add(data, index, &found),
         }
         Ok(())
     }
 
     /// The report on the sequences that were added.
-    pub(super) fn report(self) -> Report {
+    pub fn report(self) -> Report {
         match self.counts {
             Counts::Classes(counter) => Report::Classes(counter.report(&self.spec.outputs)),
             Counts::Numbers(_, counter) => Report::Numbers(counter.report(&self.spec.outputs)),
             Counts::Forecast(_, counter) => Report::Forecast(counter.report()),
         }
     }
+}
 
-    /// The class of a sequence, or those of its steps.
-    fn labels(&self, index: usize) -> Result<Vec<u32>> {
-        match self.data.label(index) {
-            Some(label) => Ok(vec![label]),
-            None => Ok(self.data.step_labels(index).ok_or_else(no_target)?.collect()),
-        }
+/// The class of a sequence, or those of its steps.
+fn labels(data: &Dataset, index: usize) -> Result<Vec<u32>> {
+    match data.label(index) {
+        Some(label) => Ok(vec![label]),
+        None => Ok(data.step_labels(index).ok_or_else(no_target)?.collect()),
     }
 }

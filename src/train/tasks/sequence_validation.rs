@@ -18,11 +18,11 @@ impl PiecewiseValidation for SequenceTask {
         let Some(batch) = self.valid_batches().get(piece) else {
             return Ok(self.batch_loss(valid, piece - self.valid_batches().len())?.to_vec());
         };
-        let (model, counter) = (self.model().detach(), ReportCounter::new(spec, valid)?);
+        let (model, counter) = (self.model().detach(), ReportCounter::new(spec)?);
         let mut found = Vec::new();
         let looked_at = (batch.as_slice(), spec.read());
         for_each_output_of(&model, self.padder(), valid, looked_at, &mut |index, outputs| {
-            found.extend(counter.judge(index, outputs)?);
+            found.extend(counter.judge(valid, index, outputs)?);
             Ok(())
         })?;
         Ok(found)
@@ -35,11 +35,11 @@ impl PiecewiseValidation for SequenceTask {
             return Err(Error::Config(format!("a validation has {pieces} pieces, got {known}")));
         }
         let (outputs, losses) = found.split_at(self.valid_batches().len());
-        let mut counter = ReportCounter::new(&self.config().spec, valid)?;
+        let mut counter = ReportCounter::new(&self.config().spec)?;
         for (batch, found) in self.valid_batches().iter().zip(outputs) {
             let mut found = found.iter().copied();
             for index in batch {
-                counter.add(*index as usize, &mut found)?;
+                counter.add(valid, *index as usize, &mut found)?;
             }
         }
         let loss = |found: &Vec<f64>| {

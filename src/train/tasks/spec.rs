@@ -172,8 +172,19 @@ impl SequenceSpec {
     /// a class is one that the network does not know.
     pub fn data(&self, data: Dataset) -> Result<Dataset> {
         self.preprocessor.check(&data)?;
+        match self.renamed(data.target())? {
+            Some(target) => data.with_target(target),
+            None => Ok(data),
+        }
+    }
+
+    /// A target whose classes have the network's numbers; `None` for one that stays as it is.
+    ///
+    /// # Errors
+    /// As [`data`](Self::data), of the target.
+    pub fn renamed(&self, target: &Target) -> Result<Option<Target>> {
         let is_alike = matches!(
-            (self.target, data.target()),
+            (self.target, target),
             (TaskKind::Forecast, _)
                 | (_, Target::None)
                 | (TaskKind::Class, Target::Class(_))
@@ -184,18 +195,14 @@ impl SequenceSpec {
             return Err(Error::Config(format!(
                 "the model predicts {}, the data have {}",
                 self.target.name(),
-                data.target().kind().name()
+                target.kind().name()
             )));
         }
         if self.target == TaskKind::Forecast {
-            return Ok(data);
+            // Its target is its own next steps.
+            return Ok(None);
         }
-        let classes = match data.target() {
-            _ if self.target == TaskKind::Forecast => {
-                // Its target is its own next steps.
-                let has_none = matches!(data.target(), Target::None);
-                return if has_none { Ok(data) } else { data.with_target(Target::None) };
-            }
+        let classes = match target {
             Target::Class(labels) | Target::StepClass(labels) => labels.clone(),
             Target::Numbers(numbers) if numbers.names.len() != self.outputs.len() => {
                 let (expected, found) = (self.outputs.len(), numbers.names.len());
@@ -203,10 +210,10 @@ impl SequenceSpec {
                     "the model predicts {expected} numbers, the data have {found}"
                 )));
             }
-            _ => return Ok(data),
+            _ => return Ok(None),
         };
         if classes.names == self.outputs {
-            return Ok(data);
+            return Ok(None);
         }
         let classes = classes.renamed(&self.outputs).map_err(|name| {
             let known = self.outputs.join(", ");
@@ -214,11 +221,10 @@ impl SequenceSpec {
                 "the class {name} is not among those of the training data: {known}"
             ))
         })?;
-        let target = if self.target == TaskKind::Class {
+        Ok(Some(if self.target == TaskKind::Class {
             Target::Class(classes)
         } else {
             Target::StepClass(classes)
-        };
-        data.with_target(target)
+        }))
     }
 }

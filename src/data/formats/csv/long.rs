@@ -4,9 +4,11 @@ use super::columns::Columns;
 use super::rows::Rows;
 use super::times::{self, TimeKey};
 use crate::data::formats::cells::{complaint, parse, quote, CellValue};
+use crate::data::formats::label_reader::LabelReader;
 use crate::data::formats::labels::LabelColumn;
 use crate::data::formats::memory;
 use crate::data::formats::options::Layout;
+use crate::data::formats::sequence_sink::SequenceSink;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
 use crate::Result;
 
@@ -22,10 +24,14 @@ pub(super) fn read(
     columns: &Columns,
     kind: Option<TargetKind>,
     memory: u64,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
-    let name = |column: &u32| rows.names.get(*column as usize).into_owned();
-    let features: Vec<String> = columns.features.iter().map(name).collect();
+) -> Result<Option<Dataset>> {
+    let features: Vec<String> = columns
+        .features
+        .iter()
+        .map(|column| rows.names.get(*column as usize).into_owned())
+        .collect();
     let labels = LongLabels::new(&rows, columns, kind);
     let mut table = LongTable {
         builder: DatasetBuilder::new(features),
@@ -34,8 +40,9 @@ pub(super) fn read(
         labels,
         columns,
         rows,
+        sink,
     };
-    if columns.layout == Layout::Tabular {
+    if columns.layout == Layout::Tabular || table.sink.knows_ids() {
         table.builder.let_ids_repeat();
     }
     let mut step = vec![0.; columns.features.len()];
@@ -76,16 +83,17 @@ struct Sequence {
     time_text: Vec<u8>,
 }
 
-struct LongTable<'a> {
+struct LongTable<'a, 'b> {
     rows: Rows,
     columns: &'a Columns,
+    sink: &'a mut SequenceSink<'b>,
     builder: DatasetBuilder,
     sequence: Sequence,
     groups: LabelsBuilder,
     labels: LongLabels,
 }
 
-impl LongTable<'_> {
+impl LongTable<'_, '_> {
     /// Ends the sequence before if the row belongs to another.
     fn turn_to_sequence(&mut self) -> Result<()> {
         let is_first = self.builder.is_empty() && self.builder.open_steps() == 0;
@@ -148,7 +156,7 @@ impl LongTable<'_> {
         if self.columns.is_series && self.columns.time.is_some() {
             self.builder.last_time(String::from_utf8_lossy(&self.sequence.time_text).trim());
         }
-        Ok(())
+        self.sink.ended(&mut self.builder, &mut self.labels, &mut self.groups)
     }
 
     /// Times increase.
@@ -190,15 +198,12 @@ impl LongTable<'_> {
         self.labels.read(&self.rows, &self.columns.labels, &self.builder)
     }
 
-    fn finish(mut self, notes: &mut Vec<String>) -> Result<Dataset> {
+    fn finish(mut self, notes: &mut Vec<String>) -> Result<Option<Dataset>> {
         if self.builder.open_steps() > 0 {
             self.end_sequence()?;
         }
-        let target = self.labels.finish(notes).map_err(|reason| self.rows.fail(reason))?;
-        if self.columns.group.is_some() {
-            self.builder.groups(self.groups.build());
-        }
-        self.builder.build(target)
+        let groups = self.columns.group.is_some().then_some(self.groups);
+        self.sink.finish(self.builder, self.labels, groups, &self.rows.path, notes)
     }
 }
 
@@ -281,6 +286,17 @@ impl LongLabels {
         let labels = self.columns.pop();
         self.columns.extend(labels.map(|labels| labels.repeated(all)));
         Ok(())
+    }
+}
+
+impl LabelReader for LongLabels {
+    fn forget(&mut self) {
+        self.columns.iter_mut().for_each(LabelColumn::forget);
+    }
+
+    fn take(&mut self) -> Self {
+        let columns = self.columns.iter_mut().map(LabelColumn::take).collect();
+        Self { columns, last: Vec::new(), ..*self }
     }
 
     fn finish(mut self, notes: &mut Vec<String>) -> std::result::Result<Target, String> {

@@ -4,8 +4,10 @@ use super::columns::Columns;
 use super::long::join;
 use super::rows::Rows;
 use crate::data::formats::cells::{complaint, parse, quote, CellValue};
+use crate::data::formats::label_reader::LabelReader;
 use crate::data::formats::labels::LabelColumn;
 use crate::data::formats::memory;
+use crate::data::formats::sequence_sink::SequenceSink;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Target, TargetKind};
 use crate::Result;
 
@@ -21,17 +23,21 @@ pub(super) fn read(
     columns: &Columns,
     kind: Option<TargetKind>,
     memory: u64,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     if kind == Some(TargetKind::StepClass) {
         return Err(rows.fail("each row is a sequence, and has no label for each of its steps"));
     }
     let several = columns.labels.len() > 1;
     let kind = if several { Some(TargetKind::Numbers) } else { kind };
     let new = |column: &usize| LabelColumn::new(&rows.names.get(*column), kind);
-    let mut labels: Vec<LabelColumn> = columns.labels.iter().map(new).collect();
+    let mut labels = WideLabels(columns.labels.iter().map(new).collect());
     let mut groups = LabelsBuilder::new();
     let mut builder = DatasetBuilder::unnamed(1);
+    if sink.knows_ids() {
+        builder.let_ids_repeat();
+    }
     let mut steps = Vec::with_capacity(BLOCK.min(columns.features.len()));
     let (mut shortest, mut longest) = (usize::MAX, 0);
     while rows.next()? {
@@ -93,29 +99,44 @@ pub(super) fn read(
         if let Some(group) = columns.group {
             groups.push(text(group)?);
         }
-        for (labels, column) in labels.iter_mut().zip(&columns.labels) {
+        for (labels, column) in labels.0.iter_mut().zip(&columns.labels) {
             labels
                 .push(rows.cell(*column), || rows.place(*column))
                 .map_err(|reason| rows.at_cell(*column, reason))?;
         }
+        sink.ended(&mut builder, &mut labels, &mut groups)?;
     }
     if longest > shortest {
         notes.push("missing values at the end of a row end its sequence".into());
     }
-    if columns.group.is_some() {
-        builder.groups(groups.build());
+    let groups = columns.group.is_some().then_some(groups);
+    sink.finish(builder, labels, groups, &rows.path, notes)
+}
+
+/// The columns of labels.
+struct WideLabels(Vec<LabelColumn>);
+
+impl LabelReader for WideLabels {
+    fn forget(&mut self) {
+        self.0.iter_mut().for_each(LabelColumn::forget);
     }
-    let mut targets = Vec::new();
-    for labels in labels {
-        targets.push(labels.finish(notes).map_err(|reason| rows.fail(reason))?);
+
+    fn take(&mut self) -> Self {
+        Self(self.0.iter_mut().map(LabelColumn::take).collect())
     }
-    let target = match targets.pop() {
-        None => Target::None,
-        Some(only) if targets.is_empty() => only,
-        Some(last) => {
-            targets.push(last);
-            join(targets).map_err(|reason| rows.fail(reason))?
+
+    fn finish(self, notes: &mut Vec<String>) -> std::result::Result<Target, String> {
+        let mut targets = Vec::new();
+        for labels in self.0 {
+            targets.push(labels.finish(notes)?);
         }
-    };
-    builder.build(target)
+        match targets.pop() {
+            None => Ok(Target::None),
+            Some(only) if targets.is_empty() => Ok(only),
+            Some(last) => {
+                targets.push(last);
+                join(targets)
+            }
+        }
+    }
 }

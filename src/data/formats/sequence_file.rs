@@ -1,0 +1,328 @@
+//! `SequenceFile`: a file of sequences that may be larger than memory.
+
+use std::path::{Path, PathBuf};
+
+use super::loaded::Content;
+use super::options::ReadOptions;
+use super::outline::FileOutline;
+use super::read::read_into;
+use super::sequence_sink::{BlockSize, SequenceSink};
+use crate::data::Dataset;
+use crate::{Error, Result};
+
+/// A file of sequences that was read to its end, and is in order. Few sequences are held; of a file with many it is
+/// known what they are, and they are read again, block by block.
+///
+/// Tables, `.ts`, ARFF and JSON files are read in blocks, gzipped or not; arrays and IDX files are held.
+#[derive(Clone, Debug)]
+pub struct SequenceFile {
+    path: PathBuf,
+    options: ReadOptions,
+    size: BlockSize,
+    content: FileContent,
+}
+
+#[derive(Clone, Debug)]
+enum FileContent {
+    Held(Dataset),
+    Large(FileOutline),
+}
+
+impl SequenceFile {
+    /// Reads a file to its end.
+    ///
+    /// - `see`: called with each block of a file that is not held; the blocks have no target
+    ///
+    /// # Errors
+    /// As [`read`](super::read()); [`Error::DataFile`] for plain text.
+    pub fn scan(
+        path: impl AsRef<Path>,
+        options: &ReadOptions,
+        see: &mut dyn FnMut(&Dataset),
+    ) -> Result<Self> {
+        Self::scan_by(path.as_ref(), options, BlockSize::default(), see)
+    }
+
+    pub(super) fn scan_by(
+        path: &Path,
+        options: &ReadOptions,
+        size: BlockSize,
+        see: &mut dyn FnMut(&Dataset),
+    ) -> Result<Self> {
+        // What is no file, such as a pipe, cannot be read twice.
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let mut sink =
+            if is_file { SequenceSink::scanned(size, see) } else { SequenceSink::kept() };
+        let loaded = read_into(path, options, &mut sink)?;
+        let content = match (loaded.map(|loaded| loaded.content), sink.into_outline()) {
+            (Some(Content::Sequences(data)), _) => FileContent::Held(data),
+            (None, Some(outline)) => FileContent::Large(outline),
+            (Some(Content::Text(_)), _) | (None, None) => {
+                let reason = "plain text, where a file of sequences is needed";
+                return Err(Error::data_file(path, reason));
+            }
+        };
+        Ok(Self { path: path.to_path_buf(), options: options.clone(), size, content })
+    }
+
+    /// The sequences, if they are held.
+    pub fn held(&self) -> Option<&Dataset> {
+        match &self.content {
+            FileContent::Held(data) => Some(data),
+            FileContent::Large(_) => None,
+        }
+    }
+
+    /// What is known of the sequences, if they are not held.
+    pub fn outline(&self) -> Option<&FileOutline> {
+        match &self.content {
+            FileContent::Held(_) => None,
+            FileContent::Large(outline) => Some(outline),
+        }
+    }
+
+    /// N, the number of sequences.
+    pub fn sequences(&self) -> usize {
+        match &self.content {
+            FileContent::Held(data) => data.len(),
+            FileContent::Large(outline) => outline.sequences,
+        }
+    }
+
+    /// Whether it is known of which time the last step of each sequence is.
+    pub fn has_times(&self) -> bool {
+        match &self.content {
+            FileContent::Held(data) => data.last_time(0).is_some(),
+            FileContent::Large(outline) => outline.has_times,
+        }
+    }
+
+    /// Hands out all sequences, in their order: those that are held at once, others in blocks of 4 MiB of values or
+    /// 4,096 sequences, or a single sequence that is longer.
+    ///
+    /// # Errors
+    /// Those of `take`; as [`read`](super::read()) if the file has changed since.
+    pub fn for_each_block<E: From<Error>>(
+        &self,
+        mut take: impl FnMut(&Dataset) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let outline = match &self.content {
+            FileContent::Held(data) => return take(data),
+            FileContent::Large(outline) => outline,
+        };
+        let mut wrong = None;
+        let mut give = |block: Dataset| {
+            take(&block).map_err(|error| {
+                wrong = Some(error);
+                Error::Config("a block was not taken".into())
+            })
+        };
+        let mut sink = SequenceSink::given(self.size, outline.target.kind(), &mut give);
+        let outcome = read_into(&self.path, &self.options, &mut sink);
+        drop(sink);
+        match wrong {
+            Some(error) => Err(error),
+            None => outcome.map(drop).map_err(E::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::data::formats::{read, Layout};
+    use crate::data::{SequenceValues, Target, TargetKind};
+
+    const SMALL: BlockSize = BlockSize { whole: (64, 3), block: (40, 2) };
+
+    /// What there is to be known of a sequence.
+    fn told(data: &Dataset, index: usize) -> String {
+        let SequenceValues::F32(values) = data.sequence(index) else { panic!("bytes") };
+        let name = |label: u32| data.class_names()[label as usize].clone();
+        let label = data.label(index).map(name);
+        let steps: Option<Vec<String>> =
+            data.step_labels(index).map(|labels| labels.map(name).collect());
+        let (id, numbers, time) = (data.id(index), data.numbers(index), data.last_time(index));
+        format!("{id} {values:?} {label:?} {steps:?} {numbers:?} {time:?}")
+    }
+
+    fn all(data: &Dataset) -> Vec<String> {
+        (0..data.len()).map(|index| told(data, index)).collect()
+    }
+
+    /// A file, and the same gzipped.
+    fn files(name: &str, content: &str) -> (tempfile::TempDir, [PathBuf; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().join(name), folder.path().join(format!("{name}.gz"))];
+        std::fs::write(&paths[0], content).unwrap();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(content.as_bytes()).unwrap();
+        std::fs::write(&paths[1], packed.finish().unwrap()).unwrap();
+        (folder, paths)
+    }
+
+    fn alike(name: &str, content: &str, kind: TargetKind, options: &ReadOptions) {
+        let (_folder, paths) = files(name, content);
+        let whole = read(&paths[0], options).unwrap().sequences().unwrap();
+        assert_eq!(whole.target().kind(), kind, "{name}");
+        for path in &paths {
+            let mut seen = 0;
+            let mut see = |block: &Dataset| seen += block.len();
+            let file = SequenceFile::scan_by(path, options, SMALL, &mut see).unwrap();
+            let found = file.outline().unwrap();
+            let of_whole = (whole.features(), whole.len(), whole.lengths().into_iter().max());
+            assert_eq!(
+                (&found.features[..], found.sequences, Some(found.longest)),
+                of_whole,
+                "{name}"
+            );
+            assert_eq!((&found.missing, found.target.kind()), (whole.missing(), kind), "{name}");
+            if let Some((labels, of_all)) = labels(&found.target).zip(labels(whole.target())) {
+                assert_eq!(labels, of_all, "{name}");
+            }
+            assert_eq!((seen, file.has_times()), (whole.len(), whole.last_time(0).is_some()));
+            let (mut blocks, mut sequences) = (0, Vec::new());
+            let outcome = file.for_each_block(|block| {
+                blocks += 1;
+                assert!(block.len() <= 2);
+                sequences.extend(all(block));
+                Ok::<(), Error>(())
+            });
+            outcome.unwrap();
+            assert_eq!(sequences, all(&whole), "{name}");
+            assert!(blocks > 2);
+            let stopped: std::result::Result<(), Error> =
+                file.for_each_block(|_| Err(Error::Config("enough".into())));
+            assert_eq!(
+                stopped.unwrap_err().to_string(),
+                Error::Config("enough".into()).to_string()
+            );
+        }
+    }
+
+    /// The names of classes, and which of them there are.
+    fn labels(target: &Target) -> Option<(&[String], Vec<bool>)> {
+        match target {
+            Target::Class(labels) | Target::StepClass(labels) => {
+                let counts = labels.counts().into_iter().map(|count| count > 0);
+                Some((&labels.names, counts.collect()))
+            }
+            Target::None | Target::Numbers(_) => None,
+        }
+    }
+
+    fn rows(header: &str, count: usize, row: impl Fn(usize) -> String) -> String {
+        let rows: String = (0..count).map(|n| format!("{}\n", row(n))).collect();
+        format!("{header}\n{rows}")
+    }
+
+    #[test]
+    fn blocks_hold_what_the_whole_file_holds() {
+        use TargetKind::{Class, None, Numbers, StepClass};
+        let any = ReadOptions::default();
+        let class = |n: usize| ["up", "2.5", "down"][n % 3];
+        // A class that is found late in the file, and one that looks like a number.
+        let long = rows("id,t,x,z,label", 30, |n| {
+            let kind = if n / 3 == 9 { "late" } else { class(n / 3) };
+            format!("s{},{n},{n}.5,{},{kind}", 99 - n / 3, n * n)
+        });
+        alike("a.csv", &long, Class, &any);
+        alike(
+            "a.csv",
+            &long.replace("down", "1.5").replace("up", "2").replace("late", "7"),
+            Numbers,
+            &any,
+        );
+        let steps = rows("id,x,label", 30, |n| {
+            format!("{},{n},{}", n / 3, class(if n < 15 { n / 3 } else { n }))
+        });
+        alike("a.csv", &steps, StepClass, &any);
+        let series = ReadOptions { is_series: true, ..any.clone() };
+        let no_label = rows("id,t,x", 30, |n| format!("{},{n},{n}.5", n / 3));
+        alike("a.csv", &no_label, None, &series);
+        let iris = rows("a,b,label", 12, |n| format!("{n},{},{}", n % 5, class(n)));
+        let bare = ReadOptions { layout: Some(Layout::Tabular), ..any.clone() };
+        alike("a.tsv", &iris.replace(',', "\t"), Class, &bare);
+        alike("a.csv", &rows("a,b", 12, |n| format!("{n},{}", n % 5)), None, &bare);
+        let wide = |label: fn(usize) -> String| {
+            rows("", 12, |n| {
+                let steps: Vec<String> = (0..14 + n % 2).map(|t| (n + t).to_string()).collect();
+                format!("{}{}{}", label(n), steps.join(","), if n % 2 == 0 { "," } else { "" })
+            })
+        };
+        alike("a.csv", wide(|n| format!("c{},", n % 2)).trim_start(), Class, &any);
+        let wide_options = ReadOptions { layout: Some(Layout::Wide), ..any.clone() };
+        alike("a.csv", wide(|n| format!("0.{n},")).trim_start(), None, &wide_options);
+        let numbers = ReadOptions { labels: vec!["1".into()], ..wide_options };
+        alike("a.csv", wide(|n| format!("0.{n},")).trim_start(), Numbers, &numbers);
+        let ts = rows("@problemName a\n@classLabel true a b c\n@data", 12, |n| {
+            format!("{n},?,3:4,5,{n}:{}", ["a", "c"][n % 2])
+        });
+        alike("a.ts", &ts, Class, &any);
+        let ts = rows("@problemName a\n@targetLabel true\n@data", 12, |n| format!("{n},2:{n}"));
+        alike("a.ts", &ts, Numbers, &any);
+        let arff = rows(
+            "@relation a\n@attribute x numeric\n@attribute y numeric\n@attribute c {p,q,r}\n@data",
+            12,
+            |n| format!("{n},2,{}", ["p", "q"][n % 2]),
+        );
+        alike("a.arff", &arff, Class, &any);
+        let object = |y: &dyn Fn(usize) -> String| {
+            let of = |n: usize| {
+                format!(
+                    "{{\"x\": [[{n}, 1], [null, 2]], \"id\": \"k{}\", \"group\": 1, \"y\": {}}}",
+                    90 - n,
+                    y(n)
+                )
+            };
+            (0..12).map(of).collect::<Vec<_>>()
+        };
+        for (y, kind) in [
+            (&(|n: usize| (n % 2).to_string()) as &dyn Fn(usize) -> String, Class),
+            (&|n| format!("[\"{}\", \"a\"]", class(n)), StepClass),
+            (&|n| format!("[{n}.5, 1, 3]"), Numbers),
+            (&|n| format!("{n}.5"), Numbers),
+            (&|_| "null".into(), None),
+        ] {
+            let objects = object(y);
+            alike("a.jsonl", &objects.join("\n"), kind, &any);
+            alike("a.json", &format!("[{}]", objects.join(",\n")), kind, &any);
+        }
+    }
+
+    #[test]
+    fn a_scan_finds_what_is_wrong_wherever_it_is() {
+        let long = |late: &str| {
+            rows("id,t,x,label", 40, |n| format!("s{},{n},{n}.5,{}", 99 - n / 2, n / 2 % 2)) + late
+        };
+        for late in [
+            "s99,40,1,1\n",
+            "s12,3,oh,1\n",
+            "s12,3,1\n",
+            "s12,3,1,\n",
+            "s12,3,1,1\ns12,2,1,1\n",
+            "s12,3,\"1,1\n",
+            "s12,3,1,\u{fffd}1,\n",
+        ] {
+            let (_folder, paths) = files("a.csv", &long(late));
+            for path in &paths {
+                let options = ReadOptions::default();
+                let whole = read(path, &options).unwrap_err().to_string();
+                let scanned = SequenceFile::scan_by(path, &options, SMALL, &mut |_| {});
+                assert_eq!(scanned.unwrap_err().to_string(), whole, "{late}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_files_and_arrays_are_held() {
+        let (_folder, [path, _]) = files("a.csv", "id,x\na,1\nb,2\n");
+        let file = SequenceFile::scan(&path, &ReadOptions::default(), &mut |_| {}).unwrap();
+        assert_eq!((file.held().map(Dataset::len), file.outline().is_some()), (Some(2), false));
+        let (_folder, [path, _]) = files("a.txt", "To be, or not to be");
+        let error = SequenceFile::scan(&path, &ReadOptions::default(), &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("plain text, where a file of sequences"), "{error}");
+    }
+}

@@ -1,0 +1,174 @@
+//! `SequenceSink`: what becomes of the sequences of a file as they are read.
+
+use std::path::Path;
+
+use super::label_reader::LabelReader;
+use super::outline::FileOutline;
+use super::source::DataSource;
+use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Target, TargetKind};
+use crate::{Error, Result};
+
+/// How much is held at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockSize {
+    /// Bytes of values up to which a file is held as a whole, and sequences.
+    pub(super) whole: (usize, usize),
+    /// Bytes of values from which sequences are a block, and sequences.
+    pub(super) block: (usize, usize),
+}
+
+impl Default for BlockSize {
+    fn default() -> Self {
+        Self { whole: (16 << 20, 1 << 16), block: (4 << 20, 4_096) }
+    }
+}
+
+/// What becomes of the sequences of a file as they are read.
+pub(super) struct SequenceSink<'a> {
+    fate: Fate<'a>,
+    size: BlockSize,
+}
+
+enum Fate<'a> {
+    /// All are kept.
+    Kept,
+    /// They are kept as long as they are few; many are seen in blocks, and dropped.
+    Scanned { outline: Option<FileOutline>, see: &'a mut dyn FnMut(&Dataset) },
+    /// They are handed on in blocks, with a target of a kind that is known.
+    Given { kind: TargetKind, give: &'a mut dyn FnMut(Dataset) -> Result<()> },
+}
+
+impl<'a> SequenceSink<'a> {
+    /// Keeps all sequences.
+    pub(super) fn kept() -> Self {
+        Self { fate: Fate::Kept, size: BlockSize::default() }
+    }
+
+    /// Keeps few sequences; shows many of them to `see`, block by block and without their target.
+    pub(super) fn scanned(size: BlockSize, see: &'a mut dyn FnMut(&Dataset)) -> Self {
+        Self { fate: Fate::Scanned { outline: None, see }, size }
+    }
+
+    /// Hands sequences on to `give`, block by block.
+    ///
+    /// - `kind`: the kind of their target, as a scan has found it
+    pub(super) fn given(
+        size: BlockSize,
+        kind: TargetKind,
+        give: &'a mut dyn FnMut(Dataset) -> Result<()>,
+    ) -> Self {
+        Self { fate: Fate::Given { kind, give }, size }
+    }
+
+    /// Refuses a file whose values need more memory than there is, if all of them are kept.
+    ///
+    /// - `part`, `values`: as [`DataSource::check_need`] has them
+    ///
+    /// # Errors
+    /// As [`DataSource::check_need`].
+    pub(super) fn check_need(&self, source: &DataSource, part: usize, values: usize) -> Result<()> {
+        if matches!(self.fate, Fate::Kept) {
+            return source.check_need(part, values);
+        }
+        source.lift_limit();
+        Ok(())
+    }
+
+    /// Whether it is known that all ids are different.
+    pub(super) fn knows_ids(&self) -> bool {
+        matches!(self.fate, Fate::Given { .. })
+    }
+
+    /// The kind of target: the one that is known, or else the one that was asked for.
+    pub(super) fn kind(&self, asked: Option<TargetKind>) -> Option<TargetKind> {
+        match &self.fate {
+            Fate::Given { kind, .. } => Some(*kind),
+            Fate::Kept | Fate::Scanned { .. } => asked,
+        }
+    }
+
+    /// What was found of sequences that were not kept.
+    pub(super) fn into_outline(self) -> Option<FileOutline> {
+        match self.fate {
+            Fate::Scanned { outline, .. } => outline,
+            Fate::Kept | Fate::Given { .. } => None,
+        }
+    }
+
+    /// A sequence has ended, with its labels.
+    ///
+    /// # Errors
+    /// Those of whoever takes a block.
+    pub(super) fn ended<L: LabelReader>(
+        &mut self,
+        builder: &mut DatasetBuilder,
+        labels: &mut L,
+        groups: &mut LabelsBuilder,
+    ) -> Result<()> {
+        let (bytes, sequences) = match &self.fate {
+            Fate::Kept => return Ok(()),
+            Fate::Scanned { outline: None, .. } => self.size.whole,
+            Fate::Scanned { .. } | Fate::Given { .. } => self.size.block,
+        };
+        if builder.bytes() < bytes && builder.len() < sequences {
+            return Ok(());
+        }
+        self.pass_on(builder, labels, groups)
+    }
+
+    fn pass_on<L: LabelReader>(
+        &mut self,
+        builder: &mut DatasetBuilder,
+        labels: &mut L,
+        groups: &mut LabelsBuilder,
+    ) -> Result<()> {
+        *groups = LabelsBuilder::new();
+        let block = builder.take();
+        match &mut self.fate {
+            Fate::Kept => {}
+            Fate::Scanned { outline, see } => {
+                labels.forget();
+                let block = block.build(Target::None)?;
+                outline.get_or_insert_with(|| FileOutline::new(&block)).add(&block);
+                see(&block);
+            }
+            Fate::Given { give, .. } => {
+                let target = labels.take().finish(&mut Vec::new()).map_err(Error::Config)?;
+                give(block.build(target)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file has ended: the sequences, if all were kept.
+    ///
+    /// - `groups`: if sequences have some
+    ///
+    /// # Errors
+    /// [`Error::DataFile`] for labels that contradict each other; those of whoever takes the last block.
+    pub(super) fn finish<L: LabelReader>(
+        &mut self,
+        mut builder: DatasetBuilder,
+        mut labels: L,
+        groups: Option<LabelsBuilder>,
+        path: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Dataset>> {
+        let is_kept = matches!(self.fate, Fate::Kept | Fate::Scanned { outline: None, .. });
+        if !is_kept && !builder.is_empty() {
+            self.pass_on(&mut builder, &mut labels, &mut LabelsBuilder::new())?;
+        }
+        if self.knows_ids() {
+            return Ok(None);
+        }
+        let target = labels.finish(notes).map_err(|reason| Error::data_file(path, reason))?;
+        if let Fate::Scanned { outline: Some(outline), .. } = &mut self.fate {
+            outline.target = target;
+            return Ok(None);
+        }
+        if let Some(groups) = groups {
+            builder.groups(groups.build());
+        }
+        builder.build(target).map(Some)
+    }
+}
