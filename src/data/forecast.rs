@@ -68,7 +68,7 @@ pub(crate) fn floats(values: SequenceValues) -> Vec<f64> {
 }
 
 /// The values with each missing one replaced by the one before it, or else by the first one behind it.
-fn filled(mut values: Vec<f64>, features: usize) -> Vec<f64> {
+pub(super) fn filled(mut values: Vec<f64>, features: usize) -> Vec<f64> {
     if !values.iter().any(|value| value.is_nan()) {
         return values;
     }
@@ -83,29 +83,6 @@ fn filled(mut values: Vec<f64>, features: usize) -> Vec<f64> {
         }
     }
     values
-}
-
-/// The length of a season: the lag at which a series is most like itself, the highest peak of the autocorrelation of
-/// its changes from step to step; 1 where none is above 0.3.
-///
-/// - `values`: the steps of the training split, one feature
-pub fn season_of(values: &[f64]) -> usize {
-    const LEAST: f64 = 0.3;
-    let values = filled(values.to_vec(), 1);
-    let changes: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let mean = changes.iter().sum::<f64>() / changes.len().max(1) as f64;
-    let centred: Vec<f64> = changes.iter().map(|change| change - mean).collect();
-    let variance: f64 = centred.iter().map(|change| change * change).sum();
-    let correlation = |lag: usize| {
-        let products = centred.iter().zip(&centred[lag..]).map(|(a, b)| a * b);
-        products.sum::<f64>() / variance
-    };
-    // A season is seen three times at least.
-    let longest = (changes.len() / 3).min(1_000);
-    let all: Vec<f64> = (0..=longest + 1).map(|lag| correlation(lag.min(changes.len()))).collect();
-    let peaks = (2..=longest).filter(|lag| all[*lag] > all[lag - 1] && all[*lag] >= all[lag + 1]);
-    let best = peaks.map(|lag| (lag, all[lag])).max_by(|a, b| a.1.total_cmp(&b.1));
-    best.filter(|(_, correlation)| *correlation > LEAST).map_or(1, |(lag, _)| lag)
 }
 
 #[cfg(test)]
@@ -134,13 +111,5 @@ mod tests {
         assert_eq!(forecast, floats(data.following(0, 3)));
         let last = ForecastTarget { season: 1, ..target };
         assert_eq!(last.naive(data.sequence(1), 2), [4., 40., 4., 40., 4., 40.]);
-    }
-
-    #[test]
-    fn seasons_are_found_where_there_are_some() {
-        let wave = |t: usize| (t as f64 * std::f64::consts::TAU / 12.).sin() + 0.05 * t as f64;
-        assert_eq!(season_of(&(0..120).map(wave).collect::<Vec<_>>()), 12);
-        assert_eq!(season_of(&(0..120).map(|t| f64::from(t * t)).collect::<Vec<_>>()), 1);
-        assert_eq!(season_of(&[1., 2.]), 1);
     }
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::loss_kind::{ClassWeights, NumbersLoss};
 use super::task_kind::TaskKind;
 use crate::data::{
-    floats, season_of, DataSplits, Dataset, MissingPolicy, PreprocessConfig, Scaling, SplitBy,
-    SplitConfig, Target,
+    season_of, DataSplits, Dataset, MissingPolicy, PreprocessConfig, Scaling, SplitBy, SplitConfig,
+    Target,
 };
 use crate::model::{ClassifierConfig, NetworkConfig, Readout};
 use crate::nn::Init;
@@ -130,13 +130,10 @@ impl SequenceTraining {
         DataSplits::sequences(data, None, None, &self.split, self.trainer.seed)
     }
 
-    /// The number of known steps that a forecast is made from where none is named: two seasons of the first series,
-    /// or else twice the horizon; never so many that a third of the shortest series is not left.
+    /// The number of known steps that a forecast is made from where none is named: two seasons of the
+    /// training steps of all series, or else twice the horizon; never so many that a third of the shortest series is not left.
     pub fn default_window(&self, series: &Dataset) -> usize {
-        let first: Vec<f64> =
-            floats(series.sequence(0)).into_iter().step_by(series.features().len()).collect();
-        let known = self.split.cuts(first.len()).0;
-        let season = season_of(&first[..known]);
+        let season = season_of(&series.parts(|len| 0..self.split.cuts(len).0));
         let wanted = if season > 1 { 2 * season } else { 2 * self.horizon };
         let shortest = series.lengths().into_iter().min().unwrap_or(1);
         wanted.clamp(1, (shortest / 3).max(1))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::sequence_training::SequenceTraining;
 use super::task_kind::TaskKind;
 use crate::data::{
-    floats, season_of, Dataset, ForecastTarget, Padder, Preprocessor, Scaler, Scaling, Target,
+    season_of, Dataset, ForecastTarget, Padder, Preprocessor, Scaler, Scaling, Target,
 };
 use crate::model::{ClassifierConfig, Readout};
 use crate::recurrence::Outputs;
@@ -48,10 +48,7 @@ impl SequenceSpec {
         let mut network = training.network.clone();
         let (target, outputs) = match (train.target(), series) {
             (_, Some(series)) => {
-                let of_features = features.len();
-                let first: Vec<f64> =
-                    floats(series.sequence(0)).into_iter().step_by(of_features).collect();
-                let season = Some(season_of(&first)).filter(|season| *season <= training.window);
+                let season = Some(season_of(series)).filter(|season| *season <= training.window);
                 let of = ForecastTarget { horizon: training.horizon, season: season.unwrap_or(1) };
                 forecast = Some(of);
                 let names = |step: usize| features.iter().map(move |name| format!("{name}+{step}"));
