@@ -65,7 +65,7 @@ pub(super) fn detect(source: &DataSource) -> Result<Format> {
     let tabs = text.lines().take(2).any(|line| line.contains('\t'));
     match &extension[..] {
         "csv" | "tsv" | "tab" => {}
-        "ts" | "arff" => {
+        "ts" | "arff" if has_colons(&text) || !looks_like_a_table(&text) => {
             return fail("has neither directives nor data of its format: expected a line @data");
         }
         _ if looks_like_a_table(&text) => {}
@@ -124,6 +124,11 @@ fn by_directives(text: &str, extension: &str) -> Option<Option<Format>> {
     known
 }
 
+/// Whether every line has a colon, as the data of a `.ts` file have.
+fn has_colons(text: &str) -> bool {
+    text.lines().filter(|line| !line.trim().is_empty()).all(|line| line.contains(':'))
+}
+
 /// Whether most of what separators separate are numbers, the first line aside.
 fn looks_like_a_table(text: &str) -> bool {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).take(50).collect();
@@ -164,6 +169,8 @@ mod tests {
             ("a.csv", b"a\tb\n1\t2\n", Format::Tsv),
             ("a.csv", b"# x\n@problemName a\n@data\n1,2:1\n", Format::Ts),
             ("a.ts", b"@data\n1,2:1\n", Format::Ts),
+            ("a.ts", b"time,b\n10:30,2\n10:31,5\n", Format::Csv),
+            ("a.arff", b"a\tb\n1\t2\n", Format::Tsv),
             ("a.txt", b"% x\n@RELATION a\n@ATTRIBUTE b real\n@DATA\n1\n", Format::Arff),
             ("a.txt", b"{\"x\": [1, 2]}\n", Format::JsonLines),
             ("a.txt", b" [\n {\"x\": [1, 2]}]\n", Format::Json),
@@ -193,6 +200,9 @@ mod tests {
         ] {
             let error = of("a.x", content).unwrap_err();
             assert!(error.starts_with(reason), "{error}");
+        }
+        for content in [&b"1,2,3:1\n4,5,6:2\n"[..], b"To be, or not to be\n"] {
+            assert!(of("a.ts", content).unwrap_err().contains("expected a line @data"));
         }
     }
 }
