@@ -102,4 +102,17 @@ fn json_as_python_writes_it_is_read() {
     let mixed = "{\"x\": [1], \"y\": 1.25}\n{\"x\": [2], \"y\": \"up\"}\n";
     let notes = outcome("a.jsonl", mixed.as_bytes(), &ReadOptions::default()).unwrap().notes;
     assert_eq!(notes, ["y has texts and numbers with fractions: all of them are names of classes"]);
+    let mixed = "{\"x\": [1], \"y\": 1}\n{\"x\": [2], \"lable\": 3, \"y\": \"up\", \"by\": {}}\n";
+    for (name, content) in [
+        ("a.jsonl", mixed.to_string()),
+        ("a.json", format!("[{}]", mixed.trim_end().replace('\n', ","))),
+        ("a.jsonl", mixed.replace("\"y\": 1", "\"y\": [1]").replace("\"up\"", "[\"up\"]")),
+    ] {
+        let notes = outcome(name, content.as_bytes(), &ReadOptions::default()).unwrap().notes;
+        let expected = [
+            "fields by, lable are left out",
+            "y has texts and numbers: all of them are names of classes",
+        ];
+        assert_eq!(notes, expected, "{name}");
+    }
 }

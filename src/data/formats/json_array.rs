@@ -44,7 +44,8 @@ pub(super) fn read(
         let outcome = outcome.and_then(|()| objects.pass_on());
         outcome.map_err(|error| wrong = Some(error)).is_ok()
     };
-    let outcome = json.deserialize_seq(ArrayVisitor(add, most)).and_then(|()| json.end());
+    let mut example = Example { most, ..Example::default() };
+    let outcome = json.deserialize_seq(ArrayVisitor(add, &mut example)).and_then(|()| json.end());
     if let Some(error) = wrong {
         return Err(error);
     }
@@ -57,15 +58,15 @@ pub(super) fn read(
         let (line, column) = (error.line(), error.column());
         Error::data_file(&path, format!("line {line}, column {column}: {reason}"))
     })?;
-    objects.finish(&path, notes)
+    objects.finish(&example, &path, notes)
 }
 
 /// Hands on each object with its number, from 1; `false` ends the reading.
 ///
-/// The second field is the most values that a sequence may have.
-struct ArrayVisitor<F>(F, usize);
+/// The second field is where each is put.
+struct ArrayVisitor<'a, F>(F, &'a mut Example);
 
-impl<'de, F: FnMut(usize, &mut Example) -> bool> Visitor<'de> for ArrayVisitor<F> {
+impl<'de, F: FnMut(usize, &mut Example) -> bool> Visitor<'de> for ArrayVisitor<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,13 +74,13 @@ impl<'de, F: FnMut(usize, &mut Example) -> bool> Visitor<'de> for ArrayVisitor<F
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> std::result::Result<(), A::Error> {
-        let mut example = Example { most: self.1, ..Example::default() };
+        let example = self.1;
         for number in 1.. {
             example.clear();
-            if array.next_element_seed(ExampleSeed(&mut example))?.is_none() {
+            if array.next_element_seed(ExampleSeed(example))?.is_none() {
                 break;
             }
-            if !(self.0)(number, &mut example) {
+            if !(self.0)(number, example) {
                 return Err(A::Error::custom("an object is wrong"));
             }
         }

@@ -1,7 +1,7 @@
 //! The objects of a JSON file, one after the other.
 
 use super::cells::quote;
-use super::jsonl_example::{Example, JsonLabel};
+use super::jsonl_example::{Example, JsonLabel, JsonTypes};
 use super::label_reader::LabelReader;
 use super::labels::LabelColumn;
 use super::sequence_sink::SequenceSink;
@@ -18,6 +18,8 @@ pub(super) struct Objects<'a, 'b> {
     groups: LabelsBuilder,
     with_id: Option<bool>,
     with_group: Option<bool>,
+    /// The types of all labels.
+    types: JsonTypes,
 }
 
 impl<'a, 'b> Objects<'a, 'b> {
@@ -33,6 +35,7 @@ impl<'a, 'b> Objects<'a, 'b> {
             groups: LabelsBuilder::new(),
             with_id: None,
             with_group: None,
+            types: JsonTypes::default(),
         }
     }
 
@@ -85,6 +88,8 @@ impl<'a, 'b> Objects<'a, 'b> {
         if let Some(group) = example.group.take() {
             self.groups.push(&group);
         }
+        let types = example.y.as_ref().map(JsonLabel::types);
+        self.types = self.types.and(types.unwrap_or_default());
         self.target.push(example.y.take(), example.steps, self.kind, place)
     }
 
@@ -104,10 +109,13 @@ impl<'a, 'b> Objects<'a, 'b> {
 
     /// The data set, and what was assumed.
     ///
+    /// - `example`: of which all objects were taken
+    ///
     /// # Errors
     /// [`Error::DataFile`] when there are no objects, or labels that contradict each other.
     pub(super) fn finish(
         self,
+        example: &Example,
         path: &std::path::Path,
         notes: &mut Vec<String>,
     ) -> Result<Option<Dataset>> {
@@ -115,7 +123,18 @@ impl<'a, 'b> Objects<'a, 'b> {
             return Err(Error::data_file(path, "holds no objects"));
         };
         let groups = (self.with_group == Some(true)).then_some(self.groups);
-        self.sink.finish(builder, self.target, groups, path, notes)
+        let others: Vec<&str> = example.others.iter().map(String::as_str).collect();
+        if !others.is_empty() {
+            let (s, are) = if others.len() == 1 { ("", "is") } else { ("s", "are") };
+            let more = if others.len() == Example::MOST_OTHERS { ", ..." } else { "" };
+            notes.push(format!("field{s} {}{more} {are} left out", others.join(", ")));
+        }
+        let data = self.sink.finish(builder, self.target, groups, path, notes)?;
+        let is_told = notes.iter().any(|note| note.starts_with("y has texts and numbers"));
+        if self.types.are_mixed() && self.kind.is_none() && !is_told {
+            notes.push("y has texts and numbers: all of them are names of classes".into());
+        }
+        Ok(data)
     }
 }
 
@@ -177,8 +196,8 @@ impl JsonTarget {
                 Err(format!("y has {labels}, expected one for each of {}", counted(steps, "step")))
             }
             (Self::Steps(_), Some(_)) => Err("y is one label, expected one for each step".into()),
-            (Self::Several(numbers), Some(JsonLabel::List(found, true)))
-                if found.len() == numbers.names.len() =>
+            (Self::Several(numbers), Some(JsonLabel::List(found, types)))
+                if types.are_numbers() && found.len() == numbers.names.len() =>
             {
                 let values = found.iter().map(|value| value.parse().unwrap_or(f32::NAN));
                 let before = numbers.values.len();
@@ -189,7 +208,9 @@ impl JsonTarget {
             (Self::Several(numbers), Some(label)) => {
                 let expected = numbers.names.len();
                 let shown = match label {
-                    JsonLabel::List(found, true) => format!("{} of them", found.len()),
+                    JsonLabel::List(found, types) if types.are_numbers() => {
+                        format!("{} of them", found.len())
+                    }
                     JsonLabel::List(..) => "texts".into(),
                     other => quote(&other.name().unwrap_or_default()),
                 };
@@ -202,9 +223,9 @@ impl JsonTarget {
     fn of(y: &Option<JsonLabel>, steps: usize, kind: Option<TargetKind>) -> Self {
         match (y, kind) {
             (None, _) | (_, Some(TargetKind::None)) => Self::None,
-            (Some(JsonLabel::List(names, numbers)), kind) => {
+            (Some(JsonLabel::List(names, types)), kind) => {
                 let whole = |name: &str| name.parse::<f64>().is_ok_and(|v| v.fract() == 0.);
-                let classes = !numbers || (names.len() == steps && names.iter().all(whole));
+                let classes = types.texts || (names.len() == steps && names.iter().all(whole));
                 if kind == Some(TargetKind::StepClass) || kind.is_none() && classes {
                     Self::Steps(LabelColumn::new("y", Some(TargetKind::StepClass)))
                 } else {

@@ -54,7 +54,7 @@ pub(super) fn read(
         added.map_err(|reason| lines.at(reason))?;
         objects.pass_on()?;
     }
-    objects.finish(&path, notes)
+    objects.finish(&example, &path, notes)
 }
 
 fn of_json<R: std::io::BufRead>(lines: &Lines<R>, error: &serde_json::Error) -> Error {

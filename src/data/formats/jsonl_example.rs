@@ -1,5 +1,6 @@
 //! An object of a JSON lines file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{
@@ -21,9 +22,14 @@ pub(super) struct Example {
     pub(super) y: Option<JsonLabel>,
     pub(super) id: Option<String>,
     pub(super) group: Option<String>,
+    /// The names of fields that are not read, of all objects: no more of them than [`MOST_OTHERS`](Self::MOST_OTHERS).
+    pub(super) others: BTreeSet<String>,
 }
 
 impl Example {
+    /// How many fields that are not read are named.
+    pub(super) const MOST_OTHERS: usize = 12;
+
     pub(super) fn clear(&mut self) {
         self.values.clear();
         (self.steps, self.width) = (0, None);
@@ -61,6 +67,10 @@ impl<'de> Visitor<'de> for ExampleVisitor<'_> {
                 "id" => self.0.id = map.next_value_seed(LabelSeed)?.name(),
                 "group" => self.0.group = map.next_value_seed(LabelSeed)?.name(),
                 _ => {
+                    let others = &mut self.0.others;
+                    if others.len() < Example::MOST_OTHERS && !others.contains(&key) {
+                        others.insert(key);
+                    }
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -185,11 +195,45 @@ pub(super) enum JsonLabel {
     Missing,
     Name(String),
     Number(f64),
-    /// Names and whether all of them are numbers.
-    List(Names, bool),
+    /// Names, and of which types they are.
+    List(Names, JsonTypes),
+}
+
+/// The types of labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct JsonTypes {
+    pub(super) numbers: bool,
+    pub(super) texts: bool,
+}
+
+impl JsonTypes {
+    /// Whether all labels are numbers.
+    pub(super) fn are_numbers(self) -> bool {
+        !self.texts
+    }
+
+    /// Whether there are both.
+    pub(super) fn are_mixed(self) -> bool {
+        self.numbers && self.texts
+    }
+
+    /// Those of other labels beside these.
+    pub(super) fn and(self, others: Self) -> Self {
+        Self { numbers: self.numbers || others.numbers, texts: self.texts || others.texts }
+    }
 }
 
 impl JsonLabel {
+    /// The types of the label, or of the list's labels.
+    pub(super) fn types(&self) -> JsonTypes {
+        match self {
+            Self::Missing => JsonTypes::default(),
+            Self::Name(_) => JsonTypes { texts: true, ..JsonTypes::default() },
+            Self::Number(_) => JsonTypes { numbers: true, ..JsonTypes::default() },
+            Self::List(_, types) => *types,
+        }
+    }
+
     /// The text of what is neither missing nor a list.
     pub(super) fn name(self) -> Option<String> {
         match self {
@@ -245,13 +289,13 @@ impl<'de> Visitor<'de> for LabelSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<JsonLabel, A::Error> {
-        let (mut names, mut numbers) = (Names::default(), true);
+        let (mut names, mut types) = (Names::default(), JsonTypes::default());
         while let Some(element) = list.next_element_seed(LabelSeed)? {
-            numbers &= matches!(element, JsonLabel::Number(_));
+            types = types.and(element.types());
             let name = element.name();
             let missing = || A::Error::custom("expected labels, got null or a list");
             names.push(&name.ok_or_else(missing)?);
         }
-        Ok(JsonLabel::List(names, numbers))
+        Ok(JsonLabel::List(names, types))
     }
 }
