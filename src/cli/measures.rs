@@ -2,6 +2,7 @@
 
 use candle_rnn::data::SplitBy;
 use candle_rnn::train::tasks::{FeatureScores, ForecastScore, Report, SequenceTask, TaskKind};
+use candle_rnn::train::{NumberScore, NumbersReport};
 use serde_json::{json, Value};
 
 use super::screen;
@@ -84,6 +85,16 @@ pub(super) fn lines(name: &str, report: &Report) -> Vec<String> {
             }
             lines
         }
+        Report::Numbers(report) if report.numbers.len() > 1 => {
+            let mut lines = vec![format!(
+                "{name}  mean R2 {}  {}, each number in its own units",
+                decimals(report.r2),
+                screen::counted(report.examples, "example")
+            )];
+            lines.extend(of_first(report.numbers.iter().map(|number| vec![number_line(number)])));
+            lines.extend(undefined_r2(report));
+            lines
+        }
         Report::Numbers(report) => {
             let mut lines = vec![format!(
                 "{name}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})  {}",
@@ -93,26 +104,38 @@ pub(super) fn lines(name: &str, report: &Report) -> Vec<String> {
                 report.mean_rmse,
                 screen::counted(report.examples, "example")
             )];
-            if report.numbers.iter().any(|number| number.r2.is_none()) {
-                lines.push("  R2 is undefined where all targets are equal".into());
-            }
+            lines.extend(undefined_r2(report));
             lines
         }
         Report::Forecast(report) => {
-            let of = if report.features.is_empty() {
-                ""
-            } else {
-                ", all features together: their units may differ"
-            };
+            let several = !report.features.is_empty();
+            let of = if several { ", each feature in its own units" } else { "" };
             let mut lines =
                 vec![format!("{name}  {}{of}", screen::counted(report.examples, "forecast"))];
-            lines.extend(report.forecasts.iter().map(score));
+            if several {
+                lines.extend(of_first(report.features.iter().map(feature_lines)));
+            } else {
+                lines.extend(report.forecasts.iter().map(score));
+            }
             if report.forecasts.iter().any(|score| score.mape.is_none()) {
                 lines.push("  MAPE is undefined where all values are 0".into());
             }
             lines
         }
     }
+}
+
+/// Features or numbers whose measures stand with those of a whole report; the table has the others.
+const MOST: usize = 8;
+
+/// The lines of the first features or numbers, and a hint if there are others.
+fn of_first(all: impl ExactSizeIterator<Item = Vec<String>>) -> Vec<String> {
+    let others = all.len().saturating_sub(MOST);
+    let mut lines: Vec<String> = all.take(MOST).flatten().collect();
+    if others > 0 {
+        lines.push(format!("  and {others} more"));
+    }
+    lines
 }
 
 /// A measure with four decimals; a dash where it is undefined.
@@ -129,7 +152,7 @@ fn score(score: &ForecastScore) -> String {
     )
 }
 
-/// The table of a report's classes, or of its numbers or features if there are several.
+/// The table of a report's classes, or of those of its numbers or features that [`lines`] leaves out.
 pub(super) fn table(report: &Report) -> Vec<String> {
     match report {
         Report::Classes(report) => {
@@ -149,29 +172,32 @@ pub(super) fn table(report: &Report) -> Vec<String> {
             }));
             lines
         }
-        Report::Numbers(report) if report.numbers.len() > 1 => report
-            .numbers
-            .iter()
-            .map(|number| {
-                format!(
-                    "  {}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})",
-                    number.name,
-                    number.rmse,
-                    number.mae,
-                    decimals(number.r2),
-                    number.mean_rmse
-                )
-            })
-            .collect(),
+        Report::Numbers(report) => report.numbers.iter().skip(MOST).map(number_line).collect(),
         Report::Forecast(report) => {
-            let of = |feature: &FeatureScores| {
-                let lines = feature.forecasts.iter().map(score);
-                std::iter::once(feature.name.clone()).chain(lines).collect::<Vec<_>>()
-            };
-            report.features.iter().flat_map(of).collect()
+            report.features.iter().skip(MOST).flat_map(feature_lines).collect()
         }
-        Report::Numbers(_) => Vec::new(),
     }
+}
+
+fn number_line(number: &NumberScore) -> String {
+    format!(
+        "  {}  RMSE {:.4}  MAE {:.4}  R2 {}  (the training mean: RMSE {:.4})",
+        number.name,
+        number.rmse,
+        number.mae,
+        decimals(number.r2),
+        number.mean_rmse
+    )
+}
+
+fn feature_lines(feature: &FeatureScores) -> Vec<String> {
+    let lines = feature.forecasts.iter().map(score);
+    std::iter::once(feature.name.clone()).chain(lines).collect()
+}
+
+fn undefined_r2(report: &NumbersReport) -> Option<String> {
+    let is_undefined = report.numbers.iter().any(|number| number.r2.is_none());
+    is_undefined.then(|| "  R2 is undefined where all targets are equal".into())
 }
 
 /// A report as JSON, with the split that it is of.

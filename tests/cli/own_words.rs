@@ -121,9 +121,14 @@ fn forecasts_of_several_features_are_measured_one_by_one() {
     let place = Place::new();
     let rows = (0..60).map(|t| format!("{t},{},{}\n", t % 5, 1000 + 10 * (t % 7)));
     place.write("two.csv", format!("t,small,large\n{}", rows.collect::<String>()));
-    place.train_on("two.csv", "run", "--horizon 2 --window 6");
+    let trained = place.train_on("two.csv", "run", "--horizon 2 --window 6").stdout;
+    assert!(
+        trained.contains("scaled_rmse_valid ") && !trained.contains(" rmse_valid "),
+        "{trained}"
+    );
+    assert!(trained.contains("each feature in its own units\nsmall\n  model "), "{trained}");
     let said = place.run("eval run two.csv").succeeded().stdout;
-    assert!(said.contains(" forecasts, all features together: their units may differ\n"), "{said}");
+    assert!(said.contains(" forecasts, each feature in its own units\nsmall\n"), "{said}");
     assert!(said.contains("\nsmall\n  model ") && said.contains("\nlarge\n  model "), "{said}");
     let json = place.run("eval run two.csv --json").succeeded().json();
     let mae = |of: &serde_json::Value| of["forecasts"][1]["mae"].as_f64().unwrap();

@@ -26,6 +26,13 @@ pub struct FeatureScores {
     pub forecasts: Vec<ForecastScore>,
 }
 
+impl FeatureScores {
+    /// The model's root mean squared error, in the units of the feature.
+    pub fn rmse(&self) -> f64 {
+        self.forecasts.first().map_or(f64::NAN, |model| model.rmse)
+    }
+}
+
 /// How far forecasts of one kind are from what came.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ForecastScore {

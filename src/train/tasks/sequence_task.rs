@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 
+use super::forecast_report::FeatureScores;
 use super::loss_kind::NumbersLoss;
 use super::outputs::{for_each_output, output_batches};
 use super::report::Report;
@@ -225,10 +226,12 @@ impl SequenceTask {
         Ok([numbers.len() as f64, loss])
     }
 
-    /// The score of a report.
+    /// The score of a report. Errors of several features or numbers are in units of their scales, by default standard
+    /// deviations over the training split: `scaled_rmse`, as their own units may differ.
     ///
     /// - `losses`: weight and mean loss of each batch, in their order; none for classes
-    pub(super) fn score_of(report: Report, losses: &[[f64; 2]]) -> Score {
+    pub(super) fn score_of(&self, report: Report, losses: &[[f64; 2]]) -> Score {
+        let spec = &self.config.spec;
         let mut metrics = BTreeMap::new();
         let mean_loss = || {
             let (sum, count) = losses.iter().fold((0., 0.), |(sum, count), [weight, loss]| {
@@ -242,16 +245,29 @@ impl SequenceTask {
                 (report.loss, Some(report.accuracy))
             }
             Report::Numbers(report) => {
-                metrics.insert("rmse".to_string(), report.rmse);
+                let rmses: Vec<f64> = report.numbers.iter().map(|number| number.rmse).collect();
+                let scales = spec.target_scaler.as_ref().map_or(&[][..], |scaler| &scaler.scale);
+                metrics.extend(rmse(report.rmse, &rmses, scales));
                 (mean_loss(), None)
             }
             Report::Forecast(report) => {
-                metrics.insert("rmse".to_string(), report.forecasts[0].rmse);
+                let rmses: Vec<f64> = report.features.iter().map(FeatureScores::rmse).collect();
+                let scales = &spec.preprocessor.scaler.scale;
+                metrics.extend(rmse(report.forecasts[0].rmse, &rmses, scales));
                 (mean_loss(), None)
             }
         };
         Score { loss, accuracy, metrics, ..Score::default() }
     }
+}
+
+/// The root mean squared error of one number, in its units, or of several in units of their scales.
+fn rmse(of_all: f64, each: &[f64], scales: &[f64]) -> [(String, f64); 1] {
+    if each.len() < 2 {
+        return [("rmse".into(), of_all)];
+    }
+    let squares: f64 = each.iter().zip(scales).map(|(rmse, scale)| (rmse / scale).powi(2)).sum();
+    [("scaled_rmse".into(), (squares / each.len() as f64).sqrt())]
 }
 
 impl Task for SequenceTask {
@@ -307,7 +323,7 @@ impl Task for SequenceTask {
         let valid = &self.splits.valid;
         let report = self.report(valid)?;
         let losses = (0..self.loss_batches(valid)).map(|batch| self.batch_loss(valid, batch));
-        Ok(Self::score_of(report, &losses.collect::<Result<Vec<_>>>()?))
+        Ok(self.score_of(report, &losses.collect::<Result<Vec<_>>>()?))
     }
 
     fn piecewise_validation(&self) -> Option<&dyn PiecewiseValidation> {

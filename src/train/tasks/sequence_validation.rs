@@ -49,7 +49,7 @@ impl PiecewiseValidation for SequenceTask {
             })
         };
         let losses = losses.iter().map(loss).collect::<Result<Vec<_>>>()?;
-        Ok(Self::score_of(counter.report(), &losses))
+        Ok(self.score_of(counter.report(), &losses))
     }
 }
 
