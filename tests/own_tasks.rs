@@ -14,7 +14,9 @@ use candle_rnn::model::Readout;
 use candle_rnn::predict::{SequencePrediction, SequencePredictor, SequenceStream};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::run::{Session, SessionConfig};
-use candle_rnn::train::tasks::{ClassWeights, SequenceSource, SequenceTask, SequenceTraining};
+use candle_rnn::train::tasks::{
+    ClassWeights, SequenceSource, SequenceTask, SequenceTraining,
+};
 use candle_rnn::train::{CarriedState, Precision, StepContext, Task};
 
 use common::compare::difference;
@@ -257,4 +259,45 @@ fn a_stream_predicts_what_the_whole_sequence_gives() {
         let filled = one.push(&[f64::NAN, 1.]).unwrap();
         assert_eq!(filled == other.push(&[last, 1.]).unwrap(), !mask);
     }
+}
+
+#[test]
+fn a_stream_forecasts_what_each_window_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = series(80, 0.);
+    let mut training = SequenceTraining { window: 14, horizon: 3, ..training() };
+    training.network.bidirectional = false;
+    training.network.readout = Readout::Last;
+    training.preprocess.missing = MissingPolicy::Mean;
+    training.preprocess.missing_mask = true;
+    training.trainer.epochs = 1;
+    let source = SequenceSource::default();
+    let task = SequenceTask::forecast(&training, &series, source, &Device::Cpu).unwrap();
+    let (mut session, _) = Session::open(folder.path(), task, SessionConfig::default()).unwrap();
+    session.run(&mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    drop(session);
+    let model = SequencePredictor::load(folder.path()).unwrap();
+    let SequenceValues::F32(values) = series.sequence(0) else { panic!("floats") };
+    let mut stream = SequenceStream::new(&model).unwrap();
+    for (step, values) in (1..).zip(values.chunks_exact(2)) {
+        let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+        let found = stream.push(&values).unwrap();
+        let found = found.numbers().unwrap();
+        if step < 14 {
+            assert!(found.is_empty(), "{step}");
+            continue;
+        }
+        let whole = model.predict(&series.parts(|_| 0..step)).unwrap();
+        let pairs = found.iter().zip(whole[0].numbers().unwrap());
+        assert_eq!(found.len(), 6);
+        assert!(
+            pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-12),
+            "{step}: {found:?} {whole:?}"
+        );
+    }
+    // A window without a value of a feature is refused, and changes nothing.
+    let mut empty = SequenceStream::new(&model).unwrap();
+    (0..13).for_each(|t| drop(empty.push(&[f64::from(t), f64::NAN]).unwrap()));
+    assert!(empty.push(&[13., f64::NAN]).unwrap_err().to_string().contains("nothing to forecast"));
+    assert_eq!(empty.push(&[13., 1.]).unwrap().numbers().map(<[f64]>::len), Some(6));
 }

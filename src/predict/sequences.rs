@@ -49,7 +49,8 @@ pub enum SequencePrediction {
     Class(Prediction),
     /// The class of each step.
     Steps(Vec<Prediction>),
-    /// Numbers, in the units of the data: K, or K times I of a forecast, step by step.
+    /// Numbers, in the units of the data: K, or K times I of a forecast, step by step; none of a forecast from too few
+    /// steps.
     Numbers(Vec<f64>),
 }
 
