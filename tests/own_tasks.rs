@@ -15,9 +15,9 @@ use candle_rnn::predict::{SequencePrediction, SequencePredictor, SequenceStream}
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::run::{Session, SessionConfig};
 use candle_rnn::train::tasks::{
-    ClassWeights, SequenceSource, SequenceTask, SequenceTraining,
+    ClassWeights, Report, SequenceSource, SequenceTask, SequenceTraining,
 };
-use candle_rnn::train::{CarriedState, Precision, StepContext, Task};
+use candle_rnn::train::{CarriedState, Precision, StepContext, Task, Trainer};
 
 use common::compare::difference;
 
@@ -300,4 +300,28 @@ fn a_stream_forecasts_what_each_window_gives() {
     (0..13).for_each(|t| drop(empty.push(&[f64::from(t), f64::NAN]).unwrap()));
     assert!(empty.push(&[13., f64::NAN]).unwrap_err().to_string().contains("nothing to forecast"));
     assert_eq!(empty.push(&[13., 1.]).unwrap().numbers().map(<[f64]>::len), Some(6));
+}
+
+#[cfg(feature = "sample")]
+#[test]
+fn mnist_is_a_data_set_as_others_are() {
+    let mut splits = candle_rnn::data::mnist::Mnist::sample().unwrap().sequences().unwrap();
+    let every = |data: &Dataset, by: usize| {
+        data.select(&(0..data.len() as u32).step_by(by).collect::<Vec<_>>())
+    };
+    (splits.train, splits.valid) = (every(&splits.train, 4), every(&splits.valid, 8));
+    splits.test = splits.test.map(|test| every(&test, 10));
+    let mut training = SequenceTraining::default();
+    training.network.hidden_size = 32;
+    training.trainer.epochs = 40;
+    let source = SequenceSource::default();
+    let task = SequenceTask::new(&training, splits, source, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(task, training.trainer.clone()).unwrap();
+    trainer.events().try_for_each(|event| event.map(drop)).unwrap();
+    let test = trainer.task().splits().test.clone().unwrap();
+    let Report::Classes(report) = trainer.measured(|task| task.report(&test)).unwrap() else {
+        panic!("classes")
+    };
+    assert_eq!((report.examples, report.classes[9].name.as_str()), (50, "9"));
+    assert!(report.accuracy > 0.5, "{}", report.accuracy);
 }

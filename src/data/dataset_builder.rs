@@ -1,5 +1,7 @@
 //! `DatasetBuilder`: a data set put together step by step.
 
+use std::sync::Arc;
+
 use super::dataset::{Dataset, Missing, Store};
 use super::names::Names;
 use super::offsets::Offsets;
@@ -243,16 +245,17 @@ impl DatasetBuilder {
 
 /// A data set of bytes, whose values are 255ths: all sequences have T steps of I features.
 ///
-/// - `bytes`: `(N, T, I)`
+/// - `bytes`: `(N, T, I)`; an `Arc` is shared
 ///
 /// # Errors
 /// As [`DatasetBuilder::build`]; [`Error::Shape`] when there are not T times I bytes for each sequence.
 pub fn dataset_of_bytes(
     features: Vec<String>,
-    bytes: Vec<u8>,
+    bytes: impl Into<Arc<Vec<u8>>>,
     seq_len: usize,
     target: Target,
 ) -> Result<Dataset> {
+    let bytes = bytes.into();
     let size = seq_len * features.len();
     if size == 0 || !bytes.len().is_multiple_of(size) {
         return Err(Error::Shape {

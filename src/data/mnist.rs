@@ -263,15 +263,13 @@ impl Mnist {
                 stratified(&labels, CLASSES, self.valid.len(), rng)
             }
         };
-        let mut moved = LabelledImages {
-            pixels: Vec::with_capacity(images.pixels.len()),
-            labels: order.iter().map(|file| labels[*file as usize]).collect(),
-        };
+        let mut pixels = Vec::with_capacity(images.pixels.len());
         for file in &order {
             let place = places[*file as usize] as usize;
-            moved.pixels.extend(&images.pixels[place * PIXELS..][..PIXELS]);
+            pixels.extend(&images.pixels[place * PIXELS..][..PIXELS]);
         }
-        let moved = Arc::new(moved);
+        let labels = order.iter().map(|file| labels[*file as usize]).collect();
+        let moved = Arc::new(LabelledImages { pixels: pixels.into(), labels });
         Self {
             valid: Split { images: moved.clone(), range: self.valid.range },
             train: Split { images: moved, range: self.train.range },
@@ -314,7 +312,7 @@ impl Mnist {
         use candle_core::{DType, Device, Tensor};
         let tensors = |images: &LabelledImages| -> Result<(Tensor, Tensor)> {
             let shape = (images.labels.len(), PIXELS);
-            let pixels = Tensor::from_slice(&images.pixels, shape, &Device::Cpu)?;
+            let pixels = Tensor::from_slice(&images.pixels[..], shape, &Device::Cpu)?;
             let labels = Tensor::from_slice(&images.labels, shape.0, &Device::Cpu)?;
             Ok(((pixels.to_dtype(DType::F32)? / 255.)?, labels))
         };
@@ -411,7 +409,7 @@ mod tests {
             Origin::of,
             images(pixels.collect()),
             labels,
-            images(test.pixels),
+            images(test.pixels.to_vec()),
             test.labels,
         )
         .unwrap()

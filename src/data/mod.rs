@@ -5,7 +5,7 @@
 //! sequences padded to the longest ([`SequenceBatch`]), which [`bucket_by_length`] keeps short; [`DataSplits`] holds
 //! parts out for validation and test, of series to forecast too ([`ForecastTarget`]).
 //!
-//! The images of MNIST come by a way of their own: an IDX file ([`idx`]), found by `files`, becomes one of the splits
+//! The images of MNIST are such a [`Dataset`] too (`Mnist::sequences`), and come by a way of their own: an IDX file ([`idx`]), found by `files`, becomes one of the splits
 //! of a set of images ([`mnist`], `image_set`, `split`, `validation`), which may have to be fetched first (`fetch`,
 //! feature `download`); an image is looked at as a sequence ([`view`]); shuffled images, moved a little if that is
 //! asked for ([`augment`]), are gathered into tensors ([`batches`]). `picture` (feature `pictures`) turns any PNG or
@@ -24,6 +24,7 @@ mod files;
 mod forecast;
 pub mod formats;
 pub mod idx;
+mod image_sequences;
 mod image_set;
 pub mod known;
 pub mod mnist;

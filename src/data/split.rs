@@ -12,7 +12,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledImages {
     /// `(N, 28, 28)`, 0 (background) to 255 (ink).
-    pub(super) pixels: Vec<u8>,
+    pub(super) pixels: Arc<Vec<u8>>,
     /// `(N,)`, `0..10`.
     pub(super) labels: Vec<u8>,
 }
@@ -47,7 +47,7 @@ impl LabelledImages {
                 format!("label {at} is {}, not one of 0 to {}", labels[at], CLASSES - 1),
             ));
         }
-        Ok(Self { pixels: images.pixels, labels })
+        Ok(Self { pixels: images.pixels.into(), labels })
     }
 }
 

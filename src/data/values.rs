@@ -1,14 +1,15 @@
 //! The numbers of a data set's steps: kept once, as floats or as bytes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// All values of all steps, one step after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// Floats; NaN is a missing value.
     F32(Segments),
-    /// Bytes; each stands for a 255th of itself.
-    U8(Vec<u8>),
+    /// Bytes; each stands for a 255th of itself. Others may share them.
+    U8(Arc<Vec<u8>>),
 }
 
 impl Values {
