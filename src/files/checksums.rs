@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// What the file is called.
+/// The name of the file.
 pub(crate) const NAME: &str = "SHA256SUMS";
 
 /// The content of the file: a line a file, sorted by name.

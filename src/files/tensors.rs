@@ -39,7 +39,7 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     durable::write(path, &serialize(tensors)?)
 }
 
-/// What the header of a safetensors file says of a tensor.
+/// The description of a tensor in the header of a safetensors file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// The tensor's name.

@@ -1,4 +1,4 @@
-//! What a disk can do to a run: it is full, or becomes read-only.
+//! What a disk can do to a run: it is full, becomes read-only, or cannot rename a folder.
 //!
 //! Such disks are mounted in a mount namespace, which not every user may have. The tests are ignored, and
 //! `just test` and `just test-mounts` run them where there is one.
@@ -76,4 +76,35 @@ fn a_disk_that_becomes_read_only_ends_the_run_with_one_line() {
     command.args(train(&format!("{STEADY} --out run")));
     outcome(command).failed_saying(&["error: run/checkpoints/", "Read-only file system"]);
     place.assert_steady("run");
+}
+
+/// As in a container whose image holds a run: a folder of a lower layer cannot be renamed.
+#[test]
+#[ignore = "needs a mount namespace: just test-mounts"]
+fn a_run_in_a_lower_layer_goes_on_and_is_replaced() {
+    let own_mounts = own_mounts();
+    let place = Place::stopped();
+    for folder in ["lower", "layers", "merged"] {
+        std::fs::create_dir(place.path(folder)).unwrap();
+    }
+    place.copy("run", "lower/run");
+    let script = "
+        set -e
+        mount -t tmpfs none layers
+        mkdir layers/upper layers/work
+        mount -t overlay -o redirect_dir=off,lowerdir=lower,upperdir=layers/upper,workdir=layers/work none merged
+        cd merged
+        code=0; \"$@\" || code=$?
+        cp -r run ../again
+        exit $code";
+    for flag in ["--resume", "--overwrite"] {
+        let wrapper = [own_mounts, &["sh", "-c", script, "sh"]].concat();
+        let mut command = place.wrapped(&wrapper);
+        command.args(train(&format!("{STOPPED} --quiet {flag} --out run")));
+        outcome(command).succeeded();
+        place.assert_ended_alike("again", "whole");
+        let mut left = std::fs::read_dir(place.path("again/checkpoints")).unwrap();
+        assert!(left.all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with('.')));
+        std::fs::remove_dir_all(place.path("again")).unwrap();
+    }
 }

@@ -1,34 +1,15 @@
-//! Durable, atomic writes: a file under its final name is complete, or not there.
-//!
-//! A new file is written under a temporary name in the same folder, synced, renamed, and the
-//! folder synced: a killed process or a full disk leaves the old file as it was. A folder is put in
-//! place the same way, with `SHA256SUMS` over its files; docs/durability.md has every step.
+//! Durable folders: one is put in place whole, with `SHA256SUMS` over its files, and read whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
 
-use super::checksums;
+use super::file::{named, rename, sync_folder, sync_parent, write_synced, TEMPORARY};
+use crate::files::checksums;
 use crate::{Error, Result};
 
-/// What temporary names begin with.
-const TEMPORARY: &str = ".tmp-";
-/// What the names of folders begin with that were moved aside, for others to take their place.
+/// The prefix of names of folders that were moved aside, for others to take their place.
 const ASIDE: &str = ".old-";
-
-/// Puts `content` at `path`, replacing what was there, in one step.
-pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = named(TEMPORARY, path);
-    let written = write_synced(&temporary, content)
-        .map_err(Error::io(path, "write the file"))
-        .and_then(|()| rename(&temporary, path, "put the file in place"));
-    if written.is_err() {
-        // The error that matters is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    written.and_then(|()| sync_parent(path))
-}
 
 /// Puts a folder with these files and their sums at `path`, replacing what was there.
 pub(crate) fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
@@ -99,12 +80,35 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
     })
 }
 
-/// Removes a folder; one that is half removed never stays under its own name. Of a link only itself is removed.
+/// Removes a folder; one that is half removed never stays under its own name, or is not whole without its sums. Of a
+/// link only itself is removed.
 pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     let condemned = named(TEMPORARY, path);
     fs::rename(path, &condemned)
         .and_then(|()| fs::remove_dir_all(&condemned))
+        .or_else(|error| if cannot_move(&error) { remove_in_place(path) } else { Err(error) })
         .map_err(Error::io(path, "remove the folder"))
+}
+
+/// Whether a folder cannot be renamed though others in the same place can: on an overlay file system, as containers
+/// have it, one of a lower layer.
+fn cannot_move(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::CrossesDevices
+}
+
+/// Removes a folder under its own name. The sums of it and of the folders in it go first, and that lasts before the
+/// rest goes: a folder that is half removed is known as one that is not whole.
+fn remove_in_place(path: &Path) -> std::io::Result<()> {
+    let inner = fs::read_dir(path)?.collect::<std::io::Result<Vec<_>>>()?;
+    let inner = inner.iter().map(|entry| entry.path());
+    for folder in inner.filter(|inner| inner.is_dir() && !inner.is_symlink()).chain([path.into()]) {
+        match fs::remove_file(folder.join(checksums::NAME)) {
+            Ok(()) => File::open(&folder)?.sync_all()?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    fs::remove_dir_all(path)
 }
 
 /// Removes what a killed process left in `folder` under temporary names, and puts back what it had
@@ -116,7 +120,10 @@ pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
         match original(ASIDE, &name).map(|original| folder.join(original)) {
-            Some(original) if !original.exists() => {
+            Some(original) if is_lost(&original, &path) => {
+                if original.exists() {
+                    remove_folder(&original)?;
+                }
                 rename(&path, &original, "put the old folder back")?;
                 sync_folder(folder)?;
             }
@@ -131,35 +138,17 @@ pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name that `path` bears for a while: `prefix`, the process and a number, its own name. No thread of this
-/// process gets it too, nor has an earlier process of this number left it.
-fn named(prefix: &str, path: &Path) -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let (name, process) =
-        (path.file_name().unwrap_or_default().to_string_lossy(), std::process::id());
-    loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let named = path.with_file_name(format!("{prefix}{process}.{number}-{name}"));
-        if named.symlink_metadata().is_err() {
-            return named;
-        }
-    }
+/// Whether a folder that was moved aside is to be put back: nothing has its name, or what is left of the folder itself,
+/// which was removed in its place.
+fn is_lost(original: &Path, aside: &Path) -> bool {
+    let has_sums = |folder: &Path| folder.join(checksums::NAME).exists();
+    !original.exists() || (original.is_dir() && !has_sums(original) && has_sums(aside))
 }
 
 /// The own name of what bears a name that [`named`] makes: nothing else is ever touched.
 fn original<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     let (process, original) = name.strip_prefix(prefix)?.split_once('-')?;
     process.split('.').all(|number| number.parse::<u32>().is_ok()).then_some(original)
-}
-
-fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-fn rename(from: &Path, to: &Path, action: &'static str) -> Result<()> {
-    fs::rename(from, to).map_err(Error::io(to, action))
 }
 
 /// A folder cannot be renamed onto one that has files, so the old one is moved aside first. A process
@@ -170,7 +159,7 @@ fn replace_folder(new: &Path, path: &Path) -> Result<()> {
         return rename(new, path, "put the folder in place");
     }
     let old = named(ASIDE, path);
-    fs::rename(path, &old).map_err(Error::io(path, "move the old folder aside"))?;
+    move_aside(path, &old).map_err(Error::io(path, "move the old folder aside"))?;
     if let Err(error) = rename(new, path, "put the folder in place") {
         let _ = fs::rename(&old, path);
         return Err(error);
@@ -180,77 +169,42 @@ fn replace_folder(new: &Path, path: &Path) -> Result<()> {
     fs::remove_dir_all(&old).map_err(Error::io(&old, "remove the folder"))
 }
 
-fn sync_parent(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
+/// Gives a folder another name. Where it cannot be renamed a copy of its files gets that name, and lasts before the
+/// folder is removed in its place.
+fn move_aside(path: &Path, old: &Path) -> std::io::Result<()> {
+    match fs::rename(path, old) {
+        Err(error) if cannot_move(&error) => {}
+        moved => return moved,
     }
+    copy_aside(path, old)?;
+    remove_in_place(path)
 }
 
-/// Makes renames in `folder` last. Only Unix lets a folder be opened for this.
-fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|file| file.sync_all())
-            .map_err(Error::io(folder, "sync the folder"))?;
+/// A copy of a folder of files under another name, whole or not at all.
+fn copy_aside(path: &Path, old: &Path) -> std::io::Result<()> {
+    let temporary = named(TEMPORARY, path);
+    fs::create_dir(&temporary)?;
+    let copied = fs::read_dir(path)
+        .and_then(|entries| {
+            for entry in entries {
+                let entry = entry?;
+                write_synced(&temporary.join(entry.file_name()), &fs::read(entry.path())?)?;
+            }
+            File::open(&temporary)?.sync_all()
+        })
+        .and_then(|()| fs::rename(&temporary, old));
+    if copied.is_err() {
+        let _ = fs::remove_dir_all(&temporary);
     }
-    Ok(())
+    copied.and_then(|()| match old.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_written_file_replaces_the_old_one_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        for content in [&b"old"[..], b"new and longer", b""] {
-            write(&path, content).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), content);
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn threads_that_write_one_file_do_not_disturb_each_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        // As an earlier process of this number may have left it, in a container.
-        let next: u32 = named(TEMPORARY, &path)
-            .to_string_lossy()
-            .split(['.', '-'])
-            .rev()
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        let old = format!("{TEMPORARY}{}.{}-file", std::process::id(), next + 1);
-        fs::write(folder.path().join(old), b"old").unwrap();
-        std::thread::scope(|scope| {
-            for number in 0..4u8 {
-                let path = &path;
-                scope.spawn(move || (0..20).for_each(|_| write(path, &[number; 5000]).unwrap()));
-            }
-        });
-        let content = fs::read(&path).unwrap();
-        assert!(content.len() == 5000 && content.iter().all(|byte| *byte == content[0]));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file_and_no_temporary_one() {
-        let folder = tempfile::tempdir().unwrap();
-        // A folder with a file in it cannot be replaced by a file.
-        let path = folder.path().join("taken");
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("inside"), b"precious").unwrap();
-        assert!(write(&path, b"new").is_err());
-        assert_eq!(fs::read(path.join("inside")).unwrap(), b"precious");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write(&folder.path().join("missing/file"), b"new").is_err());
-    }
 
     #[test]
     fn a_written_folder_replaces_the_old_one_whole() {
@@ -293,12 +247,18 @@ mod tests {
             (&[".old-1-best", ".tmp-1-best"], &old),
             (&[".old-1-best"], &old),
             (&[".old-1-best", "best"], &new),
+            // In the place of a folder that could not be renamed, and was half removed.
+            (&[".old-1-best", "half", "best"], &old),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path();
             for (index, name) in names.iter().enumerate() {
                 let content: &[u8] = if index == 0 { b"old" } else { b"new" };
                 write_folder(&path.join(name), &[("a", content)]).unwrap();
+            }
+            if names.contains(&"half") {
+                fs::remove_dir_all(path.join("half")).unwrap();
+                fs::remove_file(path.join("best/SHA256SUMS")).unwrap();
             }
             remove_leftovers(path).unwrap();
             assert_eq!(content_of_best(path), *expected, "{names:?}");
@@ -319,6 +279,28 @@ mod tests {
         assert!(replace_folder(&folder.path().join("missing"), &path).is_err());
         assert_eq!(content(&path), before);
         assert_eq!(content(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_renamed_is_copied_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("best"), folder.path().join(".old-1.0-best"));
+        write_folder(&path, &[("a", b"1"), ("b", b"2")]).unwrap();
+        let before = content(&path);
+        copy_aside(&path, &old).unwrap();
+        assert_eq!((content(&path), content(&old)), (before.clone(), before.clone()));
+        // As it is after a kill while the folder is removed.
+        fs::remove_file(path.join("SHA256SUMS")).unwrap();
+        fs::remove_file(path.join("a")).unwrap();
+        remove_leftovers(folder.path()).unwrap();
+        assert_eq!(content(&path), before);
+        assert_eq!(content(folder.path()).len(), 1);
+        // Of a folder that holds others these too are known as not whole first.
+        let outer = folder.path().join("outer");
+        fs::create_dir(&outer).unwrap();
+        fs::rename(&path, outer.join("best")).unwrap();
+        remove_in_place(&outer).unwrap();
+        assert_eq!(content(folder.path()).len(), 0);
     }
 
     #[test]
