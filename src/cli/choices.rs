@@ -48,11 +48,13 @@ pub(super) const VIEWS: [Choice; 4] = [
     ("permuted", "784 steps of one pixel, in a random order that is always the same"),
 ];
 
-pub(super) const CELLS: [Choice; 4] = [
+pub(super) const CELLS: [Choice; 6] = [
     ("tanh", "Elman RNN with tanh"),
     ("relu", "Elman RNN with ReLU"),
     ("gru", "Gated recurrent unit, reset gate after the product as in PyTorch and cuDNN"),
+    ("gru-reset-before", "Gated recurrent unit, reset gate before the product (Cho et al., 2014)"),
     ("lstm", "Long short-term memory"),
+    ("minimal-gru", "Minimal gated unit, with one gate (Zhou et al., 2016)"),
 ];
 
 pub(super) const READOUTS: [Choice; 3] = [
