@@ -89,7 +89,7 @@ pub(super) struct TrainFlags {
     #[arg(long, value_name = "F", value_parser = numbers::positive, allow_negative_numbers = true)]
     clip_value: Option<f64>,
     /// Weight decay (AdamW, decoupled) [default: 0]
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    #[arg(long, value_name = "F", value_parser = numbers::any, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// Label smoothing factor [default: 0; 0.1 for classes of your own data]
     #[arg(long, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
@@ -99,10 +99,10 @@ pub(super) struct TrainFlags {
     #[arg(long, value_name = "F", value_parser = numbers::part, allow_negative_numbers = true)]
     ema: Option<f64>,
     /// Random shift of training images, up to N pixels in each direction [default: 0]
-    #[arg(long, help_heading = IMAGES, value_name = "N")]
+    #[arg(long, help_heading = IMAGES, value_name = "N", value_parser = numbers::count, allow_negative_numbers = true)]
     shift: Option<usize>,
     /// Random rotation of training images, up to F degrees to either side [default: 0]
-    #[arg(long, help_heading = IMAGES, value_name = "F", allow_negative_numbers = true)]
+    #[arg(long, help_heading = IMAGES, value_name = "F", value_parser = numbers::any, allow_negative_numbers = true)]
     rotate: Option<f64>,
     /// Random zoom of training images, in or out by up to this fraction [default: 0]
     #[arg(long, help_heading = IMAGES, value_name = "PART", value_parser = numbers::part, allow_negative_numbers = true)]
@@ -123,7 +123,7 @@ pub(super) struct TrainFlags {
     #[arg(long, help_heading = IMAGES, value_name = "last|every", value_parser = as_written::<LossAt>)]
     loss_at: Option<String>,
     /// Seed of all random numbers [default: 42]
-    #[arg(long, value_name = "N", value_parser = as_written::<u64>)]
+    #[arg(long, value_name = "N", value_parser = numbers::seed, allow_negative_numbers = true)]
     seed: Option<String>,
     /// Floating-point type of weights and inputs [default: f32]
     #[arg(long, value_parser = name_of(&choices::DTYPES))]
