@@ -9,7 +9,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::{Init, Stack, StackConfig};
-use candle_rnn::recurrence::{run_composed, Call, Cell, LayerWeights, Outputs};
+use candle_rnn::recurrence::{open_cuda, run_composed, Call, Cell, LayerWeights, Outputs};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::VarSink;
@@ -33,7 +33,7 @@ fn device() -> Device {
     let is_cpu = std::env::args().any(|argument| argument == "cpu");
     match (is_cpu, cfg!(feature = "cuda"), cfg!(feature = "metal")) {
         (true, _, _) => Device::Cpu,
-        (_, true, _) => Device::new_cuda_with_stream(0).expect("an NVIDIA GPU"),
+        (_, true, _) => open_cuda(0).expect("an NVIDIA GPU"),
         (_, _, true) => Device::new_metal(0).expect("an Apple GPU"),
         _ => panic!("build with the feature cuda or metal, or give `cpu`"),
     }

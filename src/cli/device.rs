@@ -1,6 +1,7 @@
 //! `--device` and `--threads`: the choice of device and of the number of threads.
 
 use candle_core::Device;
+use candle_rnn::recurrence::open_cuda;
 use candle_rnn::train::Precision;
 use clap::Args;
 
@@ -144,7 +145,7 @@ fn cuda(ordinal: usize) -> anyhow::Result<Device> {
         "this build has no CUDA: run `just train-cuda`, or build with --features cuda"
     );
     // One stream for all threads: each thread's own would not wait for the others'.
-    Device::new_cuda_with_stream(ordinal).map_err(|error| match error.into() {
+    open_cuda(ordinal).map_err(|error| match error {
         candle_rnn::Error::Candle(error) => anyhow::anyhow!(
             "no CUDA device {ordinal} ({}): is the driver installed?",
             first_line(&error)

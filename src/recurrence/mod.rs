@@ -55,6 +55,7 @@ pub use candle_rnn_kernels::SequenceDims;
 pub use cell::Cell;
 #[doc(hidden)]
 pub use composed::run_composed;
+pub use gpu::open::open_cuda;
 pub use gpu::plan::RecurrentDType;
 pub use layer::run_layer;
 pub(crate) use layer::{check_recurrent_dtype, has_gpu_kernels, last, step};

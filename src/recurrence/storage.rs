@@ -49,7 +49,7 @@ pub(crate) use with_element;
 /// Whether the CPU's kernels run layers whose weights are there.
 pub(crate) fn runs_on_cpu(device: &Device) -> bool {
     #[cfg(test)]
-    if super::tests::emulator::is_on() {
+    if super::tests::stand_in::is_on() {
         return false;
     }
     device.is_cpu()

@@ -9,6 +9,7 @@
 #include "../gru.metal"
 #include "../lstm.metal"
 #include "../rnn.metal"
+#include "../rows.metal"
 #include "../step.metal"
 #undef device
 #undef constant
@@ -21,6 +22,7 @@
 #include "../lstm.cu"
 #include "../mma.cu"
 #include "../rnn.cu"
+#include "../rows.cu"
 #include "../step.cu"
 #include "../team.cu"
 #endif
@@ -84,6 +86,12 @@ inline const std::map<std::string, Launcher>& kernels() {
              "h_0 mask h operand batch_size hidden_size"),
         {"step_end_f32",
          by_name(step_end_f32, "z state grad_n lengths mask grad_0 batch_size hidden_size")},
+        {"rows_copy_f32",
+         by_name(rows_copy_f32,
+                 "from lengths to batch_size seq_len width from_row_stride from_step_stride "
+                 "from_unit_stride to_row_stride to_step_stride adds")},
+        {"rows_bias_f32",
+         by_name(rows_bias_f32, "bias other to ones row_count width row_stride ones_count")},
         {"adam_f32",
          by_name(adam_f32,
                  "param_0 grad_0 moments_0 count_0 param_1 grad_1 moments_1 count_1 "

@@ -56,6 +56,11 @@ lstm: initial states swapped|lstm_kernels.inc|s/3, h_0\\)/3, c_0)/; s/4, c_0\\)/
 step: operand without the mask|stepwise.h|s/narrow<Word>\\(h_t \\* mask\\)/narrow<Word>(h_t)/|none|tanh/f32
 step: no b_hh|stepwise.h|s/z\\[g\\] \\+= .*/;/|none|gru/f32
 step: end without the state|step.h|s/\\(past_product \\? past_product\\[own.at\\] : 0.f\\)/0.f/|none|gru/f32
+rows: read behind the ends|rows.h|s/static_cast<int>\\(step\\) < steps\\[row\\]/true/|none|rows
+rows: copied instead of added|rows.h|s/adds \\? to\\[at\\] \\+ value : value/value/|none|rows
+rows: rows and steps exchanged|rows.h|s/row \\* from_row_stride \\+ step \\* from_step_stride/step * from_row_stride + row * from_step_stride/|none|rows
+rows: no second bias|rows.h|s/more \\? bias\\[unit\\] \\+ more\\[unit\\] : bias\\[unit\\]/bias[unit]/|none|rows
+rows: one number too far|rows.h|s/i < count; i \\+= own.stride/i <= count; i += own.stride/|address|rows
 adam: decays swapped|adam.h|s/beta1 \\* slot/beta2 * slot/|none|adam
 adam: slots counted from the first|adam.h|s{i = at - before}{i = at}|address|adam
 adam: no weight decay|adam.h|s/keep \\* slot.param/slot.param/|none|adam

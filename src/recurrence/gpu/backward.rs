@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::launch::{Arg, Args, KernelLaunch};
-use super::pass::{alloc_uninit, written, Direction, Kept, Pass};
+use super::gemm::Gemm;
+use super::launch::{Arg, Args, KernelLaunch, StepLoop};
+use super::pass::{written, Direction, Kept, Pass};
 use super::plan::{LaunchPlan, LaunchSize};
 use crate::recurrence::graph::{ArgumentGrads, Reached};
 use crate::recurrence::{Cell, SequenceDims};
@@ -67,11 +68,13 @@ impl Pass {
                 self.store_weight_grads(index, direction, &deltas)?;
             }
             if x.track_op() {
-                let part = self.gpu.gemm(&deltas.x, &direction.w_ih)?;
-                grad_x = Some(match grad_x {
-                    None => part,
-                    Some(sum) => (sum + part)?,
-                });
+                let sum = match grad_x.take() {
+                    Some(sum) => sum,
+                    None => self.alloc_uninit((batch_size * seq_len, input_size))?,
+                };
+                let (a, b) = (&deltas.x, &direction.w_ih);
+                self.gpu.gemm(&Gemm { a, b, out: &sum, adds: index > 0 })?;
+                grad_x = Some(sum);
             }
         }
         let grad_x = match grad_x {
@@ -79,14 +82,14 @@ impl Pass {
             Some(rows) => {
                 let batch_first = rows.reshape((batch_size, seq_len, input_size))?;
                 Some(if self.call.time_major {
-                    batch_first.transpose(0, 1)?.contiguous()?
+                    self.gpu.contiguous(&batch_first.transpose(0, 1)?)?
                 } else {
                     batch_first
                 })
             }
         };
-        let grad_edge =
-            if weights_edge.track_op() { Some(weights_edge.ones_like()?) } else { None };
+        // Nobody reads the gradient of the edge.
+        let grad_edge = weights_edge.track_op().then(|| weights_edge.detach());
         Ok([grad_x, grad_edge, grad_initial])
     }
 
@@ -99,15 +102,31 @@ impl Pass {
     ) -> candle_core::Result<()> {
         let h_in = self.kept()?.h_in.get(index)?.flatten_to(1)?;
         let of_h = deltas.h.as_ref().unwrap_or(&deltas.x);
-        let w_ih = self.gpu.gemm(&deltas.x.t()?, &self.x)?;
-        let w_hh = self.gpu.gemm(&of_h.t()?, &h_in)?;
-        let b_ih = self.gpu.sum_of_rows(&deltas.x)?;
-        let biases = match (direction.biases, &deltas.h) {
-            (1, _) => b_ih,
-            (_, None) => Tensor::cat(&[&b_ih, &b_ih], 0)?,
-            (_, Some(h)) => Tensor::cat(&[&b_ih, &self.gpu.sum_of_rows(h)?], 0)?,
+        let Some(ones) = &self.ones else {
+            candle_core::bail!("backward without ones from forward")
         };
-        direction.mailbox.add(&self.call_id, 0, [w_ih, w_hh, biases], |_, _| {
+        let product = |a: &Tensor, b: &Tensor| {
+            let out = self.alloc_uninit((a.dim(0)?, b.dim(1)?))?;
+            self.gpu.gemm(&Gemm { a, b, out: &out, adds: false })?;
+            Ok::<_, candle_core::Error>(out)
+        };
+        let w_ih = product(&deltas.x.t()?, &self.x)?;
+        let w_hh = product(&of_h.t()?, &h_in)?;
+        let biases = match (direction.biases, &deltas.h) {
+            (2, Some(of_h)) => {
+                // The two differ.
+                let one = ones.narrow(0, 0, 1)?;
+                let both = self.alloc_uninit((2, of_h.dim(1)?))?;
+                for (row, deltas) in [&deltas.x, of_h].into_iter().enumerate() {
+                    let out = &both.narrow(0, row, 1)?;
+                    self.gpu.gemm(&Gemm { a: &one, b: deltas, out, adds: false })?;
+                }
+                both
+            }
+            (biases, _) => product(&ones.narrow(0, 0, biases)?, &deltas.x)?,
+        };
+        let grads = [w_ih, w_hh, biases.flatten_all()?];
+        direction.mailbox.add(&self.call_id, 0, grads, |_, _| {
             candle_core::bail!("two calls with the weights of one")
         })
     }
@@ -189,7 +208,7 @@ impl Pass {
         let reverse = ("reverse", sweep.index);
         self.push_sizes(&mut args, sweep.outputs, reverse, Some(self.segment));
         args.push(("rows", Arg::Int(rows)));
-        self.launch("backward", launch, args)
+        self.gpu.launch(&self.kernel("backward", launch, args))
     }
 
     fn backward_in_steps(
@@ -199,11 +218,12 @@ impl Pass {
     ) -> candle_core::Result<()> {
         let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
         let gates = self.call.cell.gates() * hidden_size;
-        let operand = alloc_uninit((batch_size, gates), self.words(), self.x.device())?;
-        let state = self.alloc_uninit((batch_size, hidden_size))?;
-        let mut z: Option<Tensor> = None;
-        for step in (0..seq_len).rev() {
-            let mut args: Args = vec![("z", Arg::In(z.as_ref()))];
+        let states = (batch_size, hidden_size);
+        let operand = self.gpu.alloc((batch_size, gates), self.words(), self.x.device())?;
+        let (state, z) = (self.alloc_uninit(states)?, self.alloc_uninit(states)?);
+        let product = || Gemm { a: &operand, b: &sweep.direction.w_hh, out: &z, adds: false };
+        let kernel = |z, step| {
+            let mut args: Args = vec![("z", Arg::In(z))];
             self.push_backward(&mut args, sweep, true);
             if self.has_gates() {
                 args.push(("state", Arg::InOut(&state)));
@@ -212,15 +232,22 @@ impl Pass {
             let reverse = ("reverse", sweep.index);
             self.push_sizes(&mut args, sweep.outputs, reverse, Some(self.segment));
             args.push(("step", Arg::Int(step)));
-            self.launch("step_backward", launch, args)?;
-            if step > 0 || sweep.grad_h_0.is_some() {
-                z = Some(self.product(&operand, &sweep.direction.w_hh)?);
-            }
+            self.kernel("step_backward", launch, args)
+        };
+        // Nothing arrives at the last step.
+        self.gpu.launch(&kernel(None, seq_len - 1))?;
+        self.gpu.run_steps(StepLoop {
+            product: product(),
+            kernel: kernel(Some(&z), 0),
+            steps: (0..seq_len - 1).rev().collect(),
+        })?;
+        if sweep.grad_h_0.is_some() {
+            self.gpu.gemm(&product())?;
         }
         let past_product = if self.call.cell == Cell::Gru { Some(&state) } else { None };
         if let Some(grad_h_0) = &sweep.grad_h_0 {
             let mask = sweep.mask.as_ref();
-            self.end(z.as_ref(), past_product, sweep.grad_h_n.as_ref(), mask, grad_h_0, launch)?;
+            self.end(Some(&z), past_product, sweep.grad_h_n.as_ref(), mask, grad_h_0, launch)?;
         }
         if let Some(grad_c_0) = &sweep.grad_c_0 {
             self.end(Some(&state), None, sweep.grad_c_n.as_ref(), None, grad_c_0, launch)?;

@@ -1,10 +1,11 @@
-//! A GPU: the launches of our kernels, and the products of its own library.
+//! A GPU: memory, the launches of our kernels, and the products of its own library.
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
-use super::launch::{KernelLaunch, Launch};
+use super::gemm::Gemm;
+use super::launch::{DriverCall, KernelLaunch, Launch, StepLoop};
 use super::plan::DeviceLimits;
 use crate::Result;
 
@@ -20,10 +21,7 @@ impl Gpu {
     pub(crate) fn of(device: &Device) -> Result<Option<Self>> {
         match device {
             #[cfg(test)]
-            Device::Cpu => {
-                let emulator = crate::recurrence::tests::emulator::current();
-                Ok(emulator.map(|launcher| Self(Arc::new(launcher))))
-            }
+            Device::Cpu => Ok(crate::recurrence::tests::stand_in::current().map(Self)),
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => Ok(Some(Self(Arc::new(super::cuda::Cuda::new(device)?)))),
             #[cfg(feature = "metal")]
@@ -43,22 +41,49 @@ impl Gpu {
         self.0.launch(call)
     }
 
-    /// `a b`, by the device's own library.
-    pub(super) fn gemm(&self, a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
-        self.0.note("gemm");
-        a.matmul(b)
+    /// A product, by the device's own library.
+    pub(crate) fn gemm(&self, gemm: &Gemm) -> candle_core::Result<()> {
+        self.0.gemm(gemm)
     }
 
-    /// `a + b` for every row of `a`.
-    pub(super) fn add_to_rows(&self, a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
-        self.0.note("add");
-        a.broadcast_add(b)
+    /// A product and a kernel, step after step, whose arguments are prepared once.
+    pub(crate) fn run_steps(&self, steps: StepLoop) -> candle_core::Result<()> {
+        self.0.run_steps(steps)
     }
 
-    /// The sum of all rows.
-    pub(super) fn sum_of_rows(&self, a: &Tensor) -> candle_core::Result<Tensor> {
-        self.0.note("sum");
-        a.sum(0)
+    /// Memory for numbers that are written before anything reads them.
+    pub(crate) fn alloc(
+        &self,
+        shape: impl Into<Shape>,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        self.0.note(DriverCall::Allocation);
+        // SAFETY: floats have no invalid bits, and every number that is read was written before: the kernels'
+        // contracts say which they write, and their tests fill such memory with NaN.
+        unsafe { Tensor::empty(shape, dtype, device) }
+    }
+
+    /// The same numbers in the dtype of the recurrent weights.
+    pub(super) fn cast(&self, tensor: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+        if tensor.dtype() == dtype {
+            return Ok(tensor.clone());
+        }
+        self.0.note(DriverCall::Allocation);
+        self.0.note(DriverCall::Launch);
+        tensor.to_dtype(dtype)
+    }
+
+    /// Numbers of the host, `(count,)`.
+    pub(super) fn upload(&self, numbers: Vec<u32>, device: &Device) -> candle_core::Result<Tensor> {
+        self.0.note(DriverCall::Allocation);
+        self.0.note(DriverCall::Copy);
+        Tensor::new(numbers, device)
+    }
+
+    /// Sees what is asked of the driver by way of Candle.
+    pub(super) fn note(&self, call: DriverCall) {
+        self.0.note(call);
     }
 }
 

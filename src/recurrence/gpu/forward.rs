@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::launch::{Arg, Args, KernelLaunch};
-use super::pass::{alloc_uninit, written, Direction, Kept, Pass};
+use super::gemm::Gemm;
+use super::launch::{Arg, Args, KernelLaunch, StepLoop};
+use super::pass::{written, Direction, Kept, Pass};
 use super::plan::{LaunchPlan, LaunchSize};
 use crate::recurrence::SequenceDims;
 
@@ -54,12 +55,9 @@ impl Pass {
         states: &Tensor,
         kept: Option<&Kept>,
     ) -> candle_core::Result<()> {
-        let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
-        let mut gx = self.gpu.gemm(&self.x, &direction.w_ih.t()?)?;
-        gx = self.gpu.add_to_rows(&gx, &direction.b_x)?;
-        if let (false, Some(b_hh)) = (has_gates, &direction.b_hh) {
-            gx = self.gpu.add_to_rows(&gx, b_hh)?;
-        }
+        let has_c = self.call.cell.has_c();
+        let gx = self.alloc_uninit((self.x.dim(0)?, direction.w_ih.dim(0)?))?;
+        self.write_inputs(index, &gx)?;
         let sweep = ForwardSweep {
             index,
             direction,
@@ -104,7 +102,7 @@ impl Pass {
         }
         self.push_sizes(&mut args, sweep.outputs, ("reverse", sweep.index), None);
         args.push(("rows", Arg::Int(rows)));
-        self.launch("forward", launch, args)
+        self.gpu.launch(&self.kernel("forward", launch, args))
     }
 
     fn forward_in_steps(
@@ -113,7 +111,7 @@ impl Pass {
         launch: LaunchSize,
     ) -> candle_core::Result<()> {
         let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
-        let operand = alloc_uninit((batch_size, hidden_size), self.words(), self.x.device())?;
+        let operand = self.gpu.alloc((batch_size, hidden_size), self.words(), self.x.device())?;
         // c first: the operand is that of h.
         let c = sweep.c_n.as_ref().map(|c_n| (&sweep.c_0, None, c_n));
         let h = Some((&sweep.h_0, sweep.mask.as_ref(), &sweep.h_n));
@@ -129,20 +127,20 @@ impl Pass {
             let kernel = format!("step_begin_{}", self.call.recurrent_dtype.suffix());
             self.gpu.launch(&KernelLaunch { kernel, launch, args })?;
         }
+        let z_hh = self.alloc_uninit((batch_size, sweep.direction.w_hh.dim(0)?))?;
+        let mut args: Args = vec![("gx", Arg::In(Some(sweep.gx))), ("z_hh", Arg::In(Some(&z_hh)))];
+        self.push_b_hh(&mut args, sweep.direction);
+        let h = Some(("h", &sweep.h_n));
+        let c_now = sweep.c_n.as_ref().map(|c_n| ("c_now", c_n));
+        self.push_forward(&mut args, sweep, Some([h, c_now, Some(("operand", &operand))]));
+        self.push_sizes(&mut args, sweep.outputs, ("reverse", sweep.index), None);
+        args.push(("step", Arg::Int(0)));
         let w_hh = sweep.direction.w_hh.t()?;
-        for step in 0..seq_len {
-            let z_hh = self.product(&operand, &w_hh)?;
-            let mut args: Args =
-                vec![("gx", Arg::In(Some(sweep.gx))), ("z_hh", Arg::In(Some(&z_hh)))];
-            self.push_b_hh(&mut args, sweep.direction);
-            let h = Some(("h", &sweep.h_n));
-            let c_now = sweep.c_n.as_ref().map(|c_n| ("c_now", c_n));
-            self.push_forward(&mut args, sweep, Some([h, c_now, Some(("operand", &operand))]));
-            self.push_sizes(&mut args, sweep.outputs, ("reverse", sweep.index), None);
-            args.push(("step", Arg::Int(step)));
-            self.launch("step_forward", launch, args)?;
-        }
-        Ok(())
+        self.gpu.run_steps(StepLoop {
+            product: Gemm { a: &operand, b: &w_hh, out: &z_hh, adds: false },
+            kernel: self.kernel("step_forward", launch, args),
+            steps: (0..seq_len).collect(),
+        })
     }
 
     fn push_b_hh<'a>(&self, args: &mut Args<'a>, direction: &'a Direction) {

@@ -6,22 +6,30 @@
 //! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order, `team` those
 //!   of several blocks that hold the recurrent weights together;
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
-//! - `device` is a GPU, `launch` what launches have in common, `cuda` and `metal` hand them to the driver.
+//! - `rows` copies matrices and writes biases; `gemm` is a product as cuBLAS is asked for it;
+//! - `device` is a GPU, `launch` what launches have in common, `cuda` and `metal` hand them to the driver;
+//!   `cuda_kernels` loads the compiled kernels, `open` makes a device on which launches cost the host least.
 //!
-//! In tests there is one device more, `tests::emulator`: the same launches, executed on the CPU.
+//! In tests there are two devices more: `tests::emulator` executes the same launches on the CPU, `tests::counted`
+//! counts what is asked of the driver.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod cuda_kernels;
 #[cfg(feature = "metal")]
 mod metal;
 mod backward;
 pub(super) mod device;
 mod forward;
+pub(in crate::recurrence) mod gemm;
 mod limits;
+pub(super) mod open;
 mod pass;
 pub(crate) mod plan;
 mod precision;
+mod rows;
 mod team;
 mod team_plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
@@ -38,6 +46,7 @@ use super::graph::{add_layer, add_weights, ResultShapes, Results};
 use super::{LayerWeights, SequenceDims};
 use crate::{Error, Result};
 pub(crate) use device::Gpu;
+use launch::DriverCall;
 pub(crate) use launch::{Arg, KernelLaunch};
 use pass::{Direction, Pass};
 use plan::{RecurrentDType, Sweep};
@@ -73,25 +82,29 @@ pub(super) fn run(
     let [forward, backward] = [Sweep::Forward, Sweep::Backward].map(|sweep| {
         plan::plan(call.cell, &call.dims, call.directions, call.recurrent_dtype, sweep, &limits)
     });
+    let (forward, backward) = (forward?, backward?);
     let initial = call.joined_initial()?;
     let is_tracked = |tensor: &Tensor| tensor.track_op();
     let weight_tensors = weights.directions().iter().flat_map(|weights| weights.tensors());
     let keeps = weight_tensors.map(|(_, tensor)| tensor).chain([x]).chain(&initial).any(is_tracked);
     let directions = weights.directions().iter().map(|weights| {
-        Direction::new(weights, call.recurrent_dtype, limits.streams_weights, keeps).map(Arc::new)
+        Direction::new(&gpu, weights, call.recurrent_dtype, [keeps, x.track_op()]).map(Arc::new)
     });
     let directions = directions.collect::<candle_core::Result<Vec<_>>>()?;
     let tensors = weights.directions().iter().map(|weights| weights.as_arguments());
     let tensors = tensors.collect::<candle_core::Result<Vec<_>>>()?;
     let weights_edge = add_weights(tensors.into_iter().zip(&directions))?;
+    note_graph(&gpu, weights, &shapes);
+    let lengths = pass::lengths(&gpu, &call, x.device())?;
     let pass = Arc::new(Pass {
         family: plan::kernel_family(call.cell, false)?,
-        forward: forward?,
-        backward: backward?,
+        forward,
+        backward,
         segment,
         keeps,
-        lengths: pass::lengths(&call, x.device())?,
-        x: pass::rows_of(x, &call)?,
+        x: pass::rows_of(&gpu, x, &call, lengths.as_ref())?,
+        ones: pass::ones(&gpu, keeps, &directions, &call, x.device())?,
+        lengths,
         initial: initial.as_ref().map(Tensor::detach),
         directions,
         kept: Default::default(),
@@ -100,8 +113,7 @@ pub(super) fn run(
         gpu,
         call,
     });
-    let x = x.contiguous()?;
-    let results = add_layer(&x, &weights_edge, initial.as_ref(), &pass, shapes)?;
+    let results = add_layer(x, &weights_edge, initial.as_ref(), &pass, shapes)?;
     match &results {
         Results::Only(states) => pass.forward(None, states)?,
         Results::Both { outputs, states } => pass.forward(Some(outputs), states)?,
@@ -122,6 +134,23 @@ pub(super) fn check_precision(
         ));
     }
     Ok(())
+}
+
+/// Notes what the layer's nodes ask the driver for beside their results: an edge of zeros for each direction, biases one
+/// behind the other where there are two, and the edge to both results.
+fn note_graph(gpu: &Gpu, weights: &LayerWeights, shapes: &ResultShapes) {
+    for direction in weights.directions() {
+        gpu.note(DriverCall::Allocation);
+        gpu.note(DriverCall::Fill);
+        if direction.b_hh.is_some() {
+            gpu.note(DriverCall::Allocation);
+            gpu.note(DriverCall::Copy);
+            gpu.note(DriverCall::Copy);
+        }
+    }
+    if let ResultShapes::Both(..) = shapes {
+        gpu.note(DriverCall::Allocation);
+    }
 }
 
 /// Checks what only the device's kernels ask for.

@@ -1,6 +1,6 @@
 //! The order of launches of a layer, forward and backward.
 //!
-//! Of a direction, forward: `gx = W_ih x + b` for all steps, one product; then the recurrence, which is
+//! Of a direction, forward: `gx = W_ih x + b` for all steps, the biases and one product; then the recurrence, which is
 //! one launch where W_hh fits into one block (persistent) or several (teams), else a product and a launch for
 //! each step. Backward the same
 //! from the other end, and then the gradients of the weights, one product each over all rows and steps:
@@ -19,7 +19,8 @@ use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reach
 use super::super::mailbox::{CallId, LayerResult, WeightGrads};
 use super::super::{Cell, SequenceDims, Weights};
 use super::device::Gpu;
-use super::launch::{Arg, Args, KernelLaunch};
+use super::gemm::Gemm;
+use super::launch::{Arg, Args, DriverCall, KernelLaunch};
 use super::plan::{LaunchPlan, LaunchSize, RecurrentDType};
 
 /// A layer's pass over a batch of sequences.
@@ -39,6 +40,8 @@ pub(super) struct Pass {
     pub(super) lengths: Option<Tensor>,
     /// `(B·T, I)`, zero behind the rows' ends.
     pub(super) x: Tensor,
+    /// `(biases, B·T)`, where there will be a backward pass: products with it sum rows. The forward pass writes it.
+    pub(super) ones: Option<Tensor>,
     /// `[h_0 | c_0]`, any shape.
     pub(super) initial: Option<Tensor>,
     pub(super) directions: Vec<Arc<Direction>>,
@@ -52,6 +55,7 @@ impl LayerPass for Pass {
 
     /// In tests alone: there a GPU is emulated on the CPU.
     fn result(&self, _: LayerResult, shape: &Shape) -> candle_core::Result<CpuStorage> {
+        self.gpu.note(DriverCall::Allocation);
         Ok(CpuStorage::F32(vec![f32::NAN; shape.elem_count()]))
     }
 
@@ -123,70 +127,89 @@ impl Kept {
 }
 
 impl Direction {
-    /// Weights as the kernels read them: copies, if there will be a backward pass, which an optimizer's step
+    /// Weights as the kernels read them: copies of what a backward pass will read, which an optimizer's step
     /// before it must not change.
+    ///
+    /// - `keeps`: whether there will be a backward pass, and whether it will reach x
     pub(super) fn new(
+        gpu: &Gpu,
         weights: &Weights,
         recurrent_dtype: RecurrentDType,
-        streams_weights: bool,
-        keeps: bool,
+        [keeps, reaches_x]: [bool; 2],
     ) -> candle_core::Result<Self> {
         let detached = weights.detach();
-        let own = |weight: &Tensor| {
-            if keeps {
-                weight.force_contiguous()
+        let own = |weight: &Tensor, is_read: bool| {
+            if is_read {
+                gpu.copied(weight)
             } else {
-                weight.contiguous()
+                gpu.contiguous(weight)
             }
         };
         let w_hh = match recurrent_dtype {
-            RecurrentDType::F32 | RecurrentDType::Tf32 => own(&detached.w_hh)?,
-            RecurrentDType::Bf16 => detached.w_hh.contiguous()?.to_dtype(DType::BF16)?,
+            RecurrentDType::F32 | RecurrentDType::Tf32 => own(&detached.w_hh, keeps)?,
+            RecurrentDType::Bf16 => gpu.cast(&gpu.contiguous(&detached.w_hh)?, DType::BF16)?,
         };
         // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
-        let w_hh_forward = if streams_weights { w_hh.t()?.contiguous()? } else { w_hh.clone() };
+        let w_hh_forward = match (gpu.limits().streams_weights, recurrent_dtype) {
+            (false, _) => w_hh.clone(),
+            (true, RecurrentDType::F32 | RecurrentDType::Tf32) => gpu.copied(&w_hh.t()?)?,
+            (true, RecurrentDType::Bf16) => w_hh.t()?.contiguous()?,
+        };
         Ok(Self {
-            w_ih: own(&detached.w_ih)?,
+            w_ih: own(&detached.w_ih, keeps && reaches_x)?,
             w_hh,
             w_hh_forward,
-            b_x: detached.b_ih,
+            b_x: gpu.contiguous(&detached.b_ih)?,
             biases: 1 + usize::from(detached.b_hh.is_some()),
             // Kernels get an address, so the numbers have to follow each other.
-            b_hh: detached.b_hh.map(|b_hh| b_hh.contiguous()).transpose()?,
+            b_hh: detached.b_hh.map(|b_hh| gpu.contiguous(&b_hh)).transpose()?,
             mailbox: WeightGrads::default(),
         })
     }
 }
 
 /// The lengths of rows as the kernels read them.
-pub(super) fn lengths(call: &CheckedCall, device: &Device) -> candle_core::Result<Option<Tensor>> {
+pub(super) fn lengths(
+    gpu: &Gpu,
+    call: &CheckedCall,
+    device: &Device,
+) -> candle_core::Result<Option<Tensor>> {
     let Some(lengths) = &call.lengths else { return Ok(None) };
     let lengths: Vec<u32> = lengths.iter().map(|length| *length as u32).collect();
-    Tensor::new(lengths, device).map(Some)
+    gpu.upload(lengths, device).map(Some)
 }
 
 /// The inputs as rows `(B·T, I)`, zero behind the rows' ends: products reach there, where `x` may hold
 /// anything.
-pub(super) fn rows_of(x: &Tensor, call: &CheckedCall) -> candle_core::Result<Tensor> {
+pub(super) fn rows_of(
+    gpu: &Gpu,
+    x: &Tensor,
+    call: &CheckedCall,
+    lengths: Option<&Tensor>,
+) -> candle_core::Result<Tensor> {
     let SequenceDims { batch_size, seq_len, input_size, .. } = call.dims;
     let x = x.detach();
     let x = if call.time_major { x.transpose(0, 1)? } else { x };
-    let rows = x.contiguous()?.reshape((batch_size * seq_len, input_size))?;
-    let Some(lengths) = &call.lengths else { return Ok(rows) };
-    let exists = lengths.iter().flat_map(|length| (0..seq_len).map(|t| u8::from(t < *length)));
-    let exists = Tensor::from_vec(exists.collect(), (batch_size * seq_len, 1), x.device())?;
-    exists.broadcast_as(rows.shape())?.where_cond(&rows, &rows.zeros_like()?)
+    let rows = (batch_size * seq_len, input_size);
+    if lengths.is_none() && x.is_contiguous() {
+        return x.reshape(rows);
+    }
+    let copy = gpu.alloc(x.shape(), DType::F32, x.device())?;
+    gpu.copy(&x, &copy, lengths)?;
+    copy.reshape(rows)
 }
 
-/// Memory for numbers that kernels write before anything reads them.
-pub(super) fn alloc_uninit(
-    shape: impl Into<Shape>,
-    dtype: DType,
+/// Memory for the ones that a backward pass sums rows with: a row for each bias.
+pub(super) fn ones(
+    gpu: &Gpu,
+    keeps: bool,
+    directions: &[Arc<Direction>],
+    call: &CheckedCall,
     device: &Device,
-) -> candle_core::Result<Tensor> {
-    // SAFETY: floats have no invalid bits, and every number that is read was written before: the kernels'
-    // contracts say which they write, and their tests fill such memory with NaN.
-    unsafe { Tensor::empty(shape, dtype, device) }
+) -> candle_core::Result<Option<Tensor>> {
+    let biases = directions.iter().map(|direction| direction.biases).max();
+    let shape = (biases.unwrap_or(1), call.dims.batch_size * call.dims.seq_len);
+    keeps.then(|| gpu.alloc(shape, DType::F32, device)).transpose()
 }
 
 /// What a kernel writes: a step writes its part of the tensor.
@@ -247,7 +270,7 @@ impl Pass {
 
     /// `(B, ..)` memory on the device.
     pub(super) fn alloc_uninit(&self, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
-        alloc_uninit(shape, DType::F32, self.x.device())
+        self.gpu.alloc(shape, DType::F32, self.x.device())
     }
 
     /// A direction's part, `(B, H)`, of `[h | c]`.
@@ -290,9 +313,16 @@ impl Pass {
         self.call.mask.as_ref().map(|mask| mask.get(direction)).transpose()
     }
 
-    /// A product in words, its result in `f32`.
-    pub(super) fn product(&self, operand: &Tensor, w_hh: &Tensor) -> candle_core::Result<Tensor> {
-        self.gpu.gemm(operand, w_hh)?.to_dtype(DType::F32)
+    /// `W_ih x + b` of a direction for all rows and steps.
+    ///
+    /// - `to`: `(B·T, G·H)`, or columns of a wider matrix
+    pub(super) fn write_inputs(&self, index: usize, to: &Tensor) -> candle_core::Result<()> {
+        let direction = &self.directions[index];
+        let b_hh = direction.b_hh.as_ref().filter(|_| !self.has_gates());
+        // They are written once.
+        let ones = self.ones.as_ref().filter(|_| index == 0);
+        self.gpu.write_biases([Some(&direction.b_x), b_hh], to, ones)?;
+        self.gpu.gemm(&Gemm { a: &self.x, b: &direction.w_ih.t()?, out: to, adds: true })
     }
 
     /// Sizes and flags, which all kernels have behind their tensors; `directions` is the direction, or of
@@ -326,13 +356,14 @@ impl Pass {
         }
     }
 
-    pub(super) fn launch(
+    /// A launch of one of the cell's kernels.
+    pub(super) fn kernel<'a>(
         &self,
         sweep: &str,
         launch: LaunchSize,
-        args: Args,
-    ) -> candle_core::Result<()> {
+        args: Args<'a>,
+    ) -> KernelLaunch<'a> {
         let kernel = format!("{}_{sweep}_{}", self.family, self.call.recurrent_dtype.suffix());
-        self.gpu.launch(&KernelLaunch { kernel, launch, args })
+        KernelLaunch { kernel, launch, args }
     }
 }

@@ -14,7 +14,7 @@ pub enum RecurrentDType {
     /// capability 8.0 or later.
     Tf32,
     /// The recurrent weights are kept in bf16, 2 bytes each. Kernels of several blocks use tensor cores and round the
-    /// other side of a product, too, and so does a stepwise sweep, whose sums the device's library gives in bf16.
+    /// other side of a product, too, and so does a stepwise sweep, whose sums are `f32` on NVIDIA GPUs and bf16 on Apple's.
     Bf16,
 }
 

@@ -25,6 +25,8 @@ const FILES: &[(&str, &str)] = files![
     "rnn.metal",
     "rnn_cell.h",
     "rnn_kernels.inc",
+    "rows.h",
+    "rows.metal",
     "step.h",
     "step.metal",
     "stepwise.h",
@@ -33,7 +35,7 @@ const FILES: &[(&str, &str)] = files![
 ];
 
 /// What kernels' names begin with, which is what their file is called.
-const FAMILIES: [&str; 5] = ["rnn", "gru", "lstm", "step", "adam"];
+const FAMILIES: [&str; 6] = ["rnn", "gru", "lstm", "step", "rows", "adam"];
 
 /// The text of a file of `kernels/gpu/`.
 pub(in crate::recurrence) fn file(name: &str) -> Option<&'static str> {

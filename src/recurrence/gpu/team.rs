@@ -8,13 +8,11 @@ use candle_core::Tensor;
 use super::backward::Deltas;
 use super::launch::{Arg, Args, KernelLaunch};
 use super::pass::{Direction, Kept, Pass};
-use super::plan::{LaunchSize, RecurrentDType, STEP_BLOCK};
+use super::plan::{LaunchSize, RecurrentDType};
+use super::rows::walk;
 use super::team_plan::{TeamSize, POLLS};
 use crate::recurrence::graph::Reached;
 use crate::recurrence::{Cell, SequenceDims};
-
-/// Blocks of a multiprocessor that arm words.
-const ARMING_BLOCKS: usize = 8;
 
 impl Pass {
     /// Runs all directions and writes what `forward` writes.
@@ -142,16 +140,12 @@ impl Pass {
         deltas.collect()
     }
 
-    /// `W_ih x + b` of all directions beside each other, `(B·T, D·G·H)`, one product.
+    /// `W_ih x + b` of all directions beside each other, `(B·T, D·G·H)`.
     fn inputs_of_all(&self) -> candle_core::Result<Tensor> {
-        let Some(w_ih) = self.joined(|direction| Some(&direction.w_ih))? else {
-            candle_core::bail!("a layer without directions")
-        };
-        let mut gx = self.gpu.gemm(&self.x, &w_ih.t()?)?;
-        let b_x = self.joined(|direction| Some(&direction.b_x))?;
-        let b_hh = self.joined(|direction| direction.b_hh.as_ref())?;
-        for bias in [b_x, b_hh.filter(|_| !self.has_gates())].into_iter().flatten() {
-            gx = self.gpu.add_to_rows(&gx, &bias)?;
+        let width = self.call.cell.gates() * self.call.dims.hidden_size;
+        let gx = self.alloc_uninit((self.x.dim(0)?, self.directions.len() * width))?;
+        for index in 0..self.directions.len() {
+            self.write_inputs(index, &gx.narrow(1, index * width, width)?)?;
         }
         Ok(gx)
     }
@@ -162,11 +156,7 @@ impl Pass {
         part: impl Fn(&'a Direction) -> Option<&'a Tensor>,
     ) -> candle_core::Result<Option<Tensor>> {
         let parts: Vec<&Tensor> = self.directions.iter().filter_map(|of| part(of)).collect();
-        match parts.as_slice() {
-            [] => Ok(None),
-            [only] => only.contiguous().map(Some),
-            all => Tensor::cat(all, 0).map(Some),
-        }
+        (!parts.is_empty()).then(|| self.gpu.joined(&parts)).transpose()
     }
 
     /// `(D, B, T, width)` memory on the device.
@@ -202,9 +192,7 @@ impl Pass {
     fn arm(&self, words: &Tensor) -> candle_core::Result<()> {
         let width = words.dim(3)?;
         let rows = words.elem_count() / width.max(1);
-        let most = ARMING_BLOCKS * self.gpu.limits().multiprocessors.max(1);
-        let grid = words.elem_count().div_ceil(STEP_BLOCK).min(most);
-        let launch = LaunchSize { grid, block: STEP_BLOCK, shared_bytes: 0 };
+        let launch = walk(words.elem_count(), &self.gpu.limits());
         let args = vec![
             ("words", Arg::Out(Some(words))),
             ("rows", Arg::Int(rows)),

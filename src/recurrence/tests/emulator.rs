@@ -4,16 +4,16 @@
 //! `just emulate` builds the program and names it in `CANDLE_RNN_EMULATE`; in `CANDLE_RNN_EMULATE_METAL`
 //! that of the Metal files.
 
-use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
-
-use crate::recurrence::gpu::launch::{int, Arg, KernelLaunch, Launch, GAVE_UP};
+use super::column_major;
+use super::device_memory::{bytes_of, dtype_code, extent, write_bytes};
+use super::stand_in::{check_arguments, on};
+use crate::recurrence::gpu::gemm::Gemm;
+use crate::recurrence::gpu::launch::{gemm_by_candle, int, Arg, KernelLaunch, Launch, GAVE_UP};
 use crate::recurrence::gpu::plan::DeviceLimits;
-use crate::recurrence::gpu::source;
 
 /// What the kernels are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,39 +22,23 @@ pub(super) enum Language {
     Metal,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Emulated>> = const { RefCell::new(None) };
-}
-
-/// The device that this thread's tensors are on, if there is one.
-pub(in crate::recurrence) fn current() -> Option<Emulated> {
-    CURRENT.with_borrow(Clone::clone)
-}
-
-pub(in crate::recurrence) fn is_on() -> bool {
-    CURRENT.with_borrow(Option::is_some)
-}
-
 /// Runs `body` with this thread's CPU tensors on a device of such limits, and returns what was launched.
 pub(super) fn on_device<R>(
     language: Language,
     limits: DeviceLimits,
     body: impl FnOnce() -> R,
 ) -> (R, Vec<String>) {
-    let device = Emulated::start(language, limits);
-    let launches = device.launches.clone();
-    CURRENT.set(Some(device));
-    let result = body();
-    CURRENT.set(None);
-    let launches = launches.lock().unwrap().clone();
+    let device = Arc::new(Emulated::start(language, limits));
+    let result = on(device.clone(), body);
+    let launches = device.launches.lock().unwrap().clone();
     (result, launches)
 }
 
-#[derive(Clone)]
-pub(in crate::recurrence) struct Emulated {
+struct Emulated {
+    language: Language,
     limits: DeviceLimits,
-    program: Arc<Mutex<Program>>,
-    launches: Arc<Mutex<Vec<String>>>,
+    program: Mutex<Program>,
+    launches: Mutex<Vec<String>>,
 }
 
 struct Program {
@@ -85,116 +69,13 @@ impl Emulated {
             .spawn()
             .unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
-        Self {
-            limits,
-            program: Arc::new(Mutex::new(Program { child, stdin, stdout })),
-            launches: Arc::default(),
-        }
-    }
-}
-
-/// The arguments of a kernel as its source declares them: what kind each is, and its name.
-fn declared(kernel: &str) -> Vec<(&'static str, String)> {
-    let (name, _word) = kernel.rsplit_once('_').unwrap();
-    // Metal has no teams.
-    let of_teams = ["team_", "mma_"].iter().find_map(|prefix| name.strip_prefix(prefix));
-    let heads = [format!("KERNEL({})(", of_teams.unwrap_or(name)), format!("{kernel}(")];
-    let mut texts = vec![
-        include_str!("../../../kernels/gpu/team_kernels.inc"),
-        include_str!("../../../kernels/gpu/team.cu"),
-    ];
-    if let Some(family) = source::family(kernel) {
-        let files = [format!("{family}_kernels.inc"), format!("{family}.h")];
-        texts = files.iter().filter_map(|name| source::file(name)).collect();
-    }
-    let list = texts.into_iter().find_map(|text| {
-        let begin = heads.iter().find_map(|head| Some(text.find(head.as_str())? + head.len()))?;
-        text[begin..].split("\n) {").next()
-    });
-    let list = list.unwrap_or_else(|| panic!("no source has a kernel {kernel}"));
-    let mut arguments = Vec::new();
-    for line in list.lines().map(str::trim) {
-        for kind in ["IN", "OUT", "INT", "FLOAT"] {
-            let inside = line.strip_prefix(kind).and_then(|rest| rest.strip_prefix('('));
-            let Some((inside, _)) = inside.and_then(|inside| inside.split_once(')')) else {
-                continue;
-            };
-            let (index, name) =
-                (inside.split(',').next().unwrap(), inside.rsplit(", ").next().unwrap());
-            assert_eq!(index.parse(), Ok(arguments.len()), "{kernel}: {name}");
-            arguments.push((kind, name.to_string()));
-        }
-    }
-    arguments
-}
-
-/// A tensor's memory: from its first number to behind its last, whatever lies between.
-fn extent(layout: &Layout) -> (usize, usize) {
-    let steps = layout.dims().iter().zip(layout.stride());
-    let last: usize = steps.map(|(dim, stride)| (dim - 1) * stride).sum();
-    (layout.start_offset(), layout.start_offset() + last + 1)
-}
-
-/// What the case's format calls a dtype.
-fn dtype_code(tensor: &Tensor) -> u8 {
-    match tensor.dtype() {
-        DType::F32 => 0,
-        DType::BF16 => 1,
-        DType::U32 => 2,
-        other => panic!("kernels take no {other:?}"),
-    }
-}
-
-fn bytes_of(tensor: &Tensor) -> Vec<u8> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (start, end) = extent(layout);
-    let Storage::Cpu(storage) = &*storage else { panic!("an emulated tensor is on the CPU") };
-    match storage {
-        CpuStorage::F32(values) => {
-            values[start..end].iter().flat_map(|v| v.to_le_bytes()).collect()
-        }
-        CpuStorage::BF16(values) => {
-            values[start..end].iter().flat_map(|v| v.to_le_bytes()).collect()
-        }
-        CpuStorage::U32(values) => {
-            values[start..end].iter().flat_map(|v| v.to_le_bytes()).collect()
-        }
-        _ => panic!("kernels take no such numbers"),
-    }
-}
-
-/// Writes a tensor's memory, as [`bytes_of`] reads it.
-struct WriteBytes(Vec<u8>);
-
-impl InplaceOp1 for WriteBytes {
-    fn name(&self) -> &'static str {
-        "emulated-write"
+        let program = Mutex::new(Program { child, stdin, stdout });
+        Self { language, limits, program, launches: Mutex::default() }
     }
 
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let (start, end) = extent(layout);
-        match storage {
-            CpuStorage::F32(values) => {
-                for (value, bytes) in values[start..end].iter_mut().zip(self.0.chunks_exact(4)) {
-                    *value = f32::from_le_bytes(bytes.try_into().unwrap());
-                }
-            }
-            CpuStorage::BF16(values) => {
-                for (value, bytes) in values[start..end].iter_mut().zip(self.0.chunks_exact(2)) {
-                    let bits = u16::from_le_bytes(bytes.try_into().unwrap());
-                    // Of the crate that Candle has its 16-bit floats from.
-                    *value = bits_to_bf16(bits);
-                }
-            }
-            _ => panic!("kernels write no such numbers"),
-        }
-        Ok(())
+    fn record(&self, name: &str) {
+        self.launches.lock().unwrap().push(name.to_string());
     }
-}
-
-/// A bf16 from its bits, exactly: the upper half of an f32.
-fn bits_to_bf16<T: candle_core::WithDType>(bits: u16) -> T {
-    T::from_f64(f64::from(f32::from_bits(u32::from(bits) << 16)))
 }
 
 /// Case files, see kernels/gpu/host/emulate.cpp.
@@ -306,28 +187,9 @@ impl Launch for Emulated {
         self.limits
     }
 
-    fn note(&self, name: &str) {
-        self.launches.lock().unwrap().push(name.to_string());
-    }
-
     fn launch(&self, call: &KernelLaunch) -> candle_core::Result<()> {
-        let declared = declared(&call.kernel);
-        let given: Vec<_> = call
-            .args
-            .iter()
-            .map(|(name, arg)| {
-                let kind = match arg {
-                    Arg::In(_) => "IN",
-                    Arg::Out(_) | Arg::InOut(_) | Arg::Alarm => "OUT",
-                    Arg::Int(_) => "INT",
-                    Arg::Float(_) => "FLOAT",
-                };
-                (kind, name.to_string())
-            })
-            .collect();
-        assert_eq!(given, declared, "the arguments of {}", call.kernel);
-        assert_eq!(call.is_cooperative(), given.contains(&("OUT", "alarm".into())));
-        self.note(&call.kernel);
+        check_arguments(call);
+        self.record(&call.kernel);
         let written = self.program.lock().unwrap().run(&Case::of(call)?);
         for (name, bytes) in written {
             let (_, arg) = call.args.iter().find(|(found, _)| *found == name).unwrap();
@@ -337,57 +199,17 @@ impl Launch for Emulated {
                 }
                 continue;
             }
-            arg.tensor().unwrap().inplace_op1(&WriteBytes(bytes))?;
+            write_bytes(arg.tensor().unwrap(), bytes)?;
         }
         Ok(())
     }
-}
 
-mod tests {
-    use super::*;
-
-    /// The arguments that kernels/gpu/README.md gives a kernel.
-    fn documented(readme: &str, kernel: &str) -> Vec<(String, String)> {
-        let (name, _word) = kernel.rsplit_once('_').unwrap();
-        let teams = name.replacen("team_", "mma_", 1);
-        let heads = [
-            format!("`{name}_{{f32,bf16}}`"),
-            format!("`{kernel}`, `{teams}_{{tf32,bf16}}`"),
-            format!("`{kernel}`\n\n| | argument"),
-        ];
-        let at = heads.iter().find_map(|head| readme.rfind(head.as_str())).unwrap();
-        let rows = readme[at..].lines().skip_while(|line| !line.starts_with("|---"));
-        rows.skip(1)
-            .take_while(|line| line.starts_with('|'))
-            .map(|row| {
-                let cells: Vec<&str> =
-                    row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
-                let kind = match cells[3] {
-                    "int" => "INT",
-                    "float" => "FLOAT",
-                    constant if constant.starts_with("const ") => "IN",
-                    _ => "OUT",
-                };
-                (kind.to_string(), cells[2].to_string())
-            })
-            .collect()
-    }
-
-    #[test]
-    fn the_kernels_readme_has_their_arguments() {
-        let readme = include_str!("../../../kernels/gpu/README.md");
-        let cells = ["rnn", "gru", "lstm"].into_iter().flat_map(|family| {
-            ["forward", "backward", "step_forward", "step_backward"]
-                .map(|sweep| format!("{family}_{sweep}_f32"))
-        });
-        let teams = ["rnn", "gru", "lstm"].into_iter().flat_map(|family| {
-            ["forward", "backward"].map(|sweep| format!("team_{family}_{sweep}_f32"))
-        });
-        let others = ["step_begin_f32", "step_end_f32", "team_arm_f32", "adam_f32"];
-        for kernel in cells.chain(teams).chain(others.map(String::from)) {
-            let declared =
-                declared(&kernel).into_iter().map(|(kind, name)| (kind.to_string(), name));
-            assert_eq!(documented(readme, &kernel), declared.collect::<Vec<_>>(), "{kernel}");
+    /// As cuBLAS is asked for it; on Metal, as Candle multiplies.
+    fn gemm(&self, gemm: &Gemm) -> candle_core::Result<()> {
+        self.record("gemm");
+        match self.language {
+            Language::Cuda => column_major::multiply(gemm),
+            Language::Metal => gemm_by_candle(self, gemm),
         }
     }
 }

@@ -184,7 +184,7 @@ pub(super) fn after_adam(device: &Device, skipped: &[usize]) -> Vec<f64> {
 #[cfg(any(feature = "cuda", feature = "metal"))]
 fn gpu() -> Device {
     if cfg!(feature = "cuda") {
-        Device::new_cuda_with_stream(0).expect("an NVIDIA GPU")
+        crate::recurrence::open_cuda(0).expect("an NVIDIA GPU")
     } else {
         Device::new_metal(0).expect("an Apple GPU")
     }

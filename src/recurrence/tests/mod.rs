@@ -4,18 +4,22 @@
 //! that a layer runs; [`composed`]: the layer composed from Candle's ops; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
 //! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`gpu`]:
 //! layers and training on a GPU, and [`emulated`]: the same with a GPU's kernels executed on
-//! the CPU, by [`emulator`].
+//! the CPU, by [`emulator`]; [`counted`]: what a layer asks a GPU's driver for.
 
 mod bptt;
+pub(super) mod column_major;
 mod composed;
-mod gpu;
+mod counted;
+mod device_memory;
 mod emulated;
-pub(super) mod emulator;
+mod emulator;
 mod functions;
+mod gpu;
 mod layers;
 mod op;
 mod parity;
 pub(super) mod reference;
+pub(super) mod stand_in;
 
 use candle_core::{DType, Device, Tensor, Var};
 

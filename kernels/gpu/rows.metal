@@ -1,0 +1,3 @@
+// Copies and biases of rows for Metal: rows.h has the kernels.
+
+#include "rows.h"
