@@ -14,10 +14,8 @@ use candle_rnn::model::Readout;
 use candle_rnn::predict::{SequencePrediction, SequencePredictor, SequenceStream};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::run::{Session, SessionConfig};
-use candle_rnn::train::tasks::{
-    ClassWeights, Report, SequenceSource, SequenceTask, SequenceTraining,
-};
-use candle_rnn::train::{CarriedState, Precision, StepContext, Task, Trainer};
+use candle_rnn::train::tasks::{ClassWeights, SequenceSource, SequenceTask, SequenceTraining};
+use candle_rnn::train::{CarriedState, Precision, StepContext, Task};
 
 use common::compare::difference;
 
@@ -305,6 +303,9 @@ fn a_stream_forecasts_what_each_window_gives() {
 #[cfg(feature = "sample")]
 #[test]
 fn mnist_is_a_data_set_as_others_are() {
+    use candle_rnn::train::tasks::Report;
+    use candle_rnn::train::Trainer;
+
     let mut splits = candle_rnn::data::mnist::Mnist::sample().unwrap().sequences().unwrap();
     let every = |data: &Dataset, by: usize| {
         data.select(&(0..data.len() as u32).step_by(by).collect::<Vec<_>>())

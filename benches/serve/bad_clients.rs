@@ -40,6 +40,16 @@ pub(crate) struct BadClientCounts {
     pub(crate) first: Option<String>,
 }
 
+impl BadClientCounts {
+    fn add(&mut self, client: &str, found: Result<(), String>) {
+        self.answers += 1;
+        if let Err(reason) = found {
+            self.wrong += 1;
+            self.first.get_or_insert(format!("{client}: {reason}"));
+        }
+    }
+}
+
 /// Starts a client of each kind; they go on until they are aborted.
 ///
 /// - `model`: the name of a run of images
@@ -54,13 +64,7 @@ pub(crate) fn start(
             loop {
                 let found = tokio::time::timeout(PATIENCE, client.ask(address)).await;
                 let found = found.unwrap_or_else(|_| Err("no answer in 10 s".into()));
-                let mut counts = counts.borrow_mut();
-                counts.answers += 1;
-                if let Err(reason) = found {
-                    counts.wrong += 1;
-                    counts.first.get_or_insert(format!("{}: {reason}", client.name));
-                }
-                drop(counts);
+                counts.borrow_mut().add(client.name, found);
                 tokio::time::sleep(client.pause).await;
             }
         })

@@ -148,7 +148,7 @@ mod tests {
         // A season that most of the series are too short for is none.
         let long = |number: usize, _: usize, t: usize| {
             if number == 0 {
-                f64::from(u8::from(t % 40 == 0))
+                f64::from(u8::from(t.is_multiple_of(40)))
             } else {
                 noise(number, t)
             }

@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(output.most_probable(9, &names).shape, [2, 3]);
         let mut binary = Vec::new();
         found.binary(&mut binary);
-        assert_eq!(binary[..11], *b"\x07\0\0\00.5:1:b");
+        assert_eq!(binary[..11], *b"\x07\x00\x00\x000.5:1:b");
         assert_eq!(binary.len(), 4 * 4 + 7 + 8 + 11 + 9);
     }
 }

@@ -131,6 +131,8 @@ pub(super) fn function(
         let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         driver(kernel, function.set_attribute(attribute, int("shared_bytes", shared_bytes)?))?;
     }
-    known.functions.insert(kernel.into(), LoadedKernel { function: function.clone(), shared_bytes });
+    known
+        .functions
+        .insert(kernel.into(), LoadedKernel { function: function.clone(), shared_bytes });
     Ok(function)
 }

@@ -94,7 +94,11 @@ fn calls(cell: Cell, limits: DeviceLimits, seq_len: usize) -> [Calls; 2] {
 fn variants(cell: Cell) -> [(&'static str, DeviceLimits); 3] {
     let one_block = DeviceLimits { shared_bytes: 227 << 10, ..CARD };
     let stepwise = DeviceLimits { shared_bytes: 16, ..CARD };
-    [("one block", one_block), ("teams", card_of_teams(cell, 70, 12, RecurrentDType::F32)), ("stepwise", stepwise)]
+    [
+        ("one block", one_block),
+        ("teams", card_of_teams(cell, 70, 12, RecurrentDType::F32)),
+        ("stepwise", stepwise),
+    ]
 }
 
 const STEPS: usize = 16;
