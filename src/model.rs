@@ -76,7 +76,7 @@ impl SequenceClassifier {
     /// # Errors
     /// [`Error::Shape`] when sizes disagree, [`Error::DType`] when dtypes do; else as [`Stack::forward`].
     pub fn forward<'a>(&self, sequences: impl Into<Sequences<'a>>) -> Result<Tensor> {
-        self.read(sequences.into(), Outputs::Last)
+        self.logits(&self.features(sequences.into(), Outputs::Last)?)
     }
 
     /// Logits of the states that `unroll` reads, whose gradients flow back as far as it says.
@@ -93,12 +93,7 @@ impl SequenceClassifier {
         sequences: impl Into<Sequences<'a>>,
         unroll: impl Into<Unroll>,
     ) -> Result<Tensor> {
-        let unroll = unroll.into();
-        let mut sequences = sequences.into().truncated(unroll.truncation());
-        if unroll.recomputes() {
-            sequences = sequences.recomputing();
-        }
-        self.read(sequences, unroll.outputs())
+        self.logits(&self.features_unrolled(sequences.into(), unroll.into())?)
     }
 
     /// As [`forward_unrolled`](Self::forward_unrolled), for training: dropout, if there is any, draws
@@ -115,7 +110,29 @@ impl SequenceClassifier {
         self.forward_unrolled(sequences.into().dropout(rng), unroll)
     }
 
-    fn read(&self, sequences: Sequences, read: Outputs) -> Result<Tensor> {
+    /// What the head reads of the states that [`forward_training`](Self::forward_training) has the logits of: `(B, F)`,
+    /// or of all states `(B, T, F)`.
+    ///
+    /// # Errors
+    /// As [`forward_training`](Self::forward_training).
+    pub(crate) fn features_training<'a>(
+        &self,
+        sequences: impl Into<Sequences<'a>>,
+        unroll: impl Into<Unroll>,
+        rng: &mut SeededRng,
+    ) -> Result<Tensor> {
+        self.features_unrolled(sequences.into().dropout(rng), unroll.into())
+    }
+
+    fn features_unrolled(&self, sequences: Sequences, unroll: Unroll) -> Result<Tensor> {
+        let mut sequences = sequences.truncated(unroll.truncation());
+        if unroll.recomputes() {
+            sequences = sequences.recomputing();
+        }
+        self.features(sequences, unroll.outputs())
+    }
+
+    fn features(&self, sequences: Sequences, read: Outputs) -> Result<Tensor> {
         let Sequences { lengths, time_major, dropout: mut rng, .. } = sequences;
         let mut sequences = Sequences { dropout: None, ..sequences };
         if let Some(rng) = rng.as_deref_mut() {
@@ -141,7 +158,7 @@ impl SequenceClassifier {
         if let (Some(rng), true) = (rng, self.dropout > 0.) {
             h = dropout(&h, self.dropout, rng)?;
         }
-        self.logits(&h)
+        Ok(h)
     }
 
     /// Logits after every step.

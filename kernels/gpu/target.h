@@ -66,6 +66,7 @@ using namespace metal;
 
 // The exact functions: the fast ones lose NaN.
 inline float exact_exp(float value) { return precise::exp(value); }
+inline float exact_log(float value) { return precise::log(value); }
 inline float exact_tanh(float value) { return precise::tanh(value); }
 inline float exact_sqrt(float value) { return precise::sqrt(value); }
 inline float multiply_add(float a, float b, float c) { return fma(a, b, c); }
@@ -109,6 +110,7 @@ inline unsigned bits_of_float(float value) { return as_type<unsigned>(value); }
     STEP_BEGIN
 
 __device__ inline float exact_exp(float value) { return expf(value); }
+__device__ inline float exact_log(float value) { return logf(value); }
 __device__ inline float exact_tanh(float value) { return tanhf(value); }
 __device__ inline float exact_sqrt(float value) { return sqrtf(value); }
 __device__ inline float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }

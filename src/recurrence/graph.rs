@@ -107,12 +107,12 @@ pub(super) fn add_layer<P: LayerPass>(
 }
 
 /// Memory of a device that gives memory of this kind.
-trait OnDevice: BackendStorage<Device: BackendDevice<Storage = Self>> {}
+pub(super) trait OnDevice: BackendStorage<Device: BackendDevice<Storage = Self>> {}
 
 impl<S: BackendStorage<Device: BackendDevice<Storage = S>>> OnDevice for S {}
 
 /// Memory that nothing is written to yet, on the device of `like`.
-fn uninit<S: OnDevice>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)> {
+pub(super) fn uninit<S: OnDevice>(like: &S, shape: &Shape) -> candle_core::Result<(S, Shape)> {
     // SAFETY: f32 has no invalid bits; a pass writes the elements before anyone reads them.
     let storage = unsafe { like.device().alloc_uninit(shape, DType::F32)? };
     Ok((storage, shape.clone()))
@@ -143,6 +143,8 @@ macro_rules! alloc_node {
     };
 }
 
+pub(super) use alloc_node;
+
 /// The weights of a direction as a backend holds them.
 pub(super) trait HeldWeights: Send + Sync + 'static {
     /// The shape of the edge, and its dtype.
@@ -152,6 +154,11 @@ pub(super) trait HeldWeights: Send + Sync + 'static {
     ///
     /// - `grad`: of the edge
     fn gradients(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]>;
+
+    /// What the node returns as the gradient of an argument.
+    fn returned(_arg: &Tensor, grad: Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(grad))
+    }
 }
 
 /// `(W_ih, W_hh, others)` of a direction to the edge that stands for them.
@@ -170,14 +177,18 @@ impl<W: HeldWeights> CustomOp3 for WeightsNode<W> {
 
     fn bwd(
         &self,
-        _w_ih: &Tensor,
-        _w_hh: &Tensor,
-        _others: &Tensor,
+        w_ih: &Tensor,
+        w_hh: &Tensor,
+        others: &Tensor,
         _edge: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [w_ih, w_hh, others] = self.0.gradients(grad)?;
-        Ok((Some(w_ih), Some(w_hh), Some(others)))
+        let [of_w_ih, of_w_hh, of_others] = self.0.gradients(grad)?;
+        Ok((
+            W::returned(w_ih, of_w_ih)?,
+            W::returned(w_hh, of_w_hh)?,
+            W::returned(others, of_others)?,
+        ))
     }
 }
 

@@ -135,13 +135,17 @@ pub fn run_layer(
 pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Tensor> {
     let call = CheckedCall::new(x, weights, call)?;
     let is_one_state = call.directions == 1 && !call.cell.has_c();
-    if is_one_state && matches!(Backend::of(weights, &call)?, Backend::Fused) {
+    let backend = Backend::of(weights, &call)?;
+    if is_one_state && !matches!(backend, Backend::Composed) {
         // Without a node of the graph for the shape.
         let shape = Shape::from((call.dims.batch_size, call.dims.output_size));
         let shapes = ResultShapes::Only(LayerResult::FinalStates, shape);
-        return match weights.packed(false)?.layer().run(x, call, shapes)? {
-            Results::Only(h_n) | Results::Both { states: h_n, .. } => Ok(h_n),
+        let results = match backend {
+            Backend::Gpu(gpu) => gpu::run(x, weights, call, shapes, gpu)?,
+            _ => weights.packed(false)?.layer().run(x, call, shapes)?,
         };
+        let (Results::Only(h_n) | Results::Both { states: h_n, .. }) = results;
+        return Ok(h_n);
     }
     let (_, State { h, .. }) = run(x, weights, call, false)?;
     let (directions, batch_size, size) = h.dims3()?;

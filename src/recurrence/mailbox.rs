@@ -23,7 +23,7 @@ use candle_core::{DType, Tensor};
 /// A backward pass runs on one thread. While that thread waits for others within one of our nodes it may
 /// run a whole pass of somebody else's: that one is deeper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct BackwardPass {
+pub(super) struct BackwardPass {
     thread: ThreadId,
     depth: u32,
 }
@@ -34,7 +34,7 @@ thread_local! {
 
 impl BackwardPass {
     /// The pass whose node this thread runs.
-    fn current() -> Self {
+    pub(super) fn current() -> Self {
         Self { thread: std::thread::current().id(), depth: DEPTH.get() }
     }
 }

@@ -25,7 +25,7 @@
 //! - `gpu`: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/gpu/`
 //! - `composed`: composed step by step from Candle's own tensor ops, on any device
 //!
-//! `graph` has the nodes that the first two put into Candle's graph; `mailbox` holds the gradients that these nodes
+//! `var_grads` takes gradients of variables on a GPU beside the graph; `graph` has the nodes that the first two put into Candle's graph; `mailbox` holds the gradients that these nodes
 //! hand each other beside it. `tests/reference` is the definition that all three are tested against: plain loops.
 
 mod call;
@@ -45,10 +45,11 @@ mod state;
 mod storage;
 mod truncation;
 mod unroll;
+mod var_grads;
 mod weights;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use call::Call;
 pub use candle_rnn_kernels::SequenceDims;
@@ -65,6 +66,7 @@ pub use state::State;
 pub(crate) use storage::{elements, runs_on_cpu, with_element};
 pub use truncation::{Truncation, Window};
 pub use unroll::{Outputs, Unroll};
+pub(crate) use var_grads::{backward, deliver};
 pub use weights::{WeightSizes, Weights};
 
 use candle_core::Device;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::loss::{smoothed_cross_entropy, smoothed_sequence_cross_entropy};
+use super::loss::{head_cross_entropy, smoothed_sequence_cross_entropy};
 use super::{
     evaluate, evaluate_steps, DataConfig, ImageConfig, ObjectiveConfig, PiecewiseValidation, Score,
     StepContext, Task, TrainConfig,
@@ -121,12 +121,17 @@ impl Task for Classification {
         let unroll = Unroll::new(read).truncated(*truncation);
         let precision = self.config.training.trainer.gpu_precision;
         let sequences = Sequences::new(&batch.x).recurrent_dtype(precision);
-        let logits = self.model.forward_training(sequences, unroll, context.rng)?;
+        let features = self.model.features_training(sequences, unroll, context.rng)?;
         match read {
-            Outputs::Last => smoothed_cross_entropy(&logits, &batch.labels, *label_smoothing),
-            Outputs::All => {
-                smoothed_sequence_cross_entropy(&logits, &batch.labels, loss_at, *label_smoothing)
+            Outputs::Last => {
+                head_cross_entropy(self.model.head(), &features, &batch.labels, *label_smoothing)
             }
+            Outputs::All => smoothed_sequence_cross_entropy(
+                &self.model.logits(&features)?,
+                &batch.labels,
+                loss_at,
+                *label_smoothing,
+            ),
         }
     }
 

@@ -31,7 +31,11 @@ impl StepAt {
     /// # Errors
     /// [`Error::NotFinite`] when it is NaN or infinite.
     pub(super) fn loss(self, loss: &Tensor) -> Result<f64> {
-        let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        // On a device a cast is a launch.
+        let loss = match loss.dtype() {
+            DType::F32 => f64::from(loss.to_scalar::<f32>()?),
+            _ => loss.to_dtype(DType::F64)?.to_scalar::<f64>()?,
+        };
         if loss.is_finite() {
             Ok(loss)
         } else {

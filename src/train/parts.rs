@@ -10,6 +10,7 @@ use super::engine::Attempt;
 use super::step_parts::{Computed, MicroBatch, StepParts};
 use super::{Task, Trainer};
 use crate::distributed::{Meeting, Wait};
+use crate::recurrence::backward;
 use crate::{Error, Result};
 
 impl<T: Task> Trainer<T> {
@@ -47,7 +48,7 @@ impl<T: Task> Trainer<T> {
         let loss = self.task.loss(&part.batch, &mut attempt.context())?;
         let weight = self.weight(&part.place, step);
         let grads =
-            if step.places.len() == 1 { loss.backward() } else { (&loss * weight)?.backward() }?;
+            if step.places.len() == 1 { backward(&loss)? } else { backward(&(&loss * weight)?)? };
         Ok((grads, self.at(self.position.batch + 1).loss(&loss)?))
     }
 

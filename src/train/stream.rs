@@ -10,7 +10,7 @@ use super::trainer_config::check_part;
 use super::{CarriedState, Progress, Schedule};
 use crate::nn::{Output, Sequences, Stack};
 use crate::optim::{Adam, AdamConfig, AdamState, Clip, Variables};
-use crate::recurrence::Truncation;
+use crate::recurrence::{backward, Truncation};
 use crate::{Error, Result};
 
 /// Trains recurrent layers, and what the caller puts behind them, on pieces of a sequence that need not end.
@@ -224,7 +224,7 @@ impl StreamTrainer {
         let rate = self.learning_rate();
         let stepped = || -> Result<f64> {
             let value = at.loss(&loss)?;
-            self.engine.step(at, loss.backward()?, rate, attempt)?;
+            self.engine.step(at, backward(&loss)?, rate, attempt)?;
             Ok(value)
         };
         let value = stepped().map_err(|error| at.cause(error, self.engine.vars()))?;

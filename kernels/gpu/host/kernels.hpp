@@ -7,6 +7,7 @@
 #if defined(METAL)
 #include "../adam.metal"
 #include "../gru.metal"
+#include "../loss.metal"
 #include "../lstm.metal"
 #include "../rnn.metal"
 #include "../rows.metal"
@@ -19,6 +20,7 @@
 #else
 #include "../adam.cu"
 #include "../gru.cu"
+#include "../loss.cu"
 #include "../lstm.cu"
 #include "../mma.cu"
 #include "../rnn.cu"
@@ -98,6 +100,18 @@ inline const std::map<std::string, Launcher>& kernels() {
                  "param_2 grad_2 moments_2 count_2 param_3 grad_3 moments_3 count_3 "
                  "param_4 grad_4 moments_4 count_4 "
                  "beta1 rest1 beta2 rest2 step_size correction eps keep")},
+        {"loss_head_forward_f32",
+         by_name(loss_head_forward_f32,
+                 "h w bias labels losses deltas rows features classes tile weight smoothing")},
+        {"loss_head_backward_f32",
+         by_name(loss_head_backward_f32,
+                 "h w deltas grad grad_h grad_w grad_bias rows features classes")},
+        {"loss_forward_f32",
+         by_name(loss_forward_f32,
+                 "logits labels weights class_weights losses deltas rows classes steps tile lanes "
+                 "weight smoothing")},
+        {"loss_backward_f32", by_name(loss_backward_f32, "deltas grad grad_logits count")},
+        {"loss_sum_f32", by_name(loss_sum_f32, "losses loss count")},
 #if !defined(METAL)
         {"team_arm_f32", by_name(team_arm_f32, "words rows width")},
         TEAM(rnn_forward,

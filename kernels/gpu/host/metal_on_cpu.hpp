@@ -19,6 +19,7 @@ namespace metal {
 
 namespace precise {
 inline float exp(float value) { return expf(value); }
+inline float log(float value) { return logf(value); }
 inline float tanh(float value) { return tanhf(value); }
 inline float sqrt(float value) { return sqrtf(value); }
 }  // namespace precise

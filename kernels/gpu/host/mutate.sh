@@ -64,6 +64,31 @@ rows: one number too far|rows.h|s/i < count; i \\+= own.stride/i <= count; i += 
 adam: decays swapped|adam.h|s/beta1 \\* slot/beta2 * slot/|none|adam
 adam: slots counted from the first|adam.h|s{i = at - before}{i = at}|address|adam
 adam: no weight decay|adam.h|s/keep \\* slot.param/slot.param/|none|adam
+loss: no barrier behind a chunk|loss.h|$(barrier 2)|thread|loss/head
+loss: no barrier before a chunk|loss.h|$(barrier 1)|thread|loss/head
+loss: no barrier behind the logits|loss.h|$(barrier 3)|thread|loss/head
+loss: no barrier before the losses are added|loss.h|$(barrier 4)|thread|loss/head
+loss: no barrier while losses are added|softmax.h|$(barrier 1)|thread|loss/head loss/logits
+loss: no barrier between a row's lanes|softmax.h|$(barrier 2)|thread|loss/logits
+loss: no barrier behind a row's lanes|softmax.h|$(barrier 4)|thread|loss/logits
+loss: rows behind the last|loss.h|s/row < rows && feature < features/feature < features/|address|loss/head
+loss: features behind the last|loss.h|s/c < classes && feature < features/c < classes/|address|loss/head
+loss: the last tile is a whole one|loss.h|s/if \(row < rows\) \{/if (true) {/|address|loss/head
+loss: a tile without the losses|loss.h|s/losses = logits \+ tile/losses = logits + 1 + tile/|address|loss/head
+loss: gradients of one number too many|loss.h|s/at < static_cast<size_t>\(count\)/at <= static_cast<size_t>(count)/|address|loss/logits
+loss: the largest logit is not taken away|softmax.h|s/float above = z\[c\] - max/float above = z[c]/|none|loss/head loss/logits
+loss: no smoothing|softmax.h|s/own \+ smoothing \/ static_cast<float>\(classes\)/own/|none|loss/head loss/logits
+loss: class weights forgotten|softmax.h|s/class_weights \? target \* class_weights\[c\] : target/target/|none|loss/logits
+loss: weighted targets sum to 1|softmax.h|s/targets.class_weights \? sums.mass : 1.f/1.f/|none|loss/logits
+loss: a wrong label passes|softmax.h|s/is_class \? of_row : float_of_bits\(0x7fc00000u\)/of_row/|none|loss/logits
+loss: labels of steps counted by rows|loss.h|s{labels\[row / steps\]}{labels[row % steps]}|none|loss/logits
+loss: rows of weight 0 are read|loss.h|s/own_weight != 0.f \? classes : 0/classes/|none|loss/logits
+loss: the head's bias left out|loss.h|s/z\[j\] \+ head.bias_of\(c\)/z[j]/|none|loss/head
+loss: backward without the gradient of the loss|loss.h|s/grad\[0\] \* //g|none|loss/head loss/logits
+loss: the head's gradient of its input in one place|loss.h|s/of_h\[at\] = /of_h[0 * at] = /|none|loss/head
+loss: the last block is left out|loss.h|s/i < count; i \+= threads.count\) \{\n        own/i < count - 1; i += threads.count) {\n        own/|none|loss/head loss/logits
+metal: no barrier behind a chunk of the head|loss.h|$(barrier 2)|thread|loss/head
+metal: a bias that is not given is read|loss.h|s/GIVEN\(2, bias\)/bias/|none|loss/head
 team: no barrier behind the gather|team_sweeps.h|$(barrier 1)|thread|team/tanh team/gru
 team: no barrier behind the product|team_sweeps.h|$(barrier 2)|thread|team/tanh team/gru
 team: no barrier behind the gather of deltas|team_sweeps.h|$(barrier 3)|thread|team/tanh team/gru

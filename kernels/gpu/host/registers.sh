@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 [[ $# -gt 0 ]] || set -- 75 80 89 90 120
 
 for arch in "$@"; do
-    for file in rnn gru lstm team mma step rows adam; do
+    for file in rnn gru lstm team mma step rows loss adam; do
         # Tensor cores of tf32 and bf16.
         [[ $file != mma || $arch -ge 80 ]] || continue
         nvcc -std=c++20 -arch="compute_$arch" -ptx -Werror all-warnings -o "$work/out" "$here/../$file.cu"

@@ -4,11 +4,12 @@
 //
 // --quick takes few small cases, for sanitizers; --only those whose name begins so: tanh, relu, gru,
 // lstm, with /f32 or /bf16, or reference, team/tanh, .., team/nan, team/end, mma_tf32/tanh, .., mma_bf16/rounding, words,
-// nan, blocks, rows, adam. Exit codes: 0 all passed, 1 some did not, 2 usage.
+// nan, blocks, rows, loss/head, loss/logits, adam. Exit codes: 0 all passed, 1 some did not, 2 usage.
 
 #include <chrono>
 
 #include "check.hpp"
+#include "check_loss.hpp"
 #include "check_rows.hpp"
 #if !defined(METAL)
 #include "check_team.hpp"
@@ -352,6 +353,8 @@ int main(int count, char** arguments) {
     group("nan", check_nan);
     group("blocks", [&] { return check_blocks(is_quick); });
     group("rows", check_rows);
+    group("loss/head", [&] { return check_loss(true, is_quick); });
+    group("loss/logits", [&] { return check_loss(false, is_quick); });
     group("adam", check_adam);
     if (groups == 0) {
         std::fprintf(stderr, "selftest: nothing is named %s\n", only.c_str());

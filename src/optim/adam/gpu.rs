@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::Tensor;
 
 use super::{Adam, Coefficients, Moments, Parameter};
-use crate::recurrence::gpu::plan::{LaunchSize, STEP_BLOCK};
+use crate::recurrence::gpu::plan::LaunchSize;
 use crate::recurrence::gpu::{Arg, Gpu, KernelLaunch};
 use crate::{Error, Result};
 
@@ -54,8 +54,7 @@ impl Adam {
                 ("eps", Arg::Float(c.eps)),
                 ("keep", Arg::Float(c.keep)),
             ]);
-            let launch =
-                LaunchSize { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 };
+            let launch = LaunchSize::of_numbers(count);
             gpu.launch(&KernelLaunch { kernel: "adam_f32".into(), launch, args })?;
         }
         Ok(())

@@ -27,6 +27,7 @@ use candle_nn::Optimizer;
 
 use super::clip::{largest_magnitude, sum_of_squares};
 use super::Variables;
+use crate::recurrence::backward;
 use crate::recurrence::gpu::Gpu;
 use crate::{Error, Result};
 pub use config::AdamConfig;
@@ -191,7 +192,7 @@ impl Adam {
     /// # Errors
     /// As [`step`](Self::step); [`Error::Candle`] when the gradients cannot be computed.
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
-        self.step(&loss.backward()?)
+        self.step(&backward(loss)?)
     }
 
     /// What of the gradients is NaN or infinite, or becomes it in the moments, if something does.

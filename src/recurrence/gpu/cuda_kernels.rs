@@ -16,7 +16,7 @@ use crate::{Error, Result};
 const SHARED_BYTES: usize = 48 << 10;
 
 /// The compiled kernels, by what their names begin with.
-const MODULES: [(&str, &str); 8] = [
+const MODULES: [(&str, &str); 9] = [
     ("rnn", include_str!(concat!(env!("OUT_DIR"), "/rnn.ptx"))),
     ("gru", include_str!(concat!(env!("OUT_DIR"), "/gru.ptx"))),
     ("lstm", include_str!(concat!(env!("OUT_DIR"), "/lstm.ptx"))),
@@ -24,6 +24,7 @@ const MODULES: [(&str, &str); 8] = [
     ("rows", include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"))),
     ("team", include_str!(concat!(env!("OUT_DIR"), "/team.ptx"))),
     ("mma", include_str!(concat!(env!("OUT_DIR"), "/mma.ptx"))),
+    ("loss", include_str!(concat!(env!("OUT_DIR"), "/loss.ptx"))),
     ("adam", include_str!(concat!(env!("OUT_DIR"), "/adam.ptx"))),
 ];
 

@@ -2,6 +2,8 @@
 
 /// Threads that run in step.
 pub(crate) const WARP: usize = 32;
+/// Threads of a block of a kernel that does one step, a loss' or the optimizer's.
+pub(crate) const STEP_BLOCK: usize = 256;
 
 /// What a device can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,4 +42,11 @@ pub(crate) struct LaunchSize {
     pub(crate) block: usize,
     /// Bytes of dynamic shared memory of a block.
     pub(crate) shared_bytes: usize,
+}
+
+impl LaunchSize {
+    /// A thread for each number.
+    pub(crate) fn of_numbers(count: usize) -> Self {
+        Self { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 }
+    }
 }

@@ -7,6 +7,7 @@
 //!   of several blocks that hold the recurrent weights together;
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
 //! - `rows` copies matrices and writes biases; `gemm` is a product as cuBLAS is asked for it;
+//! - `scalar_node` is what other ops than layers put into the graph;
 //! - `device` is a GPU, `launch` what launches have in common, `cuda` and `metal` hand them to the driver;
 //!   `cuda_kernels` loads the compiled kernels, `open` makes a device on which launches cost the host least.
 //!
@@ -30,6 +31,7 @@ mod pass;
 pub(crate) mod plan;
 mod precision;
 mod rows;
+mod scalar_node;
 mod team;
 mod team_plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
@@ -47,9 +49,10 @@ use super::{LayerWeights, SequenceDims};
 use crate::{Error, Result};
 pub(crate) use device::Gpu;
 use launch::DriverCall;
-pub(crate) use launch::{Arg, KernelLaunch};
+pub(crate) use launch::{Arg, Args, KernelLaunch};
 use pass::{Direction, Pass};
 use plan::{RecurrentDType, Sweep};
+pub(crate) use scalar_node::{ScalarNode, ScalarOp};
 
 /// Runs a layer whose arguments were checked.
 ///

@@ -5,16 +5,13 @@
 //! does the kernels' emulation on the CPU.
 
 use super::super::{Cell, SequenceDims};
-use super::limits::WARP;
-pub(crate) use super::limits::{DeviceLimits, LaunchSize, Sweep};
+pub(crate) use super::limits::{DeviceLimits, LaunchSize, Sweep, STEP_BLOCK, WARP};
 pub use super::precision::RecurrentDType;
 use super::team_plan::{self, TeamSize};
 use crate::{Error, Result};
 
 /// Threads of a block at most, as the kernels are compiled for.
 pub(crate) const MAX_BLOCK: usize = 512;
-/// Threads of a block of a kernel that does one step, or the optimizer's.
-pub(crate) const STEP_BLOCK: usize = 256;
 /// What a step of the stepwise variant takes at least beside its product, in cycles: 22 µs at 1.8 GHz, the least
 /// that docs/gpu.md has measured.
 const STEPWISE_CYCLES: usize = 40_000;

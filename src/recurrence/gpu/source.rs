@@ -16,6 +16,8 @@ const FILES: &[(&str, &str)] = files![
     "gru.metal",
     "gru_cell.h",
     "gru_kernels.inc",
+    "loss.h",
+    "loss.metal",
     "lstm.h",
     "lstm.metal",
     "lstm_cell.h",
@@ -27,6 +29,7 @@ const FILES: &[(&str, &str)] = files![
     "rnn_kernels.inc",
     "rows.h",
     "rows.metal",
+    "softmax.h",
     "step.h",
     "step.metal",
     "stepwise.h",
@@ -35,7 +38,7 @@ const FILES: &[(&str, &str)] = files![
 ];
 
 /// What kernels' names begin with, which is what their file is called.
-const FAMILIES: [&str; 6] = ["rnn", "gru", "lstm", "step", "rows", "adam"];
+const FAMILIES: [&str; 7] = ["rnn", "gru", "lstm", "step", "rows", "loss", "adam"];
 
 /// The text of a file of `kernels/gpu/`.
 pub(in crate::recurrence) fn file(name: &str) -> Option<&'static str> {

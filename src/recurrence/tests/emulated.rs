@@ -13,7 +13,8 @@ use super::gpu::{
 use super::layers::{assert_found, directions, Layer, Way};
 use super::*;
 use crate::recurrence::Truncation;
-use crate::train::Precision;
+use crate::data::mnist::Mnist;
+use crate::train::{CarriedState, Classification, Precision, StepContext, Task, TrainConfig};
 use crate::Error;
 
 /// A consumer card of 99 KB, small enough that a block takes several rows.
@@ -254,7 +255,7 @@ fn the_emulated_reference_job_follows_the_cpus_losses() {
 
 #[test]
 #[ignore = "needs the emulator: just emulate"]
-fn an_emulated_training_step_is_nine_launches_of_our_own() {
+fn an_emulated_training_step_is_eleven_launches_of_our_own() {
     let (_, launches) =
         on_device(Language::Cuda, CARD, || reference_job(&Device::Cpu, 1, Precision::F32));
     println!("{launches:?}");
@@ -263,6 +264,8 @@ fn an_emulated_training_step_is_nine_launches_of_our_own() {
         "rows_bias_f32",
         "gemm",
         "rnn_forward_f32",
+        "loss_head_forward_f32",
+        "loss_head_backward_f32",
         "rnn_backward_f32",
         "gemm",
         "gemm",
@@ -270,6 +273,23 @@ fn an_emulated_training_step_is_nine_launches_of_our_own() {
         "adam_f32",
     ];
     assert_eq!(launches, expected);
+}
+
+#[test]
+#[ignore = "needs the emulator: just emulate"]
+fn candle_adds_two_gradients_in_a_step() {
+    let (loss, _) = on_device(Language::Cuda, CARD, || {
+        let data = Mnist::sample().unwrap();
+        let task = Classification::new(&TrainConfig::default(), data, &Device::Cpu).unwrap();
+        let (mut rng, mut state) = (SeededRng::new(1, Purpose::Dropout), CarriedState::new());
+        let mut context = StepContext { rng: &mut rng, state: &mut state };
+        task.loss(&task.batch(&[0, 1, 2], 0).unwrap(), &mut context).unwrap()
+    });
+    // The loss itself, the state and the edge that stands for the weights. Candle fills the gradient of the first with a one
+    // and adds the gradients of the two others to zeros, a launch each; those of variables go past it.
+    let nodes = loss.sorted_nodes();
+    assert_eq!(nodes.iter().filter(|node| !node.is_variable()).count(), 3);
+    assert_eq!(nodes.iter().filter(|node| node.is_variable()).count(), 5);
 }
 
 #[test]

@@ -17,13 +17,13 @@ use crate::recurrence::gpu::plan::DeviceLimits;
 
 /// What the kernels are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Language {
+pub(crate) enum Language {
     Cuda,
     Metal,
 }
 
 /// Runs `body` with this thread's CPU tensors on a device of such limits, and returns what was launched.
-pub(super) fn on_device<R>(
+pub(crate) fn on_device<R>(
     language: Language,
     limits: DeviceLimits,
     body: impl FnOnce() -> R,

@@ -182,7 +182,7 @@ pub(super) fn after_adam(device: &Device, skipped: &[usize]) -> Vec<f64> {
 
 /// The GPU that this build is for.
 #[cfg(any(feature = "cuda", feature = "metal"))]
-fn gpu() -> Device {
+pub(crate) fn gpu() -> Device {
     if cfg!(feature = "cuda") {
         crate::recurrence::open_cuda(0).expect("an NVIDIA GPU")
     } else {
@@ -227,6 +227,39 @@ mod on_a_gpu {
             let what = format!("{case:?}");
             let found = case.found_on(&gpu(), RecurrentDType::Bf16);
             assert_found(&what, &found, &case.expected(), BF16_TOLERANCE);
+        }
+    }
+
+    /// In one block, by teams where there are some, and stepwise.
+    fn of_each_variant() -> impl Iterator<Item = Case> {
+        let hidden_sizes =
+            |cell: Cell| if cell == Cell::Lstm { [20, 300, 1100] } else { [20, 300, 40] };
+        CELLS.into_iter().flat_map(move |cell| {
+            let way = Way { ragged: true, bidirectional: true, ..Way::plain(cell) };
+            hidden_sizes(cell).map(|hidden_size| Case {
+                way,
+                size: (5, 4, 3, hidden_size),
+                seed: 7,
+            })
+        })
+    }
+
+    #[test]
+    #[ignore = "needs a GPU: just test-cuda, just test-metal"]
+    fn layers_on_a_gpu_give_the_same_bits_twice() {
+        for case in of_each_variant() {
+            let found = || case.found_on(&gpu(), RecurrentDType::F32);
+            assert_found(&format!("{case:?}"), &found(), &found(), 0.);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a GPU: just test-cuda, just test-metal"]
+    fn layers_of_short_cases_on_a_gpu_are_right() {
+        let short = of_each_variant().filter(|case| case.size.3 < 1000);
+        for case in short {
+            let found = case.found_on(&gpu(), RecurrentDType::F32);
+            assert_found(&format!("{case:?}"), &found, &case.expected(), 2e-5);
         }
     }
 

@@ -124,7 +124,9 @@ mod tests {
             "team_arm_f32",
             "adam_f32",
         ];
-        for kernel in cells.chain(teams).chain(others.map(String::from)) {
+        let losses = ["head_forward", "head_backward", "forward", "backward", "sum"]
+            .map(|kernel| format!("loss_{kernel}_f32"));
+        for kernel in cells.chain(teams).chain(losses).chain(others.map(String::from)) {
             let declared =
                 declared(&kernel).into_iter().map(|(kind, name)| (kind.to_string(), name));
             assert_eq!(documented(readme, &kernel), declared.collect::<Vec<_>>(), "{kernel}");

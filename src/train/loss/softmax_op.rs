@@ -1,4 +1,4 @@
-//! Softmax and the weighted sum of cross-entropies as one op of the CPU, and as Candle's ops elsewhere.
+//! Softmax and the weighted sum of cross-entropies as one op of the CPU or of a GPU, and as Candle's ops elsewhere.
 
 use std::sync::OnceLock;
 
@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, W
 use rayon::prelude::*;
 
 use super::checks::OP;
+use super::gpu_loss::{gpu_of, loss_of_logits, RowWeights};
 use crate::{Error, Result};
 
 /// The targets of N rows of logits.
@@ -24,10 +25,39 @@ pub(super) struct Targets<'a> {
 ///
 /// - `logits`: `(N, C)`
 pub(super) fn weighted_sum(logits: &Tensor, targets: Targets<'_>) -> Result<Tensor> {
+    if let Some(gpu) = gpu_of(logits)? {
+        let Targets { labels, weights, smoothing, class_weights } = targets;
+        let labels = Tensor::new(labels, logits.device())?;
+        let weights = RowWeights::of(&weights);
+        return loss_of_logits(gpu, logits, &labels, 1, weights, smoothing, class_weights);
+    }
     if !logits.device().is_cpu() {
         return composed_targets(logits, &targets);
     }
     fused_targets(logits, targets)
+}
+
+/// The weighted sum of the losses of rows of which `steps` after each other have the same label, a scalar.
+///
+/// - `logits`: `(B·T, C)`; `labels`: `(B,)`; `weights`: B·T of them
+///
+/// # Errors
+/// On the CPU [`Error::Config`] for a label that is not below C; on a GPU it makes the loss NaN.
+pub(super) fn labelled_sum(
+    logits: &Tensor,
+    labels: &Tensor,
+    weights: Vec<f64>,
+    steps: usize,
+    smoothing: f64,
+) -> Result<Tensor> {
+    if let Some(gpu) = gpu_of(logits)? {
+        let weights = RowWeights::of(&weights);
+        return loss_of_logits(gpu, logits, labels, steps, weights, smoothing, None);
+    }
+    if !logits.device().is_cpu() {
+        return composed(logits, labels, &weights, steps, smoothing);
+    }
+    fused(logits, labels, weights, steps, smoothing)
 }
 
 /// As [`weighted_sum`], as one op of the CPU.
