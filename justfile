@@ -258,7 +258,7 @@ emulate *ARGS:
 test-kernels:
     @scripts/test-kernels.sh
 
-# Break the device kernels in 89 ways, each of which their tests must notice (some 20 minutes)
+# Break the device kernels in more than 110 ways, each of which their tests must notice (some 20 minutes)
 [group('work')]
 [no-exit-message]
 mutate-kernels:
@@ -291,8 +291,8 @@ gpu-build *ARCHS:
 # Test and time everything on an NVIDIA card with these programs, and write target/gpu/report: 8 minutes at most, without network
 [group('work')]
 [no-exit-message]
-gpu-report:
-    @scripts/gpu-report.sh
+gpu-report *ARGS:
+    @scripts/gpu-report.sh "$@"
 
 # Time the same on a Mac's GPU
 [group('work')]

@@ -1,64 +1,85 @@
 #!/usr/bin/env bash
-# Tests and times everything on this machine's NVIDIA card with the programs of `just gpu-build`, some 8 minutes at most,
-# and writes target/gpu/report: a file for each part, and report.md, which sums them up. Needs no network.
+# gpu-report.sh [SECONDS]: tests and times everything on this machine's NVIDIA card with the programs of `just gpu-build`, in
+# 460 seconds at most unless it is said, and writes target/gpu/report: the output of each part, results.jsonl, and report.md,
+# which sums them up. What did not fit is reported as such. Needs no network.
+# CANDLE_RNN_GPU_FOLDER is another folder than target/gpu.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-card=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | head -n 1) ||
-    fail "no NVIDIA GPU answers (nvidia-smi): install its driver"
-capability=$(cut -d, -f2 <<<"$card" | tr -d ' .')
+total=${1:-460}
+[[ $# -le 1 && $total =~ ^[1-9][0-9]*$ ]] || fail "usage: gpu-report.sh [SECONDS], a whole number of at least 1"
+folder=${CANDLE_RNN_GPU_FOLDER:-$PWD/target/gpu}
+about=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | head -n 1) || about=
+[ -n "$about" ] || fail "no NVIDIA GPU answers (nvidia-smi): install its driver"
+IFS=, read -r card capability driver <<<"$about"
+capability=${capability//[ .]/}
 programs=
 for arch in 80 90 120; do
-    if [ "$arch" -le "$capability" ] && [ -x "target/gpu/sm_$arch/tests" ]; then programs=$PWD/target/gpu/sm_$arch; fi
+    if [ "$arch" -le "$capability" ] && [ -x "$folder/sm_$arch/tests" ]; then programs=$folder/sm_$arch; fi
 done
-[ -n "$programs" ] || fail "no programs for compute capability $capability in target/gpu: \`just gpu-build\` builds them"
+[ -n "$programs" ] || fail "no programs for compute capability $capability in $folder: \`just gpu-build\` builds them"
 if root=$(cuda_root); then
     export LD_LIBRARY_PATH=$root/lib:$root/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} PATH=$root/bin:$PATH
 fi
-out=target/gpu/report
+out=$folder/report
 rm -rf "$out"
 mkdir -p "$out"
-{
-    echo "# $card"
-    echo
-    echo "Programs: $(basename "$programs"). Commit: $(git rev-parse HEAD 2>/dev/null || echo unknown)."
-    echo
-} >"$out/report.md"
+results=$out/results.jsonl
+commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+printf '{"part":"machine","card":"%s","driver":"%s","programs":"%s","commit":"%s"}\n' \
+    "$card" "${driver# }" "$(basename "$programs")" "$commit" >"$results"
 failed=0
 
-# part NAME SECONDS COMMAND...: runs a part, whose output is in NAME.txt.
+# outcome NAME TEXT [SECONDS]: reports how a part ended.
+outcome() {
+    echo "$1: $2"
+    printf '{"part":"check","name":"%s","outcome":"%s"%s}\n' "$1" "$2" "${3:+,\"seconds\":$3}" >>"$results"
+}
+
+# The seconds that are left, but for those that the report itself takes.
+left() {
+    echo $((total - SECONDS - 3))
+}
+
+# part NAME SECONDS COMMAND...: runs a part in so many seconds, or what is left, with its output in NAME.txt.
 part() {
-    local name=$1 limit=$2 status=0
+    local name=$1 limit=$2 status=0 begun=$SECONDS
     shift 2
-    timeout "$limit" "$@" >"$out/$name.txt" 2>&1 || status=$?
+    if [ "$(left)" -lt "$limit" ]; then limit=$(left); fi
+    if [ "$limit" -lt 1 ]; then
+        outcome "$name" "not run: no time left"
+        failed=1
+        return
+    fi
+    timeout --kill-after 5 "$limit" "$@" >"$out/$name.txt" 2>&1 || status=$?
     case $status in
-        0) echo "- $name: passed" ;;
-        124) echo "- $name: stopped after $limit s" ;;
-        *) echo "- $name: failed with status $status, see $name.txt" ;;
-    esac | tee -a "$out/report.md"
+        0) outcome "$name" passed $((SECONDS - begun)) ;;
+        124 | 137) outcome "$name" "stopped after $limit s" ;;
+        *) outcome "$name" "failed with status $status: see $name.txt" $((SECONDS - begun)) ;;
+    esac
     [ "$status" = 0 ] || failed=1
 }
-tests=(--test-threads 1 --include-ignored --skip emulated)
+tests=("$programs/tests" --test-threads 1 --include-ignored --skip emulated)
 part latency 20 "$programs/latency"
-part tests 120 "$programs/tests" "${tests[@]}" on_a_gpu
+grep '^{' "$out/latency.txt" >>"$results" 2>/dev/null || true
+part tests 110 "${tests[@]}" --skip same_bits on_a_gpu
+part same-bits 40 "${tests[@]}" same_bits
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-        part "$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/tests" "${tests[@]}" bf16_weights_on_a_gpu
+        part "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 1 "${tests[@]}" short_cases_on_a_gpu
     done
 else
-    echo "- memcheck, racecheck: skipped, no compute-sanitizer on the PATH" | tee -a "$out/report.md"
+    outcome "memcheck, racecheck" "not run: no compute-sanitizer on the PATH"
 fi
-part bench 90 "$programs/bench" --bench
-part bench-without-teams 90 env CANDLE_RNN_TEAMS=off "$programs/bench" --bench
-if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    part pytorch 90 python3 benches/peers/pytorch_cuda.py
+# Ours with each stage off, and others.
+sides=("candle-rnn, teams off:env CANDLE_RNN_TEAMS=off $programs/bench serve")
+if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' >/dev/null 2>&1; then
+    sides+=("pytorch:python3 benches/peers/pytorch_cuda.py serve")
 else
-    echo "- pytorch: skipped, no PyTorch that sees the card" | tee -a "$out/report.md"
+    outcome pytorch "not run: no PyTorch that sees the card"
 fi
-for name in latency bench bench-without-teams pytorch; do
-    [ -f "$out/$name.txt" ] || continue
-    printf '\n## %s\n\n```\n' "$name"
-    cat "$out/$name.txt"
-    echo '```'
-done >>"$out/report.md"
-echo "wrote $out/report.md"
+# It stops by itself before it is stopped.
+seconds=$(($(left) - 10))
+part protocol "$(left)" "$programs/bench" protocol "$results" "$((seconds > 0 ? seconds : 1))" "${sides[@]}"
+"$programs/bench" table "$results" >"$out/report.md"
+echo "wrote $out/report.md in $SECONDS s"
 exit "$failed"

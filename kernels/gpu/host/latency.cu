@@ -1,5 +1,5 @@
 // How long a word takes from one block to another: two blocks hand a counter back and forth, as teams do
-// (../exchange.h). Prints the median of a hop in nanoseconds. For `just gpu-report`; needs an NVIDIA GPU.
+// (../exchange.h). Prints the median of a hop in nanoseconds, as JSON. For `just gpu-report`; needs an NVIDIA GPU.
 
 #include <algorithm>
 #include <cstdio>
@@ -26,12 +26,10 @@ __global__ void hand_over(float* words, long long* elapsed) {
 }
 
 int main() {
-    cudaDeviceProp card;
     int kilohertz = 0;
     float* words;
     long long* elapsed;
-    if (cudaGetDeviceProperties(&card, 0) != cudaSuccess ||
-        cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, 0) != cudaSuccess ||
+    if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, 0) != cudaSuccess ||
         cudaMalloc(&words, 128 * sizeof(float)) != cudaSuccess ||
         cudaMallocManaged(&elapsed, sizeof *elapsed) != cudaSuccess) {
         std::fprintf(stderr, "error: no NVIDIA GPU answers\n");
@@ -50,7 +48,7 @@ int main() {
         hops.push_back(*elapsed / (2. * HOPS) * 1e6 / kilohertz);
     }
     std::sort(hops.begin(), hops.end());
-    std::printf("%s: a word takes %.0f ns from block to block, %.0f to %.0f in %d rounds\n", card.name,
+    std::printf("{\"part\": \"latency\", \"median_ns\": %.0f, \"least_ns\": %.0f, \"most_ns\": %.0f, \"rounds\": %d}\n",
                 hops[ROUNDS / 2], hops.front(), hops.back(), ROUNDS);
     return 0;
 }
