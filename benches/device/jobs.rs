@@ -47,11 +47,9 @@ pub(crate) struct Errors {
 /// # Errors
 /// For another name, in words.
 pub(crate) fn recurrent_dtype(name: &str) -> Result<RecurrentDType, String> {
-    match name {
-        "f32" => Ok(RecurrentDType::F32),
-        "bf16" => Ok(RecurrentDType::Bf16),
-        _ => Err(format!("this program has no {name}")),
-    }
+    let all = [RecurrentDType::F32, RecurrentDType::Tf32, RecurrentDType::Bf16];
+    let found = all.into_iter().find(|dtype| dtype.name() == name);
+    found.ok_or_else(|| format!("this program has no {name}"))
 }
 
 /// One layer and its inputs.

@@ -18,6 +18,7 @@ const CARD: DeviceLimits = DeviceLimits {
     multiprocessors: 4,
     max_grid: 1 << 30,
     team_blocks: 0,
+    has_tensor_cores: false,
     streams_weights: false,
 };
 const LANGUAGES: [Language; 2] = [Language::Cuda, Language::Metal];

@@ -84,6 +84,7 @@ mod tests {
             multiprocessors,
             max_grid: 1 << 30,
             team_blocks: 0,
+            has_tensor_cores: false,
             streams_weights: false,
         }
     }
