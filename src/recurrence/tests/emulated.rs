@@ -12,8 +12,8 @@ use super::gpu::{
 };
 use super::layers::{assert_found, directions, Layer, Way};
 use super::*;
-use crate::recurrence::Truncation;
 use crate::data::mnist::Mnist;
+use crate::recurrence::Truncation;
 use crate::train::{CarriedState, Classification, Precision, StepContext, Task, TrainConfig};
 use crate::Error;
 
