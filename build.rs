@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files that are compiled; the others are included by them.
-const KERNELS: [&str; 9] =
-    ["rnn", "gru", "lstm", "step", "rows", "team", "mma", "loss", "adam"];
+const KERNELS: [&str; 9] = ["rnn", "gru", "lstm", "step", "rows", "team", "mma", "loss", "adam"];
 /// The file whose kernels use tensor cores, and what they need at least; earlier GPUs do not load it.
 const TENSOR_CORES: (&str, u32) = ("mma", 80);
 /// What PTX is for unless it is said: Turing. The driver compiles it on for whatever came later.

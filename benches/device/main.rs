@@ -17,11 +17,12 @@ mod table;
 use std::path::Path;
 
 use candle_core::Device;
+use candle_rnn::recurrence::open_cuda;
 
 fn device(is_cpu: bool) -> Device {
     match (is_cpu, cfg!(feature = "cuda"), cfg!(feature = "metal")) {
         (true, _, _) => Device::Cpu,
-        (_, true, _) => Device::new_cuda_with_stream(0).expect("an NVIDIA GPU"),
+        (_, true, _) => open_cuda(0).expect("an NVIDIA GPU"),
         (_, _, true) => Device::new_metal(0).expect("an Apple GPU"),
         _ => panic!("build with the feature cuda or metal, or give `cpu`"),
     }

@@ -229,8 +229,7 @@ impl ScalarOp<3> for HeadLoss {
         let deltas = kept(&self.deltas)?;
         let (rows, features) = h.dims2()?;
         let classes = weight.dim(0)?;
-        let alloc =
-            |like: &Tensor| self.gpu.alloc(like.shape().clone(), DType::F32, like.device());
+        let alloc = |like: &Tensor| self.gpu.alloc(like.shape().clone(), DType::F32, like.device());
         let grad_h = h.track_op().then(|| alloc(h)).transpose()?;
         let [grad_w, grad_bias] = [alloc(weight)?, alloc(bias)?];
         let args = vec![
