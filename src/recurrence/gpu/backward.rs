@@ -3,9 +3,10 @@
 use candle_core::Tensor;
 
 use super::gemm::Gemm;
-use super::launch::{Arg, Args, KernelLaunch, StepLoop};
+use super::launch::{Arg, Args, KernelLaunch};
 use super::pass::{written, Direction, Kept, Pass};
 use super::plan::{LaunchPlan, LaunchSize};
+use super::queue::StepLoop;
 use crate::recurrence::graph::{ArgumentGrads, Reached};
 use crate::recurrence::{Cell, SequenceDims};
 

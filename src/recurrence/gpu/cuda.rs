@@ -16,8 +16,9 @@ use candle_core::{CudaDevice, DType, Storage, Tensor};
 
 use super::cuda_kernels::{self, driver};
 use super::gemm::Gemm;
-use super::launch::{int, Arg, KernelLaunch, Launch, StepLoop, GAVE_UP};
+use super::launch::{int, Arg, KernelLaunch, GAVE_UP};
 use super::plan::DeviceLimits;
+use super::queue::{Launch, StepLoop};
 use crate::Result;
 
 /// A GPU and its limits.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::gemm::Gemm;
-use super::launch::{DriverCall, KernelLaunch, Launch, StepLoop};
+use super::launch::{DriverCall, KernelLaunch};
 use super::plan::DeviceLimits;
+use super::queue::{Launch, StepLoop};
 use crate::Result;
 
 /// A device that runs our kernels.

@@ -10,8 +10,9 @@ use candle_core::{MetalDevice, Storage, Tensor};
 use candle_metal_kernels::metal::{ComputeCommandEncoder, ComputePipeline};
 use objc2_metal::{MTLCompileOptions, MTLDevice, MTLSize};
 
-use super::launch::{int, Arg, KernelLaunch, Launch};
+use super::launch::{int, Arg, KernelLaunch};
 use super::plan::DeviceLimits;
+use super::queue::Launch;
 use super::source;
 use crate::Result;
 

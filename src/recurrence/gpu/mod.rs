@@ -6,9 +6,9 @@
 //! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order, `team` those
 //!   of several blocks that hold the recurrent weights together;
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
-//! - `rows` copies matrices and writes biases; `gemm` is a product as cuBLAS is asked for it;
+//! - `rows` copies matrices, by launches of `copy`, and writes biases; `gemm` is a product as cuBLAS is asked for it;
 //! - `scalar_node` is what other ops than layers put into the graph;
-//! - `device` is a GPU, `launch` what launches have in common, `cuda` and `metal` hand them to the driver;
+//! - `device` is a GPU, `launch` and `queue` what launches and devices have in common, `cuda` and `metal` hand them to the driver;
 //!   `cuda_kernels` loads the compiled kernels, `open` makes a device on which launches cost the host least.
 //!
 //! In tests there are two devices more: `tests::emulator` executes the same launches on the CPU, `tests::counted`
@@ -22,6 +22,7 @@ mod cuda_kernels;
 #[cfg(feature = "metal")]
 mod metal;
 mod backward;
+mod copy;
 pub(super) mod device;
 mod forward;
 pub(in crate::recurrence) mod gemm;
@@ -36,6 +37,8 @@ mod team;
 mod team_plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
 pub(in crate::recurrence) mod launch;
+#[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
+pub(in crate::recurrence) mod queue;
 #[cfg(any(test, feature = "metal"))]
 pub(in crate::recurrence) mod source;
 

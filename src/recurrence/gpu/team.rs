@@ -6,10 +6,10 @@
 use candle_core::Tensor;
 
 use super::backward::Deltas;
+use super::copy::walk;
 use super::launch::{Arg, Args, KernelLaunch};
 use super::pass::{Direction, Kept, Pass};
 use super::plan::{LaunchSize, RecurrentDType};
-use super::rows::walk;
 use super::team_plan::{TeamSize, POLLS};
 use crate::recurrence::graph::Reached;
 use crate::recurrence::{Cell, SequenceDims};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::super::gpu::gemm::Gemm;
-use super::super::gpu::launch::{DriverCall, KernelLaunch, Launch};
+use super::super::gpu::launch::{DriverCall, KernelLaunch};
 use super::super::gpu::plan::DeviceLimits;
+use super::super::gpu::queue::Launch;
 use super::super::{run_layer, Call, Outputs, RecurrentDType};
 use super::emulated::{card_of_teams, CARD};
 use super::layers::{directions, Layer, Way};

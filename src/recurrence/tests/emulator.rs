@@ -12,8 +12,9 @@ use super::column_major;
 use super::device_memory::{bytes_of, dtype_code, extent, write_bytes};
 use super::stand_in::{check_arguments, on};
 use crate::recurrence::gpu::gemm::Gemm;
-use crate::recurrence::gpu::launch::{gemm_by_candle, int, Arg, KernelLaunch, Launch, GAVE_UP};
+use crate::recurrence::gpu::launch::{int, Arg, KernelLaunch, GAVE_UP};
 use crate::recurrence::gpu::plan::DeviceLimits;
+use crate::recurrence::gpu::queue::{gemm_by_candle, Launch};
 
 /// What the kernels are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::recurrence::gpu::launch::{Arg, KernelLaunch, Launch};
+use crate::recurrence::gpu::launch::{Arg, KernelLaunch};
+use crate::recurrence::gpu::queue::Launch;
 use crate::recurrence::gpu::source;
 
 thread_local! {
