@@ -112,9 +112,7 @@ impl Layer {
         let x = Var::from_tensor(&self.x.narrow(1, 0, steps)?.contiguous()?)?;
         let outputs = self.outputs(&x)?;
         let grads = outputs.sqr()?.sum_all()?.backward()?;
-        let wide = |tensor: &Tensor| {
-            Ok::<_, candle_core::Error>(Var::from_tensor(&tensor.to_dtype(DType::F64)?)?)
-        };
+        let wide = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F64)?);
         let own = &self.stack.weights(0)[0];
         let wide_x = wide(&x)?;
         let (w_ih, w_hh, b_ih) = (wide(&own.w_ih)?, wide(&own.w_hh)?, wide(&own.b_ih)?);

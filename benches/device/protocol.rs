@@ -87,6 +87,9 @@ pub(crate) struct Side {
     ended: Option<String>,
 }
 
+/// Why a side answers no more.
+const ENDED: &str = "the program has ended";
+
 impl Side {
     /// Starts `NAME:COMMAND`.
     pub(crate) fn start(text: &str) -> Result<Self, String> {
@@ -121,15 +124,18 @@ impl Side {
             Some(stdin) => writeln!(stdin, "{request}").and_then(|()| stdin.flush()).is_ok(),
             None => false,
         };
+        if !sent {
+            return self.end(ENDED.into());
+        }
         let until = Instant::now() + patience;
-        while sent {
+        loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = match self.answers.recv_timeout(left) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout) => {
                     return self.end(format!("no answer in {} s", patience.as_secs()))
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return self.end(ENDED.into()),
             };
             // Other lines are a library's.
             if let Ok(answer @ Value::Object(_)) = serde_json::from_str(&line) {
@@ -139,7 +145,6 @@ impl Side {
                 };
             }
         }
-        self.end("the program has ended".into())
     }
 
     fn end(&mut self, why: String) -> Result<Value, String> {

@@ -19,8 +19,8 @@ use serde_json::{json, Value};
 use super::jobs::{recurrent_dtype, Layer, ReferenceJob, Shape};
 
 enum Job {
-    Layer(Layer),
-    Step(ReferenceJob),
+    Layer(Box<Layer>),
+    Step(Box<ReferenceJob>),
 }
 
 /// Answers until stdin ends.
@@ -49,11 +49,11 @@ fn answer(
                 sizes.ok().and_then(|sizes| sizes.try_into().ok()).ok_or_else(wrong)?;
             let layer = Layer::new(device, cell, shape, recurrent_dtype(dtype)?);
             let errors = layer.errors()?;
-            jobs.insert(slot.into(), Job::Layer(layer));
+            jobs.insert(slot.into(), Job::Layer(Box::new(layer)));
             Ok(json!({ "errors": { "outputs": errors.outputs, "gradients": errors.gradients } }))
         }
         ["prepare", slot, "step", "f32", "eager"] => {
-            jobs.insert(slot.into(), Job::Step(ReferenceJob::new(device)));
+            jobs.insert(slot.into(), Job::Step(Box::new(ReferenceJob::new(device))));
             Ok(json!({}))
         }
         ["round", slot] => match jobs.get_mut(slot) {

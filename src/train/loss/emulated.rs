@@ -99,8 +99,9 @@ fn emulated_losses_of_logits_are_those_of_the_cpu() {
                         smoothing,
                         class_weights,
                     };
-                    let launches =
-                        check(&what, &[logits.clone()], &|args| weighted_sum(&args[0], targets()));
+                    let launches = check(&what, std::slice::from_ref(&logits), &|args| {
+                        weighted_sum(&args[0], targets())
+                    });
                     assert_eq!(launches, ["loss_forward_f32", "loss_backward_f32"]);
                 }
             }
@@ -115,7 +116,7 @@ fn emulated_losses_of_sequences_are_those_of_the_cpu() {
     let logits = draw(rng, &[6, 30, 11]);
     let labels = Tensor::new(&[0u32, 10, 3, 3, 7, 1], &Device::Cpu).unwrap();
     for loss_at in [LossAt::EVERY, LossAt::weighted([(2, 1.), (30, 3.)]).unwrap()] {
-        let launches = check("a sequence", &[logits.clone()], &|args| {
+        let launches = check("a sequence", std::slice::from_ref(&logits), &|args| {
             smoothed_sequence_cross_entropy(&args[0], &labels, &loss_at, 0.1)
         });
         // More rows than one block takes.
