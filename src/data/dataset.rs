@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::names::Names;
-use super::offsets::Offsets;
-use super::target::{Labels, Numbers, Target};
+use super::store::{Missing, Store};
+use super::target::{Numbers, Target};
 use super::values::Values;
 use crate::files::checksums::hex;
-use crate::{Error, Result};
+use crate::Result;
 
 /// N sequences of T_n steps of I features, with a target.
 ///
@@ -37,7 +36,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Dataset {
     pub(super) store: Arc<Store>,
-    /// Which sequences of the store there are, in this order, and what part of each; `None` for all of them.
+    /// The sequences of the store that are selected, in this order, with the part of each; `None` for all of them.
     parts: Option<Arc<[SequencePart]>>,
 }
 
@@ -48,75 +47,6 @@ struct SequencePart {
     /// The first step, from 0.
     first: u32,
     len: u32,
-}
-
-/// What the parts of a data set share.
-#[derive(Clone, Debug)]
-pub(super) struct Store {
-    pub(super) features: Vec<String>,
-    pub(super) values: Values,
-    /// Where each of the N sequences begins and ends, in steps.
-    pub(super) steps: Offsets,
-    pub(super) target: Target,
-    pub(super) ids: Option<Names>,
-    pub(super) groups: Option<Labels>,
-    pub(super) missing: Missing,
-    /// The time of the last step of each sequence, as it stands in the file.
-    pub(super) last_times: Option<Names>,
-    /// The number of the first sequence in its file, from 0.
-    pub(super) first: u64,
-}
-
-impl Store {
-    /// Checks that there is as much of everything as there must be.
-    pub(super) fn check(&self) -> Result<()> {
-        let count = self.steps.len();
-        let steps = self.steps.total() as usize;
-        let fail = |reason: String| Err(Error::Config(reason));
-        if count == 0 {
-            return fail("the data have no sequences".into());
-        }
-        if u32::try_from(count).is_err() {
-            return fail(format!("{count} sequences are more than 2^32 - 1"));
-        }
-        let longest = self.steps.sizes().max();
-        if let Some(longest) = longest.filter(|longest| u32::try_from(*longest).is_err()) {
-            return fail(format!("a sequence of {longest} steps is longer than 2^32 - 1"));
-        }
-        if self.features.is_empty() {
-            return fail("the data have no features".into());
-        }
-        let (found, expected, what) = match &self.target {
-            Target::None => (count, count, "targets"),
-            Target::Class(labels) => (labels.indices.len(), count, "labels"),
-            Target::StepClass(labels) => (labels.indices.len(), steps, "labels of steps"),
-            Target::Numbers(numbers) => {
-                (numbers.values.len(), count * numbers.names.len(), "numbers")
-            }
-        };
-        if found != expected {
-            return fail(format!("there must be {expected} {what}, got {found}"));
-        }
-        let names = self.ids.as_ref().map_or(count, Names::len);
-        let groups = self.groups.as_ref().map_or(count, |groups| groups.indices.len());
-        let times = self.last_times.as_ref().map_or(count, Names::len);
-        if times != count {
-            return fail(format!("{count} sequences have {times} times of their last steps"));
-        }
-        if names != count || groups != count {
-            return fail(format!("{count} sequences have {names} names and {groups} groups"));
-        }
-        Ok(())
-    }
-}
-
-/// How many values are missing, and where the first is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Missing {
-    /// The number of missing values.
-    pub count: u64,
-    /// The place of the first in its file, such as `line 3, column speed`; empty if there is none.
-    pub first: String,
 }
 
 /// The values of one sequence, step by step.
@@ -152,7 +82,7 @@ impl Dataset {
         }
     }
 
-    /// Which sequence of the store a sequence is, or is a part of.
+    /// The number in the store of a sequence, or of the one that it is a part of.
     fn row(&self, index: usize) -> usize {
         self.part(index).row as usize
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::dataset::{Dataset, Missing, Store};
+use super::dataset::Dataset;
 use super::names::Names;
 use super::offsets::Offsets;
 use super::seen::SeenIds;
+use super::store::{Missing, Store};
 use super::target::{Labels, Target};
 use super::values::{Segments, Values};
 use crate::{Error, Result};

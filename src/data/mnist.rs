@@ -15,7 +15,8 @@ pub use super::validation::Validation;
 
 use super::files::find_files;
 use super::idx::{self, Images};
-use super::validation::stratified;
+use super::origin::Origin;
+use super::validation::{stratified, valid_size};
 use crate::files::checksums::hex;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
@@ -66,46 +67,11 @@ pub struct Mnist {
     /// The test files' images (MNIST: 10,000).
     pub test: Split,
     origin: Origin,
-    /// Which images validate, and the seed by which they were drawn.
+    /// The choice of validation images, and the seed by which they were drawn.
     validation: (Validation, u64),
     /// Where in its file each of the images is that lie in memory, validation images first; `None` for the
     /// file's order.
     order: Option<Arc<[u32]>>,
-}
-
-/// What the training files are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// Those of a data set, by their SHA-256.
-    Known(ImageSet),
-    /// The sample's.
-    #[cfg_attr(not(any(test, feature = "sample")), allow(dead_code))]
-    Sample,
-    /// Any others.
-    Other,
-}
-
-impl Origin {
-    /// Tells training files by the SHA-256 that they have uncompressed.
-    fn of(images: &Images, labels: &[u8]) -> Self {
-        let digest = |header: &[u8], content: &[u8]| {
-            hex(&Sha256::new().chain_update(header).chain_update(content).finalize())
-        };
-        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let labels = digest(&idx::labels_header(size(labels.len())), labels);
-        let by_labels = [ImageSet::Mnist, ImageSet::FashionMnist]
-            .into_iter()
-            .find(|dataset| dataset.checksums()[1] == labels);
-        // The images are many: they are looked at only where the labels are a data set's.
-        let Some(dataset) = by_labels else { return Self::Other };
-        let (count, rows, columns) = (size(images.count), size(images.rows), size(images.columns));
-        let images = digest(&idx::images_header(count, rows, columns), &images.pixels);
-        if dataset.checksums()[0] == images {
-            Self::Known(dataset)
-        } else {
-            Self::Other
-        }
-    }
 }
 
 impl Mnist {
@@ -219,7 +185,7 @@ impl Mnist {
         self.origin == Origin::Known(ImageSet::Mnist)
     }
 
-    /// Which data set's the training files are, by their SHA-256; `None` for the sample and all other files.
+    /// The data set whose the training files are, by their SHA-256; `None` for the sample and all other files.
     pub fn identity(&self) -> Option<ImageSet> {
         match self.origin {
             Origin::Known(dataset) => Some(dataset),
@@ -227,7 +193,7 @@ impl Mnist {
         }
     }
 
-    /// Which images validate unless it is said: the first ones of MNIST and of the sample, as the tutorial cuts
+    /// The default choice of validation images: the first ones of MNIST and of the sample, as the tutorial cuts
     /// them; of all other files images that are drawn, since files may be sorted by class.
     pub fn default_validation(&self) -> Validation {
         match self.origin {
@@ -301,36 +267,6 @@ impl Mnist {
         hash.update(self.test.labels());
         hex(&hash.finalize())
     }
-
-    /// The data set as candle-datasets hands it out: images `(N, 784)`, `f32` in `[0, 1]`, labels
-    /// `(N,)`, `u8`; its training images are the validation split followed by the training split.
-    ///
-    /// # Errors
-    /// [`Error::Candle`] when a tensor cannot be made.
-    #[cfg(feature = "download")]
-    pub fn dataset(&self) -> Result<candle_datasets::vision::Dataset> {
-        use candle_core::{DType, Device, Tensor};
-        let tensors = |images: &LabelledImages| -> Result<(Tensor, Tensor)> {
-            let shape = (images.labels.len(), PIXELS);
-            let pixels = Tensor::from_slice(&images.pixels[..], shape, &Device::Cpu)?;
-            let labels = Tensor::from_slice(&images.labels, shape.0, &Device::Cpu)?;
-            Ok(((pixels.to_dtype(DType::F32)? / 255.)?, labels))
-        };
-        let (train_images, train_labels) = tensors(&self.train.images)?;
-        let (test_images, test_labels) = tensors(&self.test.images)?;
-        Ok(candle_datasets::vision::Dataset {
-            train_images,
-            train_labels,
-            test_images,
-            test_labels,
-            labels: CLASSES,
-        })
-    }
-}
-
-/// How many of `count` training images validate.
-fn valid_size(count: usize) -> usize {
-    5_000.min(count / 5)
 }
 
 #[cfg(test)]
@@ -347,32 +283,6 @@ mod tests {
         assert_eq!(&sample.test.labels()[..10], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
         assert_eq!(sample.train.image(0), &sample.train.pixels()[..784]);
         assert!(SAMPLE.iter().map(|file| file.len()).sum::<usize>() <= 700_000);
-    }
-
-    #[test]
-    fn mnist_splits_into_55000_and_5000() {
-        assert_eq!(valid_size(60_000), 5_000);
-        assert_eq!(valid_size(2_000), 400);
-        assert_eq!((valid_size(4), valid_size(5)), (0, 1));
-    }
-
-    #[cfg(feature = "download")]
-    #[test]
-    fn the_dataset_of_candle_holds_the_same_pixels_and_labels() {
-        let sample = Mnist::sample().unwrap();
-        let dataset = sample.dataset().unwrap();
-        assert_eq!(dataset.train_images.dims(), [2000, 784]);
-        let images = dataset.train_images.to_vec2::<f32>().unwrap();
-        for (row, image) in [(0, sample.valid.image(0)), (400, sample.train.image(0))] {
-            for (found, pixel) in images[row].iter().zip(image) {
-                // Candle multiplies by 1/255, which may round the last bit otherwise.
-                assert!(
-                    (found - f32::from(*pixel) / 255.).abs() <= f32::EPSILON,
-                    "{found} {pixel}"
-                );
-            }
-        }
-        assert_eq!(dataset.test_labels.to_vec1::<u8>().unwrap(), sample.test.labels());
     }
 
     #[test]

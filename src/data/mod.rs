@@ -14,6 +14,8 @@
 pub mod augment;
 pub mod batches;
 mod buckets;
+#[cfg(feature = "download")]
+mod candle_dataset;
 mod class_indices;
 mod class_splits;
 mod dataset;
@@ -30,6 +32,7 @@ pub mod known;
 pub mod mnist;
 mod names;
 mod offsets;
+mod origin;
 mod padded;
 #[cfg(feature = "pictures")]
 pub mod picture;
@@ -39,6 +42,7 @@ mod season;
 mod seen;
 mod split;
 mod splits;
+mod store;
 mod target;
 mod text;
 mod validation;
@@ -47,7 +51,7 @@ pub mod view;
 
 pub use buckets::bucket_by_length;
 pub use class_indices::ClassIndices;
-pub use dataset::{Dataset, Missing, SequenceValues};
+pub use dataset::{Dataset, SequenceValues};
 pub use dataset_builder::{dataset_of_bytes, DatasetBuilder};
 pub(crate) use forecast::floats;
 pub use forecast::ForecastTarget;
@@ -57,6 +61,7 @@ pub use preprocess::{MissingPolicy, PreprocessConfig, Preprocessor};
 pub use scaler::{Scaler, Scaling};
 pub use season::season_of;
 pub use splits::{DataSplits, SplitBy, SplitConfig};
+pub use store::Missing;
 pub use target::{Labels, LabelsBuilder, Numbers, Target, TargetKind};
 pub use text::{TextStreams, Vocabulary};
 pub use values::{Segments, Values};

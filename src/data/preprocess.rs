@@ -3,8 +3,9 @@
 use candle_core::WithDType;
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, Missing, SequenceValues};
+use super::dataset::{Dataset, SequenceValues};
 use super::scaler::{Scaler, Scaling, Statistics};
+use super::store::Missing;
 use crate::error::counted;
 use crate::{Error, Result};
 

@@ -14,6 +14,11 @@ pub enum Validation {
     Stratified,
 }
 
+/// How many of `count` training images validate.
+pub(super) fn valid_size(count: usize) -> usize {
+    5_000.min(count / 5)
+}
+
 /// The numbers of all images, first those of the `valid` that validate, then the rest, both in their own order.
 ///
 /// Each class has its part of the validation images, at least one where it has two images and `valid` is enough.
@@ -120,5 +125,12 @@ mod tests {
         }
         assert_eq!(order, drawn(7));
         assert_ne!(order, drawn(8));
+    }
+
+    #[test]
+    fn mnist_splits_into_55000_and_5000() {
+        assert_eq!(valid_size(60_000), 5_000);
+        assert_eq!(valid_size(2_000), 400);
+        assert_eq!((valid_size(4), valid_size(5)), (0, 1));
     }
 }

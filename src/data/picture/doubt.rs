@@ -15,7 +15,7 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// What is wrong, in a sentence.
+    /// The doubt in a sentence.
     pub fn text(self) -> &'static str {
         match self {
             Self::Several => "the picture shows several shapes, and the largest was read",

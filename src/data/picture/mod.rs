@@ -9,6 +9,7 @@
 //! - `paper`: noise, lighting, the colour of the paper, the distance of each pixel from it
 //! - `parts`: connected parts
 //! - `doubt`: why a picture may not hold one digit
+//! - `frame`: frames and canvases around a digit
 //! - `find`: frames taken off, the parts of one digit put together, doubts
 //! - `stroke`: the width of strokes, strokes drawn with another width
 //! - `form`: the box of 20 x 20 in the middle of 28 x 28
@@ -24,6 +25,7 @@ mod digit;
 mod doubt;
 mod find;
 mod form;
+mod frame;
 mod paper;
 mod parts;
 mod raster;
