@@ -5,28 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// A count of things in a text: `1 step`, `2 steps`.
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
-}
-
-/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
-pub(crate) fn distance(a: &[u8], b: &[u8]) -> usize {
-    // From the first bytes of `a` to every beginning of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, byte) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(byte != other);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 /// Texts of drivers, and what they mean.
 const DRIVER_REASONS: [(&str, &str); 10] = [
     (
@@ -66,7 +44,7 @@ const DRIVER_REASONS: [(&str, &str); 10] = [
     ),
 ];
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can go wrong in this crate.
@@ -102,9 +80,9 @@ pub enum Error {
     Weight {
         /// The weight's name where it comes from, such as `rnn.weight_hh_l0` or `recurrent_kernel`.
         name: String,
-        /// What it must be: its shape and its element type.
+        /// The expected shape and element type.
         expected: String,
-        /// What is there.
+        /// The description of what is there.
         found: String,
     },
     /// A setting is out of range, or settings do not go together.
@@ -115,7 +93,7 @@ pub enum Error {
     DataFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A data set could not be fetched from any of its sources.
@@ -126,7 +104,7 @@ pub enum Error {
     Checkpoint {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A folder holds a run that is neither to be continued nor to be overwritten, or one that cannot be continued.
@@ -134,7 +112,7 @@ pub enum Error {
     RunExists {
         /// The run directory, or its checkpoints.
         path: PathBuf,
-        /// What is there.
+        /// The description of what is there.
         reason: String,
     },
     /// The operating system refused a read or a write.
@@ -142,16 +120,16 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, such as `create the folder`.
+        /// The action that failed, such as `create the folder`.
         action: &'static str,
-        /// What the operating system said. It is in the text, and so no `source` of its own: a
+        /// The operating system's error. It is in the text, and so no `source` of its own: a
         /// chain of errors would say it twice.
         cause: std::io::Error,
     },
     /// A loss, a gradient or a weight became NaN or infinite.
     #[error("{what} is not finite at step {step} (epoch {epoch}, batch {batch}): lower the learning rate")]
     NotFinite {
-        /// What is not finite.
+        /// The name of the value that is not finite.
         what: String,
         /// Optimizer steps done before this one.
         step: u64,
@@ -197,7 +175,7 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// What an error of a driver means; `None` for other errors.
+/// The meaning of a driver's error; `None` for other errors.
 fn driver_reason(error: &candle_core::Error) -> Option<String> {
     let text = error.to_string();
     let (name, reason) = DRIVER_REASONS.iter().find(|(name, _)| text.contains(name))?;
@@ -227,7 +205,7 @@ impl From<Error> for candle_core::Error {
     }
 }
 
-/// What an error of Candle's says, in one line and without its backtrace.
+/// The text of an error of Candle's, in one line and without its backtrace.
 pub(crate) fn one_line(error: &candle_core::Error) -> String {
     use candle_core::Error as Candle;
     let text = match error {

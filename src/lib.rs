@@ -67,6 +67,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+mod wording;
 
 pub mod files;
 pub mod rng;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_rnn::files::tensors::TensorInfo;
+use candle_rnn::report::escaped;
 use candle_rnn::run;
 use candle_rnn::train::EpochMetrics;
 use serde_json::json;
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::saved::{flatten, history, parameters, Saved};
 use super::screen;
 
-/// What is known of a run.
+/// A run that is compared.
 struct Run {
     name: String,
     saved: Saved,
@@ -28,7 +29,7 @@ impl Run {
         run::best_of(&self.history)
     }
 
-    /// What only runs with the same are compared by: their data and their target.
+    /// The data and the target of a run: only runs that share both are compared.
     fn kind(&self) -> (String, String) {
         let of = |name: &str| self.saved.config[name].as_str().unwrap_or_default();
         (self.saved.data.clone(), format!("{} {}", of("task"), of("target")))
@@ -136,12 +137,34 @@ fn show_group(runs: &mut [Run]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Settings of a training that `config.json` has in other places than `training`.
+const ELSEWHERE: [(&str, &[&str]); 3] = [
+    (
+        "model",
+        &[
+            "cell",
+            "hidden_size",
+            "num_layers",
+            "bidirectional",
+            "dropout",
+            "readout",
+            "embedding_size",
+        ],
+    ),
+    ("preprocessor", &["scaling", "missing", "missing_mask"]),
+    ("forecast", &["horizon"]),
+];
+
 /// A table of the settings that are not the same in all runs, a line a run.
 fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut settings: Vec<BTreeMap<String, String>> = Vec::new();
     for run in runs {
         let mut of: BTreeMap<_, _> =
             flatten("", &run.saved.config["training"]).into_iter().collect();
+        for (part, names) in ELSEWHERE {
+            let settings = flatten("", &run.saved.config[part]);
+            of.extend(settings.into_iter().filter(|(name, _)| names.contains(&name.as_str())));
+        }
         of.insert("dataset".into(), run.saved.data.clone());
         // As long as commits are written: data that differ are to be seen.
         let sha256 = run.saved.config["data"]["sha256"].as_str().unwrap_or_default();
@@ -170,10 +193,12 @@ fn differing(runs: &[Run]) -> anyhow::Result<Vec<Vec<String>>> {
 
 /// Prints lines of columns: the first to the left, the others to the right.
 pub(super) fn show(table: &[Vec<String>]) -> anyhow::Result<()> {
+    let shown = |line: &Vec<String>| line.iter().map(|cell| escaped(cell).into_owned()).collect();
+    let table: Vec<Vec<String>> = table.iter().map(shown).collect();
     let count = table.first().map_or(0, Vec::len);
     let width = |column: usize| table.iter().map(|line| line[column].chars().count()).max();
     let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
-    for line in table {
+    for line in &table {
         let mut text = format!("{:<1$}", line[0], widths[0]);
         for (value, width) in line.iter().zip(&widths).skip(1) {
             text.push_str(&format!("  {value:>width$}"));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_rnn::data::formats::{Content, Loaded};
 use candle_rnn::data::mnist::{ImageSet, Split};
 use candle_rnn::data::Vocabulary;
+use candle_rnn::report::escaped;
 
 use super::choices::{value_of, DATASETS};
 use super::own_files::OwnFiles;
@@ -12,7 +13,7 @@ use super::source::ImageSource;
 use super::usage::wrong_usage;
 use super::{describe, screen};
 
-/// Show what data hold: MNIST's splits, downloaded on first use, or a file of your own
+/// Show the content of data: MNIST's splits, downloaded on first use, or a file of your own
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   candle-rnn data --show 3              shapes of MNIST's splits, and three training digits
@@ -68,9 +69,7 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
                 "{file}: text, {characters} characters, {different} different ones"
             ))?;
             let start: Vec<&str> = text.lines().take(show).collect();
-            return start
-                .iter()
-                .try_for_each(|line| screen::line(&screen::shown(&format!("  {line}"))));
+            return start.iter().try_for_each(|line| screen::line(&escaped(&format!("  {line}"))));
         }
     };
     let mut lines = describe::summary(file, format, &data, &notes);
@@ -79,7 +78,7 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
         lines.push(describe::title(&data, index));
         lines.extend(describe::sparklines(&data, index));
     }
-    lines.iter().try_for_each(|line| screen::line(&screen::shown(line)))
+    lines.iter().try_for_each(|line| screen::line(&escaped(line)))
 }
 
 fn images(args: &DataArgs) -> anyhow::Result<()> {

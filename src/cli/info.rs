@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_rnn::files::tensors::{TensorInfo, WeightFile};
+use candle_rnn::report::escaped;
 use candle_rnn::sweep::SweepFolder;
 use serde_json::json;
 
@@ -50,7 +51,7 @@ fn of_run(path: &Path, json: bool) -> anyhow::Result<()> {
     }
     screen::line("configuration")?;
     for (name, value) in flatten("", &config) {
-        screen::line(&format!("  {name:<26} {value}"))?;
+        screen::line(&escaped(&format!("  {name:<26} {value}")))?;
     }
     screen::line("parameters")?;
     table(&tensors)?;
@@ -70,7 +71,7 @@ fn of_file(tensors: Vec<TensorInfo>, json: bool) -> anyhow::Result<()> {
 
 fn table(tensors: &[TensorInfo]) -> anyhow::Result<()> {
     for TensorInfo { name, shape, dtype } in tensors {
-        let shape = format!("{shape:?}");
+        let (name, shape) = (escaped(name), format!("{shape:?}"));
         screen::line(&format!("  {name:<26} {shape:<14} {dtype}"))?;
     }
     let total: usize = tensors.iter().map(TensorInfo::elem_count).sum();

@@ -40,6 +40,7 @@ mod usage;
 use std::process::ExitCode;
 
 use candle_rnn::distributed::Team;
+use candle_rnn::report::escaped;
 use candle_rnn::Error;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -159,12 +160,12 @@ fn fail(name: &str, error: &anyhow::Error, team: &Team) -> ExitCode {
     let text = format!("{error:#}");
     let line = text.lines().next().unwrap_or_default();
     if !screen::is_closed_pipe(error) {
-        screen::note(&screen::shown(&format!("error: {rank}{line}{}", hint(error))));
+        screen::note(&escaped(&format!("error: {rank}{line}{}", hint(error))));
     }
     ExitCode::FAILURE
 }
 
-/// What the command line can do about an error of the library's, which knows no flags.
+/// The remedy for an error of the library, in flags, which the library does not know.
 fn hint(error: &anyhow::Error) -> &'static str {
     match error.downcast_ref() {
         // A run whose first epoch has not ended has no weights yet.

@@ -8,6 +8,7 @@ use candle_core::Device;
 use candle_rnn::data::formats::{Content, ReadOptions};
 use candle_rnn::data::{DataSplits, Dataset};
 use candle_rnn::predict::{Generator, SequencePredictor};
+use candle_rnn::report::escaped;
 use candle_rnn::train::tasks::TaskKind;
 use serde_json::json;
 
@@ -69,7 +70,7 @@ pub(super) fn predict(
                             of.rows(shape).iter().try_for_each(|row| table.write_record(row))?
                         }
                         None if as_json => screen::json(&of.object())?,
-                        None => screen::line(&screen::shown(&of.text(shape)))?,
+                        None => screen::line(&escaped(&of.text(shape)))?,
                     }
                 }
             }
@@ -126,7 +127,7 @@ pub(super) fn eval(
         return screen::json(&measures::as_json(&name, &report)?);
     }
     for line in measures::lines(&name, &report).iter().chain(&measures::table(&report)) {
-        screen::line(&screen::shown(line))?;
+        screen::line(&escaped(line))?;
     }
     Ok(())
 }

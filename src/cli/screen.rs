@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use candle_rnn::data::fetch::FetchEvent;
 use candle_rnn::data::mnist::{ImageSet, COLUMNS, ROWS};
+use candle_rnn::report::escaped;
 use candle_rnn::train::EpochMetrics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -28,24 +29,26 @@ pub(super) fn is_silent() -> bool {
     IS_SILENT.load(Ordering::Relaxed)
 }
 
-/// A line as a terminal takes it: what would steer it, in a name from a file, is shown as an escape.
-pub(super) fn shown(line: &str) -> Cow<'_, str> {
-    if !line.contains(char::is_control) {
-        return line.into();
+/// Lines as a terminal takes them: what would steer it, in a name from a file, is shown as an escape.
+fn shown(lines: &str) -> Cow<'_, str> {
+    if !lines.contains(|c: char| c.is_control() && c != '\n') {
+        return lines.into();
     }
-    let mut text = String::new();
-    for character in line.chars() {
-        if character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
-    text.into()
+    lines.split('\n').map(escaped).collect::<Vec<_>>().join("\n").into()
 }
 
-/// Writes a line of results to stdout.
+/// Writes a line of results to stdout, or several; other control characters are shown as escapes.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    data(&shown(text))
+}
+
+/// Writes one JSON object as a line to stdout.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    data(&serde_json::to_string(value)?)
+}
+
+/// Writes lines for other programs to stdout, as they are.
+pub(super) fn data(text: &str) -> anyhow::Result<()> {
     if is_silent() {
         return Ok(());
     }
@@ -54,17 +57,13 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
     Ok(stdout.flush()?)
 }
 
-/// Writes one JSON object as a line to stdout.
-pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(&serde_json::to_string(value)?)
-}
-
-/// Writes a line to stderr. Where that is closed there is nobody to tell.
+/// Writes a line to stderr, or several; other control characters are shown as escapes. Where that is closed there is
+/// nobody to tell.
 pub(super) fn note(text: &str) {
     if is_silent() {
         return;
     }
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", shown(text));
 }
 
 /// Whether an error is that whoever read our output has gone.

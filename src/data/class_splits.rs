@@ -3,7 +3,7 @@
 use super::dataset::Dataset;
 use super::splits::{DataSplits, SplitConfig};
 use super::target::Target;
-use crate::error::counted;
+use crate::wording::counted;
 use crate::{Error, Result};
 
 impl DataSplits {

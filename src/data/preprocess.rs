@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{Dataset, SequenceValues};
 use super::scaler::{Scaler, Scaling, Statistics};
 use super::store::Missing;
-use crate::error::counted;
+use crate::wording::counted;
 use crate::{Error, Result};
 
-/// What takes the place of missing values.
+/// The replacement of missing values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MissingPolicy {
@@ -30,7 +30,7 @@ pub struct PreprocessConfig {
     /// How features are scaled.
     #[serde(default)]
     pub scaling: Scaling,
-    /// What takes the place of missing values.
+    /// The replacement of missing values.
     #[serde(default)]
     pub missing: MissingPolicy,
     /// Whether each feature gets a second one that is 1 where its value was missing, else 0.
@@ -219,7 +219,7 @@ impl Preprocessor {
     }
 }
 
-/// What is known of each feature over all steps.
+/// Statistics of each feature over all steps.
 fn statistics(data: &Dataset) -> Vec<Statistics> {
     let width = data.features().len();
     let mut statistics = vec![Statistics::default(); width];

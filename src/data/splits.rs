@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::target::Target;
 use super::validation::stratified;
-use crate::error::counted;
 use crate::rng::{Purpose, SeededRng};
+use crate::wording::counted;
 use crate::{Error, Result};
 
 /// How the sequences that are held out are chosen.
@@ -74,11 +74,11 @@ impl SplitConfig {
 /// The parts of a data set.
 #[derive(Clone, Debug)]
 pub struct DataSplits {
-    /// What is trained on.
+    /// The training data.
     pub train: Dataset,
-    /// What validates; the training data themselves where nothing is held out.
+    /// The validation data; the training data themselves where nothing is held out.
     pub valid: Dataset,
-    /// What is kept for a test, if anything.
+    /// The test data, if some are kept.
     pub test: Option<Dataset>,
 }
 
@@ -204,7 +204,7 @@ impl Dataset {
         Ok((self.select(&rest), self.select(&held)))
     }
 
-    /// Which sequences are held out, and which are not.
+    /// The numbers of the sequences that are held out, and of the others.
     fn at_random(&self, held: usize, rng: &mut SeededRng) -> (Vec<u32>, Vec<u32>) {
         let labels: Vec<u32> =
             (0..self.len()).map(|index| self.label(index).unwrap_or(0)).collect();

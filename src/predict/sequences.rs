@@ -10,10 +10,10 @@ use super::network::{LazyNetwork, StepNetwork};
 use super::prediction::{softmax, Prediction};
 use super::trace::{trace, Trace};
 use crate::data::{Dataset, Padder};
-use crate::error::counted;
 use crate::model::SequenceClassifier;
 use crate::run::{self, RunConfig};
 use crate::train::tasks::{for_each_output, Report, SequenceConfig, SequenceSpec, TaskKind};
+use crate::wording::counted;
 use crate::Result;
 
 /// A model that was trained on data of one's own.
@@ -41,7 +41,7 @@ pub struct SequencePredictor {
     network: LazyNetwork,
 }
 
-/// What a model predicts of a sequence.
+/// A model's prediction for a sequence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum SequencePrediction {
@@ -110,7 +110,7 @@ impl SequencePredictor {
         &self.config
     }
 
-    /// What the model reads and predicts.
+    /// The model's inputs and predictions.
     pub fn spec(&self) -> &SequenceSpec {
         &self.config.task.spec
     }
@@ -133,7 +133,7 @@ impl SequencePredictor {
         self.known(data).map(|_| ())
     }
 
-    /// What the model predicts of each sequence; of a series to forecast, what comes behind its end.
+    /// The model's prediction for each sequence; for a series, the forecast of what follows its end.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) when the features are not those that the model reads, or values are
@@ -166,7 +166,7 @@ impl SequencePredictor {
         Ok(predictions)
     }
 
-    /// What the model predicts and holds after each step of each sequence.
+    /// The model's predictions and hidden states after each step of each sequence.
     ///
     /// # Errors
     /// As [`predict`](Self::predict); and [`Error::Config`](crate::Error::Config) for a forecast, which is made from a whole

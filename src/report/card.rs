@@ -90,7 +90,7 @@ pub fn card(
     )
 }
 
-/// What the model was trained on, in a few words.
+/// The name of the training data, in a few words.
 fn title(known: Option<Known>) -> String {
     match known {
         Some(Known::Whole(dataset)) => dataset.name().into(),
@@ -99,7 +99,7 @@ fn title(known: Option<Known>) -> String {
     }
 }
 
-/// What the model does, and the data that it learned it from.
+/// A sentence on the model's task and its training data.
 fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
     match known {
         Some(Known::Whole(ImageSet::Mnist)) => "Tells hand-written digits apart (MNIST).".into(),
@@ -140,7 +140,7 @@ fn task(known: Option<Known>, config: &RunConfig, data: &Mnist) -> String {
     }
 }
 
-/// Which images validate.
+/// A sentence on the validation images.
 fn validation(config: &RunConfig, data: &Mnist) -> String {
     let (count, all) = (data.valid.len(), data.train.len() + data.valid.len());
     if config.task.training.validation == Some(Validation::Stratified) {

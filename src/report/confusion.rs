@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::cannot_draw;
-use super::names::escaped;
+use crate::wording::escaped;
 use crate::Result;
 
 const TOP: i32 = 60;

@@ -10,7 +10,7 @@ const SIZE: (u32, u32) = (960, 400);
 const TRAINING: RGBColor = RGBColor(0x1f, 0x4e, 0x9e);
 const VALIDATION: RGBColor = RGBColor(0xd9, 0x7a, 0x0b);
 
-/// What a line is called, its colour, and its points: epochs and values.
+/// The name of a line, its colour, and its points: epochs and values.
 type Line<'a> = (&'a str, RGBColor, Vec<(f64, f64)>);
 
 /// An SVG picture of the losses and, where there are some, the accuracies of a run's epochs.

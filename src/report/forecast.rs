@@ -96,7 +96,7 @@ pub fn forecast_svg(
     Ok(svg)
 }
 
-/// What the naive forecast is called that repeats the value of `season` steps earlier.
+/// The name of the naive forecast that repeats the value of `season` steps earlier.
 pub(super) fn naive_name(season: usize) -> &'static str {
     if season > 1 {
         "seasonal naive forecast"

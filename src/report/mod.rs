@@ -9,7 +9,6 @@ mod confusion;
 mod curves;
 mod events;
 mod forecast;
-mod names;
 mod own_card;
 mod sequences;
 
@@ -27,6 +26,7 @@ use crate::run::layout::{CARD, CONFUSION, CURVES, SETTINGS};
 use crate::run::{RunConfig, Session};
 use crate::settings::{RunSettings, Settings};
 use crate::train::{confusion, ImageConfig};
+pub use crate::wording::escaped;
 use crate::Result;
 
 /// Writes the pictures and the model card of a run that has ended.
@@ -73,7 +73,7 @@ fn settings_of(config: &RunConfig) -> Result<Settings> {
     let ImageConfig { training, data, .. } = &config.task;
     // A folder of this machine is nobody else's.
     let source = data.source.clone().filter(|source| source.as_os_str() == "sample");
-    let run = RunSettings { dataset: data.dataset, data: source, ..RunSettings::default() };
+    let run = RunSettings { dataset: data.dataset, source, ..RunSettings::default() };
     Ok(Settings::of(&run)?.or(Settings::of(training)?))
 }
 

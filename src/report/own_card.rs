@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::names::escaped;
-use crate::error::counted;
 use crate::model::NetworkConfig;
 use crate::run::{best_of, RunConfig};
 use crate::train::tasks::{ForecastScore, Report, SequenceConfig, TaskKind, TextConfig};
 use crate::train::{EpochMetrics, TrainerConfig};
+use crate::wording::{counted, escaped};
 
 /// The model card of a run on sequences: front matter of the Hugging Face hub's form, then Markdown.
 ///

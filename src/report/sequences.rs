@@ -5,12 +5,12 @@ use super::curves::labelled_curves_svg;
 use super::forecast::{forecast_svg, naive_name};
 use super::own_card::{sequence_card, text_card};
 use crate::data::{Dataset, ForecastTarget, SequenceValues};
-use crate::error::counted;
 use crate::files::durable;
 use crate::run::layout::{CARD, CONFUSION, CURVES, FORECAST, SETTINGS};
 use crate::run::{RunTask, Session};
 use crate::settings::Settings;
 use crate::train::tasks::{ClassWeights, Report, SequenceTask, TextTask};
+use crate::wording::counted;
 use crate::Result;
 
 /// Writes the pictures and the model card of a run on sequences that has ended.
@@ -86,7 +86,7 @@ fn put<T: RunTask>(session: &Session<T>) -> impl Fn(&str, String) -> Result<()> 
     |name, content| durable::write(&session.path().join(name), content.as_bytes())
 }
 
-/// What every run has: its settings, and its learning curves.
+/// Writes the files of every run: its settings, and its learning curves.
 fn start<T: RunTask>(
     session: &Session<T>,
     settings: &Settings,

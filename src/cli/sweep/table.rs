@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use candle_rnn::report::escaped;
 use candle_rnn::sweep::{Standing, SweepFolder, SweepPlan, TrialRecord, TrialState};
 use candle_rnn::train::EpochMetrics;
 use serde_json::{json, Value};
@@ -20,7 +21,7 @@ pub(super) enum TableForm {
     Csv,
 }
 
-/// What is known of all trials of a sweep.
+/// The table of all trials of a sweep.
 pub(super) struct SweepTable {
     folder: SweepFolder,
     plan: SweepPlan,
@@ -80,14 +81,15 @@ impl SweepTable {
                     .iter()
                     .try_for_each(|line| csv.write_record(line))?;
                 let text = String::from_utf8(csv.into_inner()?)?;
-                screen::line(text.trim_end())
+                screen::data(text.trim_end())
             }
             TableForm::Lines => {
                 compare::show(&self.lines(&order, "-", |value| format!("{value:.4}")))?;
                 for trial in order {
                     if let Some(error) = &self.records[trial].error {
                         let number = self.plan.trials()[trial].number;
-                        screen::line(&format!("trial {number:04} failed: {error}"))?;
+                        let line = format!("trial {number:04} failed: {error}");
+                        screen::line(&escaped(&line))?;
                     }
                 }
                 Ok(())
@@ -204,7 +206,7 @@ pub(super) fn list(plan: &SweepPlan, form: TableForm) -> anyhow::Result<()> {
         TableForm::Csv => {
             let mut csv = csv::Writer::from_writer(Vec::new());
             lines.iter().try_for_each(|line| csv.write_record(line))?;
-            screen::line(String::from_utf8(csv.into_inner()?)?.trim_end())
+            screen::data(String::from_utf8(csv.into_inner()?)?.trim_end())
         }
         TableForm::Lines => {
             compare::show(&lines)?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use candle_core::Device;
 use candle_rnn::data::{DataSplits, Dataset, Target};
-use candle_rnn::report;
+use candle_rnn::report::{self, escaped};
 use candle_rnn::run::{self, Session};
 use candle_rnn::settings::{RunSettings, Settings};
 use candle_rnn::train::tasks::{
@@ -121,7 +121,7 @@ pub(super) fn train(
     let compute = args.compute(&settings)?;
     let device = compute.open()?;
     device::check_precision(&device, training.dtype)?;
-    found.iter().chain(&assumed).try_for_each(|line| args.say(&screen::shown(line)))?;
+    found.iter().chain(&assumed).try_for_each(|line| args.say(&escaped(line)))?;
     let task = task(&training, source, data, &device)?;
     for line in measures::splits(&task) {
         args.say(&line)?;

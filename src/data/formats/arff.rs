@@ -18,7 +18,7 @@ use super::sequence_sink::SequenceSink;
 use super::series_text::SeriesText;
 use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, TargetKind};
-use crate::error::counted;
+use crate::wording::counted;
 use crate::{Error, Result};
 
 /// Reads such a file.

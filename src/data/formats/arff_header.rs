@@ -7,7 +7,7 @@ use super::lines::Lines;
 use crate::data::TargetKind;
 use crate::Result;
 
-/// What an attribute's values are.
+/// The kind of an attribute's values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum AttributeKind {
     Numeric,

@@ -1,7 +1,7 @@
 //! The names of arrays: which of them are read, and which are left out.
 
 use crate::data::TargetKind;
-use crate::error::distance;
+use crate::wording::distance;
 
 /// The names that an array may have.
 pub(super) const X: [&str; 3] = ["x", "X", "sequences"];

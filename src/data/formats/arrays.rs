@@ -45,7 +45,7 @@ impl ArrayDtype {
     }
 }
 
-/// What an array is.
+/// The description of an array: its name, type and shape.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ArrayInfo {
     pub(super) shape: Vec<usize>,

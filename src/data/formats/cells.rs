@@ -1,6 +1,6 @@
 //! Numbers as they stand in text files.
 
-/// What a cell of a table, or an item of a list, holds.
+/// The content of a cell of a table, or of an item of a list.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum CellValue {
     /// A finite number.
@@ -40,7 +40,7 @@ pub(super) fn is_number(text: &str) -> bool {
     matches!(parse(text.as_bytes()), CellValue::Number(_))
 }
 
-/// What is wrong with a cell that is no number, and what was expected.
+/// The error text for a cell that is no number, with what was expected.
 pub(super) fn complaint(cell: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(cell) else {
         return "is not UTF-8 text: save the file as UTF-8".into();

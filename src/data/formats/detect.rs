@@ -1,4 +1,4 @@
-//! Which format a file has: told by its first bytes, and by its name where these leave it open.
+//! Detection of a file's format: by its first bytes, and by its name where these leave it open.
 
 use std::path::Path;
 
@@ -100,7 +100,7 @@ fn is_safetensors(head: &[u8]) -> bool {
     u64::from_le_bytes(*length) < 1 << 32 && length[4..] == [0; 4] && header.starts_with(b"{")
 }
 
-/// What lines that begin with `@` say: `Some(None)` is a format that is not read.
+/// The format that lines beginning with `@` tell: `Some(None)` is one that is not read.
 fn by_directives(text: &str, extension: &str) -> Option<Option<Format>> {
     let mut known = None;
     for line in text.lines().map(str::trim_start) {

@@ -15,7 +15,7 @@ pub(super) struct JsonNumbers<R> {
     escaped: bool,
 }
 
-/// What is replaced, and by what.
+/// The words that are replaced, each with its replacement.
 const WORDS: [(&[u8], &[u8]); 2] = [(b"NaN", b"\"\" "), (b"Infinity", b"1e99999 ")];
 /// The longest of these words.
 const LONGEST: usize = 8;

@@ -6,7 +6,7 @@ use super::label_reader::LabelReader;
 use super::labels::LabelColumn;
 use super::sequence_sink::SequenceSink;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
-use crate::error::counted;
+use crate::wording::counted;
 use crate::{Error, Result};
 
 /// A data set that objects make.

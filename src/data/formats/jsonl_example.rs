@@ -9,7 +9,7 @@ use serde::de::{
 
 use crate::data::Names;
 
-/// What an object holds.
+/// The content of an object.
 #[derive(Debug, Default)]
 pub(super) struct Example {
     /// The most values that a sequence may have; 0 for any number.

@@ -71,12 +71,12 @@ impl<R: BufRead> Lines<R> {
         self.number
     }
 
-    /// What is wrong with the line.
+    /// An error in the line.
     pub(super) fn at(&self, reason: impl AsRef<str>) -> Error {
         Error::data_file(&self.path, format!("line {}: {}", self.number, reason.as_ref()))
     }
 
-    /// What is wrong with the file.
+    /// An error in the file.
     pub(super) fn fail(&self, reason: impl Into<String>) -> Error {
         Error::data_file(&self.path, reason)
     }

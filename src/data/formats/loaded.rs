@@ -34,7 +34,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What people call it.
+    /// Its name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Csv => "CSV",
@@ -70,15 +70,15 @@ pub enum Content {
 /// A data file that was read.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it holds.
+    /// Its content.
     pub content: Content,
     /// Its format.
     pub format: Format,
-    /// What each row of a table is; `None` for other formats.
+    /// The meaning of a table's rows; `None` for other formats.
     pub layout: Option<Layout>,
     /// The number of columns of a wide table with a label, for [`ReadOptions::columns`](super::ReadOptions::columns).
     pub columns: Option<usize>,
-    /// What was assumed about it, a sentence each.
+    /// The assumptions about it, a sentence each.
     pub notes: Vec<String>,
 }
 

@@ -38,7 +38,7 @@ pub(super) fn check(path: &Path, need: u64, memory: u64) -> Result<()> {
     ))
 }
 
-/// What is wrong with a line that leaves no memory for what it holds.
+/// The error text for a line that is too long for the memory that is available.
 pub(super) fn too_long(memory: u64) -> String {
     format!(
         "is too long to be read: what it holds needs more than the {} of memory that are available; cut the sequence \

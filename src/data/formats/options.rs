@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::TargetKind;
 
-/// What each row of a table is.
+/// The meaning of a table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
@@ -16,7 +16,7 @@ pub enum Layout {
     Tabular,
 }
 
-/// What is known about a file before it is read. What is not said is found out, as far as it can be.
+/// Options that a file is read with. Those that are not named are found out, as far as possible.
 ///
 /// Columns are those of CSV and TSV files. Each is given by its name in the header, or else by its number,
 /// from 1.
@@ -35,7 +35,7 @@ pub struct ReadOptions {
     pub features: Vec<String>,
     /// The kind of target.
     pub target: Option<TargetKind>,
-    /// What each row of a table is.
+    /// The meaning of a table's rows.
     pub layout: Option<Layout>,
     /// Whether the file holds series to forecast: the rows of a table follow each other in time.
     #[serde(skip_serializing_if = "is_false")]

@@ -18,7 +18,7 @@ pub(super) struct SafetensorsFile {
     header: BTreeMap<String, Object<HeaderEntry>>,
 }
 
-/// What the header says of a tensor.
+/// An entry of the header: a tensor's type, shape and place.
 #[derive(Debug, Deserialize)]
 struct HeaderEntry {
     #[serde(default)]

@@ -16,7 +16,7 @@ pub(super) struct SequenceShape {
 }
 
 impl SequenceShape {
-    /// Of the shape of `x` and of what `lengths` says.
+    /// The shape of sequences that arrays `x` and `lengths` hold.
     ///
     /// # Errors
     /// What the two disagree about.

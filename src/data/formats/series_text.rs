@@ -2,7 +2,7 @@
 
 use super::cells::{complaint, parse, CellValue};
 use crate::data::DatasetBuilder;
-use crate::error::counted;
+use crate::wording::counted;
 
 /// The most features of a step.
 const MOST_FEATURES: usize = 65_536;

@@ -28,7 +28,7 @@ pub(super) struct DataSource {
     is_limited: Rc<Cell<bool>>,
 }
 
-/// What can be read from anywhere.
+/// A reader that can start anywhere.
 pub(super) trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
@@ -170,7 +170,7 @@ impl DataSource {
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What an error while reading means: of unpacking, it is the file's fault.
+/// The error of a failed read: the file's if it cannot be unpacked, else the operating system's.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     match error.kind() {

@@ -11,10 +11,10 @@ use super::sequence_sink::SequenceSink;
 use super::series_text::SeriesText;
 use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, TargetKind};
-use crate::error::counted;
+use crate::wording::counted;
 use crate::{Error, Result};
 
-/// What the directives before the data say.
+/// The directives before the data.
 #[derive(Debug, Default)]
 struct TsHeader {
     /// The label's kind, if sequences have one, and the classes that are declared.

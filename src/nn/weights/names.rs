@@ -1,6 +1,6 @@
 //! Suggestions for a missing tensor: the nearest names.
 
-use crate::error::distance;
+use crate::wording::distance;
 
 /// The prefixes of the names `own` in `names`, where all of them stand behind the same: at the
 /// beginning, or behind a dot. The one that is nearest to `asked` comes first.

@@ -1,4 +1,4 @@
-//! What each column of a table is.
+//! The role of each column of a table.
 
 use std::collections::HashSet;
 
@@ -10,9 +10,9 @@ use crate::data::formats::cells::{
 };
 use crate::data::formats::options::{Layout, ReadOptions};
 use crate::data::TargetKind;
-use crate::error::counted;
+use crate::wording::counted;
 
-/// What each column of a table is, by its place from 0.
+/// The columns of a table by their roles, each by its place from 0.
 #[derive(Debug, PartialEq)]
 pub(super) struct Columns {
     pub(super) layout: Layout,

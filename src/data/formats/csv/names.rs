@@ -1,4 +1,4 @@
-//! What the names of columns mean.
+//! The meaning of columns' names.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -61,17 +61,17 @@ impl Rows {
         format!("line {}, column {}", self.records.line(), &self.names.get(column))
     }
 
-    /// What is wrong with the row.
+    /// An error in the row.
     pub(super) fn at(&self, reason: impl AsRef<str>) -> Error {
         self.fail(format!("line {}: {}", self.records.line(), reason.as_ref()))
     }
 
-    /// What is wrong with a cell of the row.
+    /// An error in a cell of the row.
     pub(super) fn at_cell(&self, column: usize, reason: impl AsRef<str>) -> Error {
         self.fail(format!("{}: {}", self.place(column), reason.as_ref()))
     }
 
-    /// What is wrong with the file.
+    /// An error in the file.
     pub(super) fn fail(&self, reason: impl Into<String>) -> Error {
         Error::data_file(&self.path, reason)
     }

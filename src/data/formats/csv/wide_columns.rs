@@ -1,4 +1,4 @@
-//! What each column of a table is whose rows are sequences.
+//! The role of each column of a table whose rows are sequences.
 
 use std::collections::HashSet;
 
