@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
-use super::average::Average;
 use super::context::StepContext;
 use super::finite::StepAt;
 use super::CarriedState;
 use crate::files::tensors::is_finite;
-use crate::optim::{Adam, AdamConfig, AdamState, Clip, Variables};
+use crate::optim::{Adam, AdamConfig, AdamState, Average, Clip, Variables};
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
@@ -28,7 +27,7 @@ pub(super) struct StepEngine {
     carried: CarriedState,
 }
 
-/// What the losses of a step that has not been made yet have drawn and carried.
+/// The random numbers and carried state that a step's losses have used before the step is made.
 #[derive(Clone)]
 pub(super) struct Attempt {
     dropout: SeededRng,
@@ -36,7 +35,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// What a loss uses.
+    /// The context of a loss.
     pub(super) fn context(&mut self) -> StepContext<'_> {
         StepContext { rng: &mut self.dropout, state: &mut self.carried }
     }
@@ -95,7 +94,7 @@ impl StepEngine {
         self.dropout = SeededRng::new(seed, Purpose::Dropout);
     }
 
-    /// What the next step's losses begin with.
+    /// An attempt at the next step.
     pub(super) fn attempt(&self) -> Attempt {
         Attempt { dropout: self.dropout.clone(), carried: self.carried.clone() }
     }

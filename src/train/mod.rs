@@ -5,13 +5,14 @@
 //! ([`masked_cross_entropy`], [`mse`], [`mae`] and [`huber`] are for other targets) and [`evaluate`] as its measure; [`LossAt`] says at which steps losses are read; [`StreamTrainer`] trains on
 //! sequences without end, with a [`CarriedState`]. What is kept on disk is the affair of [`run`](crate::run).
 
-mod average;
 mod carried_state;
 mod class_report;
 mod classification;
 mod config;
+mod config_file;
 mod context;
 mod engine;
+mod epoch;
 mod evaluate;
 mod extension;
 mod finite;
@@ -24,7 +25,6 @@ mod metrics;
 mod numbers_report;
 mod parts;
 mod restore;
-mod schedule;
 mod scores;
 mod state;
 mod step_parts;
@@ -34,12 +34,13 @@ pub mod tasks;
 mod text;
 mod trainer;
 mod trainer_config;
-mod validation;
+mod piecewise_validation;
 
 pub use carried_state::CarriedState;
 pub use class_report::{ClassCounter, ClassReport, ClassScore};
 pub use classification::Classification;
 pub use config::{ObjectiveConfig, Precision, TrainConfig};
+pub(crate) use config_file::{fields, without};
 pub use context::StepContext;
 pub(crate) use evaluate::most_likely;
 pub use evaluate::{confusion, evaluate, evaluate_steps, Confusion, Evaluation};
@@ -53,10 +54,11 @@ pub use loss::{
 pub use loss_at::LossAt;
 pub use metrics::{EpochMetrics, Score};
 pub use numbers_report::{NumberScore, NumbersCounter, NumbersReport};
-pub use schedule::{Progress, Schedule, PLATEAU_EPOCHS};
+pub use piecewise_validation::PiecewiseValidation;
 pub use state::{Best, Position, TrainerState};
 pub use stream::{StreamState, StreamTrainer};
 pub use task::Task;
 pub use trainer::{Event, Trainer};
 pub use trainer_config::TrainerConfig;
-pub use validation::PiecewiseValidation;
+
+pub use crate::optim::{Progress, Schedule, PLATEAU_EPOCHS};

@@ -8,12 +8,8 @@ use candle_core::{Device, Tensor};
 
 use super::engine::StepEngine;
 use super::finite::StepAt;
-use super::metrics::named_metrics;
-use super::schedule::Progress;
 use super::step_parts::{MicroBatch, StepParts};
-use super::{
-    Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig, PLATEAU_EPOCHS,
-};
+use super::{Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig};
 use crate::data::batches::{array_split, Batching};
 use crate::data::mnist::Mnist;
 use crate::distributed::Team;
@@ -23,7 +19,7 @@ use crate::recurrence::runs_on_cpu;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
 
-/// What a trainer did.
+/// An event of a trainer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// One optimizer step.
@@ -82,7 +78,7 @@ pub struct Trainer<T: Task = Classification> {
     pub(super) best: Option<Best>,
     /// The order of the training examples in this epoch; empty between epochs.
     pub(super) order: Vec<u32>,
-    /// What a step of this epoch needs, gathered ahead, and its index.
+    /// The batches of a step of this epoch, gathered ahead, and its index.
     pub(super) next: Option<(usize, StepParts<T>)>,
     /// The ranks that share the steps out.
     pub(super) team: Team,
@@ -199,26 +195,8 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// The learning rate of the step of this epoch that `step` steps come before.
-    fn learning_rate(&self, step: u64) -> f64 {
-        let TrainerConfig { schedule, warmup, epochs, learning_rate, .. } = self.config;
-        let epoch = self.position.epoch;
-        let (first, end) = self.config.extensions.segment(epoch, epochs);
-        let steps = |epochs: usize| epochs.saturating_mul(self.batches()) as u64;
-        let progress = Progress {
-            step: step.saturating_sub(steps(first)),
-            steps: steps(end - first),
-            epoch: epoch - first,
-            epochs: end - first,
-            plateaus: self.position.plateaus,
-        };
-        let warmup =
-            if first == 0 { warmup.unwrap_or_else(|| schedule.default_warmup()) } else { 0. };
-        learning_rate * schedule.factor(warmup, progress)
-    }
-
     /// How an epoch is cut into batches.
-    fn batching(&self) -> Batching {
+    pub(super) fn batching(&self) -> Batching {
         self.config.batching.unwrap_or_default()
     }
 
@@ -269,7 +247,7 @@ impl<T: Task> Trainer<T> {
         &self.config
     }
 
-    /// What is trained; it changes with every step.
+    /// The task; it changes with every step.
     pub fn task(&self) -> &T {
         &self.task
     }
@@ -291,42 +269,6 @@ impl<T: Task> Trainer<T> {
         measure: impl FnOnce(&T) -> Result<R>,
     ) -> Result<R> {
         self.engine.with_weights(weights, || measure(&self.task))
-    }
-
-    /// Draws the epoch's order. The same position gives the same order, so that an epoch that was
-    /// interrupted continues with the batches that it lacks.
-    fn begin_epoch(&mut self) -> Result<()> {
-        self.position.shuffle = self.shuffle.position() as u64;
-        let examples = self.task.examples() as u32;
-        self.order = if self.task.is_sequential() {
-            (0..examples).collect()
-        } else {
-            self.shuffle.permutation(examples)
-        };
-        // Far more numbers than an epoch draws lie between its beginning and the next one's.
-        let mut rng = SeededRng::new(self.config.seed, Purpose::Bucket);
-        rng.set_position((self.position.epoch as u128) << 40);
-        self.task.arrange(&mut self.order, self.config.batch_size, &mut rng);
-        let arranged = self.order.len();
-        if arranged != examples as usize {
-            self.order.clear();
-            self.shuffle.set_position(u128::from(self.position.shuffle));
-            return Err(Error::Config(format!(
-                "the task arranged an epoch of {arranged} examples, but it has {examples}"
-            )));
-        }
-        self.position.augment = self.augment.position() as u64;
-        self.task.begin_epoch(&mut self.augment);
-        Ok(())
-    }
-
-    /// How much the loss of a step on so many examples counts in the mean over an epoch: where the last batch is
-    /// smaller, examples count alike; batches whose sizes differ by one count alike.
-    fn share(&self, examples: usize) -> f64 {
-        match self.batching() {
-            Batching::Split => 1.,
-            Batching::Exact => (examples * self.batches()) as f64 / self.task.examples() as f64,
-        }
     }
 
     /// Where the examples of a step are in the order of the epoch that has begun.
@@ -367,53 +309,7 @@ impl<T: Task> Trainer<T> {
         Ok(StepParts { own: own.collect::<Result<_>>()?, places })
     }
 
-    fn end_epoch(&mut self) -> Result<Event> {
-        let batches = self.batches();
-        let [last, valid] = self.scores()?;
-        let metrics = EpochMetrics {
-            epoch: self.position.epoch + 1,
-            loss_batch: last.loss,
-            acc_batch: last.accuracy,
-            train_loss: self.position.loss_sum / batches as f64,
-            valid_loss: valid.loss,
-            valid_accuracy: valid.accuracy,
-            seconds: self.position.seconds,
-            examples_per_second: self.task.examples() as f64 / self.position.seconds,
-            // Not what the optimizer has: a trainer that was restored here has made no step.
-            learning_rate: self.learning_rate(self.step_count().saturating_sub(1)),
-            valid_accuracy_by_step: valid.accuracy_by_step,
-            metrics: named_metrics(valid.metrics)?,
-        };
-        let is_best = |best: &Best| metrics.is_better_than(&best.metrics);
-        let keeps_best = self.config.patience.is_some() && self.team.leads();
-        if keeps_best && self.best.as_ref().is_none_or(is_best) {
-            let (metrics, weights) = (metrics.clone(), self.measured_weights()?);
-            self.best = Some(Best { metrics, weights });
-        }
-        self.order.clear();
-        self.next = None;
-        self.engine.carried_mut().reset();
-        let Position { best_loss, waited, plateaus, .. } = self.position;
-        let is_better = best_loss.is_none_or(|best| valid.loss < best);
-        let waited = if is_better { 0 } else { waited + 1 };
-        let is_plateau = waited > 0 && waited.is_multiple_of(PLATEAU_EPOCHS);
-        // The added epochs have the patience anew.
-        let is_restart = self.config.extensions.restarts_after(self.position.epoch + 1);
-        let waited = if is_restart { 0 } else { waited };
-        self.position = Position {
-            epoch: self.position.epoch + 1,
-            shuffle: self.shuffle.position() as u64,
-            dropout: self.engine.dropout_position(),
-            augment: self.augment.position() as u64,
-            best_loss: if is_better { Some(valid.loss) } else { best_loss },
-            waited,
-            plateaus: plateaus + u32::from(is_plateau),
-            ..Position::default()
-        };
-        Ok(Event::Epoch(metrics))
-    }
-
-    /// What was not finite first: a loss and a gradient are not where a weight is not.
+    /// The first cause of an error: where a weight is not finite, loss and gradients are not either.
     pub(super) fn cause(&self, error: Error) -> Error {
         match error {
             Error::NotFinite { .. } => match self.weights() {

@@ -59,7 +59,7 @@ impl AdamConfig {
     }
 }
 
-/// What the formula needs at one step, in `f64` as PyTorch computes it.
+/// The coefficients of the formula at one step, in `f64` as PyTorch computes them.
 pub(super) struct Coefficients {
     pub(super) beta1: f64,
     pub(super) beta2: f64,

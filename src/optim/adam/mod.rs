@@ -195,7 +195,7 @@ impl Adam {
         self.step(&backward(loss)?)
     }
 
-    /// What of the gradients is NaN or infinite, or becomes it in the moments, if something does.
+    /// The name of a gradient that is NaN or infinite, or whose moments become so, if there is one.
     pub(crate) fn not_finite(
         &self,
         grads: &GradStore,

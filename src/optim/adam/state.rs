@@ -1,4 +1,4 @@
-//! What is saved of an Adam, and how it continues from that.
+//! The saved state of an Adam, and its restoration.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use super::{Adam, Moments};
 use crate::{Error, Result};
 
-/// What has to be saved to continue: [`Adam::state`].
+/// The state that has to be saved to continue: [`Adam::state`].
 #[derive(Clone, Debug)]
 pub struct AdamState {
     /// Steps done.

@@ -11,7 +11,7 @@ pub trait PiecewiseValidation {
     /// The number of pieces.
     fn pieces(&self) -> usize;
 
-    /// What a piece below [`pieces`](Self::pieces) contributes to the score, in numbers of the task's own meaning, such
+    /// The contribution of a piece below [`pieces`](Self::pieces) to the score, in numbers of the task's own meaning, such
     /// as the loss of each example.
     ///
     /// # Errors
