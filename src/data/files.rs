@@ -41,7 +41,7 @@ pub(crate) fn find_files(folder: &Path, dataset: ImageSet) -> Result<[PathBuf; 4
     Ok(paths)
 }
 
-/// What a file is called: by MNIST's home page, and by archives of it that have a dot in its name.
+/// The names of a file: MNIST's own, and that of archives that have a dot in it.
 fn names(name: &str) -> [String; 2] {
     [name.to_string(), name.replace("-idx", ".idx")]
 }
@@ -65,10 +65,12 @@ fn content(folder: &Path) -> String {
     names.sort();
     let more = names.len().saturating_sub(LISTED);
     names.truncate(LISTED);
-    match (names.is_empty(), more) {
-        (true, _) => "nothing".into(),
-        (false, 0) => names.join(", "),
-        (false, more) => format!("{} and {more} more", names.join(", ")),
+    if names.is_empty() {
+        return "nothing".into();
+    }
+    match more {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the ranks of a team do that have no run directory.
+//! The training loop of ranks that have no run directory.
 
 use super::session::Outcome;
 use super::task::{check_weights, identity, RunTask, TaskConfig};
@@ -27,11 +27,9 @@ pub fn follow<T: RunTask>(
         if trainer.next_event()? == Event::Done {
             return Ok(Outcome::Finished);
         }
-        match team.stops(is_told_to_stop(), false) {
-            (false, false) => {}
-            _ if trainer.is_done() => return Ok(Outcome::Finished),
-            (true, _) => return Ok(Outcome::Interrupted),
-            (false, true) => return Ok(Outcome::OutOfTime),
+        let (is_told_to_stop, is_out_of_time) = team.stops(is_told_to_stop(), false);
+        if is_told_to_stop || is_out_of_time {
+            return Ok(Outcome::of_stop(trainer.is_done(), is_told_to_stop));
         }
     }
 }

@@ -53,14 +53,14 @@ pub struct Session<T: RunTask = Classification> {
     run: RunDir<T::Config>,
     history: Vec<EpochMetrics>,
     config: SessionConfig,
-    /// What computed the steps so far.
+    /// The instruction sets that computed the steps so far.
     instruction_set: String,
 }
 
 /// How a session keeps its run; none of it changes the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionConfig {
-    /// What is to happen when the folder already holds a run.
+    /// The way to deal with a folder that already holds a run.
     pub if_exists: IfExists,
     /// Optimizer steps between checkpoints; `None` saves one an epoch.
     pub save_every: Option<u64>,
@@ -90,7 +90,7 @@ pub enum Start {
         step: u64,
         /// Newer checkpoints that could not be read.
         damaged: Vec<Error>,
-        /// What computed the steps so far, where this machine does not compute as all of them were:
+        /// The instruction sets of the steps so far, where this machine does not compute as all of them were:
         /// the last bits may then differ from those of an uninterrupted run.
         begun_with: Option<String>,
     },
@@ -107,6 +107,19 @@ pub enum Outcome {
     Interrupted,
     /// Its time was up, and it saved.
     OutOfTime,
+}
+
+impl Outcome {
+    /// The outcome of a training that was stopped, which may have come to its end with its last step.
+    pub(super) fn of_stop(is_done: bool, is_told_to_stop: bool) -> Self {
+        if is_done {
+            Self::Finished
+        } else if is_told_to_stop {
+            Self::Interrupted
+        } else {
+            Self::OutOfTime
+        }
+    }
 }
 
 impl<T: RunTask> Session<T> {
@@ -208,11 +221,7 @@ impl<T: RunTask> Session<T> {
                 if !saved {
                     self.run.save_checkpoint(&checkpoint)?;
                 }
-                return Ok(match (self.trainer.is_done(), is_told_to_stop) {
-                    (true, _) => Outcome::Finished,
-                    (false, true) => Outcome::Interrupted,
-                    (false, false) => Outcome::OutOfTime,
-                });
+                return Ok(Outcome::of_stop(self.trainer.is_done(), is_told_to_stop));
             }
         }
     }

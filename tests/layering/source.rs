@@ -25,7 +25,7 @@ pub(crate) struct Module {
     pub(crate) texts: Vec<String>,
     /// The macros that it calls.
     pub(crate) macros: BTreeSet<String>,
-    /// How many matches have an arm `true` or `false`.
+    /// How many matches have an arm `true` or `false`, or a tuple of these.
     pub(crate) bool_matches: usize,
 }
 
@@ -281,14 +281,50 @@ fn end_of_item(tokens: &[TokenTree], at: usize) -> usize {
     (at..tokens.len()).find(|at| ends(&tokens[*at])).map_or(tokens.len(), |end| end + 1)
 }
 
-/// Whether a body of a match has an arm `true` or `false`.
+/// Whether a body of a match has an arm `true` or `false`, or one that is a tuple of these.
 fn has_bool_arm(body: &Group) -> bool {
     let tokens: Vec<TokenTree> = body.stream().into_iter().collect();
     (0..tokens.len()).any(|at| {
-        let begins = at == 0 || is(&tokens[at - 1], ',') || brace(&tokens[at - 1]).is_some();
-        let is_bool = word(&tokens, at).is_some_and(|word| word == "true" || word == "false");
-        begins && is_bool && tokens.get(at + 1).is_some_and(|token| is(token, '='))
+        let begins = at == 0
+            || [',', '|'].iter().any(|char| is(&tokens[at - 1], *char))
+            || brace(&tokens[at - 1]).is_some();
+        let is_bool = word(&tokens, at).is_some_and(|word| is_bool(&word));
+        let ends = tokens.get(at + 1).is_some_and(|token| is(token, '=') || is(token, '|'));
+        begins && ends && (is_bool || is_tuple_of_bools(&tokens[at]))
     })
+}
+
+fn is_bool(word: &str) -> bool {
+    word == "true" || word == "false"
+}
+
+/// Whether a pattern is a tuple of `true`, `false` and `_`, such as `(true, _)`.
+fn is_tuple_of_bools(pattern: &TokenTree) -> bool {
+    let TokenTree::Group(group) = pattern else { return false };
+    let text = group.stream().to_string().replace(' ', "");
+    let mut parts = text.trim_end_matches(',').split(',');
+    let is_tuple = group.delimiter() == Delimiter::Parenthesis && text.contains(',');
+    is_tuple && text.split(',').any(is_bool) && parts.all(|part| is_bool(part) || part == "_")
+}
+
+#[test]
+fn a_match_on_bools_is_told_from_others() {
+    let body = |text: &str| {
+        let tokens: TokenStream = text.parse().unwrap();
+        tokens.into_iter().find_map(|token| brace(&token).cloned()).unwrap()
+    };
+    for text in
+        ["{ true => 1, false => 2 }", "{ (true, _) => 1, _ => 2 }", "{ a => {} (_, false) => 2 }"]
+    {
+        assert!(has_bool_arm(&body(text)), "{text}");
+    }
+    for text in [
+        "{ Some(true) => 1, _ => 2 }",
+        "{ (Cell::Gru, true) => 1, _ => 2 }",
+        "{ (1, _) => true, (2, _) => false }",
+    ] {
+        assert!(!has_bool_arm(&body(text)), "{text}");
+    }
 }
 
 fn brace(token: &TokenTree) -> Option<&Group> {

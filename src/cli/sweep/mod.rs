@@ -37,10 +37,12 @@ pub(super) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: cannot read the file", path.display()))?;
     let plan = SweepPlan::from_toml(&text).with_context(|| format!("{}", path.display()))?;
-    let form = match (args.json, args.csv) {
-        (true, _) => TableForm::Json,
-        (_, true) => TableForm::Csv,
-        _ => TableForm::Lines,
+    let form = if args.json {
+        TableForm::Json
+    } else if args.csv {
+        TableForm::Csv
+    } else {
+        TableForm::Lines
     };
     let out = args.folder();
     if args.dry_run {
