@@ -26,6 +26,7 @@ use candle_rnn::train::tasks::{
 };
 use candle_rnn::train::{Precision, TrainerConfig};
 use candle_rnn_kernels::{ImageView, Model, ModelStream, Number, Prediction};
+use common::compare::assert_close;
 
 /// What a model may be trained to.
 const TARGETS: [TaskKind; 4] =
@@ -99,15 +100,6 @@ fn flat_of_library(prediction: &SequencePrediction) -> Vec<f64> {
             steps.iter().flat_map(|step| step.probabilities.clone()).collect()
         }
         SequencePrediction::Numbers(numbers) => numbers.clone(),
-    }
-}
-
-#[track_caller]
-fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (found, expected) in found.iter().zip(expected) {
-        let off = (found - expected).abs() / expected.abs().max(1.);
-        assert!(off <= tolerance, "{what}: {found} {expected}");
     }
 }
 

@@ -14,7 +14,7 @@ use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::{Error, VarSink};
-use common::{init_rng, sink, text, values};
+use common::{compare, init_rng, sink, text, values};
 
 fn stack(config: StackConfig) -> Stack {
     common::stack(config, Init::Pytorch, 5, DType::F64, "").0
@@ -24,11 +24,10 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
     common::random(&mut init_rng(seed), shape, 1.)
 }
 
+#[track_caller]
 fn assert_close(a: &Tensor, b: &Tensor) {
     assert_eq!(a.dims(), b.dims());
-    for (a, b) in values(a).iter().zip(values(b)) {
-        assert!((a - b).abs() <= 1e-12, "{a} {b}");
-    }
+    compare::assert_close(&values(a), &values(b), 1e-12, "tensors");
 }
 
 fn dropout() -> SeededRng {

@@ -36,6 +36,16 @@ pub(crate) fn larger(a: f64, b: f64) -> f64 {
     }
 }
 
+/// Checks that numbers are others but for a part of each, or of 1 where they are smaller.
+#[track_caller]
+pub(crate) fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        let off = (found - expected).abs() / expected.abs().max(1.);
+        assert!(is_close(off, tolerance), "{what}: {found} {expected}");
+    }
+}
+
 /// False for NaN.
 pub(crate) fn is_close(difference: f64, tolerance: f64) -> bool {
     difference <= tolerance

@@ -5,6 +5,9 @@
 //! server ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod about;
 mod forecasts;
 mod http;
@@ -25,6 +28,7 @@ use std::sync::LazyLock;
 
 use assert_cmd::cargo::cargo_bin;
 use candle_rnn::data::mnist::Mnist;
+use common::compare;
 use image::{GrayImage, ImageFormat};
 use serde_json::Value;
 
@@ -204,8 +208,5 @@ fn numbers(list: &Value) -> Vec<f64> {
 
 #[track_caller]
 fn assert_close(a: &[f64], b: &[f64]) {
-    assert_eq!(a.len(), b.len());
-    for (a, b) in a.iter().zip(b) {
-        assert!((a - b).abs() <= 1e-5, "{a} {b}");
-    }
+    compare::assert_close(a, b, 1e-5, "numbers");
 }
