@@ -85,7 +85,7 @@ impl Predictor {
         &self.config
     }
 
-    /// What the model says of each image.
+    /// The model's prediction for each image.
     ///
     /// - `images`: each `(28, 28)`, row by row, 0 (background) to 255 (ink)
     ///
@@ -107,7 +107,7 @@ impl Predictor {
         Ok(self.model.forward(&x)?.to_dtype(DType::F64)?.to_vec2()?)
     }
 
-    /// What the model says of each image after each step: for each image, T predictions.
+    /// The model's predictions for each image after each of its T steps.
     ///
     /// # Errors
     /// As [`predict`](Self::predict); and [`Error::Config`] for a bidirectional model, which has read
@@ -128,7 +128,7 @@ impl Predictor {
         (0..images.len()).map(|image| predictions(&logits.get(image)?)).collect()
     }
 
-    /// What the model says and holds after each step of an image.
+    /// The model's prediction and hidden state after each step of an image.
     ///
     /// - `image`: as for [`predict`](Self::predict)
     ///

@@ -12,6 +12,7 @@ mod files;
 mod images;
 mod network;
 mod prediction;
+mod sampling;
 mod sequence_stream;
 mod sequences;
 mod steps;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::Result;
 
-/// What a model predicts: a class.
+/// A predicted class, with the probabilities of all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// The most probable class.

@@ -32,7 +32,7 @@ use crate::{Error, Result};
 pub struct SequenceStream<P = SequencePredictor> {
     predictor: P,
     steps: StepReader,
-    /// What the step before was filled to, where its values were missing.
+    /// The values of the step before, with missing ones filled in.
     last: Vec<f64>,
     /// The last steps of a series to forecast, `(W, I)` at most: those that a forecast is made from.
     window: Vec<f32>,

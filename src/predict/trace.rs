@@ -10,10 +10,10 @@ use crate::train::most_likely;
 use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
 
-/// What a network predicts and holds after each of the T steps of a sequence, and which steps the end depends on.
+/// A network's predictions and hidden states after each of the T steps of a sequence, and the saliency of the steps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trace {
-    /// What is predicted after each step: the probability of each class, `(T, C)`, or the numbers in the units of the
+    /// The predictions after each step: the probability of each class, `(T, C)`, or the numbers in the units of the
     /// data, `(T, K)`. A network that reads in both directions, or all outputs at once, reads each beginning of the
     /// sequence by itself.
     pub outputs: Vec<Vec<f64>>,

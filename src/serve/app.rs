@@ -1,4 +1,4 @@
-//! `App`: what all requests share.
+//! `App`: the state that all requests share.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::config::ServeConfig;
 use super::http_error::HttpError;
 use super::metrics::ServerMetrics;
 use super::picture::PictureReader;
-use super::queue::{Answer, Answered, InferenceQueue, NotQueued, Work};
+use super::queue::{Answer, Answered, InferenceQueue, Work};
 use super::served_model::ServedModel;
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) models: Arc<[ServedModel]>,
@@ -37,7 +37,7 @@ pub(super) struct App {
 }
 
 impl App {
-    /// What requests to these models share; `routes` are the names of the counters.
+    /// The state of a server of these models; `routes` are the names of the counters.
     ///
     /// # Errors
     /// Those of the operating system, which may refuse a thread.
@@ -131,14 +131,7 @@ impl App {
     /// # Errors
     /// 429 when the queue is full, 504 when the answer does not come in time, 500 when there is none.
     pub(super) async fn predict(&self, model: usize, work: Work) -> Result<Answer, HttpError> {
-        let answer = self.queue.submit(model, work).map_err(|refused| match refused {
-            NotQueued::Full => {
-                let message = "too many requests wait: try again in a second";
-                HttpError::new(StatusCode::TOO_MANY_REQUESTS, message)
-                    .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
-            }
-            NotQueued::Closed => HttpError::internal("the server ends"),
-        })?;
+        let answer = self.queue.submit(model, work)?;
         self.answered(answer).await
     }
 

@@ -3,9 +3,12 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::StatusCode;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::http_error::HttpError;
 use super::metrics::ServerMetrics;
 use super::sequences;
 use super::served_model::{ServedModel, ServedPredictor};
@@ -20,14 +23,14 @@ const MAX_STEPS: usize = 1 << 16;
 /// As how many steps an image counts.
 const STEPS_OF_AN_IMAGE: usize = 16;
 
-/// What is to be predicted.
+/// A request's inputs.
 #[derive(Debug)]
 pub(super) enum Work {
     /// The class of images, each `(28, 28)` pixels.
     Images(Vec<Vec<u8>>),
     /// The logits of an image.
     ImageLogits(Vec<u8>),
-    /// What a model predicts of sequences, each `(T_n, I)`.
+    /// Sequences, each `(T_n, I)`, to be predicted.
     Sequences(Vec<Vec<f32>>),
     /// The steps of an image.
     ImageSteps(Vec<u8>),
@@ -39,14 +42,14 @@ pub(super) enum Work {
     Characters(Arc<Mutex<TextStream<Arc<Generator>>>>, usize),
 }
 
-/// What was predicted.
+/// A request's predictions.
 #[derive(Debug)]
 pub(super) enum Answer {
     Images(Vec<Prediction>),
     ImageLogits(Vec<f64>),
     Sequences(Vec<SequencePrediction>),
     Steps(Box<Trace>),
-    /// What was read, and why no more.
+    /// The steps that were read, and the error that ended them.
     StreamSteps(Vec<ReadStep>, Result<()>),
     Characters(String),
 }
@@ -70,6 +73,20 @@ pub(super) enum NotQueued {
     Full,
     /// The thread that predicts has ended.
     Closed,
+}
+
+/// 429 when the queue is full, 500 when the server ends.
+impl From<NotQueued> for HttpError {
+    fn from(refused: NotQueued) -> Self {
+        match refused {
+            NotQueued::Full => {
+                let message = "too many requests wait: try again in a second";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, message)
+                    .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            NotQueued::Closed => Self::internal("the server ends"),
+        }
+    }
 }
 
 /// The requests that wait for the thread that predicts.

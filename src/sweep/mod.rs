@@ -28,11 +28,11 @@ mod halving;
 mod plan;
 mod record;
 mod search;
-mod standing;
+mod ranking;
 
 pub use file::TrialData;
 pub use folder::{Claim, SweepFolder};
 pub use halving::{HalvingConfig, Round};
 pub use plan::{SweepPlan, Trial};
+pub use ranking::{Standing, TrialState};
 pub use record::TrialRecord;
-pub use standing::{Standing, TrialState};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::file::{SweepFile, TrialData};
 use super::halving::Round;
+use super::ranking::Standing;
 use super::record::TrialRecord;
-use super::standing::Standing;
 use crate::settings::{in_line, Settings};
 use crate::Result;
 
@@ -14,7 +14,7 @@ use crate::Result;
 pub struct Trial {
     /// Its number, from 1: that of its run in the sweep's folder.
     pub number: usize,
-    /// What tells it from others: settings and their values, in the order of the file.
+    /// The settings that tell it from others with their values, in the order of the file.
     pub choices: Vec<(String, String)>,
     /// All settings that the file names.
     pub settings: Settings,

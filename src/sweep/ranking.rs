@@ -26,7 +26,7 @@ pub struct Standing {
     pub round: usize,
     /// The trials of this round, as indices.
     pub entrants: Vec<usize>,
-    /// Those of them that have not come to its end.
+    /// The trials of the round that have not come to its end.
     pub open: Vec<usize>,
     /// The states of all trials.
     pub states: Vec<TrialState>,
