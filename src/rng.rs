@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// What a stream of random numbers is for. The numbers are part of the format of a run: they are
+/// The purpose of a stream of random numbers. The numbers are part of the format of a run: they are
 /// never changed or used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -20,19 +20,19 @@ pub enum Purpose {
     Init = 1,
     /// The order of the training images.
     Shuffle = 2,
-    /// Which numbers dropout leaves out.
+    /// The numbers that dropout leaves out.
     Dropout = 3,
     /// How far training images are moved.
     Augment = 4,
     /// The fixed order of pixels in `View::Permuted`.
     Permutation = 5,
-    /// Which training images validate.
+    /// The training images that validate.
     Validation = 6,
     /// The order of batches of similar lengths.
     Bucket = 7,
-    /// Which text is sampled.
+    /// The characters of a sampled text.
     Sample = 8,
-    /// Which sequences are kept for a test.
+    /// The sequences that are kept for a test.
     Test = 9,
 }
 

@@ -1,4 +1,4 @@
-//! What a file of sequences holds: the summary that `train` and `data` show.
+//! The summary of a file of sequences that `train` and `data` show.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,7 +91,7 @@ fn ends(lengths: &BTreeMap<usize, usize>) -> (usize, usize) {
     (end(lengths.first_key_value()), end(lengths.last_key_value()))
 }
 
-/// What was assumed, with the flag that replaces the guess.
+/// A line about an assumption, with the flag that replaces it.
 fn assumed(note: &str) -> String {
     const FLAGS: [(&str, &str); 7] = [
         (": they are classes", "--target numbers"),
@@ -187,7 +187,7 @@ pub(super) fn sparklines(data: &Dataset, index: usize) -> Vec<String> {
     lines
 }
 
-/// What a sequence is called, and its target.
+/// The name of a sequence, its length and its target.
 pub(super) fn title(data: &Dataset, index: usize) -> String {
     let label =
         data.label(index).map(|label| format!(", class {}", data.class_names()[label as usize]));

@@ -8,7 +8,7 @@ use clap::Args;
 use super::screen;
 use super::usage::wrong_usage;
 
-/// What computes.
+/// The device and the number of threads.
 #[derive(Args, Clone)]
 pub(super) struct Compute {
     /// Device: `auto`, `cpu`, `cuda`, `cuda:N` or `metal`; `auto` takes a GPU if this build
@@ -66,7 +66,7 @@ impl Compute {
         self.threads
     }
 
-    /// These or, where they are not named, those of a file; an error says why it does not name a device.
+    /// The device and threads that flags name, else those of a file; an error says why a name is no device's.
     pub(super) fn or(self, device: Option<&str>, threads: Option<u16>) -> Result<Self, String> {
         let device = match self.device {
             None => device.map(parse).transpose().map_err(|error| format!("device: {error}"))?,
@@ -115,7 +115,7 @@ pub(super) fn check_precision(device: &Device, precision: Precision) -> anyhow::
     Ok(())
 }
 
-/// What a device is called on screen.
+/// The name of a device on screen.
 pub(super) fn name(device: &Device) -> &'static str {
     match device {
         Device::Cpu => "cpu",

@@ -34,7 +34,7 @@ pub(super) struct ExportArgs {
     /// Write the weights as a PyTorch state dict, .pt or .safetensors
     #[arg(long, value_name = "FILE", group = "format")]
     pytorch: Option<PathBuf>,
-    /// Write the weights in f16 and measure what that costs: a file if it is called .safetensors, else a folder that
+    /// Write the weights in f16 and measure the loss of accuracy: a file if it is called .safetensors, else a folder that
     /// loads as a run
     #[arg(long, value_name = "DIR|FILE", group = "format")]
     half: Option<PathBuf>,
@@ -111,7 +111,7 @@ fn check_places(run: &Path, places: &[&PathBuf], overwrite: bool) -> anyhow::Res
     Ok(())
 }
 
-/// What was written: a JSON object, or a line with others below it.
+/// Prints what was written: a JSON object, or a line with others below it.
 fn say(json: bool, written: &(Value, String), below: &[String]) -> anyhow::Result<()> {
     let (object, line) = written;
     if json {

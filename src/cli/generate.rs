@@ -27,13 +27,13 @@ pub(super) struct GenerateArgs {
     /// Number of characters to add
     #[arg(long, value_name = "N", default_value_t = 500)]
     length: usize,
-    /// Temperature: less than 1 prefers what is likely, 0 always takes the most likely character
+    /// Temperature: below 1 likely characters come more often, 0 always takes the most likely one
     #[arg(long, value_name = "F", default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f64,
     /// Draw from the K most likely characters alone [default: from all]
     #[arg(long, value_name = "K", value_parser = numbers::at_least_one)]
     top_k: Option<usize>,
-    /// Seed of what is drawn
+    /// Seed of the random draws
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! What it costs to round a run's weights to `f16`: the same measure before and after.
+//! The cost of rounding a run's weights to `f16`: each measure before and after.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use super::source::ImageSource;
 pub(super) struct Change {
     split: &'static str,
     examples: usize,
-    /// What is measured, and its values before and after.
+    /// The measures by name, with their values before and after.
     measures: Vec<(&'static str, [f64; 2])>,
 }
 

@@ -10,7 +10,7 @@ use super::choices::{value_of, LAYOUTS, TARGETS};
 use super::flags::OWN;
 use super::usage::wrong_usage;
 
-/// What a file of one's own holds.
+/// Flags that say what a file of one's own holds.
 #[derive(clap::Args, Clone, Default)]
 pub(super) struct OwnFiles {
     /// Column that names the sequence of a row (by name, or by number from 1)
@@ -29,10 +29,10 @@ pub(super) struct OwnFiles {
     #[arg(long, help_heading = OWN, value_name = "COLUMN")]
     group: Option<String>,
     /// Rows of a table: a step each (`long`), a sequence each (`wide`), or a sequence of one step each (`tabular`)
-    /// [default: found out]
+    /// [default: detected]
     #[arg(long, help_heading = OWN, value_parser = value_of::<Layout>(&LAYOUTS))]
     layout: Option<Layout>,
-    /// Kind of target [default: found out]
+    /// Kind of target [default: detected]
     #[arg(long, help_heading = OWN, value_parser = value_of::<TargetKind>(&TARGETS))]
     target: Option<TargetKind>,
 }
@@ -59,7 +59,7 @@ impl OtherFiles {
 }
 
 impl OwnFiles {
-    /// What is known of a file before it is read.
+    /// The options that a file is read with.
     pub(super) fn options(&self) -> ReadOptions {
         let Self { id, time, label, features, group, layout, target } = self.clone();
         let defaults = ReadOptions::default();
@@ -81,7 +81,7 @@ impl OwnFiles {
         self.options() == ReadOptions::default()
     }
 
-    /// What was said and, of what was not, what a run was trained with.
+    /// The options that flags name, and for the others those that a run was trained with.
     pub(super) fn or(&self, run: &ReadOptions) -> ReadOptions {
         // A label's column that is named is known by its name.
         let columns = run.columns.filter(|_| self.label.is_empty());

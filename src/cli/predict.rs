@@ -45,7 +45,7 @@ pub(super) struct PredictArgs {
     source: ImageSource,
     #[command(flatten)]
     compute: Compute,
-    /// Print one JSON object per image
+    /// Print one JSON object per image or sequence
     #[arg(long)]
     json: bool,
 }

@@ -7,7 +7,7 @@ use candle_rnn::predict::{Prediction, SequencePrediction, SequencePredictor};
 use candle_rnn::train::tasks::TaskKind;
 use serde_json::{json, Value};
 
-/// What is said of all predictions besides what is predicted.
+/// The columns that all predictions have besides the predicted values.
 #[derive(Clone, Copy)]
 pub(super) struct OutputShape {
     /// Whether there are several files: then each prediction says which it is of.
@@ -16,7 +16,7 @@ pub(super) struct OutputShape {
     pub(super) has_times: bool,
 }
 
-/// What a model predicted of a sequence.
+/// A model's prediction for a sequence.
 #[derive(Clone, Copy)]
 pub(super) struct Predicted<'a> {
     pub(super) model: &'a SequencePredictor,

@@ -12,18 +12,18 @@ const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 /// The same where Slurm itself starts them, for MPI if there is a rank of PMIx.
 const SLURM_SIZE: &str = "SLURM_STEP_NUM_TASKS";
 const PMIX_RANK: &str = "PMIX_RANK";
-/// How many of them Slurm has started on each machine, and which of these machines this is.
+/// The variables that hold how many processes Slurm has started on each machine, and the number of this machine.
 const SLURM_TASKS: [&str; 2] = ["SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID"];
-/// How many CPUs Slurm gives each of them.
+/// The variable that holds the number of CPUs that Slurm gives each of them.
 const SLURM_CPUS: &str = "SLURM_CPUS_PER_TASK";
-/// Which of them this is.
+/// The variables that hold the rank of this process.
 const RANKS: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", PMIX_RANK];
 /// Variables with a rank and the number of ranks: Open MPI's, those of MPICH and Slurm's PMI, and Slurm's own.
 pub(super) const RANKS_OF: [(&str, &str); 3] =
     [(RANKS[0], SIZES[0]), (RANKS[1], SIZES[1]), ("SLURM_PROCID", SLURM_SIZE)];
 /// How many of them are on this machine.
 const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
-/// Which of those on this machine this is.
+/// The variables that hold the rank of this process on its machine.
 #[cfg(feature = "cuda")]
 const LOCAL_RANKS: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
 /// The number of threads, as rayon and Candle read it.
@@ -177,7 +177,7 @@ fn start(size: usize) -> Result<Team, String> {
     ))
 }
 
-/// Which of the processes on this machine this is, from 0.
+/// The rank of this process among those on its machine, from 0.
 #[cfg(feature = "cuda")]
 pub(super) fn local_rank() -> usize {
     number(&LOCAL_RANKS).unwrap_or(0)

@@ -15,7 +15,7 @@ use super::screen;
 pub(super) struct Saved {
     /// `config.json`.
     pub(super) config: Value,
-    /// What the data are called: a data set that is known by its SHA-256, else their file or folder.
+    /// The name of the data: that of a data set that is known by its SHA-256, else of their file or folder.
     pub(super) data: String,
     /// Epochs that it is to be trained for.
     pub(super) epochs: usize,

@@ -24,7 +24,7 @@ pub struct AugmentConfig {
     pub mirror: bool,
 }
 
-/// What is done to an image.
+/// A transform of an image: shift, rotation, zoom and flip.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transform {
     /// Pixels to the right and down.

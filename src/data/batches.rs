@@ -58,7 +58,7 @@ impl Batching {
         }
     }
 
-    /// What runs unless it is said: [`Split`](Self::Split) for MNIST's own training files, so that the
+    /// The default: [`Split`](Self::Split) for MNIST's own training files, so that the
     /// tutorial's batches come out, and [`Exact`](Self::Exact) for all other data and wherever `Split` would
     /// exceed `batch_size`, or `accumulate` times that in a step, by more than 2 %.
     pub fn default_for(is_mnist: bool, count: usize, batch_size: usize, accumulate: usize) -> Self {

@@ -21,13 +21,13 @@ use crate::files::checksums::hex;
 use crate::files::durable;
 use crate::{Error, Result};
 
-/// What is heard while a data set is fetched.
+/// An event while a data set is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchEvent {
     /// The cached files are damaged and will be fetched again.
     Damaged {
-        /// What is wrong.
+        /// The damage.
         reason: String,
     },
     /// A source is being tried.
@@ -60,7 +60,7 @@ pub enum FetchEvent {
 type Contents = [Vec<u8>; 4];
 /// Hears how many bytes have come.
 type OnBytes<'a> = &'a mut dyn FnMut(u64);
-/// What came from a source, or why nothing did.
+/// The content from a source, or the reason why there is none.
 type Got = std::result::Result<Contents, String>;
 
 /// The hub is given up when nothing has arrived for so long: a network that drops packets
@@ -94,7 +94,7 @@ pub struct Fetcher<'a> {
     pub fetch: Fetch<'a>,
 }
 
-/// What a [`Fetcher`] does.
+/// The function of a [`Fetcher`].
 pub type Fetch<'a> = &'a dyn Fn(&Path, &mut dyn FnMut()) -> std::result::Result<(), String>;
 
 /// The folder with the four files of `dataset`, which are fetched from the hub if they are not there yet.
@@ -333,7 +333,7 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_string()
 }
 
-/// What the hub's client says, without the address of the file that it ends with, twice.
+/// The message of the hub's client without the file's address, with which it ends twice.
 fn without_address(text: &str) -> String {
     text.split(" for url (").next().unwrap_or_default().to_string()
 }

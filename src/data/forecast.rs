@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{Dataset, SequenceValues};
 use super::scaler::Scaler;
 
-/// What is forecast of a window of a series: its next steps, all features of each.
+/// The target of a forecast from a window of a series: its next steps, all features of each.
 ///
 /// A network predicts the differences from a naive forecast, so that it need not learn the level of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

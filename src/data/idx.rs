@@ -121,13 +121,13 @@ fn parse_gzip<const DIMS: usize>(
 /// How many bytes there are.
 #[derive(Clone, Copy)]
 enum Size {
-    /// Of the file as it is read.
+    /// The size of the file as it is read.
     Plain(u64),
-    /// Of the gzip data, which may hold a thousand times as much.
+    /// The size of the gzip data, which may hold a thousand times as much.
     Gzipped(u64),
 }
 
-/// What gzip data may hold, beyond three times their own size: MNIST's 47 MB of training images, which
+/// The limit on unpacked gzip data, beyond three times their own size: MNIST's 47 MB of training images, which
 /// shrink to a fifth, and not the gigabytes that a few kilobytes can stand for.
 const GZIPPED_LIMIT: u64 = 48 << 20;
 

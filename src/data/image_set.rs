@@ -19,7 +19,7 @@ pub const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// Which data set, of those that share MNIST's format.
+/// A data set of those that share MNIST's format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageSet {
@@ -39,7 +39,7 @@ impl ImageSet {
         }
     }
 
-    /// What its classes are called, in the order of the labels.
+    /// The names of its classes, in the order of the labels.
     pub fn class_names(self) -> [&'static str; CLASSES] {
         match self {
             Self::Mnist => ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],

@@ -25,7 +25,7 @@ const FINGERPRINTS: [(&str, Known); 3] = [
 ];
 
 impl Known {
-    /// What the data with this fingerprint are; `None` for any others.
+    /// The known data with this fingerprint; `None` for any others.
     pub fn of(fingerprint: &str) -> Option<Self> {
         let found = FINGERPRINTS.iter().find(|(known, _)| *known == fingerprint);
         found.map(|(_, known)| *known)

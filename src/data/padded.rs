@@ -39,7 +39,7 @@ pub struct Padder {
     preprocessor: Preprocessor,
     /// How target numbers are scaled.
     target: Option<Scaler>,
-    /// What is forecast, if the target is what follows.
+    /// The target of a forecast, if that is the task.
     forecast: Option<ForecastTarget>,
     dtype: DType,
     device: Device,
@@ -72,7 +72,7 @@ impl Padder {
         Self { forecast: Some(forecast), ..self }
     }
 
-    /// What is done to the values of a sequence.
+    /// The preprocessor of the values.
     pub fn preprocessor(&self) -> &Preprocessor {
         &self.preprocessor
     }

@@ -20,9 +20,9 @@ pub enum Scaling {
 /// A scaler of K numbers that was fitted to training data: `(x - center) / scale` for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scaler {
-    /// What is subtracted: K numbers.
+    /// The subtracted numbers, K of them.
     pub center: Vec<f64>,
-    /// What is divided by: K numbers above 0.
+    /// The divisors, K numbers above 0.
     pub scale: Vec<f64>,
 }
 

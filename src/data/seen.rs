@@ -1,4 +1,4 @@
-//! Which ids have been there.
+//! The ids that have been read.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

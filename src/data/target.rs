@@ -21,7 +21,7 @@ pub enum TargetKind {
 }
 
 impl TargetKind {
-    /// What it is, in words.
+    /// Its name in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "no target",

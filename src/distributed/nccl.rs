@@ -32,10 +32,10 @@ pub struct Nccl {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread is asked for.
+/// A request to the thread.
 struct GpuExchange {
     mine: Vec<u8>,
-    /// Which of `mine` each rank is sent.
+    /// The part of `mine` that each rank is sent.
     sent: Vec<Range<usize>>,
     /// How many bytes each rank sends.
     received: Vec<usize>,
@@ -86,7 +86,7 @@ impl Nccl {
         Ok(nccl)
     }
 
-    /// What the thread answers. Where it does not, the process ends.
+    /// Waits for the thread's answer. Without one the process ends.
     fn wait<R>(&self, answer: &Receiver<Result<R>>, patience: Duration) -> Result<R> {
         match answer.recv_timeout(patience) {
             Ok(found) => found,

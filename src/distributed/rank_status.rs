@@ -3,13 +3,13 @@
 /// How a rank is, and where it is: what every rank tells all others before anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RankStatus {
-    /// What the rank is about to exchange, cut to eight bytes.
+    /// The name of the exchange that the rank is about to make, cut to eight bytes.
     pub(super) name: [u8; 8],
     /// Whether it has failed; the exchange is then about why.
     pub(super) failed: bool,
-    /// What it asks for, as flags.
+    /// Its requests, as flags.
     pub(super) asks: u8,
-    /// What must be equal on all ranks: the step, settings and data.
+    /// A number that must be equal on all ranks: of the step, the settings and the data.
     pub(super) place: u64,
     /// A hash of what each rank has a copy of, such as the weights.
     pub(super) replica: u64,

@@ -13,7 +13,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// What a rank has.
+    /// The share of a rank.
     pub fn of(self, rank: usize) -> Range<usize> {
         let ranks = self.ranks.max(1);
         let (each, more) = (self.count / ranks, self.count % ranks);
@@ -21,7 +21,7 @@ impl Shares {
         start(rank)..start(rank + 1)
     }
 
-    /// What each rank has, in their order.
+    /// The shares of all ranks, in their order.
     pub fn all(self) -> impl Iterator<Item = Range<usize>> {
         (0..self.ranks.max(1)).map(move |rank| self.of(rank))
     }

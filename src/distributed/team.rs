@@ -25,12 +25,12 @@ pub struct Team(Arc<Shared>);
 
 struct Shared {
     collective: Box<dyn Collective>,
-    /// What carries gradients, if not the same.
+    /// The exchange of gradients, if it is another.
     gradients: OnceLock<Box<dyn Collective>>,
     patience: Duration,
     /// Whether an exchange has told of an error, or of the end: there is none after it.
     has_ended: AtomicBool,
-    /// What this rank asks for, and what some rank had asked for by the last exchange.
+    /// The requests of this rank, and those of any rank by the last exchange.
     asks: AtomicU8,
     asked: AtomicU8,
     /// Nanoseconds in which steps waited for other ranks, and in which they exchanged gradients.
@@ -47,12 +47,12 @@ pub(crate) enum Wait {
     Long,
 }
 
-/// What a rank exchanges.
+/// An exchange of a rank.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meeting {
     /// A word for it, of which eight bytes count.
     pub(crate) name: &'static str,
-    /// What must be equal on all ranks, such as the step.
+    /// A number that must be equal on all ranks, such as that of the step.
     pub(crate) place: u64,
     /// A hash of the weights of this rank; 0 where they are not compared.
     pub(crate) replica: u64,

@@ -14,9 +14,9 @@ use crate::{Error, Result};
 /// The file format of a state dict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateDictFormat {
-    /// That of the package safetensors.
+    /// The format of the package safetensors.
     Safetensors,
-    /// That of `torch.save`, which `torch.load` reads with `weights_only=True`.
+    /// The format of `torch.save`, which `torch.load` reads with `weights_only=True`.
     Pickle,
 }
 

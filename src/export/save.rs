@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::files::durable;
 use crate::{Error, Result};
 
-/// What to do where something lies already.
+/// The way to deal with a place that is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IfThere {
     /// An error.

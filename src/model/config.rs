@@ -38,7 +38,7 @@ pub struct NetworkConfig {
     /// The dropout probability between layers and before the head, in training.
     #[serde(default)]
     pub dropout: f64,
-    /// What the head reads of the outputs.
+    /// The readout: the outputs that the head reads.
     #[serde(default)]
     pub readout: Readout,
 }

@@ -16,7 +16,7 @@ const MAX_STEPS: usize = 4_096;
 /// The most steps for a network that reads each beginning of the sequence by itself.
 const MAX_BEGINNINGS: usize = 256;
 
-/// What the page says of a run: of images, of sequences, or of a text.
+/// A run as the page describes it: of images, of sequences, or of a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AboutRun<'a> {
     /// Images of 28 x 28 pixels.
@@ -46,7 +46,7 @@ impl<'a> AboutRun<'a> {
         }
     }
 
-    /// What it predicts; `None` for the next character of a text.
+    /// The kind of its predictions; `None` for the next character of a text.
     pub(crate) fn target(self) -> Option<TaskKind> {
         match self {
             Self::Images(_) => Some(TaskKind::Class),
@@ -112,7 +112,7 @@ impl<'a> AboutRun<'a> {
         }
     }
 
-    /// What is forecast of a series, and of which size its features are; `null` for other runs.
+    /// The forecast of a series, and the sizes of its features; `null` for other runs.
     fn forecast(self) -> Value {
         let Self::Sequences(config) = self else { return Value::Null };
         let Some(forecast) = &config.spec.forecast else { return Value::Null };

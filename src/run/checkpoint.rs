@@ -19,11 +19,11 @@ use crate::{Error, Result};
 
 const TRAINING_STATE: &str = "training_state.safetensors";
 const TRAINER_STATE: &str = "trainer_state.json";
-/// What the optimizer's tensors are called in the file: this, then their own name.
+/// The prefix of the optimizer's tensors in the file.
 const ADAM: &str = "adam.";
-/// What the last step's weights are called there, where the model's are averages.
+/// The prefix of the last step's weights there, where the model's are averages.
 const LAST: &str = "weights.";
-/// What the states carried between batches are called there.
+/// The prefix of the states carried between batches there.
 const CARRIED: &str = "state.";
 
 /// Everything in a checkpoint.
@@ -37,7 +37,7 @@ pub struct Checkpoint<C = ImageConfig> {
     pub state: TrainerState,
     /// The metrics of all epochs so far.
     pub history: Vec<EpochMetrics>,
-    /// What computed the steps so far, see [`instruction_set`](crate::recurrence::instruction_set);
+    /// The instruction set that computed the steps so far, see [`instruction_set`](crate::recurrence::instruction_set);
     /// where several did, all of them, as in `avx512, avx2`. Empty in checkpoints that do not say.
     pub instruction_set: String,
     /// In the last checkpoint of a run with patience, the epoch whose weights the run's `model.safetensors` holds.

@@ -20,7 +20,7 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Those of a run directory.
+    /// The checkpoints of a run directory.
     pub(super) fn of(run: &Path) -> Self {
         Self { folder: run.join(CHECKPOINTS) }
     }

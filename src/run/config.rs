@@ -112,14 +112,14 @@ impl<C: TaskConfig> RunConfig<C> {
         config
     }
 
-    /// What keeps a run with this configuration from going on with `other`'s, if anything: who has what, by
+    /// The differences that keep a run with this configuration from going on with `other`'s, if any: who has what, by
     /// these names.
     pub(super) fn differences(&self, other: &Self, names: (&str, &str)) -> String {
         differences(&self.task.identity(), &other.task.identity(), names)
     }
 }
 
-/// What people call a task that `config.json` calls so.
+/// The name for people of a task, by its name in `config.json`.
 fn name_of(task: Option<&str>) -> &str {
     task.unwrap_or("the classification of images, which has no name in config.json")
 }

@@ -20,7 +20,7 @@ use crate::files::{durable, tensors};
 use crate::train::{Best, EpochMetrics, ImageConfig, TrainerState};
 use crate::{Error, Result};
 
-/// What is to happen when the folder already holds a run.
+/// The way to deal with a folder that already holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
     /// An error.

@@ -10,7 +10,7 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) const LOCK: &str = ".lock";
 /// The settings that train the run again.
 pub(crate) const SETTINGS: &str = "train.toml";
-/// What is made from a run's metrics and weights, and is removed with them.
+/// The files that are made from a run's metrics and weights, and removed with them.
 pub(crate) const CURVES: &str = "curves.svg";
 pub(crate) const CONFUSION: &str = "confusion.svg";
 pub(crate) const FORECAST: &str = "forecast.svg";

@@ -1,4 +1,4 @@
-//! What a run directory keeps of a task, so that it can be loaded and trained again.
+//! Traits of tasks that a run directory keeps, so that they can be loaded and trained again.
 
 use std::fmt::Debug;
 
@@ -15,11 +15,11 @@ use crate::{Error, Result};
 /// Its fields stand in `config.json` beside `model_type`, `candle_rnn_version` and `task`, names that it cannot have.
 /// With `#[serde(deny_unknown_fields)]` a file with a field that it does not know is refused.
 pub trait TaskConfig: Clone + Debug + PartialEq + Serialize + DeserializeOwned {
-    /// What `config.json` calls the task, such as `forecast`: a run of one task is not read as one of another. `None`
+    /// The name of the task in `config.json`, such as `forecast`: a run of one task is not read as one of another. `None`
     /// for the image classifier, whose files never said.
     const TASK: Option<&'static str>;
 
-    /// What steers the trainer.
+    /// The settings of the trainer.
     fn trainer(&self) -> &TrainerConfig;
 
     /// The same, to be changed: a run may be given more epochs and more patience.
@@ -37,21 +37,21 @@ pub trait TaskConfig: Clone + Debug + PartialEq + Serialize + DeserializeOwned {
     /// The float type of all weights.
     fn dtype(&self) -> DType;
 
-    /// What must be equal for a run to be resumed: a JSON object of the settings, the trainer's among them, and of
+    /// The identity of a run, which must be equal for it to be resumed: a JSON object of the settings, the trainer's among them, and of
     /// what tells the data from others, such as a fingerprint.
     fn identity(&self) -> Value;
 }
 
 /// A task that a [`Session`](super::Session) can train: its configuration can be saved, and its weights loaded.
 pub trait RunTask: Task {
-    /// What decides what its model becomes.
+    /// The configuration that decides what its model becomes.
     type Config: TaskConfig;
 
     /// The configuration that this task was made from.
     fn config(&self) -> &Self::Config;
 }
 
-/// What must be equal on all ranks that train a task.
+/// The identity of a task, which must be equal on all ranks that train it.
 pub(super) fn identity<T: RunTask>(task: &T) -> Vec<u8> {
     task.config().identity().to_string().into_bytes()
 }

@@ -1,4 +1,4 @@
-//! What the server says of itself: health, models, samples, the page.
+//! The server's own description: health, models, samples, the page.
 
 use std::sync::{LazyLock, OnceLock};
 
@@ -12,7 +12,7 @@ use super::http_error::{json_reply, reply, HttpError, Reply};
 use super::served_model::ServedModel;
 use crate::page;
 
-/// What the page may do: run its own script and talk to this server.
+/// The page's content security policy: it runs its own script and talks to this server.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -28,7 +28,7 @@ pub(super) fn page() -> Reply {
     page
 }
 
-/// That the process is there.
+/// The answer that the process is alive.
 pub(super) fn live() -> Reply {
     json_reply(&json!({ "live": true }))
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 pub(super) struct EventBody(mpsc::Receiver<Bytes>);
 
 impl EventBody {
-    /// What the sender of `receiver` sends, until it is dropped.
+    /// A body of what the sender of `receiver` sends, until it is dropped.
     pub(super) fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
         Self(receiver)
     }

@@ -54,7 +54,7 @@ impl LineReader {
     }
 }
 
-/// What of a body has arrived, and was not taken.
+/// The bytes of a body that have arrived and were not taken.
 #[derive(Debug)]
 struct LineBuffer {
     content: Vec<u8>,

@@ -36,7 +36,7 @@ struct RouteMetrics {
 #[derive(Debug)]
 struct Histogram {
     bounds: &'static [f64],
-    /// Of each bound those that are in no smaller one, and of none.
+    /// The counts by bound, of values that are in no smaller one, and of values above all.
     counts: Vec<AtomicU64>,
     /// The sum of all values, in millionths.
     sum: AtomicU64,

@@ -22,7 +22,7 @@ pub struct ServedModel {
     predictor: ServedPredictor,
 }
 
-/// What predicts.
+/// The predictor of a served model.
 #[derive(Clone, Debug)]
 pub(super) enum ServedPredictor {
     /// Images of 28 x 28 pixels.
@@ -81,7 +81,7 @@ impl ServedModel {
         &self.predictor
     }
 
-    /// What it reads and predicts.
+    /// Its inputs and predictions.
     pub(super) fn about(&self) -> AboutRun<'_> {
         match &self.predictor {
             ServedPredictor::Images(predictor) => AboutRun::Images(&predictor.config().task),
@@ -127,7 +127,7 @@ impl ServedModel {
         of_head.unwrap_or(about.network().hidden_size)
     }
 
-    /// What it is, for people and the page.
+    /// Its description for people and the page.
     pub(super) fn description(&self) -> Value {
         let mut description = self.about().json(&self.name);
         description["stream"] = json!(self.reads_step_by_step());

@@ -6,14 +6,14 @@ use super::served_model::{ServedModel, ServedPredictor};
 use crate::predict::{Predictor, SequencePrediction, SequencePredictor, SequenceStream, Stream};
 use crate::{Error, Result};
 
-/// What a served model has read of a sequence whose steps are still arriving.
+/// The state of a sequence whose steps are still arriving.
 #[derive(Debug)]
 pub(super) enum StepStream {
     Images(Stream<Arc<Predictor>>),
     Sequences(SequenceStream<Arc<SequencePredictor>>),
 }
 
-/// What a model predicts and holds after a step.
+/// A model's prediction and hidden state after a step.
 #[derive(Debug, PartialEq)]
 pub(super) struct ReadStep {
     /// The probability of each class, or the numbers.

@@ -45,7 +45,7 @@ fn yes() -> bool {
     true
 }
 
-/// What a network predicts and holds after each step.
+/// Answers with a network's predictions and hidden states after each step.
 ///
 /// # Errors
 /// 400 for what cannot be read, 404 for an unknown model, 422 for what does not fit it; else as [`App::predict`].
@@ -130,7 +130,7 @@ pub(super) async fn steps(
     Ok(json_reply(&answer))
 }
 
-/// What is predicted at the end: the name of the class, or the numbers.
+/// The last prediction: the name of the class, or the numbers.
 pub(super) fn prediction(model: &ServedModel, names: &[String], last: Option<&Vec<f64>>) -> Value {
     let Some(last) = last else { return Value::Null };
     if model.about().target() == Some(TaskKind::Numbers) {

@@ -32,7 +32,7 @@ const MAX_VALUE: usize = 64;
 /// How long a client that was told of an error may go on sending before it is cut off.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a network predicts after each step, as the steps arrive.
+/// Answers with a network's prediction after each step, as the steps arrive.
 ///
 /// # Errors
 /// 400 for a query that has no meaning and an empty body, 404 for an unknown model, 415 for a body that is compressed, 422 for a model that
@@ -113,7 +113,7 @@ struct Reading {
     wants_hidden: bool,
     /// How many steps were read.
     steps: usize,
-    /// What was predicted after the last.
+    /// The prediction after the last step.
     last: Value,
 }
 

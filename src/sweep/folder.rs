@@ -18,7 +18,7 @@ const NUMBERS: &str = "numbers = ";
 const TRIALS: &str = "trials";
 /// Held while a plan is compared and written.
 const LOCK: &str = ".lock";
-/// What the last line of a trial's log begins with if it failed.
+/// The prefix of the last line of a failed trial's log.
 const FAILED: &str = "error: ";
 
 /// The folder of a sweep.
@@ -154,7 +154,7 @@ impl SweepFolder {
         self.path.join(TRIALS).join(format!("{number:04}.log"))
     }
 
-    /// What is known of a trial.
+    /// The record of a trial.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read, [`Error::Checkpoint`] when one is damaged.

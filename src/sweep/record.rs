@@ -1,9 +1,9 @@
-//! What is known of a trial of a sweep.
+//! The record of a trial of a sweep: its metrics and its error.
 
 use crate::run::best_of;
 use crate::train::EpochMetrics;
 
-/// What is known of a trial.
+/// The record of a trial.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrialRecord {
     /// The metrics of its epochs so far, as far as they were saved.

@@ -15,7 +15,7 @@ pub(super) const MAX_TRIALS: usize = 100_000;
 #[derive(Clone, Debug)]
 pub(super) struct Searched<D> {
     pub(super) name: String,
-    /// What it can be.
+    /// Its domain.
     pub(super) domain: D,
 }
 

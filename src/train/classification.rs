@@ -25,7 +25,7 @@ pub struct Classification {
     gather: Gather,
     vars: BTreeMap<String, Var>,
     model: SequenceClassifier,
-    /// What this epoch does to each image of its order; empty if nothing.
+    /// The transform of each image in the epoch's order; empty if there is none.
     transforms: Vec<Transform>,
 }
 
@@ -64,7 +64,7 @@ impl Classification {
         })
     }
 
-    /// What it was made from, with the settings that were chosen for the data.
+    /// Its configuration, with the settings that were chosen for the data.
     pub fn config(&self) -> &ImageConfig {
         &self.config
     }
@@ -79,7 +79,7 @@ impl Classification {
         &self.data
     }
 
-    /// What makes batches of them.
+    /// The maker of batches.
     pub fn gather(&self) -> &Gather {
         &self.gather
     }

@@ -3,7 +3,7 @@
 use super::CarriedState;
 use crate::rng::SeededRng;
 
-/// What the loss of a batch may use besides the batch.
+/// The context of a batch's loss: random numbers and carried state.
 ///
 /// A trainer keeps both: what a loss draws and carries counts once the optimizer step has succeeded, and is
 /// saved with the trainer's state.

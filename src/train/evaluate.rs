@@ -29,7 +29,7 @@ pub(super) fn evaluation_batches(split: &Split) -> usize {
     split.len().div_ceil(BATCH_SIZE)
 }
 
-/// Which images of a split are in a batch of an evaluation.
+/// The range of a split's images in a batch of an evaluation.
 pub(super) fn evaluation_batch(split: &Split, batch: usize) -> Range<usize> {
     let start = (batch * BATCH_SIZE).min(split.len());
     start..split.len().min(start + BATCH_SIZE)

@@ -69,7 +69,7 @@ impl StepAt {
         }
     }
 
-    /// What was not finite first: a loss and a gradient are not where a weight is not.
+    /// The first cause of an error: where a weight is not finite, loss and gradients are not either.
     pub(super) fn cause(self, error: Error, vars: &BTreeMap<String, Var>) -> Error {
         if !matches!(error, Error::NotFinite { .. }) {
             return error;

@@ -13,10 +13,10 @@ use crate::files::tensors::{self, WeightFile};
 use crate::optim::AdamState;
 use crate::{Error, Result};
 
-/// What the tensors of a state are called when it is sent: one of these, then their own name.
+/// The prefixes of a state's tensors when it is sent.
 const PREFIXES: [&str; 3] = ["weights.", "adam.", "average."];
 
-/// What rank 0 sends of its state beside tensors.
+/// The part of rank 0's state that it sends beside tensors.
 #[derive(Serialize, Deserialize)]
 struct Beginning {
     config: TrainerConfig,

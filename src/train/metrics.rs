@@ -73,7 +73,7 @@ pub(super) fn named_metrics(metrics: BTreeMap<String, f64>) -> Result<BTreeMap<S
     metrics.into_iter().map(named).collect()
 }
 
-/// What is measured in an epoch: a line of `metrics.jsonl`.
+/// The metrics of an epoch: a line of `metrics.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// The epoch, from 1.

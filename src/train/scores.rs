@@ -36,7 +36,7 @@ impl<T: Task> Trainer<T> {
         Ok(score.unwrap_or_default())
     }
 
-    /// What rank 0 has measured; to the others the validation loss alone is known.
+    /// The scores that rank 0 has measured; to the others the validation loss alone is known.
     fn leaders_scores(&self) -> Result<[Score; 2]> {
         let mine = if self.team.leads() { self.own_scores() } else { Ok(Default::default()) };
         let mine = mine.map(|scores| (scores[1].loss.to_le_bytes().to_vec(), scores));
@@ -47,7 +47,7 @@ impl<T: Task> Trainer<T> {
         Ok(scores)
     }
 
-    /// What all ranks have measured of a validation: rank r has every Nth piece from piece r on, since neighbours may take
+    /// The scores of a validation that all ranks share: rank r has every Nth piece from piece r on, since neighbours may take
     /// alike long, and later ones longer.
     fn shared_scores(&self, validation: &dyn PiecewiseValidation) -> Result<[Score; 2]> {
         let (pieces, ranks) = (validation.pieces(), self.team.size());

@@ -62,7 +62,7 @@ pub struct TrainerState {
 /// right or wrong, the one with the lowest validation loss.
 #[derive(Clone, Debug)]
 pub struct Best {
-    /// What was measured in it.
+    /// Its metrics.
     pub metrics: EpochMetrics,
     /// The weights that were measured, by name: the averages if there are some.
     pub weights: BTreeMap<String, Tensor>,

@@ -13,7 +13,7 @@ pub(super) struct MicroBatch<T: Task> {
     pub(super) place: Range<usize>,
 }
 
-/// What a process computes of a step.
+/// The parts of a step that a process computes.
 pub(super) struct StepParts<T: Task> {
     /// Where the examples of all parts stand in the order of the epoch.
     pub(super) places: Vec<Range<usize>>,
@@ -30,15 +30,15 @@ impl<T: Task> StepParts<T> {
 
 /// The gradients of what a process has computed of a step.
 pub(super) enum Computed {
-    /// Those of the mean loss over all parts, with that loss.
+    /// The gradients of the mean loss over all parts, with that loss.
     Sum(GradStore, f64),
-    /// Those of some parts of several.
+    /// The gradients of some parts of several.
     Parts {
-        /// Of each, the gradients of all variables that have one, one behind the other in the order of their names.
+        /// The gradients of each part: of all variables that have one, one behind the other in the order of their names.
         flat: Vec<Vec<u8>>,
         /// The mean loss of each.
         losses: Vec<f64>,
-        /// Which variables have a gradient.
+        /// Whether each variable has a gradient.
         present: Vec<bool>,
     },
 }

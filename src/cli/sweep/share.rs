@@ -4,7 +4,7 @@ use candle_rnn::sweep::Standing;
 
 use crate::cli::processes::RANKS_OF;
 
-/// Which trials of a round are this process's.
+/// The share of a round's trials that this process trains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     /// From 0.
@@ -115,7 +115,7 @@ impl Share {
         }
     }
 
-    /// What it is called; nothing for the whole.
+    /// Its name; `None` for the whole.
     pub(super) fn name(&self) -> Option<String> {
         let what = match self.kind {
             ShareKind::Whole => return None,

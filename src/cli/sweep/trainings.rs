@@ -26,7 +26,7 @@ const MOST_KILLS: usize = 3;
 pub(super) enum SweepEnd {
     /// All trials have ended.
     Complete,
-    /// What is left is other tasks'.
+    /// The trials that are left are other tasks'.
     OthersAreLeft,
     /// By a signal.
     Interrupted(u8),
@@ -211,7 +211,7 @@ impl<'a> Trainings<'a> {
         Ok(has_ended)
     }
 
-    /// What became of a training that has ended.
+    /// Records the outcome of a training that has ended.
     fn conclude(&mut self, mut training: Training, status: ExitStatus) -> anyhow::Result<()> {
         let trial = &self.plan.trials()[training.trial];
         let record = self.folder.record(trial.number)?;

@@ -19,11 +19,11 @@ use crate::cli::processes;
 use crate::cli::signals::{Signals, SIGTERM_NUMBER};
 use crate::cli::{device, screen};
 
-/// What the program does with a session, besides training.
+/// The program's work around a session: what it shows, and what it writes at the end.
 pub(super) struct Keeping<'a, T: RunTask> {
     /// Command line.
     pub(super) args: &'a TrainArgs,
-    /// What computes.
+    /// The device.
     pub(super) device: &'a Device,
     /// How the run is run, as far as that trains it again.
     pub(super) settings: RunSettings,
@@ -238,7 +238,7 @@ fn follow<T: RunTask + Send>(task: T, args: &TrainArgs) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is said of a run that was finished before: how it can be trained on.
+/// A line for a run that was finished before: how it can be trained further.
 fn finished<T: RunTask>(session: &Session<T>) -> String {
     let TrainerConfig { epochs, schedule, .. } = *session.trainer().config();
     let done = session.history().len();
@@ -252,7 +252,7 @@ fn finished<T: RunTask>(session: &Session<T>) -> String {
     format!("this run is finished: {how} trains it on")
 }
 
-/// Which epoch's weights a run with patience keeps, and why.
+/// A line about the epoch whose weights a run with patience keeps, and why.
 fn kept<T: RunTask>(session: &Session<T>) -> Option<String> {
     let trainer = session.trainer().config();
     let (kept, patience) = session.kept().zip(trainer.patience)?;

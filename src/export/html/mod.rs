@@ -23,9 +23,9 @@ use crate::page::{page, run_name, AboutRun};
 use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
 
-/// What asks the network in place of a server.
+/// The script that asks the network in place of a server.
 const CONNECTION: &str = include_str!("file.js");
-/// What the page may do: run what is in the file. It cannot send or fetch anything.
+/// The page's content security policy: it runs what is in the file, and cannot send or fetch anything.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval'; \
                       style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 /// The most features, units and outputs of a network in a page.
@@ -92,7 +92,7 @@ fn unsuited(about: AboutRun, model: &ClassifierConfig) -> Option<String> {
     })
 }
 
-/// What the page reads of the run besides its weights.
+/// The description of the run that the page reads besides its weights.
 fn described(about: AboutRun, model: &ClassifierConfig, name: &str) -> Value {
     let mut described = json!({
         "about": about.json(name),

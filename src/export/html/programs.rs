@@ -2,10 +2,10 @@
 
 use crate::recurrence::Cell;
 
-/// What reads drawings.
+/// The program that reads drawings.
 pub(super) const DRAWING: &[u8] = include_bytes!("programs/drawing.wasm");
 
-/// What computes with the weights of a cell.
+/// The program that computes a cell.
 pub(super) fn of_cell(cell: Cell) -> &'static [u8] {
     match cell {
         Cell::Tanh => include_bytes!("programs/tanh.wasm"),

@@ -190,5 +190,5 @@ impl GraphBuilder {
     }
 }
 
-/// What the names of constants without a name of their own begin with.
+/// The prefix of names of constants that have none of their own.
 const CONSTANT: &str = "constant_";

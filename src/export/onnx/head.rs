@@ -1,4 +1,4 @@
-//! What is read of the outputs, the dense layer, and the answers in the data's units.
+//! The readout of the outputs, the dense layer, and the answers in the data's units.
 
 use super::builder::GraphBuilder;
 use super::layers::LayerOutputs;

@@ -11,7 +11,7 @@ use crate::export::trained::TrainedRun;
 use crate::recurrence::Cell;
 use crate::Result;
 
-/// What the layers have computed.
+/// The outputs of the layers.
 pub(super) struct LayerOutputs {
     /// The outputs of the last layer at all steps, `(T, B, D·H)`; unless the last one alone is asked for.
     pub(super) outputs: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct LayerOutputs {
     pub(super) states: Vec<String>,
 }
 
-/// What the layers read.
+/// The inputs of the layers.
 pub(super) struct LayerInputs<'a> {
     /// `(T, B, I)`.
     pub(super) x: &'a str,

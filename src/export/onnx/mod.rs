@@ -29,7 +29,7 @@ use proto::{AxisSize, OnnxValue, OPSET};
 /// The largest file that protocol buffers can be read from.
 const MAX_BYTES: usize = i32::MAX as usize;
 
-/// Which graph is made of a run.
+/// The kind of graph that a run becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum OnnxGraphKind {
     /// One that reads whole sequences, of any lengths.
@@ -46,9 +46,9 @@ pub struct OnnxModel {
     pub bytes: Vec<u8>,
     /// The version of the operators.
     pub opset: i64,
-    /// What it reads.
+    /// The inputs of the graph.
     pub inputs: Vec<Port>,
-    /// What it answers.
+    /// The outputs of the graph.
     pub outputs: Vec<Port>,
 }
 
@@ -61,7 +61,7 @@ pub struct Port {
     pub dtype: String,
     /// The sizes, each a number, or a name where any will do.
     pub shape: Vec<String>,
-    /// What it is, in words.
+    /// Its meaning in words.
     pub meaning: String,
 }
 
@@ -132,7 +132,7 @@ fn ports(values: &[OnnxValue]) -> Vec<Port> {
     values.iter().map(port).collect()
 }
 
-/// What a user of the file must know beside its graph; lists are JSON.
+/// The metadata that a user of the file needs beside its graph; lists are JSON.
 fn metadata(task: &TaskRun, kind: OnnxGraphKind) -> Result<Vec<(String, String)>> {
     let mut entries = Vec::new();
     let mut add = |name: &str, value: String| entries.push((name.to_string(), value));

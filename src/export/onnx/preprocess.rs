@@ -78,7 +78,7 @@ pub(super) fn one_step(
     (with_mask(graph, preprocessor, &scaled, missing.as_deref(), 1), next)
 }
 
-/// Which values are missing, where that matters.
+/// The mask of missing values, where it matters.
 fn missing(graph: &mut GraphBuilder, preprocessor: &Preprocessor, values: &str) -> Option<String> {
     let config = &preprocessor.config;
     let matters = config.missing != MissingPolicy::Refuse || config.missing_mask;
@@ -101,7 +101,7 @@ fn replaced(
     graph.op("Where", &[missing, &filler, values])
 }
 
-/// Which neighbour takes the place of a missing value.
+/// The neighbour that takes the place of a missing value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Forward,

@@ -81,7 +81,7 @@ pub(super) struct OnnxValue {
     pub(super) name: String,
     pub(super) element_type: ElementType,
     pub(super) shape: Vec<AxisSize>,
-    /// What it is, in words.
+    /// Its meaning in words.
     pub(super) meaning: String,
 }
 

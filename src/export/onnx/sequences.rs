@@ -92,7 +92,7 @@ pub(super) fn step(graph: &mut GraphBuilder, run: &TrainedRun, spec: &SequenceSp
     Ok(())
 }
 
-/// What the input holds, in words.
+/// The meaning of the input in words.
 fn values(spec: &SequenceSpec, layout: &str) -> String {
     let missing = if spec.preprocessor.config.missing == MissingPolicy::Refuse {
         "no value may be missing"

@@ -100,7 +100,7 @@ fn composed(predictions: &Tensor, targets: &Tensor, distance: Distance) -> Resul
     })
 }
 
-/// What the distance of a prediction from its target costs.
+/// The cost of a prediction's distance from its target.
 #[derive(Clone, Copy, Debug)]
 enum Distance {
     Squared,

@@ -222,7 +222,7 @@ impl CrossEntropy {
         (NUMBERS / self.classes).max(1)
     }
 
-    /// What a row adds to the loss; its probabilities are put in place.
+    /// The loss of a row; its probabilities are put in place.
     fn row_loss<E: WithDType>(&self, index: usize, logits: &[E], row: &mut [f64]) -> f64 {
         let (label, weight) = (self.labels[index], self.weights[index]);
         row.iter_mut().zip(logits).for_each(|(place, logit)| *place = logit.to_f64());

@@ -49,7 +49,7 @@ pub struct ForecastScore {
 /// Sums errors of the model's forecasts and of naive ones.
 pub(super) struct ForecastCounter {
     of: ForecastTarget,
-    /// Of each who forecasts, the errors of each feature.
+    /// The errors of each feature, by forecaster.
     sums: Vec<(&'static str, Vec<Errors>)>,
     features: Vec<String>,
     examples: usize,

@@ -1,4 +1,4 @@
-//! What a model says of the sequences of a data set.
+//! A model's outputs for the sequences of a data set.
 
 use candle_core::DType;
 

@@ -10,10 +10,10 @@ use crate::train::numbers_report::NumbersReport;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Report {
-    /// Of classes, of sequences or of steps.
+    /// Classes of sequences or of steps.
     Classes(ClassReport),
-    /// Of numbers.
+    /// Numbers.
     Numbers(NumbersReport),
-    /// Of forecasts.
+    /// Forecasts.
     Forecast(ForecastReport),
 }

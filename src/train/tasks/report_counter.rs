@@ -38,7 +38,7 @@ pub struct ReportCounter<'a> {
     counts: Counts<'a>,
 }
 
-/// What has been counted.
+/// The counts so far.
 enum Counts<'a> {
     Classes(ClassCounter),
     Numbers(&'a Scaler, NumbersCounter),
@@ -86,7 +86,7 @@ impl<'a> ReportCounter<'a> {
         })
     }
 
-    /// What a report needs of a network's outputs for a sequence: answer and loss of each of its labels, or its numbers in
+    /// The judgement of a network's outputs for a sequence: answer and loss of each of its labels, or its numbers in
     /// the units of the data.
     ///
     /// - `outputs`: as [`for_each_output`](super::for_each_output) hands them out

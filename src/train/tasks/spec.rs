@@ -1,4 +1,4 @@
-//! `SequenceSpec`: what a network reads, and what it predicts.
+//! `SequenceSpec`: the inputs and the predictions of a network.
 
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
@@ -12,21 +12,21 @@ use crate::model::{ClassifierConfig, Readout};
 use crate::recurrence::Outputs;
 use crate::{Error, Result};
 
-/// What a network reads and predicts: all that is needed to use it on other data of the same kind.
+/// The inputs and predictions of a network: all that is needed to use it on other data of the same kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SequenceSpec {
-    /// What is predicted.
+    /// The kind of target.
     pub target: TaskKind,
     /// The sizes of the network.
     pub model: ClassifierConfig,
-    /// What is done to the values before the network reads them.
+    /// The preprocessing of the inputs.
     pub preprocessor: Preprocessor,
     /// The names of the C classes, or of the K numbers.
     pub outputs: Vec<String>,
     /// How target numbers are scaled; `None` unless they are numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_scaler: Option<Scaler>,
-    /// What is forecast, if anything is.
+    /// The target of a forecast, if that is the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<ForecastTarget>,
 }
@@ -140,7 +140,7 @@ impl SequenceSpec {
         scaled.iter().enumerate().map(value).collect()
     }
 
-    /// What makes batches for this network.
+    /// A maker of batches for this network.
     ///
     /// # Errors
     /// As [`Padder::new`].
@@ -153,7 +153,7 @@ impl SequenceSpec {
         })
     }
 
-    /// Which outputs of the network are read: those of the last step, or of all.
+    /// The outputs of the network that are read: those of the last step, or of all.
     pub(crate) fn read(&self) -> Outputs {
         if self.target == TaskKind::StepClass {
             Outputs::All

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a network is to predict.
+/// The kind of a network's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
@@ -17,7 +17,7 @@ pub enum TaskKind {
 }
 
 impl TaskKind {
-    /// What is predicted, in words.
+    /// Its name in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::Class => "a class for each sequence",
