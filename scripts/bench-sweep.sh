@@ -23,7 +23,7 @@ cd "$folder"
 cat >speed.toml <<'END'
 seeds = [1, 2, 3, 4]
 [settings]
-data = "sample"
+source = "sample"
 epochs = 30
 batch_size = 50
 [grid]

@@ -437,8 +437,12 @@ fn files_of_images_are_flat_and_unknown_fields_are_refused() {
     assert_eq!(read_config(folder.path()).unwrap(), config);
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value.as_object().unwrap().len(), 5, "{json}");
-    for name in ["hidden_size", "loss_at", "shift", "learning_rate", "view"] {
+    for name in ["loss_at", "shift", "learning_rate", "view"] {
         assert!(!value["training"][name].is_null(), "{name}: {json}");
+    }
+    for name in ["hidden_size", "cell", "readout"] {
+        assert!(!value["model"][name].is_null(), "{name}: {json}");
+        assert!(value["training"][name].is_null(), "{name}: {json}");
     }
     for part in ["{", "\"model\":{", "\"data\":{", "\"training\":{"] {
         fs::write(&path, json.replacen(part, &format!("{part}\"x\":1,"), 1)).unwrap();

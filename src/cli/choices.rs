@@ -1,4 +1,4 @@
-//! What flags can be that have a choice, and what each choice is.
+//! The choices of flags that have some, each with its line of help.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;

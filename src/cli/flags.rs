@@ -6,6 +6,7 @@
 use std::str::FromStr;
 
 use candle_rnn::recurrence::Truncation;
+use candle_rnn::settings::current_name;
 use candle_rnn::train::LossAt;
 use serde::Serialize;
 
@@ -135,7 +136,7 @@ pub(super) struct TrainFlags {
     /// Scaling of the features of data of your own [default: standard]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::SCALINGS))]
     scaling: Option<String>,
-    /// What takes the place of missing values [default: refuse]
+    /// Replacement of missing values [default: refuse]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::MISSING))]
     missing: Option<String>,
     /// Give each feature a second one that is 1 where its value is missing [default: false]
@@ -187,7 +188,112 @@ pub(super) struct TrainFlags {
     max_minutes: Option<f64>,
 }
 
+impl TrainFlags {
+    /// The flag that a setting was named by, such as `--lr` for `learning_rate`; `None` if none was.
+    pub(super) fn name_of(&self, setting: &str) -> Option<String> {
+        let Ok(serde_json::Value::Object(flags)) = serde_json::to_value(self) else { return None };
+        let is_named = |(flag, value): &(&String, &serde_json::Value)| {
+            !value.is_null() && current_name(flag) == setting
+        };
+        flags.iter().find(is_named).map(|(flag, _)| format!("--{flag}"))
+    }
+}
+
 /// A value as it was written, if it is a `T`.
 fn as_written<T: FromStr>(text: &str) -> Result<String, T::Err> {
     text.parse::<T>().map(|_| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_rnn::settings::Settings;
+    use candle_rnn::train::tasks::{SequenceTraining, TextTraining};
+    use candle_rnn::train::TrainConfig;
+    use clap::{Args, FromArgMatches};
+    use serde_json::{json, Value};
+
+    use super::*;
+
+    /// All settings of images, sequences and texts, and of how they are run; null where they are not named.
+    fn all(settings: &Settings) -> Value {
+        let mut found = serde_json::to_value(settings.run()).unwrap();
+        let name = settings.names().next().unwrap().to_string();
+        let configs = [
+            settings.config(&TrainConfig::default()).map(|config| json!(config)),
+            settings.config(&SequenceTraining::default()).map(|config| json!(config)),
+            settings.config(&TextTraining::default()).map(|config| json!(config)),
+        ];
+        for config in configs.into_iter().flatten() {
+            found[&name] = config[&name].clone();
+        }
+        found
+    }
+
+    /// Values of a flag: all that it has a choice of, or some.
+    fn values(flag: &clap::Arg) -> Vec<String> {
+        let choices = flag.get_possible_values();
+        if !choices.is_empty() {
+            return choices.iter().map(|choice| choice.get_name().to_string()).collect();
+        }
+        let values: &[&str] = match flag.get_id().as_str() {
+            "truncate" => &["full", "5", "3:7"],
+            "loss_at" => &["last", "every"],
+            "seed" => &["7", "18446744073709551615"],
+            "lr" | "warmup" | "dropout" | "clip_norm" | "clip_value" | "weight_decay" | "ema" => {
+                &["0.25"]
+            }
+            "label_smoothing" | "rotate" | "zoom" | "valid_fraction" | "test_fraction" => &["0.5"],
+            "max_minutes" => &["2.5"],
+            _ => &["3"],
+        };
+        values.iter().map(|value| value.to_string()).collect()
+    }
+
+    #[test]
+    fn a_setting_has_the_same_words_in_flags_files_and_runs() {
+        let command = TrainFlags::augment_args(clap::Command::new("train"));
+        let mut count = 0;
+        for flag in command.get_arguments() {
+            let name = flag.get_long().unwrap();
+            for value in values(flag) {
+                let arg = format!("--{name}={value}");
+                let matches = command.clone().try_get_matches_from(["train", &arg]);
+                let flags = TrainFlags::from_arg_matches(&matches.unwrap()).unwrap();
+                let by_flag = Settings::of(&flags).unwrap();
+                let is_word =
+                    value.parse::<f64>().is_err() && !["true", "false"].contains(&&*value);
+                let is_text = is_word || value.parse::<u64>().is_ok_and(|n| n > i64::MAX as u64);
+                let written = if is_text { format!("\"{value}\"") } else { value.clone() };
+                let setting = current_name(name);
+                assert_eq!(by_flag.names().collect::<Vec<_>>(), [&setting]);
+                assert_eq!(flags.name_of(&setting), Some(format!("--{name}")));
+                let mut names = vec![name.to_string(), name.replace('-', "_")];
+                if setting != "clip" {
+                    names.push(setting.clone());
+                }
+                for name in names {
+                    let by_file = Settings::from_toml(&format!("{name} = {written}")).unwrap();
+                    assert_eq!(all(&by_file), all(&by_flag), "{name} {value}");
+                }
+                // As config.json has it.
+                let saved = &all(&by_flag)[&setting];
+                if is_word {
+                    assert_eq!(*saved, value, "{setting}");
+                }
+                assert!(!saved.is_null(), "{setting}");
+                count += 1;
+            }
+            // What a file may have, the flag may have.
+            let refused = Settings::from_toml(&format!("{name} = \"?\"")).unwrap_err().to_string();
+            if let Some((_, words)) = refused.split_once("unknown variant `?`, expected ") {
+                let mut words: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
+                words.retain(|word| name != "loss-at" || *word != "weighted");
+                let mut known = values(flag);
+                known.sort();
+                words.sort_unstable();
+                assert_eq!(known, words, "{name}");
+            }
+        }
+        assert!(count > 80, "{count}");
+    }
 }

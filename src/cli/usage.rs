@@ -4,7 +4,7 @@ use candle_rnn::settings::NOT_OF_TASK;
 use candle_rnn::train::tasks::{SequenceTraining, TextTraining};
 use candle_rnn::train::TrainConfig;
 
-/// What is wrong with them.
+/// The error of arguments that have no meaning together.
 #[derive(Debug)]
 pub(super) struct WrongUsage(String);
 
@@ -21,27 +21,10 @@ pub(super) fn wrong_usage(message: impl std::fmt::Display) -> anyhow::Error {
     WrongUsage(message.to_string()).into()
 }
 
-/// What is wrong with the settings of a training, in the words of the command line.
-pub(super) fn wrong_setting(error: impl std::fmt::Display) -> anyhow::Error {
-    let text = error.to_string();
-    let Some(name) = text.strip_suffix(NOT_OF_TASK) else { return wrong_usage(text) };
-    let flag = match name {
-        "hidden_size" => "hidden",
-        "num_layers" => "layers",
-        "learning_rate" => "lr",
-        "truncation" => "truncate",
-        name => name,
-    };
-    wrong_usage(format!("--{} applies to {}", flag.replace('_', "-"), what_has(name)))
-}
-
-/// The same in the words of a file.
-pub(super) fn wrong_in_file(error: impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    match text.strip_suffix(NOT_OF_TASK) {
-        Some(name) => format!("{name} applies to {}", what_has(name)),
-        None => text,
-    }
+/// The setting that a task does not have, and which tasks have it, if that is the error.
+pub(super) fn of_other_task(error: &str) -> Option<(&str, String)> {
+    let name = error.strip_suffix(NOT_OF_TASK)?;
+    Some((name, format!("{name} applies to {}", what_has(name))))
 }
 
 /// The trainings that have a setting.

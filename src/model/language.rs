@@ -46,8 +46,7 @@ impl LanguageConfig {
     pub fn check(&self) -> Result<()> {
         if self.network.bidirectional || self.network.readout != Readout::Last {
             return Err(Error::Config(
-                "a language model predicts the next character: its layers run forward in time, with the \
-                 last-state readout"
+                "a language model predicts the next character: bidirectional must be false, and readout last"
                     .into(),
             ));
         }

@@ -5,9 +5,21 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A value as JSON; null where it cannot be written.
-pub(super) fn json_of(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
+use crate::{Error, Result};
+
+/// Checks that what the settings of a training say of its model is what the model has.
+///
+/// # Errors
+/// [`Error::Config`] naming what differs.
+pub(super) fn agree(training: &impl Serialize, model: &impl Serialize) -> Result<()> {
+    let json_of = |value: serde_json::Result<Value>| value.unwrap_or_default();
+    let [training, model] =
+        [serde_json::to_value(training), serde_json::to_value(model)].map(json_of);
+    let found = differences(&model, &training, ("model says", "training says"));
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Config(format!("it contradicts itself: {found}")))
 }
 
 /// The leaves in which two JSON values of the same structure differ, in words; empty if none.

@@ -5,13 +5,13 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use serde_json::{json, Value};
 
-use super::differences::{differences, json_of};
+use super::differences::agree;
 use super::read::read_config;
 use super::session::{Session, SessionConfig, Start};
 use super::task::{RunTask, TaskConfig};
 use crate::data::mnist::Mnist;
-use crate::train::{Classification, ImageConfig, TrainerConfig};
-use crate::{Error, Result};
+use crate::train::{fields, without, Classification, ImageConfig, TrainerConfig};
+use crate::Result;
 
 impl TaskConfig for ImageConfig {
     const TASK: Option<&'static str> = None;
@@ -27,13 +27,7 @@ impl TaskConfig for ImageConfig {
     fn check(&self) -> Result<()> {
         self.training.check()?;
         self.model.check()?;
-        let expected = self.training.model();
-        if self.model == expected {
-            return Ok(());
-        }
-        let names = ("model says", "training says");
-        let found = differences(&json_of(&self.model), &json_of(&expected), names);
-        Err(Error::Config(format!("it contradicts itself: {found}")))
+        agree(&self.training.model(), &self.model)
     }
 
     fn parameters(&self) -> Vec<(String, Vec<usize>)> {
@@ -46,7 +40,9 @@ impl TaskConfig for ImageConfig {
 
     fn identity(&self) -> Value {
         // What the data are called and where they lie makes no other model.
-        json!({ "data": { "sha256": self.data.sha256 }, "training": self.training })
+        let network = fields(&self.training.network);
+        let training = without(&self.training, &network);
+        json!({ "data": { "sha256": self.data.sha256 }, "model": network, "training": training })
     }
 }
 

@@ -3,9 +3,10 @@
 use candle_core::DType;
 use serde_json::{json, Value};
 
+use super::differences::agree;
 use super::task::{RunTask, TaskConfig};
 use crate::train::tasks::{SequenceConfig, SequenceTask, TextConfig, TextTask};
-use crate::train::TrainerConfig;
+use crate::train::{fields, without, TrainerConfig};
 use crate::{Error, Result};
 
 impl TaskConfig for SequenceConfig {
@@ -23,6 +24,8 @@ impl TaskConfig for SequenceConfig {
         self.training.check()?;
         self.spec.check()?;
         let (training, forecast) = (&self.training, self.spec.forecast);
+        agree(&training.network, &self.spec.model.network)?;
+        agree(&training.preprocess, &self.spec.preprocessor.config)?;
         let of_training = training.is_forecast().then_some(training.horizon);
         let fits = forecast.map(|of| of.horizon) == of_training
             && forecast.is_none_or(|of| (1..=training.window).contains(&of.season));
@@ -45,7 +48,14 @@ impl TaskConfig for SequenceConfig {
     fn identity(&self) -> Value {
         // Where the data lie makes no other model; what was fitted to them follows from the rest.
         let sha256 = [&self.data.sha256, &self.data.valid_sha256];
-        json!({ "data": { "sha256": sha256 }, "target": self.spec.target, "training": self.training })
+        let network = fields(&self.training.network);
+        let training = without(&self.training, &network);
+        json!({
+            "data": { "sha256": sha256 },
+            "target": self.spec.target,
+            "model": network,
+            "training": training,
+        })
     }
 }
 
@@ -71,6 +81,9 @@ impl TaskConfig for TextConfig {
     fn check(&self) -> Result<()> {
         self.training.check()?;
         self.model.check()?;
+        agree(&self.training.network, &self.model.network)?;
+        let sizes = [self.training.embedding_size, self.model.embedding_size];
+        agree(&json!({ "embedding_size": sizes[0] }), &json!({ "embedding_size": sizes[1] }))?;
         if self.model.vocabulary_size == self.vocabulary.len() {
             return Ok(());
         }
@@ -89,7 +102,9 @@ impl TaskConfig for TextConfig {
     }
 
     fn identity(&self) -> Value {
-        json!({ "data": { "sha256": self.data.sha256 }, "training": self.training })
+        let network = fields(&self.training.network);
+        let training = without(&self.training, &network);
+        json!({ "data": { "sha256": self.data.sha256 }, "model": network, "training": training })
     }
 }
 

@@ -25,7 +25,8 @@ use crate::{Error, Result};
 pub const MAX_UNITS: usize = 1 << 14;
 
 /// Names that settings had in earlier versions, some of which are flags' still.
-const OTHER_NAMES: [(&str, &str); 4] = [
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("data", "source"),
     ("hidden", "hidden_size"),
     ("layers", "num_layers"),
     ("lr", "learning_rate"),
@@ -40,7 +41,7 @@ const CLIP: &str = "clip_";
 #[serde(deny_unknown_fields, default)]
 pub struct RunSettings {
     /// `sample` or a folder with the four IDX files.
-    pub data: Option<PathBuf>,
+    pub source: Option<PathBuf>,
     /// Data set.
     pub dataset: Option<ImageSet>,
     /// Optimizer steps between checkpoints.
@@ -84,15 +85,19 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Config`] with the line for what is not TOML, for a name that no setting has, with the one that is
-    /// most like it, and for a value that its setting cannot have.
+    /// most like it, for a setting that is named twice, and for a value that its setting cannot have.
     pub fn from_toml(text: &str) -> Result<Self> {
         let fail = |error| no_toml(text, error);
         let table: Table = toml::from_str(text).map_err(fail)?;
         let mut spans: std::collections::BTreeMap<String, Spanned<Value>> =
             toml::from_str(text).map_err(fail)?;
         let mut settings = Self::default();
+        let mut written = std::collections::BTreeMap::new();
         for (name, value) in table {
             let start = spans.remove(&name).map_or(0, |value| value.span().start);
+            if let Some(before) = written.insert(current_name(&name), name.clone()) {
+                return Err(in_line(text, start, &named_twice(&before, &name)));
+            }
             settings
                 .name(&name, value)
                 .map_err(|error| in_line(text, start, &error.to_string()))?;
@@ -100,15 +105,17 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The line of a TOML text that names a setting, under the name that it has now or one that it had.
-    pub fn line_of(text: &str, name: &str) -> Option<usize> {
+    /// The line of a TOML text that names a setting, and how it is written there: under the name that it has now, or
+    /// one that it had.
+    pub fn place_of(text: &str, name: &str) -> Option<(usize, String)> {
         let spans: std::collections::BTreeMap<String, Spanned<Value>> =
             toml::from_str(text).ok()?;
-        let span = spans.into_iter().find(|(written, _)| current_name(written) == name)?.1.span();
-        Some(line_at(text, span.start))
+        let (written, value) =
+            spans.into_iter().find(|(written, _)| current_name(written) == name)?;
+        Some((line_at(text, value.span().start), written))
     }
 
-    /// These settings but one.
+    /// The other settings, without this one.
     pub fn without(&self, name: &str) -> Self {
         let mut others = self.clone();
         others.0.remove(name);
@@ -135,7 +142,7 @@ impl Settings {
         self.0.get(name)
     }
 
-    /// Those that a structure with their names has: a [`TrainConfig`], [`RunSettings`], or another.
+    /// The settings of a structure: a [`TrainConfig`], [`RunSettings`], or another with such names.
     ///
     /// # Errors
     /// [`Error::Config`] as [`from_toml`](Self::from_toml), and for a value that TOML cannot hold.
@@ -148,7 +155,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// These settings and, of those that are not named here, `others`: but no warm-up for a schedule that has none.
+    /// The settings with those of `others` that are not named here: but no warm-up for a schedule that has none.
     pub fn or(mut self, mut others: Self) -> Self {
         let schedule = self.0.get("schedule").cloned().map(Value::try_into::<Schedule>);
         if schedule.is_some_and(|schedule| schedule.is_ok_and(|schedule| !schedule.rises())) {
@@ -186,13 +193,22 @@ impl Settings {
         table.try_into().unwrap_or_default()
     }
 
-    /// These settings as TOML.
+    /// The settings as TOML.
     pub fn to_toml(&self) -> String {
         self.0.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
     }
 
-    /// Takes a setting, under its name or one that it had.
-    fn name(&mut self, name: &str, value: Value) -> Result<()> {
+    /// Takes a setting, under its name or one that it had. An error calls it as it was written.
+    fn name(&mut self, written: &str, value: Value) -> Result<()> {
+        self.take(written, value).map_err(|error| match error {
+            Error::Config(text) => {
+                Error::Config(as_written(&text, &current_name(written), written))
+            }
+            error => error,
+        })
+    }
+
+    fn take(&mut self, name: &str, value: Value) -> Result<()> {
         let value = match name.replace('-', "_").strip_prefix(CLIP) {
             Some(how @ ("norm" | "value")) => Table::from_iter([(how.to_string(), value)]).into(),
             _ => value,
@@ -215,7 +231,7 @@ impl Settings {
         }
         if name == "hidden_size" && value.as_integer().is_some_and(|units| units > MAX_UNITS as i64)
         {
-            return Err(Error::Config(format!("hidden_size must be at most {MAX_UNITS}")));
+            return Err(Error::Config(format!("{name} must be at most {MAX_UNITS}, got {value}")));
         }
         let named = Self(Table::from_iter([(name.clone(), value.clone())]));
         if run.contains(&name) {
@@ -238,14 +254,36 @@ impl Settings {
             })?;
         }
         if self.0.insert(name.clone(), value).is_some() {
-            return Err(Error::Config(format!("{name} is named twice")));
+            return Err(Error::Config(named_twice(&name, &name)));
         }
         Ok(())
     }
 }
 
-/// The name that a setting has now.
-fn current_name(written: &str) -> String {
+/// The error text for a setting that is named twice, under these names.
+pub(crate) fn named_twice(first: &str, second: &str) -> String {
+    if first == second {
+        return format!("{first} is named twice");
+    }
+    format!("{first} and {second} are the same setting: give one of them")
+}
+
+/// A text about a setting, with the name under which the setting was written.
+///
+/// - `name`: the setting's name as [`current_name`] gives it, which is replaced where it stands as a word first
+pub fn as_written(text: &str, name: &str, written: &str) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || "_-".contains(c);
+    let is_word = |at: &usize| {
+        !text[..*at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part)
+    };
+    match text.match_indices(name).map(|(at, _)| at).find(is_word) {
+        Some(at) => [&text[..at], written, &text[at + name.len()..]].concat(),
+        None => text.into(),
+    }
+}
+
+/// The name that a setting has now, of one that it had, such as `lr` for `learning_rate`.
+pub fn current_name(written: &str) -> String {
     let name = written.replace('-', "_");
     let current = OTHER_NAMES.iter().find(|(other, _)| *other == name);
     match name.strip_prefix(CLIP) {
@@ -259,16 +297,18 @@ fn line_at(text: &str, start: usize) -> usize {
     text.get(..start.min(text.len())).unwrap_or(text).matches('\n').count() + 1
 }
 
-/// What a value must be, in words of files: a parser names the types of Rust.
+/// An error text in words of files: a parser names the types of Rust.
 fn in_plain_words(message: &str) -> String {
-    const WORDS: [(&str, &str); 8] = [
+    const WORDS: [(&str, &str); 10] = [
         ("expected f64", "expected a number"),
         ("expected f32", "expected a number"),
-        ("expected usize", "expected a whole number"),
-        ("expected u64", "expected a whole number"),
-        ("expected u32", "expected a whole number"),
-        ("expected u16", "expected a whole number"),
+        ("expected usize", "expected a whole number of at least 0"),
+        ("expected u64", "expected a whole number of at least 0"),
+        ("expected u32", "expected a whole number of at least 0"),
+        ("expected u16", "expected a whole number from 0 to 65535"),
         ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text"),
+        ("expected path string", "expected a text"),
         ("expected map with a single key", "expected one of norm and value"),
     ];
     WORDS.iter().fold(message.to_string(), |text, (words, plain)| text.replace(words, plain))
@@ -284,7 +324,18 @@ pub(crate) fn in_line(text: &str, start: usize, message: &str) -> Error {
 
 /// The error of a text that is no TOML, or whose tables are not those that it must have.
 pub(crate) fn no_toml(text: &str, error: toml::de::Error) -> Error {
-    in_line(text, error.span().map_or(0, |span| span.start), error.message())
+    let start = error.span().map_or(0, |span| span.start);
+    let is_too_large = ["as i128", "as u128", "u64 value was too large"]
+        .iter()
+        .any(|words| error.message().contains(words));
+    if is_too_large {
+        let most = i64::MAX;
+        let reason = format!(
+            "a whole number is at most {most} here: write a larger seed in quotes, as a text"
+        );
+        return in_line(text, start, &reason);
+    }
+    in_line(text, start, error.message())
 }
 
 /// The names of all fields that a structure is written with.

@@ -60,17 +60,31 @@ fn what_is_no_setting_is_refused_with_the_most_like_it() {
 #[test]
 fn what_is_no_value_is_refused_with_its_line() {
     for (text, line, said) in [
-        ("lr = 1\nhidden = \"many\"", "line 2: hidden_size: ", "many"),
+        ("lr = 1\nhidden = \"many\"", "line 2: hidden: ", "many"),
         ("cell = \"tahn\"", "line 1: cell: ", "tahn"),
         ("lr = = 1", "line 1: ", ""),
-        ("seed = 1\n\ntruncate = \"5:1\"", "line 3: truncation: ", "k2 = 1"),
+        ("seed = 1\n\ntruncate = \"5:1\"", "line 3: truncate: ", "k2 = 1"),
         ("seed = true", "line 1: seed: ", "a whole number or a text"),
+        ("seed = -1", "line 1: seed: ", "from 0 to 18446744073709551615, got -1"),
+        ("seed = \"18446744073709551616\"", "line 1: seed: ", "got 18446744073709551616"),
+        ("seed = 18446744073709551615", "line 1: a whole number is at most", "in quotes"),
+        ("lr = 1\nseed = 99999999999999999999", "line 2: a whole number is at most", "in quotes"),
+        ("batch-size = -1", "line 1: batch-size: ", "a whole number of at least 0"),
+        ("threads = 70000", "line 1: threads: ", "from 0 to 65535"),
+        ("data = 5", "line 1: data: ", "expected a text"),
+        ("source = 5", "line 1: source: ", "expected a text"),
+        ("clip-norm = \"a\"", "line 1: clip-norm: ", "expected a number"),
+        ("save-every = 0", "line 1: save-every must be at least 1", ""),
         ("keep = 0", "line 1: keep must be at least 1", ""),
         ("hidden_size = 1000000", "line 1: hidden_size must be at most 16384", ""),
-        ("max-minutes = nan", "line 1: max_minutes must be", ""),
+        ("max-minutes = nan", "line 1: max-minutes must be", ""),
         ("max_minutes = -1", "line 1: max_minutes must be", ""),
-        ("clip-norm = 1\nclip-value = 1", "line 2: clip is named twice", ""),
-        ("lr = 1\nlearning_rate = 1", "line 2: learning_rate is named twice", ""),
+        (
+            "clip-norm = 1\nclip-value = 1",
+            "line 2: clip-norm and clip-value are the same setting",
+            "",
+        ),
+        ("lr = 1\nlearning_rate = 1", "line 2: lr and learning_rate are the same setting", ""),
     ] {
         let error = Settings::from_toml(text).unwrap_err().to_string();
         assert!(error.starts_with(line) && error.contains(said), "{text}: {error}");
@@ -102,7 +116,7 @@ fn settings_come_back_from_their_file_as_they_were() {
         ..TrainConfig::default()
     };
     let run = RunSettings {
-        data: Some("a b".into()),
+        source: Some("a b".into()),
         dataset: Some(ImageSet::Mnist),
         save_every: Some(1),
         keep: Some(2),

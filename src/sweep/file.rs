@@ -13,11 +13,11 @@ use super::search::{
 use crate::data::formats::Layout;
 use crate::data::TargetKind;
 use crate::files::object::Object;
-use crate::settings::{in_line, no_toml, Settings};
+use crate::settings::{in_line, named_twice, no_toml, Settings};
 use crate::{Error, Result};
 
-/// The data of all trials: a file of one's own with its columns. Without a file, the settings `data` and `dataset` say
-/// which images.
+/// The data of all trials: a file of one's own with its columns. Without a file, the settings `source` and `dataset`
+/// say which images.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrialData {
@@ -39,7 +39,7 @@ pub struct TrialData {
     pub features: Vec<String>,
     /// The column that names the group of a sequence.
     pub group: Option<String>,
-    /// What each row of a table is.
+    /// The meaning of a table's rows.
     pub layout: Option<Layout>,
     /// The kind of target.
     pub target: Option<TargetKind>,
@@ -81,12 +81,19 @@ struct Tables {
     halving: Option<Spanned<Object<HalvingConfig>>>,
 }
 
-/// What a file says.
+/// A setting as the file names it.
+struct Named {
+    name: String,
+    /// Where its value begins, in bytes.
+    start: usize,
+}
+
+/// The content of the file.
 pub(super) struct SweepFile {
     pub(super) data: TrialData,
     /// Settings of all trials.
     pub(super) fixed: Settings,
-    /// What each trial has of its own, in order.
+    /// The settings of each trial alone, in order.
     pub(super) trials: Vec<Vec<Chosen>>,
     /// With where it stands, in bytes.
     pub(super) halving: Option<(HalvingConfig, usize)>,
@@ -109,10 +116,11 @@ impl SweepFile {
         for (name, start, value) in in_order(tables.settings) {
             let one = Settings::one(&name, value).map_err(at(start))?;
             let current: String = one.names().collect();
-            if starts.insert(current.clone(), start).is_some() {
-                return Err(in_line(text, start, &format!("{current} is named twice")));
+            let named = Named { name: name.clone(), start };
+            if let Some(before) = starts.insert(current.clone(), named) {
+                return Err(in_line(text, start, &named_twice(&before.name, &name)));
             }
-            if let Some((name, why)) = OF_THE_PROCESS.iter().find(|(name, _)| *name == current) {
+            if let Some((_, why)) = OF_THE_PROCESS.iter().find(|(name, _)| *name == current) {
                 return Err(in_line(
                     text,
                     start,
@@ -169,17 +177,17 @@ fn in_order(entries: Entries) -> Vec<(String, usize, Value)> {
 fn checked_data(
     text: &str,
     data: Option<Spanned<Object<TrialData>>>,
-    settings: &BTreeMap<String, usize>,
+    settings: &BTreeMap<String, Named>,
 ) -> Result<TrialData> {
     let Some(data) = data else { return Ok(TrialData::default()) };
     let start = data.span().start;
     let Object(data) = data.into_inner();
     if data.file.is_none() {
-        let reason = "[data] needs a file; the settings data and dataset say which images";
+        let reason = "[data] needs a file; the settings source and dataset say which images";
         return Err(in_line(text, start, reason));
     }
-    match ["data", "dataset"].iter().find_map(|name| settings.get_key_value(*name)) {
-        Some((name, start)) => Err(in_line(
+    match ["source", "dataset"].iter().find_map(|name| settings.get(*name)) {
+        Some(Named { name, start }) => Err(in_line(
             text,
             *start,
             &format!("{name} says which images, and [data] names a file: give one"),
@@ -191,8 +199,8 @@ fn checked_data(
 /// The reader of what is searched.
 struct Search<'a> {
     text: &'a str,
-    /// The settings that were named already, with where.
-    names: BTreeMap<String, usize>,
+    /// The settings that were named already, by the names that they have now.
+    names: BTreeMap<String, Named>,
 }
 
 impl Search<'_> {
@@ -204,12 +212,12 @@ impl Search<'_> {
     fn name(&mut self, name: &str, start: usize, values: &[Value]) -> Result<()> {
         let current = check(name, values).map_err(|error| self.error(start, &error.to_string()))?;
         if let Some((_, why)) = OF_THE_PROCESS.iter().find(|(name, _)| *name == current) {
-            return Err(self.error(start, &format!("{current} cannot be searched: {why}")));
+            return Err(self.error(start, &format!("{name} cannot be searched: {why}")));
         }
-        if self.names.insert(current.clone(), start).is_some() {
-            return Err(self.error(start, &format!("{current} is named twice")));
-        }
-        Ok(())
+        let named = Named { name: name.into(), start };
+        self.names
+            .insert(current, named)
+            .map_or(Ok(()), |before| Err(self.error(start, &named_twice(&before.name, name))))
     }
 
     fn checked_count(&self, count: Option<usize>, start: usize) -> Result<()> {

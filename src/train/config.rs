@@ -35,7 +35,7 @@ impl Precision {
     }
 }
 
-/// What the classifier's loss is computed from. The default is that of the reference job.
+/// The classifier's objective: truncation, steps of the loss, label smoothing. The default is the reference job's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveConfig {
@@ -58,7 +58,7 @@ pub struct ObjectiveConfig {
 pub struct TrainConfig {
     /// How an image is read as a sequence.
     pub view: View,
-    /// Which training images validate; [`Mnist::default_validation`] if `None`.
+    /// The choice of validation images; [`Mnist::default_validation`] if `None`.
     #[serde(default = "first")]
     pub validation: Option<Validation>,
     /// How initial weights are drawn.
@@ -68,18 +68,18 @@ pub struct TrainConfig {
     /// The recurrent layers, and what the head reads of them.
     #[serde(flatten)]
     pub network: NetworkConfig,
-    /// What the loss is computed from.
+    /// The objective.
     #[serde(flatten)]
     pub objective: ObjectiveConfig,
-    /// What is done to images before a step reads them.
+    /// The augmentation of training images.
     #[serde(flatten)]
     pub augment: AugmentConfig,
-    /// What steers the trainer; [`Batching::default_for`] the data if its `batching` is `None`.
+    /// The trainer's settings; [`Batching::default_for`] the data if its `batching` is `None`.
     #[serde(flatten)]
     pub trainer: TrainerConfig,
 }
 
-/// What runs did that do not say.
+/// The choice of runs that name none.
 fn first() -> Option<Validation> {
     Some(Validation::First)
 }
@@ -111,7 +111,7 @@ impl TrainConfig {
         }
     }
 
-    /// These settings with those filled in that depend on the data: `batching` and `validation`.
+    /// The settings with those filled in that depend on the data: `batching` and `validation`.
     pub fn resolved(&self, data: &Mnist) -> Self {
         let mut config = self.clone();
         let TrainerConfig { batching, batch_size, accumulate, .. } = &mut config.trainer;
@@ -148,8 +148,8 @@ impl TrainConfig {
         }
         if num_layers > 1 && truncation.overlaps() {
             return Err(Error::Config(
-                "overlapping windows of truncation need a single layer: truncate to segments, or \
-                 use one layer"
+                "truncation to overlapping windows needs a single layer: truncate to segments, or \
+                 set num_layers to 1"
                     .into(),
             ));
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::config_file::{fields, with, without, Fields};
 use super::TrainConfig;
 use crate::data::known::Known;
 use crate::data::mnist::{ImageSet, Mnist};
@@ -11,11 +12,11 @@ use crate::model::ClassifierConfig;
 
 /// Everything that decides what a [`Classification`](super::Classification) of images becomes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ImageConfigFile", into = "ImageConfigFile")]
 pub struct ImageConfig {
     /// The model: its network and its sizes.
     pub model: ClassifierConfig,
-    /// What it is trained on.
+    /// The training data.
     pub data: DataConfig,
     /// How it is trained.
     pub training: TrainConfig,
@@ -25,6 +26,31 @@ impl ImageConfig {
     /// The model that the settings ask for, trained on these data.
     pub fn new(training: TrainConfig, data: DataConfig) -> Self {
         Self { model: training.model(), data, training }
+    }
+}
+
+/// An [`ImageConfig`] in `config.json`: the network stands under `model` alone.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageConfigFile {
+    model: ClassifierConfig,
+    data: DataConfig,
+    training: Fields,
+}
+
+impl From<ImageConfig> for ImageConfigFile {
+    fn from(config: ImageConfig) -> Self {
+        let ImageConfig { model, data, training } = config;
+        Self { training: without(&training, &fields(&model.network)), model, data }
+    }
+}
+
+impl TryFrom<ImageConfigFile> for ImageConfig {
+    type Error = serde_json::Error;
+
+    fn try_from(file: ImageConfigFile) -> serde_json::Result<Self> {
+        let ImageConfigFile { model, data, training } = file;
+        Ok(Self { training: with(training, fields(&model.network))?, model, data })
     }
 }
 
@@ -42,7 +68,7 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
-    /// Of data that were loaded from `source`: what they are follows from their fingerprint.
+    /// The description of data that were loaded from `source`, whose fingerprint tells what they are.
     pub fn new(data: &Mnist, source: Option<PathBuf>) -> Self {
         let sha256 = data.fingerprint();
         Self { dataset: Known::of(&sha256).map(Known::dataset), source, sha256 }

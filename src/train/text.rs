@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::Serializer;
 
-/// What may stand in a file; runs of earlier versions have the value as it is built up.
+/// A value in a file; runs of earlier versions have it as it is built up.
 #[derive(serde::Deserialize)]
 #[serde(untagged, expecting = "a whole number or a text was expected")]
 enum Written<T> {
@@ -38,4 +38,26 @@ where
         Written::Text(text) => text,
     };
     text.parse().map_err(D::Error::custom)
+}
+
+/// A seed: the numbers beyond TOML's are written as texts.
+pub(super) mod seed {
+    pub(in super::super) use super::serialize;
+    use super::{Deserialize, Deserializer, Written};
+    use serde::de::Error as _;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<u64, D::Error> {
+        let text = match Written::<u64>::deserialize(deserializer)? {
+            Written::Structure(seed) => return Ok(seed),
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        let refused = |_| {
+            let most = u64::MAX;
+            D::Error::custom(format!("a seed is a whole number from 0 to {most}, got {text}"))
+        };
+        text.parse().map_err(refused)
+    }
 }

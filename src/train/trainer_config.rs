@@ -9,7 +9,7 @@ use crate::optim::Clip;
 use crate::recurrence::{check_recurrent_dtype, Cell, RecurrentDType};
 use crate::{Error, Result};
 
-/// What steers a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
+/// The settings of a [`Trainer`](super::Trainer), whatever it trains. The default is that of the reference
 /// job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +32,7 @@ pub struct TrainerConfig {
     pub learning_rate: f64,
     /// Seed of the order of examples, of dropout, of what an epoch does to its examples and, in the program, of all
     /// else.
-    #[serde(with = "text")]
+    #[serde(with = "text::seed")]
     pub seed: u64,
     /// How the learning rate changes over the run.
     #[serde(default)]
@@ -67,7 +67,7 @@ fn one() -> usize {
     1
 }
 
-/// What runs did that do not say.
+/// The choice of runs that name none.
 fn split() -> Option<Batching> {
     Some(Batching::Split)
 }

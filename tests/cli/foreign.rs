@@ -36,13 +36,13 @@ fn resuming_with_other_settings_or_data_names_what_differs() {
     let place = Place::new();
     place.train("run", "");
     for (other, named) in [
-        ("--hidden 13", "training.hidden_size: the run has 12, this command 13"),
+        ("--hidden 13", "model.hidden_size: the run has 12, this command 13"),
         ("--seed 1", "training.seed"),
         ("--epochs 3 --schedule cosine", "training.schedule"),
         ("--batching split", "training.batching"),
         ("--validation stratified", "training.validation"),
         ("--lr 0.01", "training.learning_rate"),
-        ("--cell relu", "training.cell"),
+        ("--cell relu", "model.cell"),
     ] {
         place.cannot_resume("run", &crate::small(other), &["run: cannot resume", named]);
     }

@@ -55,7 +55,7 @@ fn settings_that_a_target_has_no_use_for_are_refused() {
         ("book.txt --horizon 3", "--horizon applies to a FILE of sequences only"),
         ("book.txt --test-fraction 0.1", "--test-fraction applies to a FILE of sequences only"),
         ("book.txt --bidirectional", "its layers run forward in time"),
-        ("book.txt --readout mean-max", "with the last-state readout"),
+        ("book.txt --readout mean-max", "readout last"),
     ] {
         refused(&place, &format!("train {args} --out run"), expected);
     }

@@ -16,14 +16,18 @@ fn flags_say_which_data_they_apply_to() {
             "book.txt --label-smoothing 0.1",
             "--label-smoothing applies to images and sequences only",
         ),
-        ("--config run/train.toml", "--loss applies to a FILE of sequences only"),
-        ("wide.csv --readout all", "the readout of all outputs is for images alone"),
+        ("wide.csv --readout all", "--readout all is for images alone"),
     ] {
         let error = place.run(&format!("train {args} --out x")).misused().stderr;
         assert!(error.contains(expected), "{args}: {error}");
         // How this command is used, not how all are.
         assert!(error.contains("Usage: candle-rnn train "), "{error}");
     }
+    // What a file of settings says, flags did not.
+    let toml = place.text("run/train.toml");
+    let line = 1 + toml.lines().position(|line| line.starts_with("loss = ")).unwrap();
+    let said = format!("run/train.toml: line {line}: loss applies to a FILE of sequences only");
+    place.run("train --config run/train.toml --out x").failed_saying(&[&said]);
     let help = place.run("data --help").succeeded().stdout;
     assert!(!help.contains("the data of the run") && help.contains("[default: the user's"));
     let help = place.run("train --help").succeeded().stdout;

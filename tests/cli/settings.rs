@@ -1,12 +1,20 @@
 //! `train --config` and `--recipe`.
 
+use candle_rnn::run::{read_config, TaskConfig};
+use candle_rnn::train::tasks::{SequenceConfig, TextConfig};
 use serde_json::Value;
 
 use crate::{small, Place};
 
 fn training(place: &Place, run: &str) -> Value {
     let config: Value = serde_json::from_str(&place.text(&format!("{run}/config.json"))).unwrap();
-    config["training"].clone()
+    let mut settings = config["training"].as_object().unwrap().clone();
+    for name in ["cell", "hidden_size", "num_layers", "bidirectional", "dropout", "readout"] {
+        // A setting has one place.
+        assert!(settings.insert(name.into(), config["model"][name].clone()).is_none(), "{name}");
+        assert!(!config["model"][name].is_null(), "{name}");
+    }
+    settings.into()
 }
 
 #[test]
@@ -38,7 +46,7 @@ fn the_settings_that_a_run_leaves_train_it_again() {
         "--cell gru --view columns --ema 0.9 --truncate 5 --patience 9 --max-minutes 60",
     );
     let toml = place.text("first/train.toml");
-    for line in ["cell = \"gru\"", "data = \"sample\"", "truncation = 5", "patience = 9"] {
+    for line in ["cell = \"gru\"", "source = \"sample\"", "truncation = 5", "patience = 9"] {
         assert!(toml.lines().any(|found| found == line), "{line}: {toml}");
     }
     place.run("train --config first/train.toml --out again").succeeded();
@@ -82,8 +90,9 @@ fn a_wrong_settings_file_is_refused_before_anything_is_written() {
         ("seed = 1\nepochs = 0", "mine.toml: line 2: "),
         ("device = \"gpu\"", "mine.toml: line 1: device: "),
         ("shift = 28", "mine.toml: line 1: "),
-        ("lr = -1.0", "mine.toml: line 1: learning_rate"),
-        ("\n\nlayers = 0", "mine.toml: line 3: num_layers"),
+        ("lr = -1.0", "mine.toml: line 1: lr must be above 0"),
+        ("seed = 18446744073709551616", "line 1: a whole number is at most 9223372036854775807"),
+        ("\n\nlayers = 0", "mine.toml: line 3: layers must be"),
         ("warmup = 0.5", "mine.toml: line 1: "),
         ("horizon = 3", "mine.toml: line 1: horizon applies to a FILE of sequences only"),
         ("clip = {norm = 1.0, value = 2.0}", "mine.toml: line 1: clip: "),
@@ -167,4 +176,46 @@ fn files_of_the_previous_version_still_load() {
     let outcome = place.run("train --out old --resume --epochs 2").succeeded();
     assert!(outcome.stdout.contains("resuming after step 1"), "{}", outcome.stdout);
     place.run("eval old").succeeded();
+}
+
+/// Runs whose configurations have settings in two places: under `model` and `training`, `forecast` and `training`.
+#[test]
+fn configurations_with_settings_in_two_places_still_load() {
+    fn is_alike<C: TaskConfig>(place: &Place, run: &str) -> (C, C) {
+        let config = |run: &str| read_config::<C>(&place.path(run)).unwrap().task;
+        (config(run), config(&format!("{run}-again")))
+    }
+    let previous = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/previous");
+    let place = Place::new();
+    for (run, data, columns) in [
+        ("images", "", ""),
+        ("steps", "steps.csv", "--id id --time t --label label"),
+        ("forecast", "series.csv", ""),
+        ("text", "book.txt", ""),
+    ] {
+        place.copy(&format!("{previous}/{run}"), run);
+        let file = if data.is_empty() { data.into() } else { format!("{previous}/{data}") };
+        let toml = place.path(run).join("train.toml");
+        let toml = toml.display();
+        place.run(&format!("train {file} {columns} --config {toml} --out {run}-again")).succeeded();
+        place.run(&format!("train {file} --out {run} --resume")).succeeded();
+        assert!(place.exists(&format!("{run}/README.md")));
+        let config: Value =
+            serde_json::from_str(&place.text(&format!("{run}-again/config.json"))).unwrap();
+        for part in ["model", "preprocessor", "forecast"] {
+            for name in config[part].as_object().into_iter().flatten().map(|(name, _)| name) {
+                // Of a text, the steps that gradients flow back; no size of its model.
+                assert!(config["training"][name].is_null(), "{run}: {part}.{name}");
+            }
+        }
+        place.run(&format!("info {run}")).succeeded();
+    }
+    let (before, after) = is_alike::<candle_rnn::run::ImageConfig>(&place, "images");
+    assert_eq!((before.model, before.training), (after.model, after.training));
+    for run in ["steps", "forecast"] {
+        let (before, after) = is_alike::<SequenceConfig>(&place, run);
+        assert_eq!((before.spec, before.training), (after.spec, after.training));
+    }
+    let (before, after) = is_alike::<TextConfig>(&place, "text");
+    assert_eq!((before.model, before.training), (after.model, after.training));
 }

@@ -96,7 +96,7 @@ fn a_text_is_trained_by_its_settings_again() {
     place.run("train book.txt --config run/train.toml --out again").succeeded();
     assert_eq!(place.read("run/model.safetensors"), place.read("again/model.safetensors"));
     let json = place.run("info again --json").succeeded().json();
-    assert_eq!(json["config"]["training"]["embedding_size"], 5);
+    assert_eq!(json["config"]["model"]["embedding_size"], 5);
 }
 
 #[test]

@@ -214,11 +214,11 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
         ("[grid]\ncell = [\"gru\", \"gur\"]", "line 2: cell: "),
         ("[grid]\nlr = 0.1", "line 2: lr needs a list of values"),
         ("[grid]\nlr = []", "line 2: lr needs a list of values"),
-        ("[grid]\nlr = [1]\nlearning_rate = [2]", "line 3: learning_rate is named twice"),
-        ("[settings]\nlr = 1\n[grid]\nlr = [2]", "line 4: learning_rate is named twice"),
+        ("[grid]\nlr = [1]\nlearning_rate = [2]", "line 3: lr and learning_rate are the same"),
+        ("[settings]\nlr = 1\n[grid]\nlr = [2]", "line 4: lr is named twice"),
         (
             "[settings]\nlr = 1\nlearning-rate = 2\n[grid]\nseed = [2]",
-            "line 3: learning_rate is named twice",
+            "line 3: lr and learning_rate are the same",
         ),
         ("seeds = [1]\n[grid]\nseed = [2]", "line 1: seed is named twice"),
         ("seeds = 3", "line 1: seeds needs a list"),
@@ -258,10 +258,10 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
             "[random]\ntrials = 3\nhidden = { integers = [1.5, 2] }",
             "line 3: hidden needs two whole numbers",
         ),
-        ("[random]\ntrials = 3\nhidden = { uniform = [1, 2] }", "line 3: hidden_size: "),
+        ("[random]\ntrials = 3\nhidden = { uniform = [1, 2] }", "line 3: hidden: "),
         (
             "[random]\ntrials = 3\nhidden = { integers = [1, 99999] }",
-            "line 3: hidden_size must be at most",
+            "line 3: hidden must be at most",
         ),
         (
             "[random]\ntrials = 200000\nlr = { log = [1, 2] }",

@@ -10,7 +10,7 @@ use crate::cli::{numbers, processes};
 #[command(after_help = "Example, the file first.toml:
   seeds = [1, 2, 3]
   [settings]
-  data = \"sample\"
+  source = \"sample\"
   epochs = 8
   [grid]
   learning_rate = [0.001, 0.003]
@@ -52,7 +52,7 @@ pub(crate) struct SweepArgs {
     /// List the trials and train none
     #[arg(long, conflicts_with_all = ["retry", "test"])]
     pub(super) dry_run: bool,
-    /// Print the table of what is there and train nothing
+    /// Print the table of the trials so far and train nothing
     #[arg(long, conflicts_with_all = ["dry_run", "retry", "test"])]
     pub(super) table: bool,
     /// Print the table as JSON, one object per trial

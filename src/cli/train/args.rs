@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{anyhow, Context};
 use candle_rnn::distributed::Team;
 use candle_rnn::run::{self, IfExists, SessionConfig};
-use candle_rnn::settings::{Recipe, RunSettings, Settings};
+use candle_rnn::settings::{as_written, Recipe, RunSettings, Settings};
 use candle_rnn::train::TrainerConfig;
 
 use crate::cli::choices::{value_of, RECIPES};
@@ -17,7 +17,7 @@ use crate::cli::numbers;
 use crate::cli::own_files::{OtherFiles, OwnFiles};
 use crate::cli::screen;
 use crate::cli::source::ImageSource;
-use crate::cli::usage::{wrong_in_file, wrong_setting, wrong_usage};
+use crate::cli::usage::{of_other_task, wrong_usage};
 
 /// Train a model on MNIST or on a file of your own, or resume a run; without arguments, the reference job
 #[derive(clap::Args)]
@@ -115,7 +115,7 @@ impl TrainArgs {
                 Ok(None) => {}
                 Ok(Some(run)) => {
                     let run =
-                        RunSettings { data: None, dataset: None, max_minutes: None, ..run.run() };
+                        RunSettings { source: None, dataset: None, max_minutes: None, ..run.run() };
                     settings = settings.or(Settings::of(&run)?);
                 }
                 Err(error) => screen::note(&format!("skipped: {error}")),
@@ -124,36 +124,49 @@ impl TrainArgs {
         Ok(settings)
     }
 
-    /// Makes something of the settings. What is wrong with one of --config is the file's error, with its line.
+    /// Makes something of the settings. An error has the names that were written: flags', or those of --config, whose
+    /// error it is then, with its line.
     pub(super) fn make<R, E: Display>(
         &self,
         settings: &Settings,
         make: impl Fn(&Settings) -> Result<R, E>,
     ) -> anyhow::Result<R> {
         make(settings).map_err(|error| {
+            let mut text = error.to_string();
             if self.is_trial {
-                return anyhow!(wrong_in_file(error));
+                // A sweep names the settings of its file.
+                return anyhow!(of_other_task(&text).map_or(text.clone(), |(_, reason)| reason));
             }
-            let Some(path) = &self.config else { return wrong_setting(error) };
-            let is_wrong = |name: &&str| {
-                let others = settings.without(name);
-                others != *settings && make(&others).is_ok()
-            };
-            let by_flags = Settings::of(&self.flags).unwrap_or_default();
-            let file = std::fs::read_to_string(path).unwrap_or_default();
-            let named = Settings::from_toml(&file).unwrap_or_default();
-            let mut names = named.names().filter(|name| by_flags.names().all(|flag| flag != *name));
-            let line = names.find(is_wrong).and_then(|name| Settings::line_of(&file, name));
-            match line {
-                Some(line) => {
-                    anyhow!("{}: line {line}: {}", path.display(), wrong_in_file(error))
+            let mut wrong: Vec<&str> = Vec::new();
+            if let Some((name, reason)) = of_other_task(&text) {
+                wrong.extend(settings.names().find(|setting| *setting == name));
+                text = reason;
+            } else {
+                let is_wrong = |name: &&str| make(&settings.without(name)).is_ok();
+                wrong.extend(settings.names().filter(is_wrong));
+            }
+            let file = self
+                .config
+                .as_ref()
+                .map(|path| (path.display(), std::fs::read_to_string(path).unwrap_or_default()));
+            let mut place = None;
+            for name in wrong {
+                if let Some(flag) = self.flags.name_of(name) {
+                    text = as_written(&text, name, &flag);
+                } else if let Some((path, file)) = &file {
+                    let Some((line, written)) = Settings::place_of(file, name) else { continue };
+                    text = as_written(&text, name, &written);
+                    place.get_or_insert_with(|| format!("{path}: line {line}: "));
                 }
-                None => wrong_setting(error),
+            }
+            match place {
+                Some(place) => anyhow!("{place}{text}"),
+                None => wrong_usage(text),
             }
         })
     }
 
-    /// What computes, of the settings as far as no flag says it.
+    /// The device and threads, of the settings as far as no flag names them.
     pub(super) fn compute(&self, settings: &Settings) -> anyhow::Result<Compute> {
         self.make(settings, |settings| {
             let named = settings.run();
@@ -167,13 +180,16 @@ impl TrainArgs {
     }
 
     /// Refuses a data set of images where there are others to train on.
-    pub(super) fn refuse_images(&self, named: &RunSettings) -> anyhow::Result<()> {
-        if named.data.is_none() && named.dataset.is_none() {
-            return Ok(());
+    pub(super) fn refuse_images(&self, settings: &Settings) -> anyhow::Result<()> {
+        for name in ["source", "dataset"] {
+            self.make(settings, |settings| {
+                if settings.names().all(|setting| setting != name) {
+                    return Ok(());
+                }
+                Err(format!("{name} applies to MNIST and its like only, not to a FILE"))
+            })?;
         }
-        Err(wrong_usage(
-            "data and dataset are settings for images: they mean nothing beside a FILE",
-        ))
+        Ok(())
     }
 
     /// The parts of a batch where they are not named: one for each process, unless a step has as many batches.

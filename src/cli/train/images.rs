@@ -44,7 +44,7 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     device::check_precision(&device, config.dtype)?;
     config.check_device(&device)?;
     // All files are read and checked before anything is written.
-    let mut source = ImageSource { data: args.source.data.clone().or(named.data.clone()) };
+    let mut source = ImageSource { data: args.source.data.clone().or(named.source.clone()) };
     let mut dataset = named.dataset;
     if let Some(RunConfig { task, .. }) = &resumed {
         source = source.or(&task.data);
@@ -64,7 +64,7 @@ pub(super) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let keeping = args.keeping(&named);
     let run = args.out.as_deref().filter(|_| keeping.if_exists.continues());
     let task = run::image_task(run, ImageConfig::new(config, data_config), data, &device)?;
-    let again = args.again(RunSettings { data: source, dataset, ..named }, &compute);
+    let again = args.again(RunSettings { source, dataset, ..named }, &compute);
     Keeping {
         args,
         device: &device,

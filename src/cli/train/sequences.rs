@@ -18,7 +18,7 @@ use super::args::TrainArgs;
 use super::keep::{refuse_more_epochs, Keeping};
 use super::unused;
 use crate::cli::own_files::OwnFiles;
-use crate::cli::usage::{wrong_setting, wrong_usage};
+use crate::cli::usage::wrong_usage;
 use crate::cli::{device, measures, screen};
 
 /// The files of a training.
@@ -66,7 +66,7 @@ pub(super) fn asked(
         None => {
             let mut asked: SequenceTraining =
                 args.make(settings, |settings| settings.config(&SequenceTraining::default()))?;
-            if holds_none_out(settings, source, data)? {
+            if holds_none_out(args, settings, source, data)? {
                 asked.split.valid_fraction = 0.;
                 assumed = Some(format!(
                     "assumed: {} too few to hold some out beside the test file: all are trained on \
@@ -89,13 +89,18 @@ pub(super) fn asked(
             .config(&base)
             .and_then(|training: SequenceTraining| training.check().map(|()| training))
     })?;
-    args.refuse_images(&settings.run())?;
+    args.refuse_images(settings)?;
     if training.is_forecast() && (source.valid.is_some() || source.test.is_some()) {
         return Err(wrong_usage(
             "a forecast is validated and tested on the last steps of its series: leave out --valid and --test",
         ));
     }
     if let Some(kind) = task_kind(&training, data) {
+        args.make(settings, |settings| {
+            settings
+                .config(&base)
+                .and_then(|training: SequenceTraining| training.check_target(kind))
+        })?;
         unused::refuse(args, kind, &training, source)?;
     }
     Ok((training, assumed))
@@ -130,7 +135,7 @@ pub(super) fn train(
         refuse_changed(&run.task, task.config())?;
     }
     let keeping = args.keeping(&named);
-    let again = args.again(RunSettings { data: None, dataset: None, ..named }, &compute);
+    let again = args.again(RunSettings { source: None, dataset: None, ..named }, &compute);
     Keeping {
         args,
         device: &device,
@@ -186,7 +191,7 @@ fn refuse_changed(run: &SequenceConfig, now: &SequenceConfig) -> anyhow::Result<
     )
 }
 
-/// What there is to learn; `None` for data without a target.
+/// The kind of task that the data ask for; `None` for data without a target.
 fn task_kind(training: &SequenceTraining, data: &Dataset) -> Option<TaskKind> {
     match data.target() {
         _ if training.is_forecast() => Some(TaskKind::Forecast),
@@ -203,6 +208,7 @@ const LEAST_TO_VALIDATE: usize = 50;
 
 /// Whether data are so few that none are held out where nobody asked for it.
 fn holds_none_out(
+    args: &TrainArgs,
     settings: &Settings,
     source: &SequenceSource,
     data: &Dataset,
@@ -214,9 +220,11 @@ fn holds_none_out(
     let over = |fraction: f64| {
         let mut training = SequenceTraining::default();
         training.split.valid_fraction = fraction;
-        settings.config(&training).map(|training| training.split.valid_fraction)
+        args.make(settings, |settings| {
+            settings.config(&training).map(|training| training.split.valid_fraction)
+        })
     };
-    Ok(over(0.).map_err(wrong_setting)? != over(0.1).map_err(wrong_setting)?)
+    Ok(over(0.)? != over(0.1)?)
 }
 
 /// Settings for a start, for what was asked for.

@@ -44,7 +44,7 @@ pub(super) fn asked(
             .config(&base)
             .and_then(|training: TextTraining| training.check().map(|()| training))
     })?;
-    args.refuse_images(&settings.run())?;
+    args.refuse_images(settings)?;
     Ok(training)
 }
 
@@ -84,7 +84,7 @@ pub(super) fn run(args: &TrainArgs, file: &Path, text: &str) -> anyhow::Result<E
         100. * training.valid_fraction,
     ))?;
     let keeping = args.keeping(&named);
-    let again = args.again(RunSettings { data: None, dataset: None, ..named }, &compute);
+    let again = args.again(RunSettings { source: None, dataset: None, ..named }, &compute);
     Keeping {
         args,
         device: &device,

@@ -45,7 +45,7 @@ impl TrialCheck {
         let Some(file) = file(args)? else {
             images::asked(args, settings, None)?;
             let named = settings.run();
-            let images = (named.data, named.dataset);
+            let images = (named.source, named.dataset);
             if !self.images.contains(&images) {
                 let source = ImageSource { data: images.0.clone() };
                 source.load(images.1.unwrap_or_default(), args.quiet)?;

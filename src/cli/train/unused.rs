@@ -16,12 +16,11 @@ pub(super) fn refuse(
     training: &SequenceTraining,
     source: &SequenceSource,
 ) -> anyhow::Result<()> {
-    training.check_target(task).map_err(wrong_usage)?;
     let reason = of_target(args, task).or_else(|| of_split(args, task, training, source));
     reason.map_or(Ok(()), |reason| Err(wrong_usage(reason)))
 }
 
-/// What a target has no use for.
+/// The error for a flag that the target has no use for.
 fn of_target(args: &TrainArgs, task: TaskKind) -> Option<&'static str> {
     let (flags, files) = (&args.flags, &args.files);
     let is_of_classes = matches!(task, TaskKind::Class | TaskKind::StepClass);
@@ -44,7 +43,7 @@ fn of_target(args: &TrainArgs, task: TaskKind) -> Option<&'static str> {
     is_random.then_some("--split-by means nothing for a forecast: each series is split by time")
 }
 
-/// What has no use where data are split so.
+/// The error for a flag that the split has no use for.
 fn of_split(
     args: &TrainArgs,
     task: TaskKind,

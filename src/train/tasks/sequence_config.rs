@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::sequence_training::SequenceTraining;
 use super::spec::SequenceSpec;
+use super::task_kind::TaskKind;
 use crate::data::formats::ReadOptions;
+use crate::train::config_file::{fields, with, without, Fields};
 use crate::Error;
 
 /// The files that data were read from.
@@ -56,14 +58,63 @@ pub struct SequenceData {
     pub sequences: [usize; 2],
 }
 
-/// What a network reads and predicts, what it was trained on, and how.
+/// The configuration of a network for sequences: its inputs and predictions, its data, its training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SequenceConfigFile", into = "SequenceConfigFile")]
 pub struct SequenceConfig {
-    /// What it reads and predicts.
-    #[serde(flatten)]
+    /// Its inputs and predictions.
     pub spec: SequenceSpec,
-    /// What it was trained on.
+    /// Its training data.
     pub data: SequenceData,
-    /// How it was trained.
+    /// The settings of its training.
     pub training: SequenceTraining,
+}
+
+impl SequenceConfig {
+    /// The configuration of a network for these data.
+    pub(super) fn new(spec: SequenceSpec, data: SequenceData, training: SequenceTraining) -> Self {
+        // A spec has the readout of its target, whichever was asked for.
+        let network = spec.model.network.clone();
+        Self { training: SequenceTraining { network, ..training }, data, spec }
+    }
+}
+
+/// A [`SequenceConfig`] in `config.json`: the network stands under `model` alone, how values are preprocessed under
+/// `preprocessor`, and the horizon under `forecast`.
+#[derive(Serialize, Deserialize)]
+struct SequenceConfigFile {
+    #[serde(flatten)]
+    spec: SequenceSpec,
+    data: SequenceData,
+    training: Fields,
+}
+
+/// The settings of a training that a spec has.
+fn of_spec(spec: &SequenceSpec) -> Fields {
+    let mut found = fields(&spec.model.network);
+    found.extend(fields(&spec.preprocessor.config));
+    let horizon = spec.forecast.map_or(0, |forecast| forecast.horizon);
+    found.insert("horizon".into(), horizon.into());
+    found
+}
+
+impl From<SequenceConfig> for SequenceConfigFile {
+    fn from(config: SequenceConfig) -> Self {
+        let SequenceConfig { spec, data, training } = config;
+        Self { training: without(&training, &of_spec(&spec)), spec, data }
+    }
+}
+
+impl TryFrom<SequenceConfigFile> for SequenceConfig {
+    type Error = serde_json::Error;
+
+    fn try_from(file: SequenceConfigFile) -> serde_json::Result<Self> {
+        let SequenceConfigFile { spec, data, training } = file;
+        let mut training: SequenceTraining = with(training, of_spec(&spec))?;
+        if spec.target == TaskKind::StepClass {
+            // Earlier versions wrote the readout that was asked for, which such a target does not have.
+            training.network.readout = spec.model.network.readout;
+        }
+        Ok(Self { spec, data, training })
+    }
 }

@@ -117,7 +117,7 @@ impl SequenceTask {
             padder: spec.padder(dtype, device)?,
             class_weights: training.class_weights.of(&splits.train),
             vars: sink.named()?,
-            config: SequenceConfig { spec, data, training: training.clone() },
+            config: SequenceConfig::new(spec, data, training.clone()),
             valid_batches: output_batches(&splits.valid),
             splits,
             model,
@@ -194,7 +194,7 @@ impl SequenceTask {
         }
     }
 
-    /// What makes batches of sequences.
+    /// The maker of batches.
     pub(super) fn padder(&self) -> &Padder {
         &self.padder
     }

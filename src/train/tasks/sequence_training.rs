@@ -46,7 +46,7 @@ pub struct SequenceTraining {
     /// How data are split.
     #[serde(flatten)]
     pub split: SplitConfig,
-    /// What steers the trainer.
+    /// The trainer's settings.
     #[serde(flatten)]
     pub trainer: TrainerConfig,
 }
@@ -172,7 +172,7 @@ impl SequenceTraining {
         }
         if self.network.readout == Readout::All {
             return Err(Error::Config(
-                "the readout of all outputs is for images alone: take last or mean-max".into(),
+                "readout all is for images alone: take last or mean-max".into(),
             ));
         }
         // Of any sizes: the data's own are not known here.
@@ -192,7 +192,7 @@ impl SequenceTraining {
         }
         if self.is_forecast() && self.preprocess.scaling == Scaling::PerSequence {
             return Err(Error::Config(
-                "a forecast cannot be made with the scaling per-sequence: take standard, min-max or none".into(),
+                "scaling per-sequence cannot be undone in a forecast: take standard, min-max or none".into(),
             ));
         }
         Ok(())

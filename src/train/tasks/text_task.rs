@@ -15,6 +15,7 @@ use crate::nn::{Init, VarSink};
 use crate::optim::Clip;
 use crate::recurrence::{Cell, Truncation};
 use crate::rng::{Purpose, SeededRng};
+use crate::train::config_file::{fields, with, without, Fields};
 use crate::train::{
     masked_cross_entropy, CrossEntropyOptions, Precision, Schedule, Score, StepContext, Task,
     TrainerConfig,
@@ -37,7 +38,7 @@ pub struct TextTraining {
     pub seq_len: usize,
     /// The fraction of the text, its end, that validates.
     pub valid_fraction: f64,
-    /// What steers the trainer; `batch_size` is B, the number of streams that the text is read in.
+    /// The trainer's settings; `batch_size` is B, the number of streams that the text is read in.
     #[serde(flatten)]
     pub trainer: TrainerConfig,
 }
@@ -131,17 +132,50 @@ fn sha256_of(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// What a language model reads, what it was trained on, and how.
+/// The configuration of a language model: its characters, sizes, data and training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "TextConfigFile", into = "TextConfigFile")]
 pub struct TextConfig {
     /// The characters that it knows.
     pub vocabulary: Vocabulary,
     /// The sizes of the model.
     pub model: LanguageConfig,
-    /// What it was trained on.
+    /// Its training data.
     pub data: TextData,
-    /// How it was trained.
+    /// The settings of its training.
     pub training: TextTraining,
+}
+
+/// A [`TextConfig`] in `config.json`: the network and the size of the embedding stand under `model` alone.
+#[derive(Serialize, Deserialize)]
+struct TextConfigFile {
+    vocabulary: Vocabulary,
+    model: LanguageConfig,
+    data: TextData,
+    training: Fields,
+}
+
+/// The settings of a training that a model has.
+fn of_model(model: &LanguageConfig) -> Fields {
+    let mut found = fields(&model.network);
+    found.insert("embedding_size".into(), model.embedding_size.into());
+    found
+}
+
+impl From<TextConfig> for TextConfigFile {
+    fn from(config: TextConfig) -> Self {
+        let TextConfig { vocabulary, model, data, training } = config;
+        Self { training: without(&training, &of_model(&model)), vocabulary, model, data }
+    }
+}
+
+impl TryFrom<TextConfigFile> for TextConfig {
+    type Error = serde_json::Error;
+
+    fn try_from(file: TextConfigFile) -> serde_json::Result<Self> {
+        let TextConfigFile { vocabulary, model, data, training } = file;
+        Ok(Self { training: with(training, of_model(&model))?, vocabulary, model, data })
+    }
 }
 
 /// A language model that learns from a text: streams of it are read side by side, and each step goes on with the state
