@@ -41,20 +41,20 @@ fn settings_that_a_target_has_no_use_for_are_refused() {
     for (args, expected) in [
         ("wide.csv --loss huber", "loss means nothing where the target is a class"),
         ("wide.csv --loss mse", "--loss is for numbers and forecasts"),
-        ("wide.csv --test-steps 3", "test_steps means nothing"),
-        ("wide.csv --missing-mask", "missing_mask means nothing where missing values are refused"),
-        ("numbers.csv --class-weights balanced", "class_weights means nothing"),
-        ("numbers.csv --label-smoothing 0.1", "label_smoothing means nothing"),
-        ("series.csv --horizon 3 --class-weights balanced", "class_weights means nothing"),
+        ("wide.csv --test-steps 3", "--test-steps means nothing"),
+        ("wide.csv --missing-mask", "--missing-mask means nothing where"),
+        ("numbers.csv --class-weights balanced", "--class-weights means nothing"),
+        ("numbers.csv --label-smoothing 0.1", "--label-smoothing means nothing"),
+        ("series.csv --horizon 3 --class-weights balanced", "--class-weights means nothing"),
         ("two.csv --horizon 3 --label b", "--label and --target mean nothing"),
         ("two.csv --horizon 3 --label b --target step-class", "--label and --target mean nothing"),
-        ("series.csv --horizon 3 --split-by group", "split_by group means nothing"),
+        ("series.csv --horizon 3 --split-by group", "--split-by group means nothing"),
         ("series.csv --horizon 3 --split-by random", "--split-by means nothing for a forecast"),
         ("series.csv --horizon 3 --test-steps 9 --test-fraction 0.2", "cannot be used with"),
         ("book.txt --loss mae", "--loss applies to a FILE of sequences only"),
         ("book.txt --horizon 3", "--horizon applies to a FILE of sequences only"),
         ("book.txt --test-fraction 0.1", "--test-fraction applies to a FILE of sequences only"),
-        ("book.txt --bidirectional", "its layers run forward in time"),
+        ("book.txt --bidirectional", "--bidirectional must be false"),
         ("book.txt --readout mean-max", "readout last"),
     ] {
         refused(&place, &format!("train {args} --out run"), expected);
@@ -66,7 +66,10 @@ fn settings_that_a_target_has_no_use_for_are_refused() {
     refused(&place, "data --data wide.csv --dataset mnist", "--dataset is for images");
     // The same in a file.
     place.write("mine.toml", "epochs = 1\nloss = \"mae\"\n");
-    refused(&place, "train wide.csv --config mine.toml --out run", "loss means nothing");
+    place
+        .run("train wide.csv --config mine.toml --out run")
+        .failed_saying(&["mine.toml: line 2: loss means nothing where the target is a class"]);
+    assert!(!place.exists("run"));
     // What is of use is taken.
     place.train_on("numbers.csv", "a", "--loss mae --test-fraction 0.1");
     place.train_on("wide.csv", "b", "--class-weights balanced --label-smoothing 0");
