@@ -245,7 +245,6 @@ fn wrong_flags_are_wrong_usage_and_write_nothing() {
         "train --threads 0",
         "train --save-every 0",
         "train --cell cosine",
-        "train --cell minimal-gru",
         "train --layers 0",
         "train --layers 65",
         "train --dropout 1",
