@@ -155,10 +155,13 @@ impl Direction {
             RecurrentDType::Bf16 => gpu.cast(&gpu.contiguous(&detached.w_hh)?, DType::BF16)?,
         };
         // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
-        let w_hh_forward = match (gpu.limits().streams_weights, recurrent_dtype) {
-            (false, _) => w_hh.clone(),
-            (true, RecurrentDType::F32 | RecurrentDType::Tf32) => gpu.copied(&w_hh.t()?)?,
-            (true, RecurrentDType::Bf16) => w_hh.t()?.contiguous()?,
+        let w_hh_forward = if gpu.limits().streams_weights {
+            match recurrent_dtype {
+                RecurrentDType::F32 | RecurrentDType::Tf32 => gpu.copied(&w_hh.t()?)?,
+                RecurrentDType::Bf16 => w_hh.t()?.contiguous()?,
+            }
+        } else {
+            w_hh.clone()
         };
         Ok(Self {
             w_ih: own(&detached.w_ih, keeps && reaches_x)?,
