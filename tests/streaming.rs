@@ -75,7 +75,8 @@ fn a_million_steps_are_learnt_in_memory_that_does_not_grow() {
     assert!(late < 0.002 && losses[0] > 10. * late, "{} {late}", losses[0]);
     #[cfg(target_os = "linux")]
     {
-        let grown = peak_memory() - after_a_tenth;
+        // The kernel counts by thread, and may count a page less than before.
+        let grown = peak_memory().saturating_sub(after_a_tenth);
         // Keeping the states of the steps in between would take 29 MB, their graphs far more.
         assert!(grown < 4 << 20, "{grown} bytes more after 900,000 further steps");
     }
