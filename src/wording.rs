@@ -1,5 +1,6 @@
 //! Words of texts that people read: counts of things, names from files, names that are nearly right.
 
+#[cfg(any(test, feature = "report"))]
 use std::borrow::Cow;
 
 /// A count of things in a text: `1 step`, `2 steps`.
@@ -10,6 +11,8 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
 
 /// A text with its control characters, such as the end of a line, as escapes: `\n`. What a name from a file would do to
 /// a terminal, it says then.
+#[cfg(any(test, feature = "report"))]
+#[cfg_attr(not(feature = "report"), allow(unreachable_pub))]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
