@@ -10,7 +10,7 @@ impl Mnist {
     /// `(N,)`, `u8`; its training images are the validation split followed by the training split.
     ///
     /// # Errors
-    /// [`Error::Candle`] when a tensor cannot be made.
+    /// [`Error::Candle`](crate::Error::Candle) when a tensor cannot be made.
     pub fn dataset(&self) -> Result<candle_datasets::vision::Dataset> {
         let tensors = |images: &LabelledImages| -> Result<(Tensor, Tensor)> {
             let shape = (images.labels.len(), PIXELS);

@@ -300,7 +300,7 @@ impl Dataset {
     /// The same sequences with another target.
     ///
     /// # Errors
-    /// [`Error::Config`] when it has not a target for each sequence, or for each step, of all
+    /// [`Error::Config`](crate::Error::Config) when it has not a target for each sequence, or for each step, of all
     /// that share the numbers of this data set.
     pub fn with_target(self, target: Target) -> Result<Self> {
         let mut store = Arc::unwrap_or_clone(self.store);

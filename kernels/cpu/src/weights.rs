@@ -93,7 +93,7 @@ pub fn unpack_gradients<E: Element>(
     [w_ih, w_hh, biases_and_projection]
 }
 
-/// Weights packed for a backward pass, by [`OperandKind`].
+/// Weights packed for a backward pass, a buffer for each kind of operand.
 pub struct TransposedWeights<E>(pub(crate) [Buffer<E>; 3]);
 
 /// Packs the weights for a backward pass: of each kind of operand the rows of the weights that it feeds, `(K, len)`.
