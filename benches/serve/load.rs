@@ -195,8 +195,8 @@ fn tensor(name: &str, image: &[u8]) -> Vec<u8> {
 /// The probabilities in an answer of Hugging Face's protocol.
 fn of_scores(answer: &Value) -> Vec<f64> {
     let score = |label: usize| {
-        let all = answer.as_array().unwrap();
-        let found = all.iter().find(|score| score["label"] == label);
+        let (all, label) = (answer.as_array().unwrap(), label.to_string());
+        let found = all.iter().find(|score| score["label"] == label.as_str());
         found.unwrap()["score"].as_f64().unwrap()
     };
     (0..10).map(score).collect()
