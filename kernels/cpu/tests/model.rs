@@ -128,6 +128,13 @@ fn configurations_that_are_wrong_say_so() {
     assert!(
         changed_config(|c| c["preprocessor"]["means"] = vec![0.].into()).contains("fit together")
     );
+    let scaler = |c: &mut Value| {
+        let of = c["preprocessor"]["scaler"].take();
+        c["preprocessor"]["scaler"] = vec![of["center"].clone(), of["scale"].clone()].into();
+    };
+    let found = changed_config(scaler);
+    assert!(found.contains("preprocessor.scaler must be an object, got a list"), "{found}");
+    assert!(reason(b"[]", WEIGHTS).contains("the file must be an object"));
     let all = changed_config(|c| c["model"]["readout"] = "all".into());
     assert!(all.contains("fit together"), "{all}");
 }

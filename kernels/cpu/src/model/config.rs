@@ -1,6 +1,7 @@
 //! `config.json`: what a model reads and predicts, and its sizes.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::cell::CellName;
 use super::error::ModelError;
@@ -116,15 +117,31 @@ fn one() -> usize {
     1
 }
 
+/// The objects of the file, by their names with dots between them; the first is the file.
+const OBJECTS: [&str; 7] =
+    ["", "model", "training", "preprocessor", "preprocessor.scaler", "target_scaler", "forecast"];
+
+fn is_list(fields: &Value, path: &str) -> bool {
+    let names = path.split('.').filter(|name| !name.is_empty());
+    names.fold(Some(fields), |value, name| value?.get(name)).is_some_and(Value::is_array)
+}
+
 /// The largest size of any dimension, as in the program that trains.
 const MAX_SIZE: usize = 1 << 20;
 const MAX_LAYERS: usize = 64;
 
 impl ModelConfig {
     pub(super) fn parse(json: &[u8]) -> Result<Self, ModelError> {
-        let file: ConfigFile = serde_json::from_slice(json).map_err(|error| {
+        let unlike = |error: &dyn std::fmt::Display| {
             ModelError::new(format!("config.json is not a run's configuration: {error}"))
-        })?;
+        };
+        let fields: Value = serde_json::from_slice(json).map_err(|error| unlike(&error))?;
+        // serde takes a list of a structure's fields for an object, too.
+        if let Some(path) = OBJECTS.iter().find(|path| is_list(&fields, path)) {
+            let what = if path.is_empty() { "the file" } else { path };
+            return Err(unlike(&format!("{what} must be an object, got a list")));
+        }
+        let file = ConfigFile::deserialize(fields).map_err(|error| unlike(&error))?;
         let wrong = |reason: &str| ModelError::new(format!("config.json: {reason}"));
         if file.model_type != "candle-rnn" {
             return Err(wrong(&format!("model_type is {}, not candle-rnn", file.model_type)));
