@@ -205,6 +205,12 @@ wasm *ARGS:
 check-onnx:
     @scripts/check-onnx.sh
 
+# Compare exported ONNX files with the program's own predictions, in candle-onnx (needs `protoc`: `just debian-packages protobuf-compiler`; and `just onnx`)
+[group('work')]
+[no-exit-message]
+check-candle-onnx:
+    @scripts/check-candle-onnx.sh
+
 # Compare exported weights in PyTorch with the program's own predictions (`just golden-venvs` installs it)
 [group('work')]
 [no-exit-message]

@@ -6,3 +6,4 @@ cargo fmt --version >/dev/null 2>&1 || fail "no cargo fmt: \`rustup component ad
 cargo fmt --all "$@"
 cargo fmt --manifest-path fuzz/Cargo.toml "$@"
 cargo fmt --manifest-path kernels/web/Cargo.toml "$@"
+cargo fmt --manifest-path tests/candle-onnx/Cargo.toml "$@"

@@ -57,7 +57,8 @@ pub(super) fn layers(
             read.pop();
         }
         let is_read = layer + 1 < count || inputs.all;
-        let y = if is_read { format!("layer_{layer}_outputs") } else { String::new() };
+        // Optional in ONNX, but candle-onnx panics at an LSTM without it.
+        let y = format!("layer_{layer}_outputs");
         let ends: Vec<String> = kinds.iter().map(|kind| format!("layer_{layer}_{kind}")).collect();
         let written = std::iter::once(y.clone()).chain(ends.iter().cloned()).collect();
         let settings = settings(cell, network.hidden_size, directions);
