@@ -49,6 +49,10 @@ fn parse(text: &str) -> Result<DeviceChoice, String> {
 /// numbers.
 const SPIN_LIMIT: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
 
+/// The number of threads for Candle's own element-wise ops. The one that shares an op out looks without end whether the
+/// others have done their parts, and keeps a core from them for ever where it has that by real-time scheduling.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
 impl Compute {
     /// The device as it was named, if it was.
     pub(super) fn device_name(&self) -> Option<String> {
@@ -85,6 +89,9 @@ impl Compute {
         if std::env::var_os(SPIN_LIMIT).is_none() {
             std::env::set_var(SPIN_LIMIT, "0");
         }
+        if std::env::var_os(CANDLE_THREADS).is_none() && has_real_time() {
+            std::env::set_var(CANDLE_THREADS, "1");
+        }
         match self.device.unwrap_or(DeviceChoice::Auto) {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Cuda(ordinal) => cuda(ordinal.unwrap_or_else(own_gpu)),
@@ -94,6 +101,18 @@ impl Compute {
             DeviceChoice::Auto => Ok(Device::Cpu),
         }
     }
+}
+
+/// Whether Linux schedules this thread by SCHED_FIFO or SCHED_RR, as `chrt -f` and `chrt -r` ask it to.
+fn has_real_time() -> bool {
+    std::fs::read_to_string("/proc/thread-self/stat").is_ok_and(|stat| is_real_time(&stat))
+}
+
+/// Whether the policy in a `stat` file of Linux, its 41st field, is SCHED_FIFO or SCHED_RR.
+fn is_real_time(stat: &str) -> bool {
+    // The second field is a name in brackets, which may have spaces and brackets in it.
+    let policy = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(38));
+    matches!(policy, Some("1" | "2"))
 }
 
 /// The device, or the CPU with a word on why.
@@ -178,5 +197,22 @@ mod tests {
         for wrong in ["", "cuda:", "cuda:x", "gpu", "CPU"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn real_time_scheduling_is_read_from_a_stat_file() {
+        // As Linux 6.18 wrote it, with a name that has brackets, and without addresses.
+        let stat = |policy: u8| {
+            format!(
+                "9498 (a) 1 (b) R 9497 9427 15399 0 -1 4194304 100 0 0 0 0 0 0 0 -2 0 1 0 6438102 \
+                 3133440 393 18446744073709551615 1 1 1 0 0 0 0 0 0 0 0 0 17 0 1 {policy} 0 0 0 1 1 1 \
+                 1 1 1 1 0\n"
+            )
+        };
+        assert_eq!(
+            [0, 1, 2, 3].map(|policy| is_real_time(&stat(policy))),
+            [false, true, true, false]
+        );
+        assert!(!is_real_time(""));
     }
 }
