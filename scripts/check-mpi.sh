@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # check-mpi.sh [ARGUMENT...]: clippy and documentation with the feature `mpi`; then tests training by several processes
-# that mpirun starts, up to four on any number of cores.
+# that mpirun starts, up to four on any number of cores. The library is that of `mpicc` and `mpirun`; beside another one
+# `MPICC=mpicc.mpich MPIRUN=mpirun.mpich` name Debian's MPICH.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_mpi

@@ -144,17 +144,30 @@ has_libclang() {
         compgen -G "/usr/lib/llvm-*/lib/libclang*.so*" >/dev/null || compgen -G "/usr/lib/*/libclang*.so*" >/dev/null
 }
 
+# The MPI library: that of MPICC, a compiler wrapper, which the crate `mpi` reads as well, and MPIRUN, which starts processes.
+mpicc=${MPICC:-mpicc}
+mpirun=${MPIRUN:-mpirun}
+
 # The Debian packages of an MPI library, its mpirun and libclang, which reads its headers, that are missing.
 missing_for_mpi() {
-    local missing=()
-    command -v mpicc >/dev/null || missing+=(libopenmpi-dev)
-    command -v mpirun >/dev/null || missing+=(openmpi-bin)
+    local missing=() library=(libopenmpi-dev openmpi-bin)
+    [[ $mpicc$mpirun != *mpich* ]] || library=(libmpich-dev mpich)
+    command -v "$mpicc" >/dev/null || missing+=("${library[0]}")
+    command -v "$mpirun" >/dev/null || missing+=("${library[1]}")
     has_libclang || missing+=(libclang-dev)
     echo "${missing[*]}"
 }
 
+# Fails unless there is an MPI library to build with. Has the crate `mpi-sys`, which does not notice it, compiled anew
+# where the last build was for another one.
 require_mpi() {
-    local missing
+    local missing linked built=${CARGO_TARGET_DIR:-target}/mpi-library profile
     missing=$(missing_for_mpi)
     [ -z "$missing" ] || fail "training by several processes needs MPI: \`just debian-packages $missing\` installs what is missing on Debian, as root"
+    linked=$("$mpicc" -show)
+    if [ "$(cat "$built" 2>/dev/null)" != "$linked" ]; then
+        for profile in dev release; do cargo clean --locked --quiet --profile "$profile" --package mpi-sys; done
+        mkdir -p "${built%/*}"
+        echo "$linked" >"$built"
+    fi
 }

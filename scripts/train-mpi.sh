@@ -8,9 +8,9 @@ shift
 require_mpi
 cargo build --release --locked --features mpi
 flags=()
-if mpirun --version 2>&1 | grep -q "Open MPI"; then
+if "$mpirun" --version 2>&1 | grep -q "Open MPI"; then
     # Unbound, so that each process takes its share of the cores; and more processes than cores, if asked for.
     flags=(--bind-to none --oversubscribe)
     [ "$(id -u)" != 0 ] || flags+=(--allow-run-as-root)
 fi
-exec mpirun "${flags[@]}" -n "$processes" "${CARGO_TARGET_DIR:-target}/release/candle-rnn" train "$@"
+exec "$mpirun" "${flags[@]}" -n "$processes" "${CARGO_TARGET_DIR:-target}/release/candle-rnn" train "$@"

@@ -1,4 +1,4 @@
-//! Training by several processes that `mpirun` starts; `just check-mpi` runs it.
+//! Training by several processes that `mpirun`, or the program that `MPIRUN` names, starts; `just check-mpi` runs it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -37,8 +37,9 @@ impl Place {
 
     /// `mpirun` with arguments of its own.
     fn mpirun(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new("mpirun");
-        let version = Command::new("mpirun").arg("--version").output().unwrap();
+        let program = std::env::var_os("MPIRUN").unwrap_or_else(|| "mpirun".into());
+        let mut command = Command::new(&program);
+        let version = Command::new(&program).arg("--version").output().unwrap();
         if text(&version).contains("Open MPI") {
             // MPICH's starts as many as it is told to, unbound.
             command.args(["--oversubscribe", "--bind-to", "none"]);
@@ -102,16 +103,22 @@ fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
-/// The ranks that an `mpirun` has started.
+/// The ranks that an `mpirun` has started, itself or through a program for each machine.
 fn ranks_of(mpirun: &Child) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", mpirun.id()));
-    let mut ranks = Vec::new();
-    for child in children.unwrap_or_default().split_whitespace() {
-        let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-        if name.starts_with("candle-rnn") {
-            ranks.push(child.parse().unwrap());
+    let (mut looked_at, mut ranks) = (vec![mpirun.id()], Vec::new());
+    while let Some(parent) = looked_at.pop() {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            let child = child.parse().unwrap();
+            if name.starts_with("candle-rnn") {
+                ranks.push(child);
+            } else {
+                looked_at.push(child);
+            }
         }
     }
+    ranks.sort_unstable();
     ranks
 }
 
@@ -258,7 +265,8 @@ fn an_error_of_a_process_ends_all_with_its_rank() {
 fn says_once(output: &Output, expected: &str) {
     let said = text(output);
     assert_eq!(said.matches(expected).count(), 1, "`{expected}`: {said}");
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{}: {said}", output.status);
+    // Open MPI's mpirun returns the exit code of one rank, MPICH's those of all, bit by bit.
+    assert!(matches!(output.status.code(), Some(1..=3)), "{}: {said}", output.status);
 }
 
 #[test]
@@ -389,7 +397,7 @@ const MORE_EPOCHS: u64 = 100;
 const EPOCH_STEPS: u64 = 40;
 
 #[test]
-#[ignore = "a minute or two: `just kill-test-mpi` runs it"]
+#[ignore = "a minute: `just kill-test-mpi` runs it"]
 fn ranks_killed_at_random_moments_lose_nothing() {
     let seed = std::env::var("CANDLE_RNN_KILL_SEED").map_or(0, |seed| seed.parse().unwrap());
     println!("seed {seed}");
@@ -398,10 +406,10 @@ fn ranks_killed_at_random_moments_lose_nothing() {
     let run = place.path("run");
     let job =
         SHORT.replace("--epochs 1", "--parts 3 --dropout 0.1 --save-every 1 --keep 3 --out run");
-    let (mut slowest, mut epochs) = (Duration::ZERO, 0);
+    let mut slowest = Duration::ZERO;
     let kills = std::env::var("CANDLE_RNN_KILLS").map_or(20, |kills| kills.parse().unwrap());
     for attempt in 0..kills {
-        epochs = newest(&run) / EPOCH_STEPS + MORE_EPOCHS;
+        let epochs = newest(&run) / EPOCH_STEPS + MORE_EPOCHS;
         let arguments = format!("{job} --epochs {epochs} --resume");
         let mpirun = place.ranks(3, &arguments).spawn().unwrap();
         let started = Instant::now();
@@ -438,6 +446,8 @@ fn ranks_killed_at_random_moments_lose_nothing() {
         );
     }
     let rest = job.replace("--save-every 1 ", "");
+    // Some epochs behind the last kill: the learning rate does not depend on their number.
+    let epochs = newest(&run) / EPOCH_STEPS + 3;
     place.train(2, &format!("{rest} --epochs {epochs} --resume"));
     place.alone(&format!("{rest} --epochs {epochs}").replace("--out run", "--out whole"));
     assert!(place.weights("run") == place.weights("whole"), "the weights are others");
