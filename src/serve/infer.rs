@@ -106,7 +106,11 @@ pub(super) async fn infer(
     // Requests that wait would hold their inputs more than once.
     drop(content);
     let outputs = match app.predict(number, work).await? {
-        Answer::Images(found) => of_classes(vec![found.len()], &found),
+        Answer::Images(found) => {
+            let probabilities = found.iter().flat_map(|image| &image.probabilities);
+            sequences::check_outputs(probabilities)?;
+            of_classes(vec![found.len()], &found)
+        }
         Answer::Sequences(found) => {
             sequences::check_predictions(&found)?;
             of_sequences(model, found)?
