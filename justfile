@@ -121,6 +121,12 @@ bench-peers *ARGS:
 bench-serve *ARGS:
     @scripts/bench-serve.sh "$@"
 
+# Time single sequences, steps and frames of Silero VAD beside ONNX Runtime and tract (`just latency-peers` installs them)
+[group('work')]
+[no-exit-message]
+bench-latency *TURNS:
+    @scripts/bench-latency.sh "$@"
+
 # Time the start of `predict` and the test images of MNIST, and weigh programs and WebAssembly
 [group('work')]
 [no-exit-message]
@@ -377,6 +383,12 @@ web-tools:
 [no-exit-message]
 onnx:
     @scripts/install-onnx.sh
+
+# Install ONNX Runtime and tract from PyPI into .venv-latency, for `just bench-latency`
+[group('install')]
+[no-exit-message]
+latency-peers:
+    @scripts/install-latency-peers.sh
 
 # Install PyTorch, Keras and JAX from PyPI into .venv-peers (about 8 GB), for `just bench-peers`
 [group('install')]

@@ -2,7 +2,7 @@
 //! and single steps of it.
 //!
 //! `cargo bench -p candle-rnn-kernels --bench stream`; times are microseconds. With `-- --json` each figure is a
-//! JSON object on a line, as `benches/peers/onnx_latency.py` prints those of ONNX Runtime.
+//! JSON object on a line, as `benches/peers/onnx_latency.py` prints those of ONNX Runtime and tract.
 
 use std::hint::black_box;
 use std::sync::Arc;
