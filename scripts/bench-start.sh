@@ -14,11 +14,10 @@ cargo build --release --locked --bin candle-rnn
 program=$release/candle-rnn
 "$program" train "${data[@]}" --epochs 1 --quiet --out "$folder/digits"
 
-# seconds COMMAND...: how long a command takes.
+# seconds COMMAND...: how long a command takes, by the clock and of CPU time in the program and in the system.
 seconds() {
-    local begin=$EPOCHREALTIME
-    "$@" >"$folder/said"
-    awk -v begin="$begin" -v end="$EPOCHREALTIME" 'BEGIN { print end - begin }'
+    local TIMEFORMAT='%R %U %S'
+    { time "$@" >"$folder/said" 2>"$folder/errors"; } 2>&1 || fail "$*: $(cat "$folder/errors")"
 }
 
 # timed NAME COMMAND...: the mean and the least of ten turns, after one that fills the caches.
@@ -27,8 +26,11 @@ timed() {
     shift
     seconds "$@" >/dev/null
     for _ in $(seq 10); do seconds "$@"; done | awk -v name="$name" '
-        { sum += $1; if (NR == 1 || $1 < least) least = $1 }
-        END { printf "%s: %.1f ms, the mean of %d; %.1f ms at least\n", name, 1000 * sum / NR, NR, 1000 * least }'
+        { sum += $1; cpu += $2 + $3; if (NR == 1 || $1 < least) least = $1 }
+        END {
+            printf "%s: %.0f ms, the mean of %d; %.0f ms at least; %.0f ms of CPU time\n",
+                name, 1000 * sum / NR, NR, 1000 * least, 1000 * cpu / NR
+        }'
 }
 
 # base64 of a grey PNG of 28 x 28 pixels with a stroke down its middle.
