@@ -16,6 +16,7 @@ use crate::simd::vector::{Element, Vector};
 use crate::simd::wasm;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{avx2, avx512};
+use crate::table::{self, TableGrads, TableProducts};
 use crate::view::ViewMut;
 use crate::Isa;
 use crate::SequenceDims;
@@ -85,6 +86,9 @@ pub struct Kernels<E> {
     pub(crate) pack_rows: fn(&[E], usize, usize, usize, &mut [E]),
     pub(crate) forward_rows: unsafe fn(&Forward<E>, usize, usize, ViewMut<E, 0>),
     pub(crate) backward_rows: unsafe fn(&Backward<E>, usize, usize, usize, Scratch<E>),
+    pub(crate) table_products: unsafe fn(&TableProducts<E>, usize, usize),
+    pub(crate) table_weight_grads: unsafe fn(&TableGrads<E>, usize, usize),
+    pub(crate) table_input_grads: unsafe fn(&TableGrads<E>, usize, usize),
     /// Whether the state is a function of one gate.
     pub(crate) is_simple: bool,
     /// Whether there is a second state.
@@ -115,6 +119,9 @@ impl<E: Element> Kernels<E> {
             pack_rows: pack_rows::<V>,
             forward_rows: forward::forward_rows::<V, C>,
             backward_rows: backward::backward_rows::<V, C>,
+            table_products: table::products::<V>,
+            table_weight_grads: table::weight_grads::<V>,
+            table_input_grads: table::input_grads::<V>,
             is_simple: C::IS_SIMPLE,
             has_c: C::HAS_C,
         }

@@ -10,6 +10,7 @@
 //! - `kernels`: the table of kernels of one instruction set and cell
 //! - `weights`: weights packed for the kernels, and gradients unpacked
 //! - `forward`, `backward`: whole sequences for some rows, on one thread
+//! - `table`: inputs that are rows of a table, multiplied with the weights once for each of these rows
 //! - `schedule`: whole calls: lengths checked, rows cut into blocks, blocks given to threads
 //! - `network`: whole networks for inference, in batches or step by step
 //! - `model`, with the feature of that name: trained models of candle-rnn's runs, which such networks are made of
@@ -31,6 +32,7 @@ mod model;
 mod network;
 mod schedule;
 mod simd;
+mod table;
 mod threads;
 mod view;
 mod weights;

@@ -62,6 +62,9 @@ impl<E> Backward<'_, E> {
 pub(crate) struct Scratch<E> {
     /// Packed, out: the group's part of the weights' gradients, if wanted.
     pub(crate) sums: Option<ViewMut<E, 0>>,
+    /// `(V, len)` for each gate block that the input feeds, out: the group's part of the sums of δ by row of the table,
+    /// where inputs are looked up and these are wanted.
+    pub(crate) table_deltas: Option<ViewMut<E, 0>>,
     /// [`scratch_len`] elements.
     pub(crate) memory: ViewMut<E, 0>,
 }

@@ -16,6 +16,8 @@ pub(crate) struct ReductionGroup<'a, E> {
     pub(crate) row: usize,
     /// How many windows share a step, at most.
     pub(crate) slots: usize,
+    /// The group's part of the sums of δ by row of the table, where inputs are looked up and these are wanted.
+    pub(crate) table_deltas: Option<ViewMut<E, 0>>,
     pub(crate) memory: GroupMemory<ViewMut<E, 0>>,
 }
 

@@ -6,16 +6,18 @@ use std::ops::Range;
 
 use crate::backward::group::ReductionGroup;
 use crate::cells::cell::{Cell, OperandKind};
-use crate::forward::{add, multiply};
+use crate::forward::{add, multiply, Inputs, Lookup, PassInput};
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct};
+use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
+use crate::table::AddRow;
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 
 impl<E: Element> ReductionGroup<'_, E> {
-    /// Computes the gradients of the inputs of step `t`, and of the initial states.
+    /// Computes the gradients of the inputs of step `t`, or adds its δ to those of the table's rows, and computes the
+    /// gradients of the initial states.
     ///
     /// # Safety
     /// The contract of `backward_rows` must hold, and the memory hold the δ of step `t` of these windows.
@@ -27,7 +29,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         let (args, memory) = (self.args, &self.memory);
         let SequenceDims { hidden_size, output_size, .. } = args.input.dims;
         let wants_initial = args.grad_h_0.is_some() || args.grad_c_0.is_some();
-        if args.grad_x.is_none() && !wants_initial {
+        if args.grad_x.is_none() && self.table_deltas.is_none() && !wants_initial {
             return;
         }
         let total = |rows: ViewMut<E, 0>, len: usize, total: ViewMut<E, 0>| {
@@ -37,6 +39,9 @@ impl<E: Element> ReductionGroup<'_, E> {
         if let Some(grad_x) = args.grad_x {
             let out = grad_x.rows_at(self.first, t);
             self.through_weights::<V>(t, delta, OperandKind::Input, out);
+        }
+        if let (Inputs::Table(table), Some(sums)) = (args.input.inputs, self.table_deltas) {
+            self.add_to_table::<V>(t, delta, table, sums);
         }
         // A row without steps has no δ: it hands its gradient through.
         let begins = |local: &usize| {
@@ -63,6 +68,32 @@ impl<E: Element> ReductionGroup<'_, E> {
             }
             if let (Some(carry), Some(grad_c_0)) = (carry_c, args.grad_c_0) {
                 grad_c_0.row(row).copy_from(carry.row(local), hidden_size);
+            }
+        }
+    }
+
+    /// Adds δ of step `t` to those of the table's rows that it reads.
+    ///
+    /// # Safety
+    /// The contract of `backward_rows` must hold; `delta` must have the rows of the group, and `sums` the elements that
+    /// [`Scratch::table_deltas`](crate::backward::Scratch::table_deltas) has.
+    unsafe fn add_to_table<V: Vector<Elem = E>>(
+        &self,
+        t: usize,
+        delta: View<E, 1>,
+        table: Lookup<E>,
+        sums: ViewMut<E, 0>,
+    ) {
+        let PassInput { layout, spans, .. } = &self.args.input;
+        for local in (0..self.rows).filter(|local| spans.has(self.first + local, t)) {
+            let id = table.id(self.first + local, t);
+            for columns in layout.input_columns() {
+                let block = sums.add(layout.in_table(columns, table.table_rows));
+                V::vectorize(AddRow::<V> {
+                    from: delta.row(local).add(columns.at),
+                    to: block.add(id * columns.len),
+                    len: columns.len,
+                });
             }
         }
     }
@@ -123,7 +154,7 @@ impl<E: Element> ReductionGroup<'_, E> {
                 let out = out.tile(local, panel.at);
                 dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
                     GemmBiasAct::<V, Identity, false, ROWS, WIDTH> {
-                        bias: None,
+                        begin: Begin::Zero,
                         products: [product, Accumulate::none()],
                         out,
                         last: panel.last,

@@ -53,12 +53,14 @@ mod scratch;
 mod weight_grads;
 
 use crate::cells::cell::Cell;
-use crate::simd::vector::Vector;
+use crate::forward::Inputs;
+use crate::simd::vector::{Element, Vector};
 use crate::SequenceDims;
 pub(crate) use args::{Backward, BlockStates, Kept, Scratch};
 use group::{ReductionGroup, Step, StepBlock};
 pub(crate) use scratch::scratch_len;
 use scratch::{overlap, row_of_deltas, GroupMemory};
+pub(crate) use weight_grads::{Factors, PanelUpdate};
 
 /// Bytes of δ that stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -99,8 +101,12 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
         rows,
         row: row_of_deltas::<V::Elem>(args.input.layout.deltas),
         slots: overlap(args.windows),
+        table_deltas: scratch.table_deltas,
         memory: GroupMemory::new(args, rows, block_steps, scratch.memory),
     };
+    if let (Inputs::Table(table), Some(sums)) = (args.input.inputs, scratch.table_deltas) {
+        sums.fill(V::Elem::ZERO, args.input.layout.table_len(table.table_rows));
+    }
     // The windows of step t are `windows[from..to]`.
     let (mut from, mut to) = (args.windows.len(), args.windows.len());
     let reached = args.windows[0].start;

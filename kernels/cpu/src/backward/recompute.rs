@@ -63,7 +63,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         // A pass of its own over rows and steps that are counted from 0.
         let forward = Forward {
             input: PassInput {
-                x: input.x.at(self.first, begins).reshape(input.x.strides()),
+                inputs: input.inputs.skip(self.first, begins),
                 initial: Initial {
                     h: Some(h.as_view().reshape([h_row as isize])),
                     c: Some(c.as_view().reshape([c_row as isize])),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::backward::group::{ReductionGroup, StepBlock};
 use crate::cells::cell::{ColumnRange, Source};
-use crate::forward::{copy_or_zero, multiply, PassInput};
+use crate::forward::{copy_or_zero, multiply, Inputs, PassInput};
 use crate::gemm::layout::{split, Panel, Panels};
 use crate::gemm::microkernel::{dispatch, RankUpdate};
 use crate::simd::vector::{Element, Vector};
@@ -103,12 +103,16 @@ impl<E: Element> ReductionGroup<'_, E> {
         let SequenceDims { hidden_size, output_size, .. } = input.dims;
         let (row, steps) = (self.first + local, block.len());
         let nr = update.panel.nr::<V>();
-        let one = [E::ONE];
-        let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };
-        update.add_to::<V>(one, 0..steps, sums);
+        // What a table's rows feed is summed when δ of all groups are there.
+        let is_looked_up = columns.input && matches!(input.inputs, Inputs::Table(_));
+        if !is_looked_up {
+            let one = [E::ONE];
+            let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };
+            update.add_to::<V>(one, 0..steps, sums);
+        }
         let sums = sums.add(nr);
-        if columns.inputs > 0 {
-            let at = input.x.at(row, block.begin).reshape(input.x.strides());
+        if let (Inputs::Rows(x), true) = (input.inputs, columns.inputs > 0) {
+            let at = x.at(row, block.begin).reshape(x.strides());
             update.add_to::<V>(Factors { at, count: columns.inputs }, 0..steps, sums);
         }
         let sums = sums.add(columns.inputs * nr);
@@ -141,24 +145,24 @@ impl<E: Element> ReductionGroup<'_, E> {
 }
 
 /// Columns of z, one value a sample.
-struct Factors<E> {
+pub(crate) struct Factors<E> {
     /// Column 0 by row and step.
-    at: View<E, 2>,
+    pub(crate) at: View<E, 2>,
     /// The number of columns.
-    count: usize,
+    pub(crate) count: usize,
 }
 
 /// An update of the sums of one panel by the samples of some rows.
 #[derive(Clone, Copy)]
-struct PanelUpdate<'a, E> {
-    panel: Panel,
+pub(crate) struct PanelUpdate<'a, E> {
+    pub(crate) panel: Panel,
     /// Packed δ: `(steps, width)` registers by row.
-    deltas: View<E, 1>,
-    rows: usize,
+    pub(crate) deltas: View<E, 1>,
+    pub(crate) rows: usize,
     /// Which samples of each row count; all if absent.
-    spans: Option<&'a [(usize, usize)]>,
+    pub(crate) spans: Option<&'a [(usize, usize)]>,
     /// Whether the sums hold nothing yet.
-    is_first: bool,
+    pub(crate) is_first: bool,
 }
 
 impl<E: Element> PanelUpdate<'_, E> {
@@ -168,7 +172,7 @@ impl<E: Element> PanelUpdate<'_, E> {
     /// The CPU must have the instruction set of `V`. `factors`, whose step 0 is the first of `steps`, and
     /// the δ must be readable for these rows and steps; `sums` must have `(count, width)` registers that
     /// nobody else uses.
-    unsafe fn add_to<V: Vector<Elem = E>>(
+    pub(crate) unsafe fn add_to<V: Vector<Elem = E>>(
         &self,
         factors: Factors<E>,
         steps: Range<usize>,

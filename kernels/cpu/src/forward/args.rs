@@ -1,6 +1,7 @@
 //! The arguments of a forward pass.
 
 use crate::cells::cell::WeightLayout;
+use crate::forward::inputs::Inputs;
 use crate::forward::steps::{Checkpoints, Initial, Ring, Spans};
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
@@ -10,8 +11,7 @@ use crate::SequenceDims;
 pub(crate) struct PassInput<'a, E> {
     pub(crate) dims: SequenceDims,
     pub(crate) layout: WeightLayout,
-    /// `(I,)` by row and step, in.
-    pub(crate) x: View<E, 2>,
+    pub(crate) inputs: Inputs<E>,
     pub(crate) initial: Initial<E>,
     /// `(P,)` by row, in: the recurrent dropout's mask.
     pub(crate) mask: Option<View<E, 1>>,

@@ -23,7 +23,7 @@
 //! behind it its final one, and its outputs there are zero. A tile takes part as long as any of its
 //! rows does.
 //!
-//! - `args`: the arguments
+//! - `args`: the arguments; `inputs`: where inputs come from
 //! - `steps`: rows of elements by step
 //! - `row_block`: rows that go through all steps together
 //! - `products`: what they multiply at a step
@@ -32,6 +32,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod args;
+mod inputs;
 mod row_block;
 mod products;
 mod steps;
@@ -41,6 +42,7 @@ use crate::simd::vector::Vector;
 use crate::view::ViewMut;
 use crate::SequenceDims;
 pub(crate) use args::{inner_len, Forward, PassInput};
+pub(crate) use inputs::{Inputs, Lookup};
 use products::Operands;
 use row_block::{Carried, RowBlock};
 pub(crate) use steps::{

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use crate::cells::cell::{Cell, ColumnRange, Source};
 use crate::forward::args::Forward;
+use crate::forward::inputs::Inputs;
 use crate::forward::row_block::RowBlock;
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Accumulate, GemmBiasAct};
+use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 
@@ -34,7 +35,7 @@ impl<E: Element> RowBlock<'_, E> {
         columns: &ColumnRange,
         operands: Operands,
     ) {
-        let depth = columns.depth();
+        let (depth, input) = (columns.depth(), &self.args.input);
         // What an earlier call began.
         let goes_on = operands == Operands::RecurrentOnly && columns.input;
         if goes_on && columns.source == Source::Nothing {
@@ -49,17 +50,19 @@ impl<E: Element> RowBlock<'_, E> {
                 for tile in 0..tiles {
                     let (local, height) = split(self.rows, tiles, tile);
                     let row = self.first + local;
-                    if !self.args.input.spans.any(row, height, self.args.offset + step) {
+                    if !input.spans.any(row, height, self.args.offset + step) {
                         continue;
                     }
                     let out = self.out::<C>(columns, row, step).tile(0, panel.at);
                     let w_ih = bias.add(nr);
                     let w_source = w_ih.add(columns.inputs * nr);
                     let products = [
-                        if goes_on {
-                            Accumulate::none()
-                        } else {
-                            self.of_inputs(columns, row, step, w_ih)
+                        match input.inputs {
+                            Inputs::Rows(x) if !goes_on => {
+                                let a = x.rows_at(row, step).reshape([x.strides()[0], 1]);
+                                Accumulate { a, count: columns.inputs, panel: w_ih }
+                            }
+                            _ => Accumulate::none(),
                         },
                         if operands == Operands::InputOnly {
                             Accumulate::none()
@@ -67,11 +70,20 @@ impl<E: Element> RowBlock<'_, E> {
                             self.of_source(columns, local, step, w_source)
                         },
                     ];
+                    let begin = match input.inputs {
+                        Inputs::Table(table) if columns.input => Begin::Rows(table.tile(
+                            &input.layout,
+                            columns,
+                            [row, height, step],
+                            panel.at,
+                        )),
+                        _ => Begin::Bias(bias),
+                    };
                     macro_rules! gemm {
                         ($adds:literal) => {
                             dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
                                 GemmBiasAct::<V, C::InTile, $adds, ROWS, WIDTH> {
-                                    bias: Some(bias),
+                                    begin,
                                     products,
                                     out,
                                     last: panel.last,
@@ -101,22 +113,6 @@ impl<E: Element> RowBlock<'_, E> {
         } else {
             gates.rows_at(row, step).tile(0, columns.at)
         }
-    }
-
-    /// The product of a step's inputs, from a row of the batch on.
-    ///
-    /// # Safety
-    /// Row and step must be ones of the pass.
-    unsafe fn of_inputs(
-        &self,
-        columns: &ColumnRange,
-        row: usize,
-        step: usize,
-        panel: View<E, 0>,
-    ) -> Accumulate<E> {
-        let rows = self.args.input.x.rows_at(row, step);
-        let a = rows.reshape([rows.strides()[0], 1]);
-        Accumulate { a, count: columns.inputs, panel }
     }
 
     /// The product of the states before a step, or of its inner values, from a row of the block on.

@@ -1,7 +1,7 @@
 //! A layer with packed weights: whole batches, or one row step by step in memory that is there already.
 
 use crate::cells::cell::WeightLayout;
-use crate::forward::{inner_len, Forward, Initial, PassInput, Ring, Spans};
+use crate::forward::{inner_len, Forward, Initial, Inputs, PassInput, Ring, Spans};
 use crate::kernels::{CellKind, Float, Kernels};
 use crate::schedule::{forward, ForwardOutput, RawCall, Save};
 use crate::view::{View, ViewMut};
@@ -148,7 +148,7 @@ impl<E: Float> Layer<E> {
     fn pass_input(&self, steps: usize, x: View<E, 2>, initial: Initial<E>) -> PassInput<'_, E> {
         let spans = Spans { lengths: None, seq_len: steps, reverse: false };
         let dims = self.shape.dims(1, steps);
-        PassInput { dims, layout: self.layout, x, initial, mask: None, spans }
+        PassInput { dims, layout: self.layout, inputs: Inputs::Rows(x), initial, mask: None, spans }
     }
 
     /// Steps of one row, forward in time; allocates nothing. Each step reads the states that the one before

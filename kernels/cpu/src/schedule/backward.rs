@@ -148,6 +148,11 @@ pub fn backward<E: Element>(
     let grad_x =
         gradients.x.as_mut().map(|x| [&mut x[..], &mut second_x[..]].map(SharedSlice::new));
     let grad_initial = gradients.initial.as_mut().map(|initial| SharedSlice::new(initial));
+    let products = match args.saved.save {
+        Save::Checkpoints => input.table_products(),
+        _ => Vec::new(),
+    };
+    let is_looked_up = input.call.ids.is_some();
     let pass = |direction: usize| {
         let [grad_last_h, grad_last_c] = input.states(args.grad_last, direction);
         let [grad_h_0, grad_c_0] = input.states_layout(direction).map(|place| {
@@ -155,7 +160,7 @@ pub fn backward<E: Element>(
             Some(grad_initial.as_ref()?.view(first, strides))
         });
         Backward {
-            input: input.pass_input(direction),
+            input: input.pass_input(direction, &products),
             windows: args.windows(),
             kept: args.kept(&input, direction),
             weights: args.fed[direction].0.each_ref().map(|packed| View::new(packed)),
@@ -165,7 +170,7 @@ pub fn backward<E: Element>(
             }),
             grad_last_h,
             grad_last_c,
-            grad_x: grad_x.as_ref().map(|x| {
+            grad_x: grad_x.as_ref().filter(|_| !is_looked_up).map(|x| {
                 let (first, strides) = input.public_layout(direction, 1, dims.input_size);
                 x[direction].view(first, strides)
             }),
@@ -176,7 +181,15 @@ pub fn backward<E: Element>(
     let passes: Vec<Backward<E>> = (0..directions).map(pass).collect();
     let groups = ReductionGroups::new(&input.layout, &dims, size_of::<E>());
     let parallel = is_large(&dims, packed_len);
-    let sums = run_groups(kernels, &passes, groups, parallel, wanted.weights);
+    let wants_table = is_looked_up && (wanted.weights || wanted.x);
+    let table_len = if wants_table { input.layout.table_len(input.table_rows()) } else { 0 };
+    let [sums, table_deltas] = run_groups(
+        kernels,
+        &passes,
+        groups,
+        parallel,
+        [wanted.weights.then_some(packed_len), wants_table.then_some(table_len)],
+    );
     if let (Some(initial), Some(grad_last)) = (&mut gradients.initial, args.grad_last) {
         input.hand_through(grad_last, initial);
     }
@@ -185,37 +198,48 @@ pub fn backward<E: Element>(
             add_up(terms, total, parallel);
         }
     }
+    if wants_table {
+        let mut x = gradients.x.as_mut().map(|x| [&mut x[..], &mut second_x[..]]);
+        for direction in 0..directions {
+            let deltas = &table_deltas[direction * groups.count * table_len..];
+            let deltas = input.table_deltas(&deltas[..groups.count * table_len], parallel);
+            let weights = gradients.weights.as_mut().map(|weights| &mut weights[direction][..]);
+            let x = x.as_mut().map(|x| &mut *x[direction]);
+            input.table_gradients(&deltas, args.fed[direction], weights, x);
+        }
+    }
     if let (Some(x), 2) = (&mut gradients.x, directions) {
         add_up(&second_x, x, parallel);
     }
     gradients
 }
 
-/// Runs the passes of both directions, and returns the groups' parts of the weights' gradients,
-/// `(D, groups, packed)`, if they are wanted.
+/// Runs the passes of both directions, and returns the groups' parts of the weights' gradients, `(D, groups, packed)`,
+/// and of the sums of δ by row of a table, `(D, groups, V, len)`.
+///
+/// - `lens`: the number of elements of each in a group, if they are wanted
 fn run_groups<E: Element>(
     kernels: &Kernels<E>,
     passes: &[Backward<E>],
     groups: ReductionGroups,
     parallel: bool,
-    wants_weights: bool,
-) -> Buffer<E> {
+    lens: [Option<usize>; 2],
+) -> [Buffer<E>; 2] {
     let ReductionGroups { count, block_steps } = groups;
-    let PassInput { dims, layout, .. } = &passes[0].input;
-    let packed_len = layout.packed_len;
-    let mut sums =
-        Buffer::<E>::new(if wants_weights { passes.len() * count * packed_len } else { 0 });
-    let sums_of_groups = SharedSlice::new(&mut sums);
+    let PassInput { dims, .. } = &passes[0].input;
+    let mut all = lens.map(|len| Buffer::<E>::new(passes.len() * count * len.unwrap_or(0)));
+    let of_groups = all.each_mut().map(|all| SharedSlice::new(all));
     for_each(passes.len() * count, parallel, |index| {
         let pass = &passes[index / count];
         let (first, rows) = split(dims.batch_size, count, index % count);
         let mut memory = Buffer::new(backward::scratch_len(pass, rows, block_steps));
-        let sums = wants_weights.then(|| sums_of_groups.part(index * packed_len, packed_len));
-        let scratch = Scratch { sums, memory: ViewMut::new(&mut memory) };
+        let part = |of: usize| lens[of].map(|len| of_groups[of].part(index * len, len));
+        let scratch =
+            Scratch { sums: part(0), table_deltas: part(1), memory: ViewMut::new(&mut memory) };
         // SAFETY: `kernels` exist only for instruction sets that the CPU has; `check` saw to all
         // lengths, from which the views were made; each call has disjoint rows of a direction, and sums
         // and memory of its own.
         unsafe { (kernels.backward_rows)(pass, first, rows, block_steps, scratch) };
     });
-    sums
+    all
 }

@@ -47,6 +47,7 @@ pub fn forward<E: Element>(
     let mut outputs = wants_outputs.then(|| Vec::<E>::with_capacity(outputs_len));
     let mut last = Vec::<E>::with_capacity(last_len);
     let ahead = input.steps_ahead();
+    let products = input.table_products();
     // The slots of h, c and gates: what one step leaves for the next, or all steps for the backward pass.
     let slots = match save {
         Save::All => [seq_len; 3],
@@ -70,7 +71,7 @@ pub fn forward<E: Element>(
                 Some(last.view(first, strides))
             });
             Forward {
-                input: input.pass_input(direction),
+                input: input.pass_input(direction, &products),
                 steps: seq_len,
                 offset: 0,
                 ahead,
@@ -116,7 +117,8 @@ impl<E: Element> CheckedInput<'_, E> {
     /// The steps whose inputs are multiplied with their weights ahead of the recurrence, or 0.
     fn steps_ahead(&self) -> usize {
         let packed_bytes = self.layout.packed_len * size_of::<E>();
-        if !self.kernels.is_simple && packed_bytes > MAX_CACHED_WEIGHTS {
+        let is_looked_up = self.call.ids.is_some();
+        if !is_looked_up && !self.kernels.is_simple && packed_bytes > MAX_CACHED_WEIGHTS {
             STEPS_AHEAD.min(self.call.dims.seq_len)
         } else {
             0

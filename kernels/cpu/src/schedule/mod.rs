@@ -2,18 +2,21 @@
 //!
 //! - `forward`, `backward`: the two passes
 //! - `states`: the states that the first leaves for the second
+//! - `table`: the products and gradients of inputs that are looked up in a table
 //! - `groups`: how the backward pass cuts a batch
 
 mod backward;
 mod forward;
 mod groups;
 mod states;
+mod table;
 
 use crate::cells::cell::WeightLayout;
-use crate::forward::{Initial, PassInput, Spans};
+use crate::forward::{Initial, Inputs, Lookup, PassInput, Spans};
 use crate::kernels::Kernels;
 use crate::simd::vector::Element;
 use crate::view::View;
+use crate::workspace::Buffer;
 use crate::SequenceDims;
 pub use backward::{backward, BackwardCall, Gradients, Wanted};
 pub use forward::{forward, ForwardOutput};
@@ -33,9 +36,11 @@ pub struct RawCall<'a, E> {
     pub dims: SequenceDims,
     /// D: 1 or 2.
     pub directions: usize,
-    /// `(B, T, I)`, or `(T, B, I)`.
+    /// `(B, T, I)`, or `(T, B, I)`; with `ids` a table, `(V, I)`.
     pub x: &'a [E],
-    /// Whether `x` and outputs have the time first.
+    /// `(B, T)`, or `(T, B)`: the rows of `x` that rows read at their steps, each below V.
+    pub ids: Option<&'a [u32]>,
+    /// Whether `x`, `ids` and outputs have the time first.
     pub time_major: bool,
     /// `[h_0 | c_0]`, `(D, B, P)` and `(D, B, H)`, the latter if the cell has it; zeros if `None`.
     pub initial: Option<&'a [E]>,
@@ -54,6 +59,7 @@ impl<'a, E> RawCall<'a, E> {
             dims,
             directions: weights.len(),
             x,
+            ids: None,
             time_major: false,
             initial: None,
             lengths: None,
@@ -81,9 +87,20 @@ impl<'a, E: Element> CheckedInput<'a, E> {
         // Sizes of which products of two, and of the number of gates, cannot wrap.
         assert!([input_size, hidden_size, output_size].iter().all(|size| *size <= MAX_SIZE));
         assert!(layout.projection > 0 || output_size == hidden_size, "only an LSTM is projected");
-        let values = batch_size.checked_mul(seq_len).and_then(|rows| rows.checked_mul(input_size));
-        assert_eq!(Some(call.x.len()), values);
-        assert!(batch_size.checked_mul(seq_len).is_some_and(|rows| rows <= MAX_ROWS));
+        let rows = batch_size.checked_mul(seq_len);
+        match call.ids {
+            None => {
+                let values = rows.and_then(|rows| rows.checked_mul(input_size));
+                assert_eq!(Some(call.x.len()), values);
+            }
+            Some(ids) => {
+                assert!(input_size > 0 && call.x.len().is_multiple_of(input_size));
+                assert_eq!(Some(ids.len()), rows);
+                let table_rows = call.x.len() / input_size;
+                assert!(ids.iter().all(|id| (*id as usize) < table_rows), "a row beyond the table");
+            }
+        }
+        assert!(rows.is_some_and(|rows| rows <= MAX_ROWS));
         assert_eq!(call.weights.len(), call.directions);
         assert!(call.weights.iter().all(|weights| weights.len() == layout.packed_len));
         assert!(call.initial.is_none_or(|initial| initial.len() == checked.states_len()));
@@ -163,15 +180,30 @@ impl<'a, E: Element> CheckedInput<'a, E> {
     }
 
     /// The arguments of a direction's passes.
-    fn pass_input(&self, direction: usize) -> PassInput<'a, E> {
-        let RawCall { dims, x, initial, lengths, mask, .. } = self.call;
-        let (first, strides) = self.public_layout(direction, 1, dims.input_size);
+    ///
+    /// - `products`: of a table's rows, by direction; empty where nothing reads them
+    fn pass_input(&self, direction: usize, products: &[Buffer<E>]) -> PassInput<'a, E> {
+        let RawCall { dims, x, ids, initial, lengths, mask, .. } = self.call;
+        let inputs = match ids {
+            None => {
+                let (first, strides) = self.public_layout(direction, 1, dims.input_size);
+                Inputs::Rows(View::with_strides(x, first, strides))
+            }
+            Some(ids) => {
+                let (first, strides) = self.public_layout(direction, 1, 1);
+                Inputs::Table(Lookup {
+                    ids: View::with_strides(ids, first, strides),
+                    table_rows: x.len() / dims.input_size,
+                    products: View::new(products.get(direction).map_or(&[][..], |of| of)),
+                })
+            }
+        };
         let [h, c] = self.states(initial, direction);
         let mask_row = dims.output_size;
         PassInput {
             dims,
             layout: self.layout,
-            x: View::with_strides(x, first, strides),
+            inputs,
             initial: Initial { h, c },
             mask: mask.map(|mask| {
                 View::with_strides(
