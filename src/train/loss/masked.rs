@@ -1,6 +1,6 @@
 //! Softmax cross-entropy of sequences with a label at every step: padding, steps to ignore, class weights.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, D};
 
 use super::checks::{check, check_dtypes, check_smoothing, logits_2d, logits_3d, wrong_shape, OP};
 use super::softmax_op::{weighted_sum, Targets};
@@ -50,7 +50,7 @@ pub fn masked_cross_entropy(
     lengths: Option<&[usize]>,
     options: &CrossEntropyOptions<'_>,
 ) -> Result<Tensor> {
-    let (rows, steps, classes) = logits_3d(logits)?;
+    let (rows, steps, _) = logits_3d(logits)?;
     if labels.dims() != [rows, steps] {
         return Err(wrong_shape("labels", format!("({rows}, {steps})"), labels));
     }
@@ -67,7 +67,7 @@ pub fn masked_cross_entropy(
     }
     let is_real =
         |index: usize| lengths.is_none_or(|lengths| index % steps < lengths[index / steps]);
-    mean(&logits.reshape((rows * steps, classes))?, labels, is_real, options)
+    mean(logits, labels, is_real, options)
 }
 
 /// The mean over all rows of `-ln softmax(logits)[label]`, weighted as in [`masked_cross_entropy`]: the loss of
@@ -88,7 +88,7 @@ pub fn weighted_cross_entropy(
     mean(logits, labels, |_| true, options)
 }
 
-/// - `logits`: `(N, C)`; `labels`: N of them, of any shape
+/// - `logits`: `(.., C)`, N rows; `labels`: N of them, of any shape
 /// - `is_real`: whether the row with this index is read
 fn mean(
     logits: &Tensor,
@@ -96,7 +96,7 @@ fn mean(
     is_real: impl Fn(usize) -> bool,
     options: &CrossEntropyOptions<'_>,
 ) -> Result<Tensor> {
-    let classes = logits.dim(1)?;
+    let classes = logits.dim(D::Minus1)?;
     let CrossEntropyOptions { ignore_index, class_weights, smoothing } = *options;
     check_smoothing(smoothing)?;
     if let Some(weights) = class_weights {

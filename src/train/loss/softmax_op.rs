@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType, D};
 use rayon::prelude::*;
 
 use super::checks::OP;
@@ -23,18 +23,20 @@ pub(super) struct Targets<'a> {
 
 /// The weighted sum of the losses of rows with targets of their own, a scalar.
 ///
-/// - `logits`: `(N, C)`
+/// - `logits`: `(.., C)`, N rows
 pub(super) fn weighted_sum(logits: &Tensor, targets: Targets<'_>) -> Result<Tensor> {
+    if logits.device().is_cpu() && gpu_of(logits)?.is_none() {
+        // In any shape: Candle would make zeros and a sum of the gradient of one that is changed.
+        return fused_targets(logits, targets);
+    }
+    let logits = &logits.reshape(((), logits.dim(D::Minus1)?))?;
     if let Some(gpu) = gpu_of(logits)? {
         let Targets { labels, weights, smoothing, class_weights } = targets;
         let labels = Tensor::new(labels, logits.device())?;
         let weights = RowWeights::of(&weights);
         return loss_of_logits(gpu, logits, &labels, 1, weights, smoothing, class_weights);
     }
-    if !logits.device().is_cpu() {
-        return composed_targets(logits, &targets);
-    }
-    fused_targets(logits, targets)
+    composed_targets(logits, &targets)
 }
 
 /// The weighted sum of the losses of rows of which `steps` after each other have the same label, a scalar.
@@ -160,12 +162,12 @@ fn apply(
     smoothing: f64,
     class_weights: Option<Vec<f64>>,
 ) -> Result<Tensor> {
-    let (classes, probabilities) = (logits.dim(1)?, OnceLock::new());
+    let (classes, probabilities) = (logits.dim(D::Minus1)?, OnceLock::new());
     let op = CrossEntropy { classes, labels, weights, smoothing, class_weights, probabilities };
     Ok(logits.contiguous()?.apply_op1(op)?)
 }
 
-/// `(N, C)` logits to the weighted sum of their losses.
+/// `(.., C)` logits, N rows, to the weighted sum of their losses.
 struct CrossEntropy {
     classes: usize,
     /// `(N,)`.
