@@ -3,8 +3,14 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout};
+use rayon::prelude::*;
 
 use super::Coefficients;
+
+/// Elements that several threads share; fewer are done before another thread is awake.
+const PARALLEL: usize = 1 << 16;
+/// The elements that a thread takes at once.
+const PART: usize = 1 << 14;
 
 /// One pass over a parameter, its gradient and its moments.
 pub(super) struct FusedStep<'a> {
@@ -47,11 +53,21 @@ impl InplaceOp2 for FusedStep<'_> {
                 let step_size = self.c.step_size as $type;
                 let correction = self.c.bias_correction2_sqrt as $type;
                 let (eps, keep) = (self.c.eps as $type, self.c.keep as $type);
-                let moments = $m.iter_mut().zip($v.iter_mut());
-                for ((x, g), (m, v)) in var.iter_mut().zip(grad).zip(moments) {
-                    *m = beta1 * *m + rest1 * g;
-                    *v = beta2 * *v + rest2 * g * g;
-                    *x = keep * *x - step_size * *m / (v.sqrt() / correction + eps);
+                let pass =
+                    |(var, grad, m, v): (&mut [$type], &[$type], &mut [$type], &mut [$type])| {
+                        let moments = m.iter_mut().zip(v.iter_mut());
+                        for ((x, g), (m, v)) in var.iter_mut().zip(grad).zip(moments) {
+                            *m = beta1 * *m + rest1 * g;
+                            *v = beta2 * *v + rest2 * g * g;
+                            *x = keep * *x - step_size * *m / (v.sqrt() / correction + eps);
+                        }
+                    };
+                if var.len() < PARALLEL {
+                    pass((var, grad, &mut $m[..], &mut $v[..]));
+                } else {
+                    let parts = var.par_chunks_mut(PART).zip(grad.par_chunks(PART));
+                    let moments = $m.par_chunks_mut(PART).zip($v.par_chunks_mut(PART));
+                    parts.zip(moments).for_each(|((var, grad), (m, v))| pass((var, grad, m, v)));
                 }
             }};
         }
