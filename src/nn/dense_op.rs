@@ -8,7 +8,8 @@ use candle_rnn_kernels::{
 };
 
 use crate::recurrence::{
-    elements, instruction_set_of_cpu, with_element, PackedTensors, TensorFloat, WeightSizes,
+    deliver, elements, instruction_set_of_cpu, with_element, PackedTensors, TensorFloat,
+    WeightSizes,
 };
 use crate::Result;
 
@@ -167,6 +168,6 @@ impl<E: TensorFloat> CustomOp3 for DenseOp<E> {
             return Ok((grad_x, None, None));
         };
         let [grad_weight, _, grad_bias] = packed.unpack(&sums)?;
-        Ok((grad_x, Some(grad_weight), Some(grad_bias)))
+        Ok((grad_x, deliver(weight, grad_weight)?, deliver(bias, grad_bias)?))
     }
 }

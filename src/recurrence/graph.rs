@@ -23,6 +23,7 @@ use candle_core::{
 };
 
 use super::mailbox::{LayerResult, ResultGrads};
+use super::var_grads::deliver;
 
 /// The gradients of `x`, of the weights edge and of the initial states.
 pub(super) type ArgumentGrads = [Option<Tensor>; 3];
@@ -154,11 +155,6 @@ pub(super) trait HeldWeights: Send + Sync + 'static {
     ///
     /// - `grad`: of the edge
     fn gradients(&self, grad: &Tensor) -> candle_core::Result<[Tensor; 3]>;
-
-    /// What the node returns as the gradient of an argument.
-    fn returned(_arg: &Tensor, grad: Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some(grad))
-    }
 }
 
 /// `(W_ih, W_hh, others)` of a direction to the edge that stands for them.
@@ -184,11 +180,7 @@ impl<W: HeldWeights> CustomOp3 for WeightsNode<W> {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [of_w_ih, of_w_hh, of_others] = self.0.gradients(grad)?;
-        Ok((
-            W::returned(w_ih, of_w_ih)?,
-            W::returned(w_hh, of_w_hh)?,
-            W::returned(others, of_others)?,
-        ))
+        Ok((deliver(w_ih, of_w_ih)?, deliver(w_hh, of_w_hh)?, deliver(others, of_others)?))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Gradients of variables that go beside Candle's graph, for an optimizer that asks by [`backward`].
 //!
-//! Candle makes a tensor of zeros and a sum of every gradient that an op returns: a memset and a launch on a GPU, which
-//! take longer there than the gradients of a small layer. A variable's gradient is read by nobody before the pass is over. So
-//! nodes on a GPU hand it over here and return none, which Candle takes for a variable.
+//! Candle makes a tensor of zeros and a sum of every gradient that an op returns: on a GPU a memset and a launch, which
+//! take longer than the gradients of a small layer; on the CPU memory that is new each time, and threads that are woken. A
+//! variable's gradient is read by nobody before the pass is over. So nodes hand it over here and return none, which
+//! Candle takes for a variable.
 
 use std::cell::RefCell;
 

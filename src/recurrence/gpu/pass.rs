@@ -17,7 +17,6 @@ use candle_core::{CpuStorage, DType, Device, Shape, Tensor};
 use super::super::call::CheckedCall;
 use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reached};
 use super::super::mailbox::{CallId, LayerResult, WeightGrads};
-use super::super::var_grads;
 use super::super::{Cell, SequenceDims, Weights};
 use super::device::Gpu;
 use super::gemm::Gemm;
@@ -99,10 +98,6 @@ impl HeldWeights for Direction {
             Some(grads) => Ok(grads),
             None => candle_core::bail!("rnn-weights: no gradients came from the layer"),
         }
-    }
-
-    fn returned(arg: &Tensor, grad: Tensor) -> candle_core::Result<Option<Tensor>> {
-        var_grads::deliver(arg, grad)
     }
 }
 
