@@ -168,8 +168,7 @@ impl LanguageModel {
         truncation: Truncation,
         mut rng: Option<&mut SeededRng>,
     ) -> Result<(Tensor, State)> {
-        let x = self.embedding.forward(ids)?;
-        let mut sequences = Sequences::new(&x).truncated(truncation);
+        let mut sequences = Sequences::embedded(&self.embedding, ids).truncated(truncation);
         if let Some(state) = state {
             sequences = sequences.initial(state);
         }

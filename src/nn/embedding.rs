@@ -1,11 +1,12 @@
 //! The embedding layer: vectors looked up by integer ids.
 
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
 
 use super::init::{init_embedding, Init};
 use super::weights::get;
 use super::VarSink;
+use crate::recurrence::{look_up, read_ids};
 use crate::rng::SeededRng;
 use crate::{Error, Result};
 
@@ -13,7 +14,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
-/// use candle_rnn::{Embedding, Init, Lstm, LstmConfig, Purpose, SeededRng, VarSink};
+/// use candle_rnn::{Embedding, Init, Lstm, LstmConfig, Purpose, SeededRng, Sequences, VarSink};
 /// # fn main() -> candle_rnn::Result<()> {
 /// let sink = VarSink::new(DType::F32, &Device::Cpu);
 /// let rng = &mut SeededRng::new(1, Purpose::Init);
@@ -22,6 +23,9 @@ use crate::{Error, Result};
 /// let bytes = Tensor::new(&[*b"recurrent", *b"embedding"], &Device::Cpu)?;
 /// let outputs = lstm.forward(&embedding.forward(&bytes)?)?.outputs;
 /// assert_eq!(outputs.dims(), [2, 9, 32]);
+/// // The same, and faster where a batch reads each vector many times.
+/// let outputs = lstm.forward(Sequences::embedded(&embedding, &bytes))?.outputs;
+/// # let _ = outputs;
 /// # Ok(())
 /// # }
 /// ```
@@ -72,32 +76,9 @@ impl Embedding {
     /// [`Error::Config`] for a number out of range, [`Error::DType`] for other dtypes, [`Error::Candle`]
     /// when Candle fails.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        if !matches!(ids.dtype(), DType::U8 | DType::U32 | DType::I64) {
-            return Err(Error::DType {
-                op: "embedding",
-                tensor: "ids".into(),
-                expected: "u8, u32 or i64",
-                actual: ids.dtype().as_str().into(),
-            });
-        }
         let (rows, columns) = self.weight.dims2()?;
-        let numbers = ids.to_device(&Device::Cpu)?.flatten_all()?.to_dtype(DType::I64)?;
-        let check = |id: i64| match u32::try_from(id) {
-            Ok(id) if (id as usize) < rows => Ok(id),
-            _ => Err(Error::Config(format!(
-                "embedding: the number {id} is out of range: there are {rows} embeddings, 0 to {}",
-                rows - 1
-            ))),
-        };
-        // As `u32`: of an index Candle takes the largest that its dtype has, 255 say, for padding.
-        let numbers: Vec<u32> =
-            numbers.to_vec1::<i64>()?.into_iter().map(check).collect::<Result<_>>()?;
         let shape = [ids.dims(), &[columns]].concat();
-        if numbers.is_empty() {
-            return Ok(Tensor::zeros(shape, self.weight.dtype(), self.weight.device())?);
-        }
-        let numbers = Tensor::new(numbers, self.weight.device())?;
-        Ok(self.weight.index_select(&numbers, 0)?.reshape(shape)?)
+        look_up(&self.weight, read_ids(ids, rows)?, &shape)
     }
 
     /// The same embedding for inference: it shares the weight, and follows it when it changes, but makes no graph.
@@ -131,6 +112,7 @@ fn check(num_embeddings: usize, embedding_dim: usize) -> Result<()> {
 mod tests {
     use super::*;
     use crate::rng::Purpose;
+    use candle_core::{DType, Device};
 
     fn embedding(init: Init, seed: u64, rows: usize, dtype: DType) -> (Embedding, VarSink) {
         let sink = VarSink::new(dtype, &Device::Cpu);

@@ -6,12 +6,20 @@ use candle_rnn_kernels::SequenceDims;
 pub(super) use super::checked_call::CheckedCall;
 use super::checks::{check_dtype, wrong_shape, OP};
 use super::gpu::plan::RecurrentDType;
+use super::ids::read_ids;
 use super::{Cell, LayerWeights, State, Unroll, WeightSizes};
 use crate::{Error, Result};
 
 /// How a layer runs over a batch of sequences, besides its weights and `x`.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
+    /// `(B, T)`, or `(T, B)` if the call is time-major; `u8`, `u32` or `i64`: the rows of `x` that the steps read. `x` is
+    /// then a table, `(V, I)`, and each number below V.
+    ///
+    /// On the CPU the table is multiplied with the weights, rather than every step's input, where it has at most half
+    /// as many rows as the batch has steps. Values have the same bits; gradients are summed in another order: first over
+    /// all places that read a row of the table.
+    pub ids: Option<&'a Tensor>,
     /// The states before the first step; zeros if `None`.
     pub initial: Option<&'a State>,
     /// `(B,)`: the steps of each row, at most T; all have T if `None`.
@@ -31,6 +39,7 @@ impl Call<'_> {
     /// From zeros, over whole sequences of one length, batch-first.
     pub fn new(unroll: impl Into<Unroll>) -> Self {
         Self {
+            ids: None,
             initial: None,
             lengths: None,
             mask: None,
@@ -49,6 +58,9 @@ impl CheckedCall {
     /// when a tensor is on another device, a state is missing, lengths do not fit or memory cannot hold it.
     pub(super) fn new(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Self> {
         let sizes = weights.sizes();
+        if let Some(ids) = call.ids {
+            return Self::of_table(x, ids, weights, call);
+        }
         let (order, row, step) = if call.time_major { ("T, B", 1, 0) } else { ("B, T", 0, 1) };
         match *x.dims() {
             [_, _, inputs] if inputs == sizes.input_size && x.dims()[step] > 0 => {
@@ -59,6 +71,22 @@ impl CheckedCall {
                 Err(wrong_shape("x", expected, x))
             }
         }
+    }
+
+    /// As [`new`](Self::new), with inputs that are looked up in a table.
+    fn of_table(table: &Tensor, ids: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Self> {
+        let input_size = weights.sizes().input_size;
+        let table_rows = match *table.dims() {
+            [rows, inputs] if rows > 0 && inputs == input_size => rows,
+            _ => return Err(wrong_shape("x", format!("(V, {input_size}), with ids"), table)),
+        };
+        let (order, row, step) = if call.time_major { ("T, B", 1, 0) } else { ("B, T", 0, 1) };
+        let size = match *ids.dims() {
+            [_, _] if ids.dims()[step] > 0 => [ids.dims()[row], ids.dims()[step]],
+            _ => return Err(wrong_shape("ids", format!("({order}) with T at least 1"), ids)),
+        };
+        let numbers = read_ids(ids, table_rows)?;
+        Ok(Self { ids: Some(numbers), ..Self::of(table, size, weights, call)? })
     }
 
     /// Checks a call over one step: `x_t` is `(B, I)`.
@@ -110,6 +138,7 @@ impl CheckedCall {
         Ok(Self {
             cell,
             dims,
+            ids: None,
             directions,
             time_major: call.time_major,
             unroll: call.unroll,

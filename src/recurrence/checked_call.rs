@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use candle_rnn_kernels::SequenceDims;
 
 use super::gpu::plan::RecurrentDType;
+use super::ids::look_up;
 use super::{Cell, State, Unroll};
 use crate::Result;
 
@@ -12,6 +13,8 @@ use crate::Result;
 pub(super) struct CheckedCall {
     pub(super) cell: Cell,
     pub(super) dims: SequenceDims,
+    /// The rows of `x`, then a table, that the steps read: as many as B·T.
+    pub(super) ids: Option<Vec<u32>>,
     /// The number of directions, D: 1 or 2.
     pub(super) directions: usize,
     pub(super) time_major: bool,
@@ -31,6 +34,21 @@ impl CheckedCall {
             None => h.contiguous()?,
             Some(c) => Tensor::cat(&[&h.flatten_all()?, &c.flatten_all()?], 0)?,
         }))
+    }
+
+    /// The call over inputs that are there step by step: where they are rows of a table, over these.
+    ///
+    /// # Errors
+    /// [`Error::Candle`](crate::Error::Candle) when Candle fails.
+    pub(super) fn looked_up(mut self, x: &Tensor) -> Result<(Tensor, Self)> {
+        let Some(ids) = self.ids.take() else { return Ok((x.clone(), self)) };
+        let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
+        let shape = if self.time_major {
+            [seq_len, batch_size, input_size]
+        } else {
+            [batch_size, seq_len, input_size]
+        };
+        Ok((look_up(x, ids, &shape)?, self))
     }
 
     /// The shape of all outputs.

@@ -21,7 +21,8 @@ pub fn run_composed(
     weights: &LayerWeights,
     call: &Call,
 ) -> Result<(Option<Tensor>, State)> {
-    run(x, weights.directions(), &CheckedCall::new(x, weights, call)?)
+    let (x, call) = CheckedCall::new(x, weights, call)?.looked_up(x)?;
+    run(&x, weights.directions(), &call)
 }
 
 /// Runs a layer whose arguments were checked.

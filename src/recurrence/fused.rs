@@ -33,6 +33,7 @@ impl<E: TensorFloat> PackedLayer for Packed<E> {
         let reads_last = !matches!(shapes, ResultShapes::Only(LayerResult::Outputs, _));
         let last = reads_last.then_some(computed.last);
         let pass = Arc::new(CpuPass {
+            table: call.ids.as_ref().map(|_| x.detach().copy()).transpose()?,
             call,
             weights: self.clone(),
             id: CallId::default(),
@@ -57,6 +58,7 @@ fn with_raw_call<E: TensorFloat, R>(
     let weights: Vec<&[E]> =
         weights.directions.iter().map(|direction| &*direction.packed.forward).collect();
     body(RawCall {
+        ids: call.ids.as_deref(),
         time_major: call.time_major,
         initial: initial.as_ref().map(Elements::slice).transpose()?,
         lengths: call.lengths.as_deref(),
@@ -68,6 +70,8 @@ fn with_raw_call<E: TensorFloat, R>(
 /// A layer's pass over a batch.
 struct CpuPass<E: TensorFloat> {
     call: CheckedCall,
+    /// The table that inputs were looked up in: an optimizer may change it before the backward pass.
+    table: Option<Tensor>,
     weights: Packed<E>,
     /// Names the call in the weights' mailbox.
     id: CallId,
@@ -109,7 +113,8 @@ impl<E: TensorFloat> LayerPass for CpuPass<E> {
             x: x.track_op(),
             initial: initial.is_some_and(Tensor::track_op),
         };
-        let grads = with_raw_call(x, &self.weights, initial, &self.call, |input| {
+        let inputs = self.table.as_ref().unwrap_or(x);
+        let grads = with_raw_call(inputs, &self.weights, initial, &self.call, |input| {
             let args = BackwardCall {
                 input,
                 outputs: outputs.as_ref().map(Elements::slice).transpose()?,

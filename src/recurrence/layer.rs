@@ -81,7 +81,7 @@ pub(crate) fn has_gpu_kernels(cell: Cell, has_projection: bool) -> bool {
 /// On the CPU, and on NVIDIA and Apple GPUs for `f32` weights of tanh, relu, GRU and LSTM without a projection, it
 /// is one differentiable op. Elsewhere it is composed from Candle's own ops, step by step.
 ///
-/// - `x`: `(B, T, I)`, the inputs; `(T, B, I)` if the call is time-major
+/// - `x`: `(B, T, I)`, the inputs; `(T, B, I)` if the call is time-major; a table `(V, I)` if it has ids
 /// - `weights`: the same at every step
 /// - `call`: initial states, lengths, mask, and what is read
 /// - returns the outputs, `(B, T, D·P)` or `(T, B, D·P)`, if all are read, forward before backward,
@@ -125,7 +125,8 @@ pub fn run_layer(
     weights: &LayerWeights,
     call: &Call,
 ) -> Result<(Option<Tensor>, State)> {
-    run(x, weights, CheckedCall::new(x, weights, call)?, false)
+    let (x, call) = inputs(x, CheckedCall::new(x, weights, call)?)?;
+    run(&x, weights, call, false)
 }
 
 /// Runs a layer over whole sequences and returns the final h alone, forward beside backward: `(B, D·P)`.
@@ -133,7 +134,8 @@ pub fn run_layer(
 /// # Errors
 /// As [`run_layer`].
 pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Tensor> {
-    let call = CheckedCall::new(x, weights, call)?;
+    let (x, call) = inputs(x, CheckedCall::new(x, weights, call)?)?;
+    let x = &x;
     let is_one_state = call.directions == 1 && !call.cell.has_c();
     let backend = Backend::of(weights, &call)?;
     if is_one_state && !matches!(backend, Backend::Composed) {
@@ -170,6 +172,16 @@ pub(crate) fn step(x_t: &Tensor, weights: &LayerWeights, state: Option<&State>) 
     let call = Call { initial: state, ..Call::new(read) };
     let call = CheckedCall::step(x_t, weights, &call)?;
     Ok(run(x_t, weights, call, true)?.1)
+}
+
+/// The inputs that a backend reads: the kernels of this CPU look them up where their table has few rows; else they are
+/// looked up here.
+fn inputs(x: &Tensor, call: CheckedCall) -> Result<(Tensor, CheckedCall)> {
+    let reads_table = |ids: &Vec<u32>| runs_on_cpu(x.device()) && 2 * x.dims()[0] <= ids.len();
+    if call.ids.as_ref().is_some_and(reads_table) {
+        return Ok((x.clone(), call));
+    }
+    call.looked_up(x)
 }
 
 fn run(

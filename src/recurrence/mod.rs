@@ -23,9 +23,10 @@
 //! - `fused`: one differentiable Candle op for a whole layer, on the kernels of `candle-rnn-kernels`, with weights
 //!   laid out by `packed`, which `pack_cache` keeps while the weights do not change
 //! - `gpu`: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/gpu/`
+//! - `ids`: inputs looked up in a table
 //! - `composed`: composed step by step from Candle's own tensor ops, on any device
 //!
-//! `var_grads` takes gradients of variables on a GPU beside the graph; `graph` has the nodes that the first two put into Candle's graph; `mailbox` holds the gradients that these nodes
+//! `var_grads` takes gradients of variables beside the graph; `graph` has the nodes that the first two put into Candle's graph; `mailbox` holds the gradients that these nodes
 //! hand each other beside it. `tests/reference` is the definition that all three are tested against: plain loops.
 
 mod call;
@@ -36,6 +37,7 @@ mod composed;
 mod fused;
 pub(crate) mod gpu;
 mod graph;
+mod ids;
 mod layer;
 mod layer_weights;
 mod mailbox;
@@ -58,6 +60,7 @@ pub use cell::Cell;
 pub use composed::run_composed;
 pub use gpu::open::open_cuda;
 pub use gpu::plan::RecurrentDType;
+pub(crate) use ids::{look_up, read_ids};
 pub use layer::run_layer;
 pub(crate) use layer::{check_recurrent_dtype, has_gpu_kernels, last, step};
 pub use layer_weights::LayerWeights;

@@ -19,14 +19,16 @@ impl Stack {
         run: impl FnOnce(&Tensor, &LayerWeights, &Call) -> Result<R>,
     ) -> Result<R> {
         self.check_truncation(sequences.truncation)?;
+        let ids = sequences.ids.filter(|_| index == 0);
         let mut dropped = None;
         let mut mask = None;
         if let Some(rng) = sequences.dropout.as_deref_mut() {
             if index > 0 && self.config.dropout > 0. {
                 dropped = Some(dropout::dropout(x, self.config.dropout, rng)?);
             }
-            if self.config.recurrent_dropout > 0. && x.rank() == 3 {
-                let batch_size = x.dim(usize::from(sequences.time_major))?;
+            let (rows, rank) = (ids.unwrap_or(x), if ids.is_some() { 2 } else { 3 });
+            if self.config.recurrent_dropout > 0. && rows.rank() == rank {
+                let batch_size = rows.dim(usize::from(sequences.time_major))?;
                 let shape = [self.config.directions(), batch_size, self.config.output_size()];
                 let p = self.config.recurrent_dropout;
                 mask = Some(dropout::mask(&shape, p, rng, x.dtype(), x.device())?);
@@ -34,6 +36,7 @@ impl Stack {
         }
         let initial = sequences.initial.map(|state| self.state_of(index, state)).transpose()?;
         let call = Call {
+            ids,
             initial: initial.as_ref(),
             lengths: sequences.lengths,
             mask: mask.as_ref(),

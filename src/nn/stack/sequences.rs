@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::super::Embedding;
 use crate::recurrence::Truncation;
 use crate::recurrence::{RecurrentDType, State};
 use crate::rng::SeededRng;
@@ -23,6 +24,7 @@ use crate::rng::SeededRng;
 #[derive(Debug)]
 pub struct Sequences<'a> {
     pub(crate) x: &'a Tensor,
+    pub(crate) ids: Option<&'a Tensor>,
     pub(crate) initial: Option<&'a State>,
     pub(crate) lengths: Option<&'a [usize]>,
     pub(crate) time_major: bool,
@@ -37,6 +39,7 @@ impl<'a> Sequences<'a> {
     pub fn new(x: &'a Tensor) -> Self {
         Self {
             x,
+            ids: None,
             initial: None,
             lengths: None,
             time_major: false,
@@ -45,6 +48,17 @@ impl<'a> Sequences<'a> {
             dropout: None,
             recurrent_dtype: RecurrentDType::F32,
         }
+    }
+
+    /// Sequences of numbers whose vectors an embedding has, `embedding.forward(ids)`, read from zeros.
+    ///
+    /// - `ids`: `(B, T)`; `u8`, `u32` or `i64`, each below V
+    ///
+    /// The values are those of [`new`](Self::new) with these vectors, to the bit. On the CPU it is faster where the embedding
+    /// has at most half as many vectors as the batch has steps: each vector is multiplied with the weights once, rather
+    /// than at every step that reads it, see [`Call::ids`](crate::recurrence::Call::ids).
+    pub fn embedded(embedding: &'a Embedding, ids: &'a Tensor) -> Self {
+        Self { ids: Some(ids), ..Self::new(embedding.weight()) }
     }
 
     /// The states before the first step: h `(L·D, B, P)` and, for an LSTM, c `(L·D, B, H)`.
@@ -61,7 +75,7 @@ impl<'a> Sequences<'a> {
         Self { lengths: Some(lengths), ..self }
     }
 
-    /// Time before batch: `x` is `(T, B, I)`, and outputs are `(T, B, D·P)`.
+    /// Time before batch: `x` is `(T, B, I)`, or ids are `(T, B)`, and outputs are `(T, B, D·P)`.
     pub fn time_major(self) -> Self {
         Self { time_major: true, ..self }
     }

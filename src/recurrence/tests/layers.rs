@@ -188,6 +188,7 @@ impl Layer {
 
     pub(super) fn call(&self, way: Way) -> Call<'_> {
         Call {
+            ids: None,
             initial: self.initial.as_ref(),
             lengths: self.lengths.as_deref(),
             mask: self.mask.as_ref(),

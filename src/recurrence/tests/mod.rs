@@ -14,6 +14,7 @@ mod device_memory;
 mod emulated;
 pub(crate) mod emulator;
 mod functions;
+mod ids;
 pub(crate) mod gpu;
 mod layers;
 mod op;
