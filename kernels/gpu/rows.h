@@ -54,19 +54,22 @@ rows_copy_f32(
     }
 }
 
-// The biases in every row, which a product is added to; and ones, with which a product sums rows. Grid: any;
-// ceil(rows * width / block) gives each thread one number.
+// What a sweep is prepared with: the biases in every row, which a product is added to; ones, with which a product sums rows;
+// and a copy of the recurrent weights. Grid: any; ceil(rows * width / block) gives each thread one bias.
 STEP_KERNEL
 rows_bias_f32(
     IN(0, float, bias),        // (width,) in
     IN(1, float, other),       // (width,) in   added to it; or null
     OUT(2, float, to),         // (rows, width) out
     OUT(3, float, ones),       // (ones_count,) out; may be null where that is 0
-    INT(4, row_count),         // rows
-    INT(5, width),
-    INT(6, row_stride),        // numbers of `to` from a row to the next
-    INT(7, ones_count)
-    STEP_END(8)
+    IN(4, float, from),        // (copy_count,) in   copied; may be null where that is 0
+    OUT(5, float, copy),       // (copy_count,) out  or null as `from`
+    INT(6, row_count),         // rows
+    INT(7, width),
+    INT(8, row_stride),        // numbers of `to` from a row to the next
+    INT(9, ones_count),
+    INT(10, copy_count)
+    STEP_END(11)
 ) {
     STEP_BEGIN;
     const rows::Share own(threads);
@@ -78,5 +81,8 @@ rows_bias_f32(
     }
     for (size_t i = own.first; i < static_cast<size_t>(ones_count); i += own.stride) {
         ones[i] = 1.f;
+    }
+    for (size_t i = own.first; i < static_cast<size_t>(copy_count); i += own.stride) {
+        copy[i] = from[i];
     }
 }

@@ -78,6 +78,8 @@ inline void check_copy(Tally& tally, Random& random, int B, int T, int W) {
 inline void check_bias(Tally& tally, Random& random, int rows, int width) {
     for (const bool has_other : {false, true}) {
         for (const int ones : {0, 1, rows * 2}) {
+            // More than there are biases, too.
+            const int copied = ones == 1 ? 0 : rows * width + 5;
             const int stride = width + 3;
             Case c;
             c.kernel = "rows_bias_f32";
@@ -90,7 +92,12 @@ inline void check_bias(Tally& tally, Random& random, int rows, int width) {
             if (ones > 0) {
                 add_out(c, "ones", {static_cast<uint64_t>(ones)});
             }
-            c.ints = {{"row_count", rows}, {"width", width}, {"row_stride", stride}, {"ones_count", ones}};
+            if (copied > 0) {
+                c.tensors["from"] = filled(random, copied, Direction::In);
+                add_out(c, "copy", {static_cast<uint64_t>(copied)});
+            }
+            c.ints = {{"row_count", rows}, {"width", width}, {"row_stride", stride},
+                      {"ones_count", ones}, {"copy_count", copied}};
             const float* bias = c.tensors["bias"].as<float>();
             const float* to = c.tensors["to"].as<float>();
             std::vector<float> expected(to, to + static_cast<size_t>(rows) * stride);
@@ -104,6 +111,10 @@ inline void check_bias(Tally& tally, Random& random, int rows, int width) {
             expect(tally, "biases", c, "to", expected);
             if (ones > 0) {
                 expect(tally, "ones", c, "ones", std::vector<float>(ones, 1.f));
+            }
+            if (copied > 0) {
+                const float* from = c.tensors["from"].as<float>();
+                expect(tally, "weights", c, "copy", std::vector<float>(from, from + copied));
             }
             tally.cases++;
         }

@@ -93,7 +93,8 @@ inline const std::map<std::string, Launcher>& kernels() {
                  "from lengths to batch_size seq_len width from_row_stride from_step_stride "
                  "from_unit_stride to_row_stride to_step_stride adds")},
         {"rows_bias_f32",
-         by_name(rows_bias_f32, "bias other to ones row_count width row_stride ones_count")},
+         by_name(rows_bias_f32,
+                 "bias other to ones from copy row_count width row_stride ones_count copy_count")},
         {"adam_f32",
          by_name(adam_f32,
                  "param_0 grad_0 moments_0 count_0 param_1 grad_1 moments_1 count_1 "

@@ -64,6 +64,8 @@ rows: one number too far|rows.h|s/i < count; i \\+= own.stride/i <= count; i += 
 adam: decays swapped|adam.h|s/beta1 \\* slot/beta2 * slot/|none|adam
 adam: slots counted from the first|adam.h|s{i = at - before}{i = at}|address|adam
 adam: no weight decay|adam.h|s/keep \\* slot.param/slot.param/|none|adam
+adam: a coefficient late|adam.h|s/step_size = coefficients\\[4\\]/step_size = coefficients[5]/|none|adam
+rows: weights not copied to their end|rows.h|s/i < static_cast<size_t>\\(copy_count\\)/i + 1 < static_cast<size_t>(copy_count)/|none|rows
 loss: no barrier behind a chunk|loss.h|$(barrier 2)|thread|loss/head
 loss: no barrier before a chunk|loss.h|$(barrier 1)|thread|loss/head
 loss: no barrier behind the logits|loss.h|$(barrier 3)|thread|loss/head

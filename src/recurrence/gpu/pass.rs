@@ -80,6 +80,8 @@ pub(super) struct Direction {
     /// `(G·H, H)`, in the recurrent dtype; forward as the kernels read it.
     pub(super) w_hh: Tensor,
     pub(super) w_hh_forward: Tensor,
+    /// What the forward pass copies into `w_hh` before it reads it.
+    pub(super) copied: Option<Tensor>,
     /// `(G·H,)`, added to the product with x.
     pub(super) b_x: Tensor,
     /// `(G·H,)`, of cells whose kernels take it.
@@ -145,15 +147,21 @@ impl Direction {
                 gpu.contiguous(weight)
             }
         };
-        let w_hh = match recurrent_dtype {
-            RecurrentDType::F32 | RecurrentDType::Tf32 => own(&detached.w_hh, keeps)?,
-            RecurrentDType::Bf16 => gpu.cast(&gpu.contiguous(&detached.w_hh)?, DType::BF16)?,
+        let is_f32 = recurrent_dtype != RecurrentDType::Bf16;
+        // The launch that writes the biases copies it too.
+        let copied =
+            (is_f32 && keeps && detached.w_hh.is_contiguous()).then(|| detached.w_hh.clone());
+        let w_hh = match &copied {
+            Some(w_hh) => gpu.alloc(w_hh.shape(), DType::F32, w_hh.device())?,
+            None if is_f32 => own(&detached.w_hh, keeps)?,
+            None => gpu.cast(&gpu.contiguous(&detached.w_hh)?, DType::BF16)?,
         };
         // Where it is read from the device's memory, neighbouring threads read neighbouring numbers.
         let w_hh_forward = if gpu.limits().streams_weights {
-            match recurrent_dtype {
-                RecurrentDType::F32 | RecurrentDType::Tf32 => gpu.copied(&w_hh.t()?)?,
-                RecurrentDType::Bf16 => w_hh.t()?.contiguous()?,
+            if is_f32 {
+                gpu.copied(&detached.w_hh.t()?)?
+            } else {
+                w_hh.t()?.contiguous()?
             }
         } else {
             w_hh.clone()
@@ -162,6 +170,7 @@ impl Direction {
             w_ih: own(&detached.w_ih, keeps && reaches_x)?,
             w_hh,
             w_hh_forward,
+            copied,
             b_x: gpu.contiguous(&detached.b_ih)?,
             biases: 1 + usize::from(detached.b_hh.is_some()),
             // Kernels get an address, so the numbers have to follow each other.
@@ -316,7 +325,7 @@ impl Pass {
         self.call.mask.as_ref().map(|mask| mask.get(direction)).transpose()
     }
 
-    /// `W_ih x + b` of a direction for all rows and steps.
+    /// `W_ih x + b` of a direction for all rows and steps; before it the direction's own `w_hh`.
     ///
     /// - `to`: `(B·T, G·H)`, or columns of a wider matrix
     pub(super) fn write_inputs(&self, index: usize, to: &Tensor) -> candle_core::Result<()> {
@@ -324,7 +333,8 @@ impl Pass {
         let b_hh = direction.b_hh.as_ref().filter(|_| !self.has_gates());
         // They are written once.
         let ones = self.ones.as_ref().filter(|_| index == 0);
-        self.gpu.write_biases([Some(&direction.b_x), b_hh], to, ones)?;
+        let copied = direction.copied.as_ref().map(|from| [from, &direction.w_hh]);
+        self.gpu.write_biases([Some(&direction.b_x), b_hh], to, ones, copied)?;
         self.gpu.gemm(&Gemm { a: &self.x, b: &direction.w_ih.t()?, out: to, adds: true })
     }
 

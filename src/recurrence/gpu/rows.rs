@@ -62,16 +62,19 @@ impl Gpu {
         Tensor::cat(parts, 0)
     }
 
-    /// Writes biases into every row, which a product is then added to; and ones, with which products sum rows.
+    /// Prepares a sweep: writes biases into every row, which a product is then added to; ones, with which products sum
+    /// rows; and a copy of the recurrent weights.
     ///
     /// - `bias`, `other`: `(W,)`, their sum is written
     /// - `to`: `(rows, W)`, or columns of a wider matrix
     /// - `ones`: of any shape, contiguous
+    /// - `copied`: two tensors of as many numbers, contiguous: the first is copied into the second
     pub(crate) fn write_biases(
         &self,
         [bias, other]: [Option<&Tensor>; 2],
         to: &Tensor,
         ones: Option<&Tensor>,
+        copied: Option<[&Tensor; 2]>,
     ) -> candle_core::Result<()> {
         let ((rows, width), count) = (to.dims2()?, ones.map_or(0, Tensor::elem_count));
         let args = vec![
@@ -79,10 +82,13 @@ impl Gpu {
             ("other", Arg::In(other)),
             ("to", Arg::Out(Some(to))),
             ("ones", Arg::Out(ones)),
+            ("from", Arg::In(copied.map(|[from, _]| from))),
+            ("copy", Arg::Out(copied.map(|[_, copy]| copy))),
             ("row_count", Arg::Int(rows)),
             ("width", Arg::Int(width)),
             ("row_stride", Arg::Int(to.stride()[0])),
             ("ones_count", Arg::Int(count)),
+            ("copy_count", Arg::Int(copied.map_or(0, |[from, _]| from.elem_count()))),
         ];
         let launch = walk(rows * width, &self.limits());
         self.launch(&KernelLaunch { kernel: "rows_bias_f32".into(), launch, args })
