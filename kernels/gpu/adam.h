@@ -5,7 +5,8 @@
 //     θ ← keep θ - step_size m / (√v / correction + ε)
 //
 // Each number by itself, so a gradient that is NaN stays where it is. The coefficients are computed
-// by the caller in f64. A launch takes up to five parameters, which are all of a classifier's with one
+// by the caller in f64, and are numbers in memory, so that a launch that was recorded takes those of
+// each step. A launch takes up to five parameters, which are all of a classifier's with one
 // layer of tanh units: launches cost more than the numbers.
 
 #pragma once
@@ -50,17 +51,15 @@ adam_f32(
     IN(17, float, grad_4),
     OUT(18, float, moments_4),
     INT(19, count_4),
-    FLOAT(20, beta1),
-    FLOAT(21, rest1),           // 1 - β1
-    FLOAT(22, beta2),
-    FLOAT(23, rest2),           // 1 - β2
-    FLOAT(24, step_size),       // learning rate / (1 - β1^t)
-    FLOAT(25, correction),      // √(1 - β2^t)
-    FLOAT(26, eps),
-    FLOAT(27, keep)             // 1 - learning rate * weight decay; 1 for none
+    IN(20, float, coefficients) // (8,)   in  β1, 1 - β1, β2, 1 - β2, then those of a step:
+                                //   learning rate / (1 - β1^t), √(1 - β2^t), ε, 1 - learning rate * weight decay
     ADAM_END
 ) {
     STEP_BEGIN;
+    const float beta1 = coefficients[0], rest1 = coefficients[1];
+    const float beta2 = coefficients[2], rest2 = coefficients[3];
+    const float step_size = coefficients[4], correction = coefficients[5];
+    const float eps = coefficients[6], keep = coefficients[7];
     const adam::Slot slots[adam::SLOTS] = {
         {param_0, grad_0, moments_0, count_0},
         {param_1, grad_1, moments_1, count_1},

@@ -100,7 +100,7 @@ inline const std::map<std::string, Launcher>& kernels() {
                  "param_0 grad_0 moments_0 count_0 param_1 grad_1 moments_1 count_1 "
                  "param_2 grad_2 moments_2 count_2 param_3 grad_3 moments_3 count_3 "
                  "param_4 grad_4 moments_4 count_4 "
-                 "beta1 rest1 beta2 rest2 step_size correction eps keep")},
+                 "coefficients")},
         {"loss_head_forward_f32",
          by_name(loss_head_forward_f32,
                  "h w bias labels losses deltas rows features classes tile weight smoothing")},

@@ -271,9 +271,10 @@ Tally check_adam() {
                     }
                 }
                 auto f = [](double value) { return static_cast<float>(value); };
-                c.floats = {{"beta1", f(beta1)}, {"rest1", f(1 - beta1)}, {"beta2", f(beta2)},
-                            {"rest2", f(1 - beta2)}, {"step_size", f(step_size)},
-                            {"correction", f(correction)}, {"eps", f(eps)}, {"keep", f(keep)}};
+                c.tensors["coefficients"] = Tensor(DType::F32, Direction::In, {8});
+                const std::array coefficients = {f(beta1), f(1 - beta1), f(beta2), f(1 - beta2),
+                                                 f(step_size), f(correction), f(eps), f(keep)};
+                std::copy(coefficients.begin(), coefficients.end(), c.tensors["coefficients"].as<float>());
                 run(c);
             }
             for (int slot = 0; slot < SLOTS; slot++) {

@@ -86,3 +86,10 @@ impl Coefficients {
         }
     }
 }
+
+    /// As the kernel takes them.
+    pub(super) fn numbers(&self) -> [f32; 8] {
+        let Self { beta1, beta2, eps, step_size, bias_correction2_sqrt, keep } = *self;
+        [beta1, 1. - beta1, beta2, 1. - beta2, step_size, bias_correction2_sqrt, eps, keep]
+            .map(|number| number as f32)
+    }

@@ -17,6 +17,12 @@ const SLOTS: [[&str; 4]; 5] = [
     ["param_4", "grad_4", "moments_4", "count_4"],
 ];
 
+/// The GPU that moves a variable.
+fn gpu_of(var: &Tensor) -> Result<Gpu> {
+    Gpu::of(var.device())?
+        .ok_or_else(|| Error::Device("adam: the variables are on another device now".into()))
+}
+
 impl Adam {
     /// Moves the variables that a kernel moves and whose own step this is.
     pub(super) fn launch(&self, grads: &GradStore, own: u64, c: &Coefficients) -> Result<()> {
@@ -28,11 +34,11 @@ impl Adam {
                 }
             }
         }
+        let Some((first, ..)) = ready.first() else { return Ok(()) };
+        let gpu = gpu_of(first)?;
+        let coefficients = gpu.upload(&c.numbers(), first.device())?;
         for some in ready.chunks(SLOTS.len()) {
-            let Some(gpu) = Gpu::of(some[0].0.device())? else {
-                return Err(Error::Device("adam: the variables are on another device now".into()));
-            };
-            let mut args = Vec::with_capacity(4 * SLOTS.len() + 8);
+            let mut args = Vec::with_capacity(4 * SLOTS.len() + 1);
             let mut count = 0;
             for (slot, names) in SLOTS.iter().enumerate() {
                 let of = some.get(slot);
@@ -44,16 +50,7 @@ impl Adam {
                 args.push((names[2], moments.map_or(Arg::Out(None), Arg::InOut)));
                 args.push((names[3], Arg::Int(size)));
             }
-            args.extend([
-                ("beta1", Arg::Float(c.beta1)),
-                ("rest1", Arg::Float(1. - c.beta1)),
-                ("beta2", Arg::Float(c.beta2)),
-                ("rest2", Arg::Float(1. - c.beta2)),
-                ("step_size", Arg::Float(c.step_size)),
-                ("correction", Arg::Float(c.bias_correction2_sqrt)),
-                ("eps", Arg::Float(c.eps)),
-                ("keep", Arg::Float(c.keep)),
-            ]);
+            args.push(("coefficients", Arg::In(Some(&coefficients))));
             let launch = LaunchSize::of_numbers(count);
             gpu.launch(&KernelLaunch { kernel: "adam_f32".into(), launch, args })?;
         }

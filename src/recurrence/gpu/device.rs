@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor, WithDType};
 
 use super::gemm::Gemm;
 use super::launch::{DriverCall, KernelLaunch};
@@ -76,10 +76,14 @@ impl Gpu {
     }
 
     /// Numbers of the host, `(count,)`.
-    pub(super) fn upload(&self, numbers: Vec<u32>, device: &Device) -> candle_core::Result<Tensor> {
+    pub(crate) fn upload<T: WithDType>(
+        &self,
+        numbers: &[T],
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
         self.0.note(DriverCall::Allocation);
         self.0.note(DriverCall::Copy);
-        Tensor::new(numbers, device)
+        Tensor::from_slice(numbers, numbers.len(), device)
     }
 
     /// Sees what is asked of the driver by way of Candle.

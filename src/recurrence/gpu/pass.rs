@@ -188,7 +188,7 @@ pub(super) fn lengths(
 ) -> candle_core::Result<Option<Tensor>> {
     let Some(lengths) = &call.lengths else { return Ok(None) };
     let lengths: Vec<u32> = lengths.iter().map(|length| *length as u32).collect();
-    gpu.upload(lengths, device).map(Some)
+    gpu.upload(&lengths, device).map(Some)
 }
 
 /// The inputs as rows `(B·T, I)`, zero behind the rows' ends: products reach there, where `x` may hold
