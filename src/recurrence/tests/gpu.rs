@@ -263,6 +263,29 @@ mod on_a_gpu {
         }
     }
 
+    #[cfg(feature = "cuda")]
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0: just test-cuda"]
+    fn tensor_cores_of_a_gpu_are_within_their_rounding() {
+        // Too large for one block, and for most cards' teams not.
+        let sizes = [350, 512];
+        for (cell, hidden_size) in [Cell::Tanh, Cell::Gru, Cell::Lstm]
+            .into_iter()
+            .flat_map(|cell| sizes.map(|h| (cell, h)))
+        {
+            let way = Way { ragged: true, bidirectional: true, ..Way::plain(cell) };
+            let case = Case { way, size: (9, 6, 3, hidden_size), seed: 1 };
+            for (dtype, tolerance) in
+                [(RecurrentDType::Tf32, 3e-3), (RecurrentDType::Bf16, BF16_TOLERANCE)]
+            {
+                let found = case.found_on(&gpu(), dtype);
+                assert_found(&format!("{dtype:?} {case:?}"), &found, &case.expected(), tolerance);
+                let again = case.found_on(&gpu(), dtype);
+                assert_found("the same case again", &again, &found, 0.);
+            }
+        }
+    }
+
     #[test]
     #[ignore = "needs a GPU: just test-cuda, just test-metal"]
     fn the_reference_job_on_a_gpu_follows_the_cpus_losses() {
