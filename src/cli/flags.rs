@@ -133,6 +133,10 @@ pub(super) struct TrainFlags {
     /// cores where several blocks share a layer's weights; on a CPU only f32 [default: f32]
     #[arg(long, value_parser = name_of(&choices::GPU_PRECISIONS))]
     gpu_precision: Option<String>,
+    /// Record an optimizer step on images as a CUDA graph and run that again, with the same bits, on an NVIDIA GPU;
+    /// without dropout, gradient clipping, averages and accumulation. Not yet run on a GPU [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    gpu_graph: Option<bool>,
     /// Scaling of the features of data of your own [default: standard]
     #[arg(long, help_heading = OWN, value_parser = name_of(&choices::SCALINGS))]
     scaling: Option<String>,

@@ -193,12 +193,16 @@ impl<T: RunTask> Session<T> {
     /// [`Error::Io`] when a file cannot be written.
     pub fn run(&mut self, on_event: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> Result<Outcome> {
         let start = Instant::now();
+        self.trainer.stop_every(self.config.save_every);
+        // The events of all steps that are made are handed out before it stops.
+        let mut was_told = false;
         loop {
             let event = self.trainer.next_event()?;
+            let is_ahead = self.trainer.steps_ahead() > 0;
             let saved = match &event {
                 Event::Step { .. } => {
                     let due = |every| self.trainer.step_count().is_multiple_of(every);
-                    let due = self.config.save_every.is_some_and(due);
+                    let due = !is_ahead && self.config.save_every.is_some_and(due);
                     if due {
                         self.run.save_checkpoint(&self.checkpoint()?)?;
                     }
@@ -210,9 +214,13 @@ impl<T: RunTask> Session<T> {
                 }
                 Event::Done => return Ok(Outcome::Finished),
             };
-            let is_told_to_stop = on_event(&event).is_break();
+            let is_told_to_stop = on_event(&event).is_break() || was_told;
             let is_out_of_time =
                 self.config.time_limit.is_some_and(|limit| start.elapsed() >= limit);
+            if is_ahead {
+                was_told = is_told_to_stop;
+                continue;
+            }
             let (is_told_to_stop, is_out_of_time) =
                 self.trainer.team().stops(is_told_to_stop, is_out_of_time);
             if is_told_to_stop || is_out_of_time {

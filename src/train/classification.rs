@@ -16,7 +16,7 @@ use crate::model::SequenceClassifier;
 use crate::nn::{Sequences, VarSink};
 use crate::recurrence::{Outputs, Unroll};
 use crate::rng::{Purpose, SeededRng};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A [`SequenceClassifier`] that learns from the images of [`Mnist`].
 pub struct Classification {
@@ -112,6 +112,20 @@ impl Task for Classification {
             Some(transforms) => self.gather.batch_of_changed(&self.data.train, indices, transforms),
             None => self.gather.batch(&self.data.train, indices),
         }
+    }
+
+    fn fixed_tensors<'a>(&self, batch: &'a Batch) -> Result<Vec<&'a Tensor>> {
+        let TrainConfig { network, objective, .. } = &self.config.training;
+        let refused = |why: &str| {
+            Err(Error::Config(format!("gpu_graph: steps {why} are not recorded: set it to false")))
+        };
+        if network.dropout > 0. {
+            return refused("with dropout, which draws other masks each time,");
+        }
+        if !objective.loss_at.is_last() {
+            return refused("whose loss is read at others than the last step");
+        }
+        Ok(vec![&batch.x, &batch.labels])
     }
 
     fn loss(&self, batch: &Batch, context: &mut StepContext<'_>) -> Result<Tensor> {

@@ -123,6 +123,24 @@ impl StepEngine {
         Ok(())
     }
 
+    /// Begins a step that a device may have recorded: what moves the variables is
+    /// [`move_recorded`](Self::move_recorded), or what was recorded of it.
+    ///
+    /// # Errors
+    /// As [`Adam::begin_recorded`].
+    pub(super) fn begin_recorded(&mut self, learning_rate: f64) -> Result<()> {
+        self.adam.config.learning_rate = learning_rate;
+        self.adam.begin_recorded()
+    }
+
+    /// Moves the variables by the step that has begun, without looking at the gradients.
+    ///
+    /// # Errors
+    /// As [`Adam::move_recorded`].
+    pub(super) fn move_recorded(&mut self, grads: &GradStore) -> Result<()> {
+        self.adam.move_recorded(grads)
+    }
+
     /// The variables by name.
     pub(super) fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars

@@ -1,8 +1,8 @@
 //! The beginning and the end of a trainer's epoch, and the learning rate of its steps.
 
 use super::metrics::named_metrics;
-use super::trainer::{Event, Trainer};
-use super::{Best, EpochMetrics, Position, Task, TrainerConfig};
+use super::trainer::Trainer;
+use super::{Best, EpochMetrics, Event, Position, Task, TrainerConfig};
 use crate::data::batches::Batching;
 use crate::optim::{Progress, PLATEAU_EPOCHS};
 use crate::rng::{Purpose, SeededRng};

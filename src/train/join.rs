@@ -73,6 +73,11 @@ impl<T: Task> Trainer<T> {
                  least {ranks}"
             )));
         }
+        if self.recorded.is_some() {
+            return Err(Error::Config(
+                "gpu_graph: a training that several processes share out is not recorded: set it to false".into(),
+            ));
+        }
         if self.task.is_sequential() {
             return Err(Error::Config(
                 "a task that goes through its examples in sequence is trained by one process: its state is carried \

@@ -88,6 +88,9 @@ impl<T: Task> Trainer<T> {
         self.augment.set_position(u128::from(self.position.augment));
         self.order.clear();
         self.next = None;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.forget();
+        }
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::{PiecewiseValidation, Score, StepContext};
 use crate::rng::SeededRng;
-use crate::Result;
+use crate::{Error, Result};
 
 /// A model with its data: what a [`Trainer`](super::Trainer) trains, and all that it has to know of them.
 ///
@@ -48,6 +48,21 @@ pub trait Task: Sync {
     /// # Errors
     /// Whatever keeps it from being made.
     fn batch(&self, numbers: &[u32], place: usize) -> Result<Self::Batch>;
+
+    /// The tensors that the loss of a batch reads, where it differs from that of any other batch with as many examples in
+    /// their numbers alone: neither in shapes, nor in other numbers of the host, nor in what it draws or carries. A GPU may then
+    /// record a step once and run it again ([`TrainerConfig::gpu_graph`](super::TrainerConfig::gpu_graph)): the trainer copies
+    /// the numbers of other batches into these tensors. Each has memory of its own, contiguous, and at least one dimension.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where that is not so, as of a task that does not say otherwise.
+    fn fixed_tensors<'a>(&self, _batch: &'a Self::Batch) -> Result<Vec<&'a Tensor>> {
+        Err(Error::Config(
+            "gpu_graph: the steps of this task are not recorded, since batches of as many examples may have other \
+             shapes: set it to false"
+                .into(),
+        ))
+    }
 
     /// The mean loss of a batch, a scalar with its graph. Dropout draws from the context's stream; a task that
     /// trains statefully begins with the context's state and carries the final one. The batches of an epoch, and of

@@ -8,38 +8,18 @@ use candle_core::{Device, Tensor};
 
 use super::engine::StepEngine;
 use super::finite::StepAt;
+use super::step_graphs::RecordedSteps;
 use super::step_parts::{MicroBatch, StepParts};
-use super::{Best, Classification, EpochMetrics, Position, Task, TrainConfig, TrainerConfig};
+use super::{Best, Classification, Event, Position, Task, TrainConfig, TrainerConfig};
 use crate::data::batches::{array_split, Batching};
 use crate::data::mnist::Mnist;
 use crate::distributed::Team;
 use crate::model::SequenceClassifier;
 use crate::optim::{Adam, AdamConfig};
+use crate::recurrence::gpu::recorder;
 use crate::recurrence::runs_on_cpu;
 use crate::rng::{Purpose, SeededRng};
 use crate::{Error, Result};
-
-/// An event of a trainer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// One optimizer step.
-    Step {
-        /// The epoch, from 1.
-        epoch: usize,
-        /// The batch within the epoch, from 1.
-        batch: usize,
-        /// Batches in an epoch.
-        batches: usize,
-        /// Examples in this batch.
-        examples: usize,
-        /// Mean loss of the batch before the step.
-        loss: f64,
-    },
-    /// The end of an epoch, with validation.
-    Epoch(EpochMetrics),
-    /// All epochs are done, or the validation loss has stopped improving (early stopping).
-    Done,
-}
 
 /// Trains a [`Task`], by default the [`Classification`] of images.
 ///
@@ -82,6 +62,8 @@ pub struct Trainer<T: Task = Classification> {
     pub(super) next: Option<(usize, StepParts<T>)>,
     /// The ranks that share the steps out.
     pub(super) team: Team,
+    /// The steps that a GPU records, with `gpu_graph`.
+    pub(super) recorded: Option<RecordedSteps<T>>,
 }
 
 impl<T: Task> Trainer<T> {
@@ -96,6 +78,8 @@ impl<T: Task> Trainer<T> {
             let examples = task.examples();
             return Err(Error::Config(format!("cannot train on {examples} examples")));
         }
+        let record = || RecordedSteps::new(recorder(task.device())?, &task);
+        let recorded = config.gpu_graph.then(record).transpose()?;
         let adam = AdamConfig {
             learning_rate: config.learning_rate,
             weight_decay: config.weight_decay,
@@ -117,6 +101,7 @@ impl<T: Task> Trainer<T> {
             order: Vec::new(),
             next: None,
             team: Team::default(),
+            recorded,
             config,
             task,
         })
@@ -127,8 +112,12 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// [`Error::NotFinite`] when a loss, a gradient or the square of one is NaN or infinite: nothing has changed
     /// then; it names the weight if one is, since the step before. On a device gradients are looked at where they are to be cut;
-    /// elsewhere the next loss tells. [`Error::Candle`] when Candle fails.
+    /// elsewhere the next loss tells. With [`gpu_graph`](TrainerConfig::gpu_graph) steps behind that of a loss may have been made:
+    /// the weights are not to be kept then. [`Error::Candle`] when Candle fails.
     pub fn next_event(&mut self) -> Result<Event> {
+        if let Some(event) = self.recorded.as_mut().and_then(RecordedSteps::next_event) {
+            return event;
+        }
         if self.is_done() {
             return Ok(Event::Done);
         }
@@ -140,10 +129,16 @@ impl<T: Task> Trainer<T> {
             return self.end_epoch();
         }
         let index = self.position.batch;
-        let step = match self.next.take() {
-            Some((at, step)) if at == index => step,
-            _ => self.micro_batches(index)?,
-        };
+        if let Some(mut recorded) = self.recorded.take() {
+            let event = self
+                .is_recorded(&recorded, index)
+                .then(|| self.make_recorded(&mut recorded, start));
+            self.recorded = Some(recorded);
+            if let Some(event) = event {
+                return event;
+            }
+        }
+        let step = self.taken_step(index)?;
         let examples = step.examples();
         // What the next step needs is gathered by whichever thread has nothing else to do.
         let ((summed, next), attempt) = {
@@ -173,6 +168,9 @@ impl<T: Task> Trainer<T> {
         self.position.dropout = self.engine.dropout_position();
         self.position.loss_sum += loss * self.share(examples);
         self.position.seconds += start.elapsed().as_secs_f64();
+        if let Some(recorded) = &mut self.recorded {
+            recorded.note_single(examples);
+        }
         Ok(Event::Step {
             epoch: self.position.epoch + 1,
             batch: self.position.batch,
@@ -272,7 +270,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Where the examples of a step are in the order of the epoch that has begun.
-    fn range(&self, index: usize) -> Range<usize> {
+    pub(super) fn range(&self, index: usize) -> Range<usize> {
         self.batching().range(self.order.len(), self.step_size(), index)
     }
 
@@ -299,6 +297,14 @@ impl<T: Task> Trainer<T> {
     pub(super) fn micro_batch(&self, place: Range<usize>) -> Result<MicroBatch<T>> {
         let batch = self.task.batch(&self.order[place.clone()], place.start)?;
         Ok(MicroBatch { batch, place })
+    }
+
+    /// The parts of a step, which may have been gathered ahead.
+    pub(super) fn taken_step(&mut self, index: usize) -> Result<StepParts<T>> {
+        match self.next.take() {
+            Some((at, step)) if at == index => Ok(step),
+            _ => self.micro_batches(index),
+        }
     }
 
     /// The parts of a step of the epoch that has begun, with the batches of those that are this process'.

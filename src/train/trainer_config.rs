@@ -58,6 +58,10 @@ pub struct TrainerConfig {
     /// [`RecurrentDType::F32`]. What is measured and predicted is computed in `dtype`.
     #[serde(default)]
     pub gpu_precision: RecurrentDType,
+    /// Whether an NVIDIA GPU records an optimizer step as a CUDA graph, once for each size of a batch, and runs that again,
+    /// with the same bits. Losses are read every 16 steps. No GPU has run it yet.
+    #[serde(default)]
+    pub gpu_graph: bool,
     /// Where the schedule was restarted for epochs that were added.
     #[serde(default, with = "text", skip_serializing_if = "Extensions::is_empty")]
     pub extensions: Extensions,
@@ -89,6 +93,7 @@ impl Default for TrainerConfig {
             patience: None,
             ema: None,
             gpu_precision: RecurrentDType::F32,
+            gpu_graph: false,
             extensions: Extensions::default(),
         }
     }
@@ -124,7 +129,24 @@ impl TrainerConfig {
         if self.patience == Some(0) {
             return Err(Error::Config("patience must be at least 1 epoch, got 0".into()));
         }
+        self.check_gpu_graph()?;
         self.extensions.check(self.schedule, self.epochs)
+    }
+
+    /// Checks that steps do nothing that cannot be recorded.
+    fn check_gpu_graph(&self) -> Result<()> {
+        let others = [
+            ("accumulate above 1", self.accumulate > 1),
+            ("parts above 1", self.parts > 1),
+            ("clip", self.clip != Clip::None),
+            ("ema", self.ema.is_some()),
+        ];
+        match others.into_iter().find(|(_, is_set)| self.gpu_graph && *is_set) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::Config(format!(
+                "gpu_graph: steps with {name} are not recorded: set one of the two alone"
+            ))),
+        }
     }
 
     /// Checks that a device can train layers of a cell with `gpu_precision`.

@@ -1,5 +1,7 @@
 //! The settings of an Adam, and what a step needs of them.
 
+use candle_core::Tensor;
+
 use crate::{Error, Result};
 
 /// The settings of [`Adam`](super::Adam).
@@ -60,6 +62,7 @@ impl AdamConfig {
 }
 
 /// The coefficients of the formula at one step, in `f64` as PyTorch computes them.
+#[derive(Debug)]
 pub(super) struct Coefficients {
     pub(super) beta1: f64,
     pub(super) beta2: f64,
@@ -85,7 +88,6 @@ impl Coefficients {
             keep: 1. - learning_rate * weight_decay,
         }
     }
-}
 
     /// As the kernel takes them.
     pub(super) fn numbers(&self) -> [f32; 8] {
@@ -93,3 +95,12 @@ impl Coefficients {
         [beta1, 1. - beta1, beta2, 1. - beta2, step_size, bias_correction2_sqrt, eps, keep]
             .map(|number| number as f32)
     }
+}
+
+/// A step that has begun and that a device may have recorded.
+#[derive(Debug)]
+pub(super) struct BegunStep {
+    pub(super) coefficients: Coefficients,
+    /// `(8,)`, the same on the GPU, where recorded launches read them; `None` where no kernel moves a variable.
+    pub(super) kept: Option<Tensor>,
+}

@@ -18,14 +18,22 @@ const SLOTS: [[&str; 4]; 5] = [
 ];
 
 /// The GPU that moves a variable.
-fn gpu_of(var: &Tensor) -> Result<Gpu> {
+pub(super) fn gpu_of(var: &Tensor) -> Result<Gpu> {
     Gpu::of(var.device())?
         .ok_or_else(|| Error::Device("adam: the variables are on another device now".into()))
 }
 
 impl Adam {
     /// Moves the variables that a kernel moves and whose own step this is.
-    pub(super) fn launch(&self, grads: &GradStore, own: u64, c: &Coefficients) -> Result<()> {
+    ///
+    /// - `kept`: the step's coefficients, where they are in the GPU's memory already
+    pub(super) fn launch(
+        &self,
+        grads: &GradStore,
+        own: u64,
+        c: &Coefficients,
+        kept: Option<&Tensor>,
+    ) -> Result<()> {
         let mut ready = Vec::new();
         for Parameter { var, moments, skipped } in self.parameters.values() {
             if let (Moments::Kernel(moments), Some(grad)) = (moments, grads.get(var)) {
@@ -36,7 +44,10 @@ impl Adam {
         }
         let Some((first, ..)) = ready.first() else { return Ok(()) };
         let gpu = gpu_of(first)?;
-        let coefficients = gpu.upload(&c.numbers(), first.device())?;
+        let coefficients = match kept {
+            Some(kept) => kept.clone(),
+            None => gpu.upload(&c.numbers(), first.device())?,
+        };
         for some in ready.chunks(SLOTS.len()) {
             let mut args = Vec::with_capacity(4 * SLOTS.len() + 1);
             let mut count = 0;

@@ -9,11 +9,13 @@
 //!
 //! - `config`: the settings, and what a step needs of them
 //! - `cpu`, `gpu`: a step there
+//! - `recorded`: a step whose launches a GPU may have recorded
 //! - `state`: what is saved, and how an optimizer continues from it
 
 mod config;
 mod cpu;
 mod gpu;
+mod recorded;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,7 @@ use crate::recurrence::backward;
 use crate::recurrence::gpu::Gpu;
 use crate::{Error, Result};
 pub use config::AdamConfig;
-use config::Coefficients;
+use config::{BegunStep, Coefficients};
 use cpu::{FusedStep, Pair};
 pub use state::AdamState;
 
@@ -64,6 +66,8 @@ pub struct Adam {
     parameters: BTreeMap<String, Parameter>,
     /// The names of the parameters without a gradient in the last step.
     skipped: Vec<String>,
+    /// The last step that was begun to be recorded, if there was one.
+    begun: Option<BegunStep>,
 }
 
 #[derive(Debug)]
@@ -149,7 +153,7 @@ impl Adam {
             }
             parameters.insert(name, parameter);
         }
-        Ok(Self { config, step: 0, parameters, skipped: Vec::new() })
+        Ok(Self { config, step: 0, parameters, skipped: Vec::new(), begun: None })
     }
 
     /// Steps done.
@@ -243,7 +247,7 @@ impl Adam {
             }
         }
         for (own, coefficients) in &by_step {
-            self.launch(grads, *own, coefficients)?;
+            self.launch(grads, *own, coefficients, None)?;
         }
         for parameter in self.parameters.values_mut() {
             if let Some(grad) = grads.get(&parameter.var) {

@@ -45,7 +45,7 @@ static ALARMS: Mutex<BTreeMap<usize, u64>> = Mutex::new(BTreeMap::new());
 ///
 /// # Errors
 /// When an earlier kernel has set it, which is said once, or the driver gives no memory.
-fn alarm(stream: &CudaStream) -> candle_core::Result<u64> {
+pub(super) fn alarm(stream: &CudaStream) -> candle_core::Result<u64> {
     let context = stream.context();
     let Ok(mut alarms) = ALARMS.lock() else { candle_core::bail!("a thread panicked") };
     if let Some(address) = alarms.get(&context.ordinal()) {

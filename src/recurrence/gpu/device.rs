@@ -8,7 +8,8 @@ use super::gemm::Gemm;
 use super::launch::{DriverCall, KernelLaunch};
 use super::plan::DeviceLimits;
 use super::queue::{Launch, StepLoop};
-use crate::Result;
+use super::record::Recorder;
+use crate::{Error, Result};
 
 /// A device that runs our kernels.
 #[derive(Clone)]
@@ -18,7 +19,7 @@ impl Gpu {
     /// The GPU behind a device that has kernels of ours; `None` on others, the CPU first of all.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) when the device does not answer.
+    /// [`Error::Device`] when the device does not answer.
     pub(crate) fn of(device: &Device) -> Result<Option<Self>> {
         match device {
             #[cfg(test)]
@@ -95,5 +96,20 @@ impl Gpu {
 impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({:?})", self.limits())
+    }
+}
+
+/// The recorder of a device.
+///
+/// # Errors
+/// [`Error::Config`] on other devices than NVIDIA GPUs that [`open_cuda`](crate::recurrence::open_cuda) has opened;
+/// [`Error::Device`] when the device fails.
+pub(crate) fn recorder(device: &Device) -> Result<Box<dyn Recorder>> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => Ok(Box::new(super::cuda_graph::GraphRecorder::new(device)?)),
+        _ => Err(Error::Config(
+            "gpu_graph: training steps are recorded on NVIDIA GPUs alone: set it to false, or train on one".into(),
+        )),
     }
 }

@@ -8,6 +8,7 @@
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
 //! - `rows` copies matrices, by launches of `copy`, and writes biases; `gemm` is a product as cuBLAS is asked for it;
 //! - `scalar_node` is what other ops than layers put into the graph;
+//! - `record` is what a GPU records once and runs again, `cuda_graph` the same of CUDA;
 //! - `device` is a GPU, `launch` and `queue` what launches and devices have in common, `cuda` and `metal` hand them to the driver;
 //!   `cuda_kernels` loads the compiled kernels, `open` makes a device on which launches cost the host least.
 //!
@@ -17,6 +18,8 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod cuda_graph;
 #[cfg(feature = "cuda")]
 mod cuda_kernels;
 #[cfg(feature = "metal")]
@@ -31,6 +34,7 @@ pub(super) mod open;
 mod pass;
 pub(crate) mod plan;
 mod precision;
+mod record;
 mod rows;
 mod scalar_node;
 mod team;
@@ -50,11 +54,12 @@ use super::call::CheckedCall;
 use super::graph::{add_layer, add_weights, ResultShapes, Results};
 use super::{LayerWeights, SequenceDims};
 use crate::{Error, Result};
-pub(crate) use device::Gpu;
+pub(crate) use device::{recorder, Gpu};
 use launch::DriverCall;
 pub(crate) use launch::{Arg, Args, KernelLaunch};
 use pass::{Direction, Pass};
 use plan::{RecurrentDType, Sweep};
+pub(crate) use record::{Recorder, Recording};
 pub(crate) use scalar_node::{ScalarNode, ScalarOp};
 
 /// Runs a layer whose arguments were checked.
