@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::save::{check, save, IfThere};
 use super::trained::TrainedRun;
+use crate::files::tensors::numbers;
 use crate::files::{checksums, durable, tensors};
 use crate::{Error, Result};
 
@@ -50,10 +51,10 @@ pub fn half(run: &Path) -> Result<HalfModel> {
     let mut largest = (0f64, String::new());
     let (mut before, mut after) = (0, 0);
     for (name, weight) in &run.weights {
-        let values = values(weight)?;
+        let values = numbers(weight)?;
         let size = values.iter().fold(0f64, |size, value| size.max(value.abs()));
         let rounded = weight.to_dtype(DType::F16)?;
-        let rounded_values = self::values(&rounded)?;
+        let rounded_values = numbers(&rounded)?;
         if rounded_values.iter().any(|value| !value.is_finite()) {
             return Err(Error::Weight {
                 name: name.clone(),
@@ -77,10 +78,6 @@ pub fn half(run: &Path) -> Result<HalfModel> {
         bytes_after: after,
         config,
     })
-}
-
-fn values(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
 }
 
 /// Writes a halved run, whole or not at all.

@@ -197,6 +197,12 @@ fn is_opaque(dtype: DType) -> bool {
 /// Whether all values of a tensor are finite.
 pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     // A sum would hide an overflow of its own; the largest magnitude would lose a NaN.
-    let values = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-    Ok(values.iter().all(|value| value.is_finite()))
+    Ok(numbers(tensor)?.iter().all(|value| value.is_finite()))
+}
+
+/// The numbers of a tensor on any device, in row-major order.
+pub(crate) fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
+    // Not every device has f64.
+    let tensor = tensor.detach().to_device(&Device::Cpu)?;
+    tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }

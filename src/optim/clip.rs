@@ -4,6 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use crate::files::tensors::numbers;
 use crate::{Error, Result};
 
 /// How gradients are clipped before a step.
@@ -168,7 +169,7 @@ fn scaled_norm<'a>(
     let mut sum = 0.;
     for (_, var) in vars {
         if let Some(grad) = grads.get(var) {
-            let values = on_cpu(grad)?;
+            let values = numbers(grad)?;
             sum += squares(&values, |value| scale(value, -exponent));
         }
     }
@@ -178,19 +179,13 @@ fn scaled_norm<'a>(
 /// The largest magnitude of a tensor's numbers, or `None` where one is NaN or infinite.
 pub(super) fn largest_magnitude(tensor: &Tensor) -> Result<Option<f64>> {
     let mut largest = 0f64;
-    for value in on_cpu(tensor)? {
+    for value in numbers(tensor)? {
         if !value.is_finite() {
             return Ok(None);
         }
         largest = largest.max(value.abs());
     }
     Ok(Some(largest))
-}
-
-fn on_cpu(tensor: &Tensor) -> Result<Vec<f64>> {
-    // Not every device has f64.
-    let tensor = tensor.detach().to_device(&Device::Cpu)?;
-    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 /// In `f64`, in the order of memory: the same bits for any number of threads. Infinite or 0 where squares
