@@ -184,6 +184,25 @@ impl Settings {
         serde_json::from_value(config).map_err(fail)
     }
 
+    /// Checks that each setting has a value that a training like `base` can have.
+    fn check<C: Serialize + DeserializeOwned>(&self, base: &C) -> Result<()> {
+        let config = self.config(base)?;
+        let taken =
+            serde_json::to_value(config).map_err(|error| Error::Config(error.to_string()))?;
+        for (name, value) in &self.0 {
+            // serde takes a list's elements for a structure's fields, in their order. A setting that is no structure
+            // when it is written may be one that was read.
+            let list = value.as_table().and_then(|table| table.values().find(|v| v.is_array()));
+            if let (Some(list), false) = (list, taken[name].is_object()) {
+                return Err(Error::Config(format!(
+                    "expected a name for each value, got the list {list}: write {}",
+                    taken[name]
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// How it is run, as far as that was named.
     pub fn run(&self) -> RunSettings {
         let names = names_of(&RunSettings::default());
@@ -243,11 +262,11 @@ impl Settings {
         } else {
             // It has the same values wherever it is a setting.
             let checked = if homes[0].contains(&name) {
-                named.config(&images).map(drop)
+                named.check(&images)
             } else if homes[1].contains(&name) {
-                named.config(&sequences).map(drop)
+                named.check(&sequences)
             } else {
-                named.config(&text).map(drop)
+                named.check(&text)
             };
             checked.map_err(|error| {
                 Error::Config(format!("{name}: {}", in_plain_words(&error.to_string())))

@@ -84,6 +84,13 @@ fn what_is_no_value_is_refused_with_its_line() {
             "line 2: clip-norm and clip-value are the same setting",
             "",
         ),
+        (
+            "lr = 1\ntruncation = { window = [5, 10] }",
+            "line 2: truncation: ",
+            "got the list [5, 10]: write \"5:10\"",
+        ),
+        ("clip = [1]", "line 1: clip: ", "expected"),
+        ("clip = { norm = [1] }", "line 1: clip: ", "expected a number"),
         ("lr = 1\nlearning_rate = 1", "line 2: lr and learning_rate are the same setting", ""),
     ] {
         let error = Settings::from_toml(text).unwrap_err().to_string();
