@@ -6,11 +6,13 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_rnn::data::mnist::Mnist;
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{
-    run_composed, Call, Cell, LayerWeights, Outputs, RecurrentDType, Weights,
+    run_layer, Call, Cell, LayerWeights, Outputs, RecurrentDType, Weights,
 };
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::train::{Event, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::VarSink;
+
+use crate::composed;
 
 /// B, T, I, H.
 pub(crate) type Shape = [usize; 4];
@@ -96,13 +98,13 @@ impl Layer {
     /// As [`round`](Self::round), composed from Candle's ops.
     fn composed(&self) -> f64 {
         time(&self.device, &mut || {
-            let weights = LayerWeights::new(self.cell, self.stack.weights(0)[0].clone()).unwrap();
-            let (outputs, _) = run_composed(&self.x, &weights, &Call::new(Outputs::All)).unwrap();
-            outputs.unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let weights = &self.stack.weights(0)[0];
+            let outputs = composed::outputs(self.cell, weights, &self.x).unwrap();
+            outputs.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         })
     }
 
-    /// The layer's own numbers against those that Candle's ops give in `f64`, on the same device.
+    /// The layer's own numbers against those in `f64`, on the same device: a GPU's are composed from Candle's ops.
     pub(crate) fn errors(&self) -> Result<Errors, String> {
         self.checked().map_err(|error| error.to_string())
     }
@@ -121,7 +123,7 @@ impl Layer {
         let mut weights = Weights::new(tensor(&w_ih), tensor(&w_hh), tensor(&b_ih));
         weights.b_hh = b_hh.as_ref().map(tensor);
         let weights = LayerWeights::new(self.cell, weights)?;
-        let (expected, _) = run_composed(&wide_x, &weights, &Call::new(Outputs::All))?;
+        let (expected, _) = run_layer(&wide_x, &weights, &Call::new(Outputs::All))?;
         let expected = expected.ok_or_else(|| candle_core::Error::Msg("no outputs".into()))?;
         let wide_grads = expected.sqr()?.sum_all()?.backward()?;
         let mut pairs = vec![(&x, &wide_x)];

@@ -9,6 +9,7 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod composed;
 mod jobs;
 mod protocol;
 mod serve;

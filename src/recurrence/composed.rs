@@ -7,23 +7,9 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 
-use super::call::{Call, CheckedCall};
-use super::{Cell, LayerWeights, Outputs, SequenceDims, State, Unroll, Weights};
+use super::call::CheckedCall;
+use super::{Cell, Outputs, SequenceDims, State, Unroll, Weights};
 use crate::{Error, Result};
-
-/// Runs a layer as [`run_layer`](super::run_layer) does, but composed: what the benchmark of GPUs compares with.
-///
-/// # Errors
-/// As [`run_layer`](super::run_layer).
-#[doc(hidden)]
-pub fn run_composed(
-    x: &Tensor,
-    weights: &LayerWeights,
-    call: &Call,
-) -> Result<(Option<Tensor>, State)> {
-    let (x, call) = CheckedCall::new(x, weights, call)?.looked_up(x)?;
-    run(&x, weights.directions(), &call)
-}
 
 /// Runs a layer whose arguments were checked.
 ///

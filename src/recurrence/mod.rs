@@ -56,8 +56,6 @@ pub(crate) mod tests;
 pub use call::Call;
 pub use candle_rnn_kernels::SequenceDims;
 pub use cell::Cell;
-#[doc(hidden)]
-pub use composed::run_composed;
 pub use gpu::open::open_cuda;
 pub use gpu::plan::RecurrentDType;
 pub(crate) use ids::{look_up, read_ids};

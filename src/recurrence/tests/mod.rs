@@ -24,8 +24,8 @@ pub(super) mod stand_in;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::call::Call;
-use super::{run_composed, run_layer, Cell, LayerWeights, SequenceDims, State, Unroll, Weights};
+use super::call::{Call, CheckedCall};
+use super::{run_layer, Cell, LayerWeights, SequenceDims, State, Unroll, Weights};
 use crate::rng::{Purpose, SeededRng};
 use crate::Result;
 use candle_rnn_kernels::Isa;
@@ -142,7 +142,8 @@ fn composed_layer(
 ) -> Result<(Option<Tensor>, State)> {
     let directions = directions.iter().map(|weights| (*weights).clone()).collect();
     let weights = LayerWeights::of_directions(cell, directions)?;
-    run_composed(x, &weights, call)
+    let (x, call) = CheckedCall::new(x, &weights, call)?.looked_up(x)?;
+    super::composed::run(&x, weights.directions(), &call)
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
