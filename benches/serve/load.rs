@@ -2,12 +2,14 @@
 //!
 //! `serve-load PROGRAM RUN [SECONDS [PART...]]` serves a run of images with that program, beside which it runs on one
 //! thread. Every answer is compared: with the answer to the same request that was asked alone, bit by bit, and that one with
-//! what [`Predictor`] says, to 1e-5. Parts are those of [`PARTS`]; by default all, in this order.
+//! what [`Predictor`] says, to 1e-5. Parts are those of [`PARTS`]; by default all, in this order. Exit code 1 where an
+//! answer was wrong or lost, the memory under load was not flat within 10 MB, or the server did not end as it should.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_clients;
+mod memory;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +22,8 @@ use serde_json::{json, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
+
+use memory::Memory;
 
 /// How many different images are asked about.
 const IMAGES: usize = 64;
@@ -56,10 +60,13 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let has = |part: &str| parts.is_empty() || parts.contains(&part);
-    LocalSet::new().block_on(&runtime, measure(program, run, time, has));
+    if !LocalSet::new().block_on(&runtime, measure(program, run, time, has)) {
+        std::process::exit(1);
+    }
 }
 
-async fn measure(program: &str, run: &str, time: Duration, has: impl Fn(&str) -> bool) {
+/// Runs the parts; whether all was as it should be.
+async fn measure(program: &str, run: &str, time: Duration, has: impl Fn(&str) -> bool) -> bool {
     let (mut server, address, name) = serve(program, run);
     let pid = server.id();
     let sample = Mnist::sample().unwrap();
@@ -70,46 +77,42 @@ async fn measure(program: &str, run: &str, time: Duration, has: impl Fn(&str) ->
     let tensors = ask(address, tensors, &expected, of_tensors).await;
     // Threads and their buffers come with the first requests.
     load(address, &raw, CONNECTIONS, Duration::from_secs(2)).await;
-    let begin = memory(pid);
-    let most = Rc::new(Cell::new(begin));
-    let watched = tokio::task::spawn_local(watch(pid, most.clone()));
-    if has("raw") {
-        report("raw pixels", load(address, &raw, CONNECTIONS, time).await, time);
-    }
     if has("tensors") {
-        report("JSON tensors", load(address, &tensors, CONNECTIONS, time).await, time);
+        load(address, &tensors, CONNECTIONS, Duration::from_secs(2)).await;
     }
-    let (most, after) = (most.get(), memory(pid));
-    watched.abort();
-    println!("memory: {begin:.1} MB before, at most {most:.1} MB, {after:.1} MB after");
-
+    let mut is_right = true;
+    if has("raw") || has("tensors") {
+        let memory = Memory::watch(pid);
+        if has("raw") {
+            is_right &= report("raw pixels", load(address, &raw, CONNECTIONS, time).await, time);
+        }
+        if has("tensors") {
+            let counts = load(address, &tensors, CONNECTIONS, time).await;
+            is_right &= report("JSON tensors", counts, time);
+        }
+        is_right &= memory.report();
+    }
     if has("idle") || has("bad") {
-        crowd(address, &name, &raw, time, &has).await;
+        is_right &= crowd(address, &name, &raw, time, &has).await;
     }
     if has("stop") {
-        stop(server, address, &raw).await;
+        is_right &= stop(server, address, &raw).await;
     } else {
         server.kill().unwrap();
         server.wait().unwrap();
     }
+    is_right
 }
 
-/// Keeps the most memory of a process, looked at every second.
-async fn watch(pid: u32, most: Rc<Cell<f64>>) {
-    loop {
-        most.set(most.get().max(memory(pid)));
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Measures beside clients that do nothing, send slowly, or must be refused.
+/// Measures beside clients that do nothing, send slowly, or must be refused; whether all answers were right.
 async fn crowd(
     address: SocketAddr,
     name: &str,
     raw: &[Question],
     time: Duration,
     has: &impl Fn(&str) -> bool,
-) {
+) -> bool {
+    let mut is_right = true;
     let mut idle = Vec::new();
     for _ in 0..1_000 {
         idle.push(TcpStream::connect(address).await.unwrap());
@@ -118,13 +121,15 @@ async fn crowd(
     let slow: Vec<_> = (0..100).map(slow).collect();
     let what = "raw pixels on 8 connections, beside 1,000 idle ones and 100 slow senders";
     if has("idle") {
-        report(what, load(address, raw, 8, time).await, time);
+        is_right &= report(what, load(address, raw, 8, time).await, time);
     }
     if has("bad") {
         let (bad, counts) = bad_clients::start(address, name);
-        report(&format!("{what}, and bad clients"), load(address, raw, 8, time).await, time);
+        let good = load(address, raw, 8, time).await;
+        is_right &= report(&format!("{what}, and bad clients"), good, time);
         bad.iter().for_each(|task| task.abort());
         let counts = counts.borrow();
+        is_right &= counts.wrong == 0;
         println!(
             "bad clients: {} answers, {} with a wrong status or without a JSON error{}",
             counts.answers,
@@ -133,10 +138,11 @@ async fn crowd(
         );
     }
     slow.iter().for_each(|task| task.abort());
+    is_right
 }
 
-/// Ends a server under load.
-async fn stop(mut server: Child, address: SocketAddr, raw: &[Question]) {
+/// Ends a server under load; whether it answered everything rightly, and ended with exit code 0.
+async fn stop(mut server: Child, address: SocketAddr, raw: &[Question]) -> bool {
     let pid = server.id();
     let counts = Rc::new(RefCell::new(Counts::default()));
     let tasks = start(address, raw, CONNECTIONS, Duration::from_secs(60), &counts);
@@ -155,6 +161,7 @@ async fn stop(mut server: Child, address: SocketAddr, raw: &[Question]) {
         counts.lost,
         counts.wrong
     );
+    counts.lost == 0 && counts.wrong == 0 && code == Some(0)
 }
 
 /// Serves a run: the process, its address and the model's name.
@@ -324,7 +331,8 @@ async fn send_slowly(address: SocketAddr, request: Vec<u8>) {
     }
 }
 
-fn report(what: &str, mut counts: Counts, time: Duration) {
+/// Prints what the connections have seen; whether all answers came and were right.
+fn report(what: &str, mut counts: Counts, time: Duration) -> bool {
     counts.micros.sort_unstable();
     let count = counts.micros.len();
     let at = |part: f64| f64::from(counts.micros[(count as f64 * part) as usize]) / 1e3;
@@ -337,11 +345,5 @@ fn report(what: &str, mut counts: Counts, time: Duration) {
         counts.wrong,
         counts.lost
     );
-}
-
-/// The resident memory of a process, in MB.
-fn memory(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1e3
+    counts.wrong == 0 && counts.lost == 0
 }
