@@ -97,14 +97,14 @@ fn gradients_are_those_of_finite_differences() {
     for cell in [CellKind::Tanh, CellKind::Gru, CellKind::Lstm] {
         let [case, _] = both(Case::<f64>::new(cell, [3, 4, 2, 3], 1), 5);
         let grads = case.run(isa, Save::All).grads;
-        for argument in 0..case.arguments.len() {
-            for index in 0..case.arguments[argument].len() {
+        for (argument, of_argument) in grads.iter().enumerate() {
+            for (index, grad) in of_argument.iter().enumerate() {
                 let [more, less] = [1e-5, -1e-5].map(|step| {
                     let mut moved = case.clone();
                     moved.arguments[argument][index] += step;
                     moved.loss(isa)
                 });
-                let difference = (grads[argument][index] - (more - less) / 2e-5).abs();
+                let difference = (grad - (more - less) / 2e-5).abs();
                 assert!(difference <= 1e-7, "{cell:?} {argument} {index}: {difference}");
             }
         }

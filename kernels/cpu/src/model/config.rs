@@ -122,8 +122,8 @@ const OBJECTS: [&str; 7] =
     ["", "model", "training", "preprocessor", "preprocessor.scaler", "target_scaler", "forecast"];
 
 fn is_list(fields: &Value, path: &str) -> bool {
-    let names = path.split('.').filter(|name| !name.is_empty());
-    names.fold(Some(fields), |value, name| value?.get(name)).is_some_and(Value::is_array)
+    let mut names = path.split('.').filter(|name| !name.is_empty());
+    names.try_fold(fields, |value, name| value.get(name)).is_some_and(Value::is_array)
 }
 
 /// The largest size of any dimension, as in the program that trains.
