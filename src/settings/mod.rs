@@ -246,7 +246,7 @@ impl Settings {
             return Err(Error::Config(format!("no setting is called {name}{hint}")));
         }
         if value.as_float().is_some_and(|value| !value.is_finite()) {
-            return Err(Error::Config(format!("{name} must be a number, got {value}")));
+            return Err(Error::Config(format!("{name} must be a finite number, got {value}")));
         }
         if name == "hidden_size" && value.as_integer().is_some_and(|units| units > MAX_UNITS as i64)
         {
