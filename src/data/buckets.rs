@@ -22,7 +22,7 @@ pub fn bucket_by_length(
 ) {
     let batch_size = batch_size.max(1);
     let mut batches: Vec<Vec<u32>> = Vec::new();
-    for block in order.chunks_mut(BLOCK * batch_size) {
+    for block in order.chunks_mut(batch_size.saturating_mul(BLOCK)) {
         block.sort_by_key(|number| length(*number));
         batches.extend(block.chunks(batch_size).map(<[u32]>::to_vec));
     }

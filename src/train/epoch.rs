@@ -40,7 +40,8 @@ impl<T: Task> Trainer<T> {
         // Far more numbers than an epoch draws lie between its beginning and the next one's.
         let mut rng = SeededRng::new(self.config.seed, Purpose::Bucket);
         rng.set_position((self.position.epoch as u128) << 40);
-        self.task.arrange(&mut self.order, self.config.batch_size, &mut rng);
+        let step_size = self.step_size();
+        self.task.arrange(&mut self.order, step_size, &mut rng);
         let arranged = self.order.len();
         if arranged != examples as usize {
             self.order.clear();

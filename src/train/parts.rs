@@ -1,6 +1,5 @@
 //! The gradients of a step's parts: computed by one process, or shared out over ranks, and added up.
 
-use std::ops::Range;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
@@ -13,6 +12,9 @@ use crate::distributed::{Meeting, Wait};
 use crate::recurrence::backward;
 use crate::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 impl<T: Task> Trainer<T> {
     /// The gradients of the parts that are this process' own.
     pub(super) fn computed(&self, step: &StepParts<T>, attempt: &mut Attempt) -> Result<Computed> {
@@ -21,9 +23,9 @@ impl<T: Task> Trainer<T> {
         }
         let mut sum: Option<GradStore> = None;
         let mut mean = 0.;
-        for part in &step.own {
+        for part in step.own.iter().filter(|part| part.share > 0.) {
             let (grads, loss) = self.part(part, step, attempt)?;
-            mean += self.weight(&part.place, step) * loss;
+            mean += part.share * loss;
             match &mut sum {
                 None => sum = Some(grads),
                 Some(sum) => self.add(sum, &grads)?,
@@ -33,12 +35,7 @@ impl<T: Task> Trainer<T> {
         Ok(Computed::Sum(sum.ok_or_else(nothing)?, mean))
     }
 
-    /// How much a part counts in the mean loss of a step.
-    fn weight(&self, place: &Range<usize>, step: &StepParts<T>) -> f64 {
-        place.len() as f64 / step.examples() as f64
-    }
-
-    /// The gradients of a part's loss times its weight, and its loss.
+    /// The gradients of a part's loss times its share, and its loss.
     fn part(
         &self,
         part: &MicroBatch<T>,
@@ -46,9 +43,8 @@ impl<T: Task> Trainer<T> {
         attempt: &mut Attempt,
     ) -> Result<(GradStore, f64)> {
         let loss = self.task.loss(&part.batch, &mut attempt.context())?;
-        let weight = self.weight(&part.place, step);
-        let grads =
-            if step.places.len() == 1 { backward(&loss)? } else { backward(&(&loss * weight)?)? };
+        let is_whole = step.places.len() == 1;
+        let grads = if is_whole { backward(&loss)? } else { backward(&(&loss * part.share)?)? };
         Ok((grads, self.at(self.position.batch + 1).loss(&loss)?))
     }
 
@@ -65,19 +61,26 @@ impl<T: Task> Trainer<T> {
         Ok(())
     }
 
-    /// The gradients of this rank's parts. The dropout stream passes over what the other ranks' parts draw.
+    /// The gradients of this rank's parts. The dropout stream passes over what the other ranks' parts draw; a part without a
+    /// share draws nothing.
     fn own_parts(&self, step: &StepParts<T>, attempt: &mut Attempt) -> Result<Computed> {
         let (mut flat, mut losses, mut present) = (Vec::new(), Vec::new(), Vec::new());
         let mut own = step.own.iter().peekable();
-        for place in &step.places {
+        for (place, share) in step.places.iter().zip(&step.shares) {
+            if *share == 0. {
+                if own.next_if(|part| part.place == *place).is_some() {
+                    flat.push(Vec::new());
+                    losses.push(0.);
+                }
+                continue;
+            }
             let draws = self.task.dropout_draws(&self.order[place.clone()]);
             let before = attempt.context().rng.position();
             let expected = before + u128::from(draws.unwrap_or(0));
-            if own.peek().is_none_or(|part| part.place != *place) {
+            let Some(part) = own.next_if(|part| part.place == *place) else {
                 attempt.context().rng.set_position(expected);
                 continue;
-            }
-            let Some(part) = own.next() else { continue };
+            };
             let (grads, loss) = self.part(part, step, attempt)?;
             let context = attempt.context();
             if context.state.get().is_some() {
@@ -164,7 +167,7 @@ impl<T: Task> Trainer<T> {
             ));
         }
         let Computed::Parts { flat, losses, .. } = computed else { return Err(nothing()) };
-        self.summed(first, (&flat, &losses), step)
+        self.summed(first, (flat, &losses), step)
     }
 
     /// The sum over the parts of all ranks.
@@ -173,7 +176,7 @@ impl<T: Task> Trainer<T> {
     fn summed(
         &self,
         present: &[u8],
-        mine: (&[Vec<u8>], &[f64]),
+        (mut flat, losses): (Vec<Vec<u8>>, &[f64]),
         step: &StepParts<T>,
     ) -> Result<(GradStore, f64)> {
         let vars: Vec<&Var> = self.task.vars().values().collect();
@@ -182,13 +185,21 @@ impl<T: Task> Trainer<T> {
         let elements = with.iter().map(|var| var.elem_count()).sum();
         let dtype = self.flat_dtype()?;
         let shape = (step.places.len(), elements, dtype.size_in_bytes());
+        // A part without a share adds -0, which changes no bit.
+        for part in flat.iter_mut().filter(|part| part.is_empty()) {
+            *part = match dtype {
+                DType::F64 => (-0f64).to_ne_bytes().repeat(elements),
+                _ => (-0f32).to_ne_bytes().repeat(elements),
+            };
+        }
+        let mine = (flat.as_slice(), losses);
         let (sum, losses) = match dtype {
             DType::F64 => self.team.sum(mine, shape, add_f64)?,
             _ => self.team.sum(mine, shape, add_f32)?,
         };
-        let weighted = losses.iter().zip(&step.places);
+        let weighted = losses.iter().zip(&step.shares);
         // Added in the order in which one process does.
-        let loss = weighted.fold(0., |mean, (loss, place)| mean + self.weight(place, step) * loss);
+        let loss = weighted.fold(0., |mean, (loss, share)| mean + share * loss);
         let mut grads = empty_grads(&vars)?;
         let mut rest = sum.as_slice();
         for var in with {

@@ -30,9 +30,9 @@ impl<T: Task> Trainer<T> {
 
     /// The score of the epoch's last batch.
     fn last_score(&self, task: &T) -> Result<Score> {
-        let last = self.places(self.batches() - 1).pop();
-        let last = last.map(|place| self.micro_batch(place)).transpose()?;
-        let score = last.map(|part| task.score(&part.batch)).transpose()?;
+        let last = self.batch_places(self.batches() - 1).pop();
+        let last = last.map(|place| self.batch_at(&place)).transpose()?;
+        let score = last.map(|batch| task.score(&batch)).transpose()?;
         Ok(score.unwrap_or_default())
     }
 

@@ -11,12 +11,16 @@ pub(super) struct MicroBatch<T: Task> {
     pub(super) batch: T::Batch,
     /// Where its examples stand in the order of the epoch.
     pub(super) place: Range<usize>,
+    /// The fraction of the step's mean loss that it contributes.
+    pub(super) share: f64,
 }
 
 /// The parts of a step that a process computes.
 pub(super) struct StepParts<T: Task> {
     /// Where the examples of all parts stand in the order of the epoch.
     pub(super) places: Vec<Range<usize>>,
+    /// The fraction of the step's mean loss that each part contributes: together 1.
+    pub(super) shares: Vec<f64>,
     /// The parts that this process computes: neighbours.
     pub(super) own: Vec<MicroBatch<T>>,
 }
@@ -34,7 +38,8 @@ pub(super) enum Computed {
     Sum(GradStore, f64),
     /// The gradients of some parts of several.
     Parts {
-        /// The gradients of each part: of all variables that have one, one behind the other in the order of their names.
+        /// The gradients of each part: of all variables that have one, one behind the other in the order of their names;
+        /// empty for a part without a share.
         flat: Vec<Vec<u8>>,
         /// The mean loss of each.
         losses: Vec<f64>,

@@ -39,8 +39,20 @@ pub trait Task: Sync {
     /// must give the same. Each epoch begins with a stretch of `rng` of its own.
     ///
     /// - `order`: the numbers of all examples, shuffled unless the task is sequential; as many must be left
-    /// - `batch_size`: the number of examples in a batch, which are cut from the order as it then is
-    fn arrange(&self, _order: &mut Vec<u32>, _batch_size: usize, _rng: &mut SeededRng) {}
+    /// - `step_size`: the number of examples in an optimizer step, which are cut from the order as it then is: a batch, or
+    ///   all that a step adds up
+    fn arrange(&self, _order: &mut Vec<u32>, _step_size: usize, _rng: &mut SeededRng) {}
+
+    /// How much these examples count in the mean [loss](Self::loss) of a batch that has them: what it divides by, such as
+    /// their number, which is the default, their labelled steps, or the sum of their class weights. A step that consists of
+    /// several parts, of batches that are added up or of those that processes share out, weighs their losses by it, and so
+    /// has the mean loss of all its examples. The loss of a part that weighs 0 is not computed, and draws and carries nothing.
+    ///
+    /// - `numbers`: as [`batch`](Self::batch) takes them
+    /// - returns a finite number, at least 0
+    fn weight(&self, numbers: &[u32]) -> f64 {
+        numbers.len() as f64
+    }
 
     /// The examples with these numbers below N, which stand at `place` and behind it in the epoch's
     /// order. It is called ahead of time and by any thread, and must always give the same.
@@ -64,7 +76,8 @@ pub trait Task: Sync {
         ))
     }
 
-    /// The mean loss of a batch, a scalar with its graph. Dropout draws from the context's stream; a task that
+    /// The mean loss of a batch, a scalar with its graph: over its examples, or whatever else [`weight`](Self::weight)
+    /// counts. Dropout draws from the context's stream; a task that
     /// trains statefully begins with the context's state and carries the final one. The batches of an epoch, and of
     /// a step that adds up several, come in order.
     ///

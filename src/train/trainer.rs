@@ -1,7 +1,6 @@
 //! The training loop, one optimizer step at a time.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -9,9 +8,9 @@ use candle_core::{Device, Tensor};
 use super::engine::StepEngine;
 use super::finite::StepAt;
 use super::step_graphs::RecordedSteps;
-use super::step_parts::{MicroBatch, StepParts};
+use super::step_parts::StepParts;
 use super::{Best, Classification, Event, Position, Task, TrainConfig, TrainerConfig};
-use crate::data::batches::{array_split, Batching};
+use crate::data::batches::Batching;
 use crate::data::mnist::Mnist;
 use crate::distributed::Team;
 use crate::model::SequenceClassifier;
@@ -204,7 +203,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// The number of examples in a step that `batch_size` and `accumulate` ask for.
-    fn step_size(&self) -> usize {
+    pub(super) fn step_size(&self) -> usize {
         self.config.batch_size.saturating_mul(self.config.accumulate)
     }
 
@@ -267,52 +266,6 @@ impl<T: Task> Trainer<T> {
         measure: impl FnOnce(&T) -> Result<R>,
     ) -> Result<R> {
         self.engine.with_weights(weights, || measure(&self.task))
-    }
-
-    /// Where the examples of a step are in the order of the epoch that has begun.
-    pub(super) fn range(&self, index: usize) -> Range<usize> {
-        self.batching().range(self.order.len(), self.step_size(), index)
-    }
-
-    /// Where the examples of the parts of a step are in the order of the epoch that has begun.
-    pub(super) fn places(&self, index: usize) -> Vec<Range<usize>> {
-        let range = self.range(index);
-        // A single batch may exceed its size, where the settings ask for equal batches.
-        let batches = if self.config.accumulate == 1 {
-            std::iter::once(0..range.len()).collect()
-        } else {
-            self.batching().parts(range.len(), self.config.batch_size)
-        };
-        let parts = |batch: Range<usize>| {
-            let parts = self.config.parts.min(batch.len()).max(1);
-            let start = range.start + batch.start;
-            (0..parts).map(move |part| {
-                let part = array_split(batch.len(), parts, part);
-                start + part.start..start + part.end
-            })
-        };
-        batches.into_iter().flat_map(parts).collect()
-    }
-
-    pub(super) fn micro_batch(&self, place: Range<usize>) -> Result<MicroBatch<T>> {
-        let batch = self.task.batch(&self.order[place.clone()], place.start)?;
-        Ok(MicroBatch { batch, place })
-    }
-
-    /// The parts of a step, which may have been gathered ahead.
-    pub(super) fn taken_step(&mut self, index: usize) -> Result<StepParts<T>> {
-        match self.next.take() {
-            Some((at, step)) if at == index => Ok(step),
-            _ => self.micro_batches(index),
-        }
-    }
-
-    /// The parts of a step of the epoch that has begun, with the batches of those that are this process'.
-    fn micro_batches(&self, index: usize) -> Result<StepParts<T>> {
-        let places = self.places(index);
-        let own = self.team.shares(places.len()).of(self.team.rank());
-        let own = places[own].iter().cloned().map(|place| self.micro_batch(place));
-        Ok(StepParts { own: own.collect::<Result<_>>()?, places })
     }
 
     /// The first cause of an error: where a weight is not finite, loss and gradients are not either.

@@ -110,6 +110,13 @@ fn accumulated_batches_train_as_one_large_batch() {
             assert!((large - parts).abs() <= 1e-9 * large, "{name}: {large} {parts}");
         }
     }
+    // The last batch is measured whole.
+    place.train("cut", "--batch-size 160 --parts 4 --dtype f64");
+    for name in ["train_loss", "loss_batch", "acc_batch"] {
+        let of = |run: &str| place.metrics(run)[0][name].as_f64().unwrap();
+        let (large, cut) = (of("large"), of("cut"));
+        assert!((large - cut).abs() <= 1e-9 * large, "{name}: {large} {cut}");
+    }
     place.train("small", "--batch-size 40 --dtype f64");
     assert_ne!(place.metrics("small")[0]["train_loss"], place.metrics("large")[0]["train_loss"]);
     // Batches of 151 and 150 images cannot be halved evenly.

@@ -285,11 +285,24 @@ impl Task for SequenceTask {
         self.splits.train.len()
     }
 
-    fn arrange(&self, order: &mut Vec<u32>, batch_size: usize, rng: &mut SeededRng) {
+    fn arrange(&self, order: &mut Vec<u32>, step_size: usize, rng: &mut SeededRng) {
         if self.config.training.bucketing {
             let train = &self.splits.train;
-            bucket_by_length(order, batch_size, |number| train.seq_len(number as usize), rng);
+            bucket_by_length(order, step_size, |number| train.seq_len(number as usize), rng);
         }
+    }
+
+    /// The number of labels or, with class weights, their sum; the number of sequences where the target is numbers.
+    fn weight(&self, numbers: &[u32]) -> f64 {
+        let train = &self.splits.train;
+        let of_label =
+            |label: u32| self.class_weights.as_ref().map_or(1., |weights| weights[label as usize]);
+        let of_sequence = |index: usize| match (train.label(index), train.step_labels(index)) {
+            (Some(label), _) => of_label(label),
+            (None, Some(labels)) => labels.map(of_label).sum(),
+            (None, None) => 1.,
+        };
+        numbers.iter().map(|number| of_sequence(*number as usize)).sum()
     }
 
     fn batch(&self, numbers: &[u32], _place: usize) -> Result<SequenceBatch> {
