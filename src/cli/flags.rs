@@ -65,8 +65,10 @@ pub(super) struct TrainFlags {
     /// --batch-size by more than 2 %; else exact]
     #[arg(long, value_name = "HOW", hide_possible_values = true, value_parser = name_of(&choices::BATCHINGS))]
     batching: Option<String>,
-    /// Gradient accumulation: sum the gradients of N batches for one optimizer step, as of one
-    /// large batch in the memory of a small one [default: 1]
+    /// Gradient accumulation: sum the gradients of N batches for one optimizer step. Each batch is
+    /// weighted by what its loss counts (examples, labelled steps or class weights), so that the step
+    /// is that of one large batch, up to roundings and dropout masks, in the memory of a small one
+    /// [default: 1]
     #[arg(long, value_name = "N", value_parser = numbers::at_least_one)]
     accumulate: Option<usize>,
     /// Cut each batch into N parts, whose gradients are summed in their order: N processes can share
