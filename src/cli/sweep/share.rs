@@ -47,6 +47,15 @@ impl Share {
             let count = number("SLURM_ARRAY_TASK_COUNT")?.unwrap_or(1);
             let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(id);
             let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
+            if let Some(last) = number("SLURM_ARRAY_TASK_MAX")? {
+                let without_gaps = last.checked_sub(first).map(|numbers| numbers / step + 1);
+                if without_gaps != Some(count) {
+                    return Err(format!(
+                        "the array has {count} tasks numbered from {first} to {last} with gaps, so that no task knows its \
+                         share: submit --array=1-{count}, or say which share each has with --array-task and --array-tasks"
+                    ));
+                }
+            }
             let index = id.checked_sub(first).filter(|from| from % step == 0);
             let index = index.map(|from| from / step).filter(|index| *index < count);
             return index
@@ -181,6 +190,18 @@ mod tests {
         {
             assert!(slurm(id, min, step, count).unwrap_err().contains("SLURM_ARRAY_TASK_ID"));
         }
+        // As `--array=1,3,7` has them: the second share would be nobody's.
+        for id in ["1", "3", "7"] {
+            let array = [("MIN", "1"), ("MAX", "7"), ("STEP", "1"), ("COUNT", "3"), ("ID", id)];
+            let names = array.map(|(name, _)| format!("SLURM_ARRAY_TASK_{name}"));
+            let variables: Vec<(&str, &str)> =
+                names.iter().zip(array).map(|(name, (_, value))| (name.as_str(), value)).collect();
+            assert!(of(&variables).unwrap_err().contains("from 1 to 7 with gaps"), "{id}");
+        }
+        let steps = [("SLURM_ARRAY_TASK_ID", "7"), ("SLURM_ARRAY_TASK_MIN", "1")];
+        let steps = [&steps[..], &[("SLURM_ARRAY_TASK_MAX", "7"), ("SLURM_ARRAY_TASK_STEP", "3")]];
+        let steps = [&steps.concat()[..], &[("SLURM_ARRAY_TASK_COUNT", "3")]].concat();
+        assert_eq!(of(&steps).unwrap().name().unwrap(), "task 3 of 3");
         for (rank, size) in RANKS_OF {
             let share = of(&[(rank, "2"), (size, "4")]).unwrap();
             assert_eq!((share.name().unwrap().as_str(), share.shows()), ("rank 3 of 4", false));
