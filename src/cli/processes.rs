@@ -42,10 +42,11 @@ pub(super) fn another_speaks() -> bool {
     number(&RANKS).is_some_and(|rank| rank > 0)
 }
 
-/// How many processes were started to train together, or to share a sweep.
-fn started() -> Option<usize> {
-    let of_slurm = || number(&[PMIX_RANK]).and_then(|_| number(&[SLURM_SIZE]));
-    number(&SIZES).or_else(of_slurm).filter(|size| *size > 1)
+/// How many processes were started to train together, or to share a sweep, with the variable that says so.
+fn started() -> Option<(&'static str, usize)> {
+    let of = |name: &&'static str| Some((*name, number(&[*name])?));
+    let of_slurm = || number(&[PMIX_RANK]).and_then(|_| of(&SLURM_SIZE));
+    SIZES.iter().find_map(of).or_else(of_slurm).filter(|(_, size)| *size > 1)
 }
 
 /// What an error of this process begins with: which of several it is, nothing where it is alone.
@@ -79,15 +80,15 @@ pub(super) fn threads(size: usize) -> usize {
 /// # Errors
 /// Why they cannot train together.
 pub(super) fn join() -> Result<Team, String> {
-    let Some(size) = started() else { return Ok(Team::default()) };
+    let Some(launched) = started() else { return Ok(Team::default()) };
     if another_speaks() {
         screen::silence();
     }
     if std::env::var_os(THREADS).is_none() {
         // Before the first of them is started, as `--threads` does.
-        std::env::set_var(THREADS, threads(size).to_string());
+        std::env::set_var(THREADS, threads(launched.1).to_string());
     }
-    start(size)
+    start(launched)
 }
 
 /// Has a program that this process starts train by itself, though this one may be one of several.
@@ -130,8 +131,21 @@ fn say_lost(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }
 
+/// Checks that MPI connects as many processes as were started: a library that does not know its launcher takes each of
+/// them for the only one.
+#[cfg(any(feature = "mpi", test))]
+fn check_size((variable, started): (&str, usize), connected: usize) -> Result<(), String> {
+    if connected == started {
+        return Ok(());
+    }
+    Err(format!(
+        "{variable} says that {started} processes were started, and MPI connects {connected}: start them with the mpirun of \
+         the MPI library that this program was built with"
+    ))
+}
+
 #[cfg(feature = "mpi")]
-fn start(_size: usize) -> Result<Team, String> {
+fn start(launched: (&str, usize)) -> Result<Team, String> {
     use candle_rnn::distributed::{Collective, Mpi};
 
     let mpi = Mpi::start(say_lost).map_err(|error| {
@@ -142,6 +156,7 @@ fn start(_size: usize) -> Result<Team, String> {
         }
         reason
     })?;
+    check_size(launched, mpi.size())?;
     if mpi.rank() > 0 {
         screen::silence();
     }
@@ -170,7 +185,7 @@ pub(super) fn connect_gpus(team: &Team, device: &candle_core::Device) -> anyhow:
 }
 
 #[cfg(not(feature = "mpi"))]
-fn start(size: usize) -> Result<Team, String> {
+fn start((_, size): (&str, usize)) -> Result<Team, String> {
     Err(format!(
         "{size} processes were started, and this build would train the same in each of them: build with --features mpi \
          (`just train-mpi`), or start one without mpirun"
@@ -181,4 +196,17 @@ fn start(size: usize) -> Result<Team, String> {
 #[cfg(feature = "cuda")]
 pub(super) fn local_rank() -> usize {
     number(&LOCAL_RANKS).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launcher_that_mpi_does_not_know_is_refused() {
+        assert_eq!(check_size(("PMI_SIZE", 2), 2), Ok(()));
+        let reason = check_size(("PMI_SIZE", 2), 1).unwrap_err();
+        assert!(reason.starts_with("PMI_SIZE says that 2 processes were started"), "{reason}");
+        assert!(reason.contains("MPI connects 1"), "{reason}");
+    }
 }

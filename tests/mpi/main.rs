@@ -290,3 +290,25 @@ fn processes_share_the_cores_that_mpirun_may_use() {
     let first: String = allowed.trim().chars().take_while(char::is_ascii_digit).collect();
     assert_eq!(threads(&["taskset", "-c", &first]), 1);
 }
+
+#[test]
+fn a_launcher_of_another_mpi_is_refused() {
+    let place = Place::new();
+    // As it starts each process: with variables of its own, and nothing that this library knows.
+    let library = text(&place.mpirun(["--version"]).output().unwrap());
+    let names = if library.contains("Open MPI") {
+        ["PMI_RANK", "PMI_SIZE"]
+    } else {
+        ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"]
+    };
+    for rank in ["0", "1"] {
+        let mut command = Command::new(cargo_bin("candle-rnn"));
+        command.arg("train").args(SHORT.split_whitespace()).current_dir(place.0.path());
+        let output = command.env(names[0], rank).env(names[1], "2").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let said =
+            format!("error: {} says that 2 processes were started, and MPI connects 1", names[1]);
+        assert_eq!(text(&output).contains(&said), rank == "0", "{}", text(&output));
+        assert!(!place.path("runs").exists());
+    }
+}
