@@ -9,6 +9,7 @@ use super::plan::{SweepPlan, Trial};
 use super::record::TrialRecord;
 use crate::files::durable;
 use crate::run::{is_finished, read_metrics, saved_epochs};
+use crate::train::EpochMetrics;
 use crate::{Error, Result};
 
 /// The plan, as its file was when the sweep began or was changed.
@@ -20,6 +21,8 @@ const TRIALS: &str = "trials";
 const LOCK: &str = ".lock";
 /// The prefix of the last line of a failed trial's log.
 const FAILED: &str = "error: ";
+/// The last line of the log of a failed trial that is to be trained again.
+const RETRY: &str = "trying again";
 
 /// The folder of a sweep.
 ///
@@ -156,19 +159,30 @@ impl SweepFolder {
 
     /// The record of a trial.
     ///
+    /// A run without its weights has not ended: to train it on restores them. Damaged metrics are the trial's error, and its
+    /// checkpoints have them too.
+    ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be read, [`Error::Checkpoint`] when one is damaged.
+    /// [`Error::Io`] when a file cannot be read.
     pub fn record(&self, number: usize) -> Result<TrialRecord> {
         let run = self.run(number);
-        let is_finished = is_finished(&run);
-        let has_metrics = run.join("config.json").exists() && run.join("metrics.jsonl").exists();
-        let mut history = if has_metrics { read_metrics(&run)? } else { Vec::new() };
-        if !is_finished {
-            history.truncate(saved_epochs(&run));
-        }
         // Where a lock keeps others from reading, somebody is training it.
         let log = end_of(&self.log(number)).unwrap_or_default();
         let last = log.lines().rev().find(|line| !line.trim().is_empty());
+        let mut history = match metrics(&run) {
+            Ok(history) => history,
+            Err(error) if !is_damage(&error) => return Err(error),
+            Err(_) if last == Some(RETRY) => return Ok(TrialRecord::default()),
+            Err(error) => {
+                let error =
+                    format!("{error}; to try the trial again restores it from its checkpoints");
+                return Ok(TrialRecord { error: Some(error), ..TrialRecord::default() });
+            }
+        };
+        let is_finished = is_finished(&run) && run.join("model.safetensors").exists();
+        if !is_finished {
+            history.truncate(saved_epochs(&run));
+        }
         let error = last.and_then(|line| line.strip_prefix(FAILED)).map(str::to_string);
         Ok(TrialRecord { history, is_finished, error: error.filter(|_| !is_finished) })
     }
@@ -194,6 +208,25 @@ impl SweepFolder {
             durable::write(&settings, toml.as_bytes())?;
         }
         Ok(Some(Claim { file, path, start }))
+    }
+}
+
+/// The metrics of a run, which may not have begun.
+fn metrics(run: &Path) -> Result<Vec<EpochMetrics>> {
+    let has_metrics = run.join("config.json").exists() && run.join("metrics.jsonl").exists();
+    if has_metrics {
+        read_metrics(run)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// Whether a file could be read and holds something else than it should.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Checkpoint { .. } => true,
+        Error::Io { cause, .. } => cause.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 
@@ -280,7 +313,7 @@ impl Claim {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn retry(&mut self) -> Result<()> {
-        self.note("trying again")
+        self.note(RETRY)
     }
 
     fn note(&mut self, line: &str) -> Result<()> {

@@ -21,6 +21,12 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// The number of epochs that the file gives it; `None` where that is its task's default.
+    pub fn epochs(&self) -> Option<usize> {
+        let epochs = self.settings.value("epochs").and_then(toml::Value::as_integer);
+        epochs.and_then(|epochs| usize::try_from(epochs).ok())
+    }
+
     /// Its settings as a text, which is the same for equal ones.
     pub(super) fn identity(&self) -> String {
         let text = self.settings.to_toml();

@@ -178,3 +178,41 @@ fn jobs_and_threads_are_those_of_the_cores_that_may_be_used() {
     let one = [&slurm[..], &[("SLURM_CPUS_PER_TASK", "1")]].concat();
     ends(begun(&[], &one), expected(1, 1));
 }
+
+#[test]
+fn a_damaged_trial_is_named_and_tried_again() {
+    let place = Place::new();
+    place.write("a.toml", text("[0.001, 0.004]", "[1]"));
+    let whole = place.sweep("a.toml --json --jobs 2").succeeded();
+    let run = |trial: usize| format!("sweeps/a/trials/{trial:04}");
+    let metrics = place.text(&format!("{}/metrics.jsonl", run(2)));
+    for damage in [b"garbage\n", b"\xff\xfe\xfd\xfc\xfb\xfa\xf9\n"] {
+        place.write(&format!("{}/metrics.jsonl", run(2)), [metrics.as_bytes(), damage].concat());
+        let shown = place.run("sweep a.toml --table").succeeded().stdout;
+        assert!(shown.contains("\n0001 ") && shown.contains("\ntrial 0002 failed: "), "{shown}");
+        assert!(
+            shown.contains("metrics.jsonl: ") && shown.contains("try the trial again"),
+            "{shown}"
+        );
+        let outcome = place.sweep("a.toml --json");
+        assert_eq!((outcome.code, objects(&outcome).len()), (Some(1), 2), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("error: 1 of 2 trials failed"), "{}", outcome.stderr);
+        let outcome = place.sweep("a.toml --json --retry").succeeded();
+        assert_eq!(outcome.stdout, whole.stdout);
+        assert_eq!(place.text(&format!("{}/metrics.jsonl", run(2))), metrics);
+    }
+    // Weights that are gone come back from the last checkpoint.
+    let weights = format!("{}/model.safetensors", run(1));
+    let before = place.read(&weights);
+    std::fs::remove_file(place.path(&weights)).unwrap();
+    let shown = place.run("sweep a.toml --table").succeeded().stdout;
+    assert!(shown.contains(" unfinished"), "{shown}");
+    assert_eq!(place.sweep("a.toml --json").succeeded().stdout, whole.stdout);
+    assert!(place.read(&weights) == before);
+    // Who was trained for longer than the others is told from them.
+    place.run(&format!("train --resume --out {} --epochs 2", run(1))).succeeded();
+    let outcome = place.sweep("a.toml --json").succeeded();
+    let mut states: Vec<_> = objects(&outcome).iter().map(|trial| trial["state"].clone()).collect();
+    states.sort_by_key(|state| state.to_string().len());
+    assert_eq!(states, ["finished", "finished, trained on by hand after epoch 1"]);
+}

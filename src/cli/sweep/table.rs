@@ -149,7 +149,12 @@ impl SweepTable {
     }
 
     fn state(&self, trial: usize) -> String {
+        let planned = self.plan.trials()[trial].epochs().unwrap_or(usize::MAX);
         match self.standing.states[trial] {
+            // Its measures are not those that the file asks for.
+            TrialState::Finished if self.records[trial].history.len() > planned => {
+                format!("finished, trained on by hand after epoch {planned}")
+            }
             TrialState::Finished => "finished".into(),
             TrialState::Stopped(round) => format!("stopped after round {round}"),
             TrialState::Open if self.records[trial].history.is_empty() => "open".into(),
