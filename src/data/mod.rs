@@ -53,6 +53,8 @@ pub use buckets::bucket_by_length;
 pub use class_indices::ClassIndices;
 pub use dataset::{Dataset, SequenceValues};
 pub use dataset_builder::{dataset_of_bytes, DatasetBuilder};
+#[cfg(feature = "settings")]
+pub(crate) use files::find_files as image_files;
 pub(crate) use forecast::floats;
 pub use forecast::ForecastTarget;
 pub use names::Names;

@@ -24,6 +24,7 @@ impl SweepPlan {
     /// This plan with the numbers that its trials have in the folder of an earlier one, and free numbers for the others.
     ///
     /// - `before`: the earlier plan
+    /// - `changed`: a data file whose content is not the earlier plan's
     /// - `files`: what the folder holds under a number
     ///
     /// # Errors
@@ -31,9 +32,11 @@ impl SweepPlan {
     pub(super) fn numbered_like(
         mut self,
         before: &Self,
+        changed: Option<&str>,
         files: impl Fn(usize) -> TrialFiles,
     ) -> Result<Self> {
-        let has_other_data = seen_by_trials(self.data()) != seen_by_trials(before.data());
+        let has_other_data =
+            changed.is_some() || seen_by_trials(self.data()) != seen_by_trials(before.data());
         self.trials_mut().iter_mut().for_each(|trial| trial.number = UNKNOWN);
         if !has_other_data {
             // On other data the same settings are another trial.
@@ -48,6 +51,7 @@ impl SweepPlan {
         for trial in before.trials() {
             let reason = match files(trial.number) {
                 TrialFiles::Nothing => continue,
+                _ if has_halving && changed.is_some() => "has begun",
                 _ if has_halving && is_alike => continue,
                 _ if has_halving => {
                     "has begun, and with halving every trial is compared with all others"
@@ -59,7 +63,11 @@ impl SweepPlan {
             };
             let choices = trial.choices.iter().map(|(name, value)| format!("{name} {value}"));
             let choices = choices.collect::<Vec<_>>().join(", ");
-            return Err(Error::Config(format!("trial {:04} ({choices}) {reason}", trial.number)));
+            let content = changed.map_or(String::new(), |file| {
+                format!(", and {file} has another content than when the sweep began")
+            });
+            let reason = format!("trial {:04} ({choices}) {reason}{content}", trial.number);
+            return Err(Error::Config(reason));
         }
         let is_free =
             |number: &usize| !taken.contains(number) && files(*number) == TrialFiles::Nothing;

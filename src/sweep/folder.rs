@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::changes::TrialFiles;
+use super::data_sums::DataSums;
 use super::plan::{SweepPlan, Trial};
 use super::record::TrialRecord;
 use crate::files::durable;
@@ -17,6 +18,8 @@ const PLAN: &str = "sweep.toml";
 /// How the first line of a plan begins whose trials are not numbered in their order.
 const NUMBERS: &str = "numbers = ";
 const TRIALS: &str = "trials";
+/// The checksums of the data.
+const DATA: &str = "data.json";
 /// Held while a plan is compared and written.
 const LOCK: &str = ".lock";
 /// The prefix of the last line of a failed trial's log.
@@ -28,6 +31,7 @@ const RETRY: &str = "trying again";
 ///
 /// ```text
 /// SWEEP/sweep.toml          the plan
+/// SWEEP/data.json           the SHA-256 of each file that trials are trained on
 /// SWEEP/trials/0001/        the run of a trial
 /// SWEEP/trials/0001.toml    the settings it is trained with
 /// SWEEP/trials/0001.log     what its processes said; locked while one trains it
@@ -46,17 +50,29 @@ impl SweepFolder {
     /// A plan with the numbers that its trials have in a folder, or will have there.
     ///
     /// Trials whose settings are those of a trial that the folder knows are that trial; `save_every`, `keep` and `device`
-    /// may be others. The folder's unfinished trials need not be in the plan; their files stay.
+    /// may be others. The folder's unfinished trials need not be in the plan; their files stay. A data file with another content
+    /// is other data.
     ///
     /// # Errors
     /// [`Error::RunExists`] when the folder has finished trials that are not in the plan, or on other data, or when one has
     /// begun and the plan has other trials and halving; [`Error::Io`] and [`Error::Checkpoint`] as [`plan`](Self::plan).
     pub fn numbered(path: &Path, plan: &SweepPlan) -> Result<SweepPlan> {
-        let folder = Self { path: path.to_path_buf() };
         if !Self::is_sweep(path) {
             return Ok(plan.clone());
         }
-        let numbered = plan.clone().numbered_like(&folder.plan()?, |number| folder.files(number));
+        Self::numbered_on(path, plan, &DataSums::of(plan)?)
+    }
+
+    /// As [`numbered`](Self::numbered), with data that have these sums.
+    fn numbered_on(path: &Path, plan: &SweepPlan, sums: &DataSums) -> Result<SweepPlan> {
+        if !Self::is_sweep(path) {
+            return Ok(plan.clone());
+        }
+        let folder = Self { path: path.to_path_buf() };
+        let before = DataSums::read(&path.join(DATA))?;
+        let changed = sums.changed_since(&before);
+        let files = |number| folder.files(number);
+        let numbered = plan.clone().numbered_like(&folder.plan()?, changed, files);
         numbered.map_err(|error| {
             let reason = format!(
                 "holds another sweep than the file describes: {error}; choose another folder, or restore the file (trials may \
@@ -85,19 +101,21 @@ impl SweepFolder {
         }
         let trials = path.join(TRIALS);
         durable::create_folder(&trials)?;
+        let sums = DataSums::of(plan)?;
         let lock = path.join(LOCK);
         let file = File::options().write(true).create(true).truncate(false).open(&lock);
         let file = file.map_err(Error::io(&lock, "write the file"))?;
         file.lock().map_err(Error::io(&lock, "lock the file"))?;
         let folder = Self { path: path.to_path_buf() };
-        let numbered = Self::numbered(path, plan)?;
-        if Self::is_sweep(path) && numbered == folder.plan()? {
-            return Ok(folder);
+        let numbered = Self::numbered_on(path, plan, &sums)?;
+        if !Self::is_sweep(path) || numbered != folder.plan()? {
+            let text = with_numbers(text, &numbered);
+            // What is written must be what is read.
+            SweepPlan::from_toml(&text)?;
+            durable::write(&path.join(PLAN), text.as_bytes())?;
         }
-        let text = with_numbers(text, &numbered);
-        // What is written must be what is read.
-        SweepPlan::from_toml(&text)?;
-        durable::write(&path.join(PLAN), text.as_bytes())?;
+        // Behind the numbers: who is killed in between leaves data that have changed.
+        sums.write(&path.join(DATA))?;
         Ok(folder)
     }
 

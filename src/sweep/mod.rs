@@ -22,6 +22,7 @@
 //! ```
 
 mod changes;
+mod data_sums;
 mod file;
 mod folder;
 mod halving;

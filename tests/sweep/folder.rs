@@ -160,3 +160,57 @@ fn a_claim_keeps_others_out_until_all_copies_are_closed() {
     claim.retry().unwrap();
     assert_eq!(sweep.record(1).unwrap(), TrialRecord::default());
 }
+
+#[test]
+fn a_data_file_with_another_content_is_other_data() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let [file, valid] = ["a.csv", "b.csv"].map(|name| folder.0.path().join(name));
+    let text =
+        format!("seeds = [1, 2]\n[data]\nfile = {file:?}\nvalid = {valid:?}\ntest = \"t.csv\"\n");
+    std::fs::write(&file, "before").unwrap();
+    std::fs::write(&valid, "valid").unwrap();
+    folder.open(&text).unwrap();
+    folder.begin(2);
+    std::fs::write(&file, "after").unwrap();
+    // Nothing is finished: as with another file, trials that have begun get other numbers.
+    assert_eq!(folder.open(&text).unwrap(), [1, 3]);
+    assert_eq!(folder.open(&text).unwrap(), [1, 3]);
+    folder.finish(1);
+    std::fs::write(&file, "before").unwrap();
+    folder.refuses(&text, "trial 0001 (seed 1) is finished, and the data are others, and ");
+    folder.refuses(&text, "a.csv has another content than when the sweep began");
+    let numbered = SweepFolder::numbered(&folder.path(), &plan(&text));
+    assert!(numbered.unwrap_err().to_string().contains("a.csv has another content"));
+    std::fs::write(&file, "after").unwrap();
+    std::fs::write(&valid, "other").unwrap();
+    folder.refuses(&text, "b.csv has another content");
+    std::fs::write(&valid, "valid").unwrap();
+    assert_eq!(folder.open(&text).unwrap(), [1, 3]);
+    // What is finished can be looked at without its data.
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(folder.open(&text).unwrap(), [1, 3]);
+    std::fs::write(&file, "before").unwrap();
+    folder.refuses(&text, "a.csv has another content");
+}
+
+#[test]
+fn images_with_another_content_are_other_data() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let names = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"];
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.0.path().join(format!("{name}-ubyte")), content).unwrap();
+    };
+    names.iter().for_each(|name| write(name, "before"));
+    let source = folder.0.path();
+    let text = format!(
+        "seeds = [1, 2, 3]\n[settings]\nsource = {source:?}\nepochs = 8\n[halving]\nrounds = 2\n"
+    );
+    folder.open(&text).unwrap();
+    folder.begin(2);
+    // No trial sees the test images.
+    write(names[2], "after");
+    folder.open(&text).unwrap();
+    write(names[1], "after");
+    folder.refuses(&text, "trial 0002 (seed 2) has begun, and ");
+    folder.refuses(&text, "train-labels-idx1-ubyte has another content");
+}
