@@ -3,36 +3,41 @@
 use candle_core::Tensor;
 
 use super::gemm::Gemm;
-use super::launch::{Arg, Args, KernelLaunch};
-use super::pass::{written, Direction, Kept, Pass};
-use super::plan::{LaunchPlan, LaunchSize};
+use super::launch::{taken, Arg, Args, KernelLaunch};
+use super::pass::{Direction, DirectionRange, Kept, Pass};
+use super::plan::{LaunchPlan, LaunchSize, Sweep};
 use super::queue::StepLoop;
 use crate::recurrence::graph::{ArgumentGrads, Reached};
 use crate::recurrence::{Cell, SequenceDims};
 
-/// The tensors of a backward sweep.
-struct BackwardSweep<'a> {
-    index: usize,
-    direction: &'a Direction,
-    kept: &'a Kept,
-    outputs: Option<&'a Tensor>,
-    grad_outputs: Option<&'a Tensor>,
+/// The tensors of a backward sweep over some directions.
+struct BackwardSweep {
+    part: DirectionRange,
+    w_hh: Option<Tensor>,
+    kept: Kept,
+    outputs: Option<Tensor>,
+    grad_outputs: Option<Tensor>,
     grad_h_n: Option<Tensor>,
     grad_c_n: Option<Tensor>,
     h_0: Option<Tensor>,
     c_0: Option<Tensor>,
     mask: Option<Tensor>,
+    /// The gradients of the pre-activations, `(n, B, T, G·H)`.
     delta_x: Tensor,
+    /// Of the hidden side, where it differs.
     delta_h: Option<Tensor>,
     grad_h_0: Option<Tensor>,
     grad_c_0: Option<Tensor>,
 }
 
-/// The gradients of the pre-activations, as rows `(B·T, G·H)`.
-pub(super) struct Deltas {
-    pub(super) x: Tensor,
-    /// Of the hidden side, where it differs.
-    pub(super) h: Option<Tensor>,
+/// The tensors of a step.
+struct BackwardStep<'a> {
+    /// The recurrent product; none at the last step, where nothing arrives.
+    z: Option<&'a Tensor>,
+    /// What goes from a step to the one before by other ways.
+    state: &'a Tensor,
+    /// The product's factor in the next step.
+    operand: &'a Tensor,
 }
 
 impl Pass {
@@ -48,34 +53,28 @@ impl Pass {
         reached: Reached,
     ) -> candle_core::Result<ArgumentGrads> {
         let SequenceDims { batch_size, seq_len, input_size, .. } = self.call.dims;
-        let grad_initial = match initial {
-            Some(initial) => Some(self.alloc_uninit(initial.shape())?),
-            None => None,
-        };
-        let mut of_teams = Vec::new();
-        if let LaunchPlan::Team { size, launch } = self.backward {
-            of_teams = self.backward_by_teams(&reached, grad_initial.as_ref(), size, launch)?;
-        }
-        let mut of_teams = of_teams.into_iter();
+        let grad_initial = initial.map(|initial| self.alloc_uninit(initial.shape())).transpose()?;
         let mut grad_x: Option<Tensor> = None;
-        for (index, direction) in self.directions.iter().enumerate() {
-            let deltas = match of_teams.next() {
-                Some(deltas) => deltas,
-                None => {
-                    self.backward_direction(index, direction, &reached, grad_initial.as_ref())?
+        for part in self.parts(&self.backward) {
+            let sweep = self.backward_part(part, &reached, grad_initial.as_ref())?;
+            for (place, index) in sweep.part.clone().enumerate() {
+                // Rows, `(B·T, G·H)`.
+                let deltas = |all: &Tensor| all.get(place)?.flatten_to(1);
+                let delta_x = deltas(&sweep.delta_x)?;
+                let direction = &self.directions[index];
+                if weights_edge.track_op() {
+                    let delta_h = sweep.delta_h.as_ref().map(deltas).transpose()?;
+                    self.store_weight_grads(index, direction, &delta_x, delta_h.as_ref())?;
                 }
-            };
-            if weights_edge.track_op() {
-                self.store_weight_grads(index, direction, &deltas)?;
-            }
-            if x.track_op() {
-                let sum = match grad_x.take() {
-                    Some(sum) => sum,
-                    None => self.alloc_uninit((batch_size * seq_len, input_size))?,
-                };
-                let (a, b) = (&deltas.x, &direction.w_ih);
-                self.gpu.gemm(&Gemm { a, b, out: &sum, adds: index > 0 })?;
-                grad_x = Some(sum);
+                if x.track_op() {
+                    let sum = match grad_x.take() {
+                        Some(sum) => sum,
+                        None => self.alloc_uninit((batch_size * seq_len, input_size))?,
+                    };
+                    let (a, b) = (&delta_x, &direction.w_ih);
+                    self.gpu.gemm(&Gemm { a, b, out: &sum, adds: index > 0 })?;
+                    grad_x = Some(sum);
+                }
             }
         }
         let grad_x = match grad_x {
@@ -99,10 +98,11 @@ impl Pass {
         &self,
         index: usize,
         direction: &Direction,
-        deltas: &Deltas,
+        delta_x: &Tensor,
+        delta_h: Option<&Tensor>,
     ) -> candle_core::Result<()> {
         let h_in = self.kept()?.h_in.get(index)?.flatten_to(1)?;
-        let of_h = deltas.h.as_ref().unwrap_or(&deltas.x);
+        let of_h = delta_h.unwrap_or(delta_x);
         let Some(ones) = &self.ones else {
             candle_core::bail!("backward without ones from forward")
         };
@@ -111,20 +111,20 @@ impl Pass {
             self.gpu.gemm(&Gemm { a, b, out: &out, adds: false })?;
             Ok::<_, candle_core::Error>(out)
         };
-        let w_ih = product(&deltas.x.t()?, &self.x)?;
+        let w_ih = product(&delta_x.t()?, &self.x)?;
         let w_hh = product(&of_h.t()?, &h_in)?;
-        let biases = match (direction.biases, &deltas.h) {
+        let biases = match (direction.biases, delta_h) {
             (2, Some(of_h)) => {
                 // The two differ.
                 let one = ones.narrow(0, 0, 1)?;
                 let both = self.alloc_uninit((2, of_h.dim(1)?))?;
-                for (row, deltas) in [&deltas.x, of_h].into_iter().enumerate() {
+                for (row, deltas) in [delta_x, of_h].into_iter().enumerate() {
                     let out = &both.narrow(0, row, 1)?;
                     self.gpu.gemm(&Gemm { a: &one, b: deltas, out, adds: false })?;
                 }
                 both
             }
-            (biases, _) => product(&ones.narrow(0, 0, biases)?, &deltas.x)?,
+            (biases, _) => product(&ones.narrow(0, 0, biases)?, delta_x)?,
         };
         let grads = [w_ih, w_hh, biases.flatten_all()?];
         direction.mailbox.add(&self.call_id, 0, grads, |_, _| {
@@ -132,84 +132,55 @@ impl Pass {
         })
     }
 
-    fn backward_direction(
+    /// Runs a sweep, which writes the deltas and the gradients of the initial states.
+    fn backward_part(
         &self,
-        index: usize,
-        direction: &Direction,
+        part: DirectionRange,
         reached: &Reached,
         grad_initial: Option<&Tensor>,
-    ) -> candle_core::Result<Deltas> {
-        let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
-        let kept = self.kept()?.direction(index)?;
-        let outputs = reached.outputs.map(|all| self.outputs_of(all, index)).transpose()?;
-        let grad_outputs = reached.grad_outputs.as_ref();
-        let grad_outputs = grad_outputs.map(|all| self.outputs_of(all, index)).transpose()?;
-        let grad_states = reached.grad_states.as_ref();
-        let has_c = self.call.cell.has_c();
-        let of = |states: Option<&Tensor>, is_c: bool| match states {
-            Some(states) if !is_c || has_c => Ok(Some(self.state_of(states, index, is_c)?)),
-            _ => Ok::<_, candle_core::Error>(None),
-        };
-        let deltas = (batch_size, seq_len, self.call.cell.gates() * hidden_size);
-        let sweep = BackwardSweep {
-            index,
-            direction,
-            kept: &kept,
-            outputs: outputs.as_ref().or(kept.outputs.as_ref()),
-            grad_outputs: grad_outputs.as_ref(),
-            grad_h_n: of(grad_states, false)?,
-            grad_c_n: of(grad_states, true)?,
-            h_0: self.initial_of(index, false)?,
-            c_0: if has_c { self.initial_of(index, true)? } else { None },
-            mask: self.mask_of(index)?,
-            delta_x: self.alloc_uninit(deltas)?,
-            delta_h: if self.call.cell == Cell::Gru {
-                Some(self.alloc_uninit(deltas)?)
-            } else {
-                None
-            },
-            grad_h_0: of(grad_initial, false)?,
-            grad_c_0: of(grad_initial, true)?,
+    ) -> candle_core::Result<BackwardSweep> {
+        let kept = self.kept()?.part(&part)?;
+        let outputs = self.outputs_of(reached.outputs, &part)?;
+        let (grad_outputs, grad_states) =
+            (reached.grad_outputs.as_ref(), reached.grad_states.as_ref());
+        let initial = self.initial.as_ref();
+        let width = self.call.cell.gates() * self.call.dims.hidden_size;
+        let is_gru = self.call.cell == Cell::Gru;
+        let mut sweep = BackwardSweep {
+            w_hh: self.joined(&part, |direction| Some(&direction.w_hh))?,
+            outputs: outputs.or_else(|| kept.outputs.clone()),
+            grad_outputs: self.outputs_of(grad_outputs, &part)?,
+            grad_h_n: self.state_of(grad_states, &part, false)?,
+            grad_c_n: self.state_of(grad_states, &part, true)?,
+            h_0: self.state_of(initial, &part, false)?,
+            c_0: self.state_of(initial, &part, true)?,
+            mask: self.mask_of(&part)?,
+            delta_x: self.alloc_steps(&part, width)?,
+            delta_h: is_gru.then(|| self.alloc_steps(&part, width)).transpose()?,
+            grad_h_0: self.state_of(grad_initial, &part, false)?,
+            grad_c_0: self.state_of(grad_initial, &part, true)?,
+            kept,
+            part,
         };
         match self.backward {
-            LaunchPlan::Persistent { rows, launch } => {
-                self.backward_at_once(&sweep, rows, launch)?
+            LaunchPlan::Stepwise { launch } => {
+                self.backward_in_steps(&sweep, launch)?;
+                return Ok(sweep);
             }
-            LaunchPlan::Stepwise { launch } => self.backward_in_steps(&sweep, launch)?,
-            LaunchPlan::Team { .. } => candle_core::bail!("teams take all directions at once"),
+            LaunchPlan::Team { .. } => {
+                self.arm(Some(sweep.delta_h.as_ref().unwrap_or(&sweep.delta_x)))?;
+            }
+            LaunchPlan::Persistent { .. } if sweep.grad_h_0.is_none() => {
+                // The kernel writes them whoever asks.
+                let states = (self.call.dims.batch_size, self.call.dims.hidden_size);
+                sweep.grad_h_0 = Some(self.alloc_uninit(states)?);
+                sweep.grad_c_0 = Some(self.alloc_uninit(states)?);
+            }
+            LaunchPlan::Persistent { .. } => {}
         }
-        Ok(Deltas {
-            x: sweep.delta_x.flatten_to(1)?,
-            h: sweep.delta_h.map(|delta_h| delta_h.flatten_to(1)).transpose()?,
-        })
-    }
-
-    fn backward_at_once(
-        &self,
-        sweep: &BackwardSweep,
-        rows: usize,
-        launch: LaunchSize,
-    ) -> candle_core::Result<()> {
-        // The kernel writes them whoever asks.
-        let states = (self.call.dims.batch_size, self.call.dims.hidden_size);
-        let grad_h_0 = match &sweep.grad_h_0 {
-            Some(grad) => grad.clone(),
-            None => self.alloc_uninit(states)?,
-        };
-        let grad_c_0 = match &sweep.grad_c_0 {
-            Some(grad) => grad.clone(),
-            None => self.alloc_uninit(states)?,
-        };
-        let mut args: Args = vec![("w_hh", Arg::In(Some(&sweep.direction.w_hh)))];
-        self.push_backward(&mut args, sweep, false);
-        args.push(("grad_h_0", Arg::Out(Some(&grad_h_0))));
-        if self.call.cell.has_c() {
-            args.push(("grad_c_0", Arg::Out(Some(&grad_c_0))));
-        }
-        let reverse = ("reverse", sweep.index);
-        self.push_sizes(&mut args, sweep.outputs, reverse, Some(self.segment));
-        args.push(("rows", Arg::Int(rows)));
-        self.gpu.launch(&self.kernel("backward", launch, args))
+        let args = self.backward_args(&sweep, None);
+        self.launch_at_once(Sweep::Backward, &sweep.part, args, sweep.outputs.as_ref())?;
+        Ok(sweep)
     }
 
     fn backward_in_steps(
@@ -222,16 +193,13 @@ impl Pass {
         let states = (batch_size, hidden_size);
         let operand = self.gpu.alloc((batch_size, gates), self.words(), self.x.device())?;
         let (state, z) = (self.alloc_uninit(states)?, self.alloc_uninit(states)?);
-        let product = || Gemm { a: &operand, b: &sweep.direction.w_hh, out: &z, adds: false };
+        let w_hh = &self.directions[sweep.part.start].w_hh;
+        let product = || Gemm { a: &operand, b: w_hh, out: &z, adds: false };
         let kernel = |z, step| {
-            let mut args: Args = vec![("z", Arg::In(z))];
-            self.push_backward(&mut args, sweep, true);
-            if self.has_gates() {
-                args.push(("state", Arg::InOut(&state)));
-            }
-            args.push(("operand", Arg::Out(Some(&operand))));
-            let reverse = ("reverse", sweep.index);
-            self.push_sizes(&mut args, sweep.outputs, reverse, Some(self.segment));
+            let tensors = BackwardStep { z, state: &state, operand: &operand };
+            let mut args = self.backward_args(sweep, Some(tensors));
+            let reverse = ("reverse", sweep.part.start);
+            self.push_sizes(&mut args, sweep.outputs.as_ref(), reverse, Some(self.segment));
             args.push(("step", Arg::Int(step)));
             self.kernel("step_backward", launch, args)
         };
@@ -279,36 +247,41 @@ impl Pass {
         self.gpu.launch(&KernelLaunch { kernel: "step_end_f32".into(), launch, args })
     }
 
-    /// What both backward variants have in common.
-    fn push_backward<'a>(
+    /// The tensors that a backward kernel takes, of the whole sweep or of a step.
+    fn backward_args<'a>(
         &'a self,
-        args: &mut Args<'a>,
-        sweep: &'a BackwardSweep<'a>,
-        is_step: bool,
-    ) {
-        if self.reads_outputs() {
-            args.push(("outputs", Arg::In(sweep.outputs)));
-        }
-        if self.has_gates() {
-            args.push(("gates", Arg::In(sweep.kept.gates.as_ref())));
-        }
-        if self.call.cell == Cell::Gru {
-            args.push(("h_0", Arg::In(sweep.h_0.as_ref())));
-        }
-        if self.call.cell.has_c() {
-            args.push(("c", Arg::In(sweep.kept.c.as_ref())));
-            args.push(("c_0", Arg::In(sweep.c_0.as_ref())));
-        }
-        args.push(("lengths", Arg::In(self.lengths.as_ref())));
-        args.push(("mask", Arg::In(sweep.mask.as_ref())));
-        args.push(("grad_outputs", Arg::In(sweep.grad_outputs)));
-        args.push(("grad_h_n", Arg::In(sweep.grad_h_n.as_ref())));
-        if self.call.cell.has_c() {
-            args.push(("grad_c_n", Arg::In(sweep.grad_c_n.as_ref())));
-        }
-        args.push(("delta_x", written(Some(&sweep.delta_x), is_step)));
-        if let Some(delta_h) = &sweep.delta_h {
-            args.push(("delta_h", written(Some(delta_h), is_step)));
-        }
+        sweep: &'a BackwardSweep,
+        step: Option<BackwardStep<'a>>,
+    ) -> Args<'a> {
+        let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
+        let (at_once, is_step) = (step.is_none(), step.is_some());
+        let (is_team, is_gru) =
+            (matches!(self.backward, LaunchPlan::Team { .. }), sweep.delta_h.is_some());
+        let z = step.as_ref().and_then(|step| step.z);
+        let (state, operand) = step.map(|step| (step.state, step.operand)).unzip();
+        let of = |tensor: &'a Option<Tensor>| Arg::In(tensor.as_ref());
+        // A step writes its part of a tensor, and teams read what they hand each other.
+        let delta_x = Arg::written(Some(&sweep.delta_x), is_step || is_team && !is_gru);
+        let delta_h = Arg::written(sweep.delta_h.as_ref(), is_step || is_team);
+        taken([
+            (at_once, "w_hh", of(&sweep.w_hh)),
+            (is_step, "z", Arg::In(z)),
+            (self.reads_outputs(), "outputs", of(&sweep.outputs)),
+            (has_gates, "gates", of(&sweep.kept.gates)),
+            (is_gru, "h_0", of(&sweep.h_0)),
+            (has_c, "c", of(&sweep.kept.c)),
+            (has_c, "c_0", of(&sweep.c_0)),
+            (true, "lengths", of(&self.lengths)),
+            (true, "mask", of(&sweep.mask)),
+            (true, "grad_outputs", of(&sweep.grad_outputs)),
+            (true, "grad_h_n", of(&sweep.grad_h_n)),
+            (has_c, "grad_c_n", of(&sweep.grad_c_n)),
+            (true, "delta_x", delta_x),
+            (is_gru, "delta_h", delta_h),
+            (at_once, "grad_h_0", Arg::Out(sweep.grad_h_0.as_ref())),
+            (at_once && has_c, "grad_c_0", Arg::Out(sweep.grad_c_0.as_ref())),
+            (is_step && has_gates, "state", Arg::written(state, true)),
+            (is_step, "operand", Arg::Out(operand)),
+        ])
     }
 }

@@ -18,7 +18,6 @@ pub(crate) struct Gemm<'a> {
 
 /// A factor of a column-major product.
 #[derive(Debug)]
-#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
 pub(in crate::recurrence) struct Factor<'a> {
     pub(in crate::recurrence) tensor: &'a Tensor,
     pub(in crate::recurrence) is_transposed: bool,
@@ -29,7 +28,6 @@ pub(in crate::recurrence) struct Factor<'a> {
 /// The same product of column-major matrices: `outᵀ = bᵀ aᵀ`, since a row-major matrix is the transposed
 /// column-major one.
 #[derive(Debug)]
-#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
 pub(in crate::recurrence) struct ColumnMajor<'a> {
     /// bᵀ, `(rows, inner)`.
     pub(in crate::recurrence) first: Factor<'a>,
@@ -47,7 +45,6 @@ impl<'a> Gemm<'a> {
     ///
     /// # Errors
     /// When shapes or dtypes do not fit together, or a matrix lies in memory as no such library reads it.
-    #[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
     pub(in crate::recurrence) fn column_major(&self) -> candle_core::Result<ColumnMajor<'a>> {
         let [a, b, out] = [self.a, self.b, self.out];
         let ((m, k), (inner, n)) = (a.dims2()?, b.dims2()?);
@@ -86,7 +83,6 @@ impl<'a> Gemm<'a> {
 
 /// Whether a row-major matrix is a transposed one, and the numbers from a row (a column) to the next; `None` for a
 /// matrix that is neither. A dimension of one element has any stride.
-#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
 fn order(dims: &[usize], strides: &[usize]) -> Option<(bool, usize)> {
     let (&[rows, columns], &[row, column]) = (dims, strides) else { return None };
     let dense = |len: usize, unit: usize, count: usize, stride: usize| {

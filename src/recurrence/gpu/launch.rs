@@ -27,6 +27,14 @@ pub(in crate::recurrence) const GAVE_UP: &str =
      other work on the device, or with CANDLE_RNN_TEAMS=off";
 
 impl<'a> Arg<'a> {
+    /// What a kernel writes: the whole tensor, or parts of it, or after reading it; or null.
+    pub(super) fn written(tensor: Option<&'a Tensor>, in_parts: bool) -> Self {
+        match tensor {
+            Some(tensor) if in_parts => Self::InOut(tensor),
+            tensor => Self::Out(tensor),
+        }
+    }
+
     /// The tensor, unless it is null or the argument is a number.
     pub(in crate::recurrence) fn tensor(&self) -> Option<&'a Tensor> {
         match self {
@@ -47,6 +55,12 @@ pub(in crate::recurrence) fn int(name: &str, value: usize) -> candle_core::Resul
 
 /// The arguments of a kernel in its order, with its names for them.
 pub(crate) type Args<'a> = Vec<(&'static str, Arg<'a>)>;
+
+/// Those of the arguments that a kernel takes, each of which begins with whether it does.
+pub(super) fn taken<'a, const N: usize>(all: [(bool, &'static str, Arg<'a>); N]) -> Args<'a> {
+    let taken = all.into_iter().filter(|(is_taken, ..)| *is_taken);
+    taken.map(|(_, name, arg)| (name, arg)).collect()
+}
 
 /// A launch of one of the kernels of `kernels/gpu/`.
 pub(crate) struct KernelLaunch<'a> {

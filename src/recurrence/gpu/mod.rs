@@ -3,8 +3,8 @@
 //! The way of the data, forward and back:
 //!
 //! - [`run`] puts a layer into Candle's graph;
-//! - `pass` holds what the sweeps need; `forward`, `backward` say which kernels run in which order, `team` those
-//!   of several blocks that hold the recurrent weights together;
+//! - `pass` holds what the sweeps need and launches them; `forward`, `backward` say which kernels run in which order,
+//!   over a `part`: one direction, or all where several blocks hold the recurrent weights together;
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
 //! - `rows` copies matrices, by launches of `copy`, and writes biases; `gemm` is a product as cuBLAS is asked for it;
 //! - `scalar_node` is what other ops than layers put into the graph;
@@ -28,16 +28,17 @@ mod backward;
 mod copy;
 pub(super) mod device;
 mod forward;
+#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
 pub(in crate::recurrence) mod gemm;
 mod limits;
 pub(super) mod open;
+mod part;
 mod pass;
 pub(crate) mod plan;
 mod precision;
 mod record;
 mod rows;
 mod scalar_node;
-mod team;
 mod team_plan;
 #[cfg_attr(not(any(test, feature = "cuda", feature = "metal")), allow(dead_code))]
 pub(in crate::recurrence) mod launch;

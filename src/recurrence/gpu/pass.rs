@@ -6,10 +6,11 @@
 //! from the other end, and then the gradients of the weights, one product each over all rows and steps:
 //! so each is summed in one order, and the bits are the same every time.
 //!
-//! - `forward`, `backward`: the sweeps of one direction; `team`: those of all directions at once
+//! - `forward`, `backward`: the sweeps; `part`: one direction, or by teams all of them, which are launched at once
 //!
 //! kernels/gpu/README.md has the kernels' arguments and contracts.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, DType, Device, Shape, Tensor};
@@ -18,10 +19,11 @@ use super::super::call::CheckedCall;
 use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reached};
 use super::super::mailbox::{CallId, LayerResult, WeightGrads};
 use super::super::{Cell, SequenceDims, Weights};
+use super::copy::walk;
 use super::device::Gpu;
-use super::gemm::Gemm;
 use super::launch::{Arg, Args, DriverCall, KernelLaunch};
-use super::plan::{LaunchPlan, LaunchSize, RecurrentDType};
+use super::plan::{LaunchPlan, LaunchSize, RecurrentDType, Sweep};
+use super::team_plan::POLLS;
 
 /// A layer's pass over a batch of sequences.
 pub(super) struct Pass {
@@ -74,6 +76,9 @@ impl LayerPass for Pass {
     }
 }
 
+/// Neighbouring directions that are launched together.
+pub(super) type DirectionRange = Range<usize>;
+
 /// The weights of a direction.
 pub(super) struct Direction {
     pub(super) w_ih: Tensor,
@@ -103,29 +108,13 @@ impl HeldWeights for Direction {
     }
 }
 
-/// What a forward pass keeps, each `(D, B, T, ..)`; or a direction's part, `(B, T, ..)`.
+/// What a forward pass keeps, each `(D, B, T, ..)`; or a part's, `(n, B, T, ..)`.
 pub(super) struct Kept {
     pub(super) h_in: Tensor,
     /// `(B, T, D·H)`, of cells whose backward reads them; none where the layer's own outputs are read.
     pub(super) outputs: Option<Tensor>,
     pub(super) gates: Option<Tensor>,
     pub(super) c: Option<Tensor>,
-}
-
-impl Kept {
-    /// A direction's part, in place.
-    pub(super) fn direction(&self, index: usize) -> candle_core::Result<Self> {
-        let part =
-            |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.get(index)).transpose();
-        let units = self.h_in.dim(3)?;
-        let outputs = self.outputs.as_ref();
-        Ok(Self {
-            h_in: self.h_in.get(index)?,
-            outputs: outputs.map(|all| all.narrow(2, index * units, units)).transpose()?,
-            gates: part(&self.gates)?,
-            c: part(&self.c)?,
-        })
-    }
 }
 
 impl Direction {
@@ -224,14 +213,6 @@ pub(super) fn ones(
     keeps.then(|| gpu.alloc(shape, DType::F32, device)).transpose()
 }
 
-/// What a kernel writes: a step writes its part of the tensor.
-pub(super) fn written(tensor: Option<&Tensor>, is_step: bool) -> Arg<'_> {
-    match tensor {
-        Some(tensor) if is_step => Arg::InOut(tensor),
-        tensor => Arg::Out(tensor),
-    }
-}
-
 impl Pass {
     pub(super) fn has_gates(&self) -> bool {
         self.family != "rnn"
@@ -248,11 +229,6 @@ impl Pass {
             Some(kept) => Ok(kept),
             None => candle_core::bail!("backward without states from forward"),
         }
-    }
-
-    /// Numbers of a state.
-    pub(super) fn state_len(&self) -> usize {
-        self.call.dims.batch_size * self.call.dims.hidden_size
     }
 
     pub(super) fn words(&self) -> DType {
@@ -285,57 +261,65 @@ impl Pass {
         self.gpu.alloc(shape, DType::F32, self.x.device())
     }
 
-    /// A direction's part, `(B, H)`, of `[h | c]`.
-    pub(super) fn state_of(
+    /// `(n, B, T, width)` memory on the device for a part's directions.
+    pub(super) fn alloc_steps(
         &self,
-        states: &Tensor,
-        direction: usize,
-        is_c: bool,
+        part: &DirectionRange,
+        width: usize,
     ) -> candle_core::Result<Tensor> {
-        let len = self.state_len();
-        let index = direction + if is_c { self.directions.len() } else { 0 };
-        let part = states.flatten_all()?.narrow(0, index * len, len)?;
-        part.reshape((self.call.dims.batch_size, self.call.dims.hidden_size))
+        let SequenceDims { batch_size, seq_len, .. } = self.call.dims;
+        self.alloc_uninit((part.len(), batch_size, seq_len, width))
     }
 
-    /// A direction's part of the outputs or their gradient, `(B, T, H)`, in place.
-    pub(super) fn outputs_of(
-        &self,
-        outputs: &Tensor,
-        direction: usize,
-    ) -> candle_core::Result<Tensor> {
-        let units = self.call.dims.hidden_size;
-        let part = outputs.detach().narrow(2, direction * units, units)?;
-        if self.call.time_major {
-            part.transpose(0, 1)
-        } else {
-            Ok(part)
-        }
+    /// Marks all words of `(n, B, T, width)` as those that nobody has written yet.
+    pub(super) fn arm(&self, words: Option<&Tensor>) -> candle_core::Result<()> {
+        let count = words.map_or(0, Tensor::elem_count);
+        let width = words.map_or(Ok(0), |words| words.dim(3))?;
+        let args = vec![
+            ("words", Arg::Out(words)),
+            ("rows", Arg::Int(count / width.max(1))),
+            ("width", Arg::Int(width)),
+        ];
+        let launch = walk(count, &self.gpu.limits());
+        self.gpu.launch(&KernelLaunch { kernel: "team_arm_f32".into(), launch, args })
     }
 
-    pub(super) fn initial_of(
-        &self,
-        direction: usize,
-        is_c: bool,
-    ) -> candle_core::Result<Option<Tensor>> {
-        self.initial.as_ref().map(|states| self.state_of(states, direction, is_c)).transpose()
-    }
-
-    pub(super) fn mask_of(&self, direction: usize) -> candle_core::Result<Option<Tensor>> {
-        self.call.mask.as_ref().map(|mask| mask.get(direction)).transpose()
-    }
-
-    /// `W_ih x + b` of a direction for all rows and steps; before it the direction's own `w_hh`.
+    /// Launches a sweep over all steps of a part's directions.
     ///
-    /// - `to`: `(B·T, G·H)`, or columns of a wider matrix
-    pub(super) fn write_inputs(&self, index: usize, to: &Tensor) -> candle_core::Result<()> {
-        let direction = &self.directions[index];
-        let b_hh = direction.b_hh.as_ref().filter(|_| !self.has_gates());
-        // They are written once.
-        let ones = self.ones.as_ref().filter(|_| index == 0);
-        let copied = direction.copied.as_ref().map(|from| [from, &direction.w_hh]);
-        self.gpu.write_biases([Some(&direction.b_x), b_hh], to, ones, copied)?;
-        self.gpu.gemm(&Gemm { a: &self.x, b: &direction.w_ih.t()?, out: to, adds: true })
+    /// - `args`: the tensors that its kernel takes
+    pub(super) fn launch_at_once(
+        &self,
+        sweep: Sweep,
+        part: &DirectionRange,
+        mut args: Args,
+        outputs: Option<&Tensor>,
+    ) -> candle_core::Result<()> {
+        let (name, plan, segment) = match sweep {
+            Sweep::Forward => ("forward", self.forward, None),
+            Sweep::Backward => ("backward", self.backward, Some(self.segment)),
+        };
+        let call = match plan {
+            LaunchPlan::Persistent { rows, launch } => {
+                self.push_sizes(&mut args, outputs, ("reverse", part.start), segment);
+                args.push(("rows", Arg::Int(rows)));
+                self.kernel(name, launch, args)
+            }
+            LaunchPlan::Team { size, launch } => {
+                args.push(("alarm", Arg::Alarm));
+                self.push_sizes(&mut args, outputs, ("directions", part.len()), segment);
+                args.extend([
+                    ("members", Arg::Int(size.members)),
+                    ("rows", Arg::Int(size.rows)),
+                    ("group", Arg::Int(size.group)),
+                    ("polls", Arg::Int(POLLS)),
+                ]);
+                let prefix = if size.products == RecurrentDType::F32 { "team" } else { "mma" };
+                let kernel = format!("{prefix}_{}_{name}_{}", self.family, size.products.name());
+                KernelLaunch { kernel, launch, args }
+            }
+            LaunchPlan::Stepwise { .. } => candle_core::bail!("steps are launched one by one"),
+        };
+        self.gpu.launch(&call)
     }
 
     /// Sizes and flags, which all kernels have behind their tensors; `directions` is the direction, or of

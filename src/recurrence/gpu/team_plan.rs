@@ -89,36 +89,64 @@ pub(crate) struct TeamSize {
     pub(crate) group: usize,
 }
 
-/// The gates of a unit's columns in a block's part of the recurrent weights, and the length of a column.
-fn columns(cell: Cell, hidden_size: usize, sweep: Sweep) -> (usize, usize) {
-    match sweep {
-        Sweep::Forward => (cell.gates(), hidden_size),
-        Sweep::Backward => (1, cell.gates() * hidden_size),
-    }
-}
-
-/// The most units that a block can own; 0 where a column is too long for it.
-fn most_units(cell: Cell, hidden_size: usize, tile: WarpTile, sweep: Sweep) -> usize {
-    let (gates, depth) = columns(cell, hidden_size, sweep);
-    let warps = BLOCK / WARP / depth.div_ceil(tile.depth).max(1);
-    // A thread has one unit of one row of a group.
-    (warps * tile.columns / gates).min(BLOCK / tile.rows)
-}
-
-/// Bytes of dynamic shared memory of a block: what is gathered of a group, the parts of its sums, and what the
-/// block's units carry of all rows.
-fn team_bytes(
-    cell: Cell,
+/// A sweep that a team shares out.
+#[derive(Clone, Copy)]
+struct TeamSweep {
     hidden_size: usize,
     tile: WarpTile,
-    sweep: Sweep,
-    size: TeamSize,
-) -> usize {
-    let (gates, depth) = columns(cell, hidden_size, sweep);
-    let width = hidden_size.div_ceil(size.members);
-    let parts = depth.div_ceil(tile.depth);
-    let sums = parts * gates * width * size.group;
-    size.group * tile.row_bytes(depth) + 4 * (sums + size.rows * width)
+    /// The gates of a unit's columns in a block's part of the recurrent weights.
+    gates: usize,
+    /// The length of a column.
+    depth: usize,
+}
+
+impl TeamSweep {
+    fn new(cell: Cell, hidden_size: usize, products: RecurrentDType, sweep: Sweep) -> Self {
+        let (gates, depth) = match sweep {
+            Sweep::Forward => (cell.gates(), hidden_size),
+            Sweep::Backward => (1, cell.gates() * hidden_size),
+        };
+        Self { hidden_size, tile: WarpTile::of(products), gates, depth }
+    }
+
+    /// The blocks that share a column.
+    fn parts(&self) -> usize {
+        self.depth.div_ceil(self.tile.depth)
+    }
+
+    /// The most units that a block can own; 0 where a column is too long for it.
+    fn most_units(&self) -> usize {
+        let warps = BLOCK / WARP / self.parts().max(1);
+        // A thread has one unit of one row of a group.
+        (warps * self.tile.columns / self.gates).min(BLOCK / self.tile.rows)
+    }
+
+    /// Bytes of dynamic shared memory of a block: what is gathered of a group, the parts of its sums, and what the
+    /// block's units carry of all rows.
+    fn shared_bytes(&self, size: &TeamSize) -> usize {
+        let width = self.hidden_size.div_ceil(size.members);
+        let sums = self.parts() * self.gates * width * size.group;
+        size.group * self.tile.row_bytes(self.depth) + 4 * (sums + size.rows * width)
+    }
+
+    /// Cycles of a step of a team, by an estimate that nobody has measured.
+    ///
+    /// A group of rows is read, multiplied and goes through the cell. What one publishes is on its way while the next is
+    /// multiplied; a team with one group waits for it.
+    fn step_cycles(&self, size: &TeamSize) -> usize {
+        let Self { tile, depth, .. } = self;
+        let width = self.hidden_size.div_ceil(size.members);
+        let warps = (self.gates * width).div_ceil(tile.columns) * self.parts();
+        let product =
+            warps.div_ceil(tile.together) * tile.product_cycles + warps * tile.warp_cycles;
+        let of_group = |rows: usize| {
+            let read = (rows * depth * 4 / BYTES_PER_CYCLE).max(READ_CYCLES);
+            read + rows.div_ceil(tile.rows) * product + CELL_CYCLES
+        };
+        let (whole, rest) = (size.rows / size.group, size.rows % size.group);
+        let wait = if size.rows <= size.group { PUBLISH_CYCLES } else { 0 };
+        whole * of_group(size.group) + if rest > 0 { of_group(rest) } else { 0 } + wait
+    }
 }
 
 /// The team whose steps take the fewest cycles, its launch, and the cycles of a step; none where the device has not
@@ -137,10 +165,11 @@ pub(crate) fn team_plan(
         return None;
     }
     let SequenceDims { batch_size, hidden_size, .. } = *dims;
-    let tile = WarpTile::of(products);
+    let sweep = TeamSweep::new(cell, hidden_size, products, sweep);
+    let tile_rows = sweep.tile.rows;
     let blocks = limits.team_blocks / directions;
     // Wide ones first: of two that are as fast, that with fewer blocks.
-    let widths = (1..=most_units(cell, hidden_size, tile, sweep).min(hidden_size)).rev();
+    let widths = (1..=sweep.most_units().min(hidden_size)).rev();
     let candidates = widths.filter_map(|width| {
         let members = hidden_size.div_ceil(width);
         let teams = (blocks / members).min(batch_size);
@@ -148,40 +177,15 @@ pub(crate) fn team_plan(
             return None;
         }
         let rows = batch_size.div_ceil(teams);
-        let most = (BLOCK / width).min(rows.next_multiple_of(tile.rows));
-        let groups = (1..=most / tile.rows).rev().map(|groups| groups * tile.rows);
-        let sizes = groups.map(|group| TeamSize { products, members, rows, group });
-        let bytes = |size: &TeamSize| team_bytes(cell, hidden_size, tile, sweep, *size);
-        let size = sizes.into_iter().find(|size| bytes(size) <= limits.shared_bytes)?;
+        let most = (BLOCK / width).min(rows.next_multiple_of(tile_rows));
+        let groups = (1..=most / tile_rows).rev().map(|groups| groups * tile_rows);
+        let mut sizes = groups.map(|group| TeamSize { products, members, rows, group });
+        let size = sizes.find(|size| sweep.shared_bytes(size) <= limits.shared_bytes)?;
         let grid = directions * batch_size.div_ceil(rows) * members;
-        let launch = LaunchSize { grid, block: BLOCK, shared_bytes: bytes(&size) };
-        Some((size, launch, step_cycles(cell, hidden_size, tile, sweep, size)))
+        let launch = LaunchSize { grid, block: BLOCK, shared_bytes: sweep.shared_bytes(&size) };
+        Some((size, launch, sweep.step_cycles(&size)))
     });
     candidates.min_by_key(|(_, _, cycles)| *cycles)
-}
-
-/// Cycles of a step of a team, by an estimate that nobody has measured.
-///
-/// A group of rows is read, multiplied and goes through the cell. What one publishes is on its way while the next is
-/// multiplied; a team with one group waits for it.
-fn step_cycles(
-    cell: Cell,
-    hidden_size: usize,
-    tile: WarpTile,
-    sweep: Sweep,
-    size: TeamSize,
-) -> usize {
-    let (gates, depth) = columns(cell, hidden_size, sweep);
-    let width = hidden_size.div_ceil(size.members);
-    let warps = (gates * width).div_ceil(tile.columns) * depth.div_ceil(tile.depth);
-    let product = warps.div_ceil(tile.together) * tile.product_cycles + warps * tile.warp_cycles;
-    let of_group = |rows: usize| {
-        let read = (rows * depth * 4 / BYTES_PER_CYCLE).max(READ_CYCLES);
-        read + rows.div_ceil(tile.rows) * product + CELL_CYCLES
-    };
-    let (whole, rest) = (size.rows / size.group, size.rows % size.group);
-    let wait = if size.rows <= size.group { PUBLISH_CYCLES } else { 0 };
-    whole * of_group(size.group) + if rest > 0 { of_group(rest) } else { 0 } + wait
 }
 
 #[cfg(test)]
@@ -255,7 +259,8 @@ mod tests {
                     let width = hidden_size.div_ceil(size.members);
                     // No member is without units, none has more than its warps have columns.
                     assert!(width * (size.members - 1) < hidden_size, "{what}");
-                    let (gates, depth) = columns(cell, hidden_size, sweep);
+                    let TeamSweep { gates, depth, .. } =
+                        TeamSweep::new(cell, hidden_size, products, sweep);
                     let side_by_side = BLOCK / WARP / depth.div_ceil(tile.depth);
                     assert!((gates * width).div_ceil(tile.columns) <= side_by_side, "{what}");
                     assert!(size.group % tile.rows == 0 && size.group * width <= BLOCK, "{what}");
@@ -281,9 +286,9 @@ mod tests {
         assert!(!none(Cell::Tanh, 1024, &t4) && none(Cell::Gru, 1024, &t4));
         assert!(!none(Cell::Tanh, 512, &slice) && none(Cell::Lstm, 512, &slice));
         // A column of more than 4,096 is longer than a block.
-        assert_eq!(most_units(Cell::Tanh, 4096, WarpTile::of(F32), Sweep::Forward), 8);
-        assert_eq!(most_units(Cell::Tanh, 4097, WarpTile::of(F32), Sweep::Forward), 0);
-        assert_eq!(most_units(Cell::Lstm, 1025, WarpTile::of(F32), Sweep::Backward), 0);
+        assert_eq!(TeamSweep::new(Cell::Tanh, 4096, F32, Sweep::Forward).most_units(), 8);
+        assert_eq!(TeamSweep::new(Cell::Tanh, 4097, F32, Sweep::Forward).most_units(), 0);
+        assert_eq!(TeamSweep::new(Cell::Lstm, 1025, F32, Sweep::Backward).most_units(), 0);
         // Both directions have blocks of their own.
         let both = |hidden_size| {
             team_plan(Cell::Lstm, &dims(8, hidden_size), 2, F32, Sweep::Forward, &h100).is_none()
@@ -309,7 +314,7 @@ mod tests {
         ] {
             for (products, (forward, backward)) in DTYPES.into_iter().zip(members) {
                 for (sweep, members) in [(Sweep::Forward, forward), (Sweep::Backward, backward)] {
-                    let most = most_units(cell, hidden_size, WarpTile::of(products), sweep);
+                    let most = TeamSweep::new(cell, hidden_size, products, sweep).most_units();
                     let fewest = if most > 0 { hidden_size.div_ceil(most) } else { 0 };
                     assert_eq!(fewest, members, "{cell:?} {hidden_size} {products:?} {sweep:?}");
                 }
