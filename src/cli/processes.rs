@@ -42,6 +42,20 @@ pub(super) fn another_speaks() -> bool {
     number(&RANKS).is_some_and(|rank| rank > 0)
 }
 
+/// Says nothing from here on where another process says the same error: one of arguments and files that all of them have. What
+/// a single machine's disk has may be this process's alone.
+pub(super) fn leave_to_first(error: &anyhow::Error) {
+    let is_of_all = match error.downcast_ref() {
+        Some(Error::Config(_) | Error::RunExists { .. }) => true,
+        Some(_) => false,
+        None => !error.is::<std::io::Error>(),
+    };
+    let is_later = RANKS.iter().chain(&["SLURM_PROCID"]).any(|name| number(&[*name]) > Some(0));
+    if is_of_all && is_later {
+        screen::silence();
+    }
+}
+
 /// How many processes were started to train together, or to share a sweep, with the variable that says so.
 fn started() -> Option<(&'static str, usize)> {
     let of = |name: &&'static str| Some((*name, number(&[*name])?));

@@ -216,3 +216,35 @@ fn a_damaged_trial_is_named_and_tried_again() {
     states.sort_by_key(|state| state.to_string().len());
     assert_eq!(states, ["finished", "finished, trained on by hand after epoch 1"]);
 }
+
+#[test]
+fn what_is_wrong_with_a_sweep_is_said_by_its_first_rank() {
+    let place = Place::new();
+    for (file, said) in [
+        ("", "nothing is searched"),
+        ("[settings]\ndata = \"sample\"\n[grid]\ndropout = [1.5]\n", "trial 0001 (dropout 1.5)"),
+    ] {
+        place.write("a.toml", file);
+        for variables in
+            [["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"], ["PMI_RANK", "PMI_SIZE"]]
+        {
+            for rank in ["0", "1"] {
+                let mut command = place.command();
+                command.args(["sweep", "a.toml"]);
+                command.env(variables[0], rank).env(variables[1], "2");
+                let outcome = crate::Outcome::from(command.output().unwrap());
+                assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
+                assert_eq!(outcome.stderr.contains(said), rank == "0", "{}", outcome.stderr);
+                assert_eq!(outcome.stderr.is_empty(), rank == "1", "{}", outcome.stderr);
+            }
+        }
+    }
+    // What a disk has may be one machine's alone.
+    let mut command = place.command();
+    command.args(["sweep", "nowhere.toml"]);
+    command.env("PMI_RANK", "1").env("PMI_SIZE", "2");
+    let outcome = crate::Outcome::from(command.output().unwrap());
+    assert!(outcome.stderr.contains("rank 1: nowhere.toml"), "{}", outcome.stderr);
+    place.write("a.toml", text("[inf, 0.1]", "[1]"));
+    place.run("sweep a.toml").failed_saying(&["learning_rate must be a finite number, got inf"]);
+}

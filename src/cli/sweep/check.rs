@@ -5,6 +5,7 @@ use std::path::Path;
 use candle_rnn::sweep::{SweepFolder, SweepPlan};
 
 use super::child::data_args;
+use crate::cli::processes;
 use crate::cli::train::TrialCheck;
 
 /// Checks the trials of a plan that have not ended: one error names the first trial that could not be trained, and why.
@@ -31,7 +32,7 @@ pub(super) fn check(
             Some(check) => check,
             None => check.insert(TrialCheck::new(data_args(plan.data()), quiet)?),
         };
-        check.check(&trial.settings).map_err(|error| {
+        check.check(&trial.settings).inspect_err(processes::leave_to_first).map_err(|error| {
             let choices = trial.choices.iter().map(|(name, value)| format!("{name} {value}"));
             let choices = choices.collect::<Vec<_>>().join(", ");
             anyhow::anyhow!("{}: trial {:04} ({choices}): {error:#}", file.display(), trial.number)

@@ -28,15 +28,17 @@ use share::Share;
 use table::{SweepTable, TableForm};
 use trainings::{SweepEnd, Trainings};
 
-use super::screen;
 use super::signals::Signals;
 use super::usage::wrong_usage;
+use super::{processes, screen};
 
 pub(super) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let path = &args.file;
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: cannot read the file", path.display()))?;
-    let plan = SweepPlan::from_toml(&text).with_context(|| format!("{}", path.display()))?;
+    let plan = SweepPlan::from_toml(&text)
+        .with_context(|| format!("{}", path.display()))
+        .inspect_err(processes::leave_to_first)?;
     let form = if args.json {
         TableForm::Json
     } else if args.csv {
@@ -60,7 +62,9 @@ pub(super) fn run(args: SweepArgs) -> anyhow::Result<ExitCode> {
     let share = Share::find(task, |name| std::env::var(name).ok()).map_err(wrong_usage)?;
     say_repeated(&args, &plan);
     // Nothing is written before all of it can be trained.
-    let numbered = SweepFolder::numbered(&out, &plan)?;
+    let numbered = SweepFolder::numbered(&out, &plan)
+        .map_err(anyhow::Error::from)
+        .inspect_err(processes::leave_to_first)?;
     check::check(&numbered, (path, &out), args.retry, args.quiet || !share.shows())?;
     let folder = SweepFolder::open(&out, &plan, &text)?;
     let plan = folder.plan()?;
