@@ -27,11 +27,8 @@ impl Pass {
     /// The parts that a sweep launches one after the other.
     pub(super) fn parts(&self, plan: &LaunchPlan) -> Vec<DirectionRange> {
         let count = self.directions.len();
-        if matches!(plan, LaunchPlan::Team { .. }) {
-            vec![0..count]
-        } else {
-            (0..count).map(|index| index..index + 1).collect()
-        }
+        let at_once = if matches!(plan, LaunchPlan::Team { .. }) { count } else { 1 };
+        (0..count).step_by(at_once).map(|first| first..first + at_once).collect()
     }
 
     /// A part's h or c, `(n, B, H)`, flat, of `[h | c]`; `None` of none, and for c of a cell that has none.
