@@ -105,3 +105,15 @@ fn ragged_wide_rows_end_where_values_do() {
         (2, 4, "down")
     );
 }
+
+#[test]
+fn a_label_written_in_two_ways_is_one() {
+    let table = "id,x,group,label\na,1,p,1\na,2, p,1.0\nb,3,q, 2\nb,4,q ,2e0\n";
+    let found = data("a.csv", table);
+    assert_eq!((found.target().kind(), found.len()), (TargetKind::Class, 2));
+    assert_eq!(found.class_names(), ["1", "2"]);
+    let names = data("a.csv", "id,x,label\na,1,up\na,2,\" up\"\nb,3,down\nb,4,down \n");
+    assert_eq!((names.target().kind(), names.class_names().len()), (TargetKind::Class, 2));
+    let steps = data("a.csv", "id,x,label\na,1,1\na,2,2.0\nb,3,1.0\nb,4,2\n");
+    assert_eq!((steps.target().kind(), steps.class_names().len()), (TargetKind::StepClass, 2));
+}

@@ -270,3 +270,13 @@ fn plain(name: &str) -> Cow<'_, str> {
     }
     name.into()
 }
+
+/// Whether two labels, or two groups, are one: both missing, or the same number or name.
+pub(super) fn are_same(one: &[u8], other: &[u8]) -> bool {
+    if one == other {
+        return true;
+    }
+    let [Ok(one), Ok(other)] = [one, other].map(std::str::from_utf8) else { return false };
+    let (one, other) = (one.trim(), other.trim());
+    is_missing(one) && is_missing(other) || plain(one) == plain(other)
+}

@@ -5,7 +5,7 @@ use super::rows::Rows;
 use super::times::{self, TimeKey};
 use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::label_reader::LabelReader;
-use crate::data::formats::labels::LabelColumn;
+use crate::data::formats::labels::{are_same, LabelColumn};
 use crate::data::formats::memory;
 use crate::data::formats::options::Layout;
 use crate::data::formats::sequence_sink::SequenceSink;
@@ -138,7 +138,7 @@ impl LongTable<'_, '_> {
             self.groups.push(text.trim());
             self.sequence.group.clear();
             self.sequence.group.extend_from_slice(group);
-        } else if group != &self.sequence.group[..] {
+        } else if !are_same(group, &self.sequence.group) {
             let [new, old] =
                 [group, &self.sequence.group].map(|g| quote(&String::from_utf8_lossy(g)));
             let reason = format!("the group changes from {old} to {new} within a sequence");
@@ -247,8 +247,7 @@ impl LongLabels {
         let open = before.open_steps();
         for (place, column) in columns.iter().enumerate() {
             let cell = rows.cell(*column);
-            let same = cell == &self.last[place][..];
-            if open > 0 && same {
+            if open > 0 && are_same(cell, &self.last[place]) {
                 if self.by_step {
                     self.columns[place].push_again();
                 }
