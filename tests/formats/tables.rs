@@ -117,3 +117,13 @@ fn a_label_written_in_two_ways_is_one() {
     let steps = data("a.csv", "id,x,label\na,1,1\na,2,2.0\nb,3,1.0\nb,4,2\n");
     assert_eq!((steps.target().kind(), steps.class_names().len()), (TargetKind::StepClass, 2));
 }
+
+#[test]
+fn quoted_class_names_of_arff_have_commas_and_blanks() {
+    let arff = "@relation a\n@attribute x numeric\n@attribute y numeric\n\
+                @attribute class {\"c 1\",'c,2', c3}\n@data\n1,2,'c,2'\n3,4,\"c 1\"\n5,6,c3\n";
+    let found = data("a.arff", arff);
+    let names: Vec<&str> =
+        (0..3).map(|at| &found.class_names()[found.label(at).unwrap() as usize][..]).collect();
+    assert_eq!(names, ["c,2", "c 1", "c3"]);
+}

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 
+use super::arff_row::ArffRow;
 use super::cells::quote;
 use super::lines::Lines;
 use crate::data::TargetKind;
@@ -126,8 +127,12 @@ fn attribute(text: &str) -> std::result::Result<(String, AttributeKind), String>
         let names = names.trim_end().strip_suffix('}');
         let names =
             names.ok_or_else(|| format!("attribute {} lacks a closing brace", quote(name)))?;
-        let plain = |name: &str| name.trim().trim_matches(['\'', '"']).to_string();
-        return Ok((name.into(), AttributeKind::Nominal(names.split(',').map(plain).collect())));
+        let mut classes = ArffRow::default();
+        classes
+            .split(names.as_bytes(), usize::MAX)
+            .map_err(|reason| format!("attribute {}: {reason}", quote(name)))?;
+        let class = |place| String::from_utf8_lossy(classes.cell(place)).into_owned();
+        return Ok((name.into(), AttributeKind::Nominal((0..classes.len()).map(class).collect())));
     }
     let word = kind.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
     let kind = match &word[..] {
