@@ -23,6 +23,19 @@ fn tables_that_are_wrong_are_refused_with_their_place() {
             "id,time,x\na,2,1\na,1,2\n",
             "line 3, column time: the time \"1\" follows \"2\": times must increase within a sequence",
         ),
+        (
+            "id,time,x\na,28/03/2020,1\na,27/03/2020,2\n",
+            "line 3, column time: the time \"27/03/2020\" follows \"28/03/2020\": times must increase within a sequence",
+        ),
+        (
+            "id,time,x\na,2020-03-28,1\na,5,2\n",
+            "line 3, column time: the time \"5\" follows \"2020-03-28\": expected either numbers or dates, not both",
+        ),
+        (
+            "id,time,x\na,28/03/2020,1\na,03/29/2020,2\n",
+            "line 3, column time: the date \"03/29/2020\" has its day and its month the other way round than the dates \
+             before it: write dates as 2020-03-28",
+        ),
         ("id,time,x\na,2,1\na,soon,2\n", "line 3, column time: expected a number or a date, got \"soon\""),
         (
             "id,x\na,1\nb,2\na,3\n",

@@ -2,7 +2,7 @@
 
 use super::columns::Columns;
 use super::rows::Rows;
-use super::times::{self, TimeKey};
+use super::times::{self, DateOrder, TimeFault, TimeKey};
 use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::label_reader::LabelReader;
 use crate::data::formats::labels::{are_same, LabelColumn};
@@ -10,7 +10,7 @@ use crate::data::formats::memory;
 use crate::data::formats::options::Layout;
 use crate::data::formats::sequence_sink::SequenceSink;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Steps between two looks at the memory that is taken.
 const LOOK: usize = 1 << 16;
@@ -38,6 +38,7 @@ pub(super) fn read(
         sequence: Sequence::default(),
         groups: LabelsBuilder::new(),
         labels,
+        date_order: DateOrder::new(),
         columns,
         rows,
         sink,
@@ -91,6 +92,7 @@ struct LongTable<'a, 'b> {
     sequence: Sequence,
     groups: LabelsBuilder,
     labels: LongLabels,
+    date_order: DateOrder<Error>,
 }
 
 impl LongTable<'_, '_> {
@@ -170,24 +172,38 @@ impl LongTable<'_, '_> {
                 .rows
                 .at_cell(column, format!("expected a number or a date, got {cell}")));
         };
-        if let Some(before) = sequence.time {
-            if cell == &sequence.time_text[..] || time.is_after(before) == Some(false) {
-                let [now, before] =
-                    [cell, &sequence.time_text].map(|t| quote(&String::from_utf8_lossy(t)));
-                let within = if self.columns.id.is_some() {
-                    "times must increase within a sequence"
-                } else {
-                    "times must increase within a sequence: name the column that says which sequence a row \
-                     belongs to, if the file holds several"
-                };
-                let reason = if now == before {
+        let text = |time: &[u8]| quote(&String::from_utf8_lossy(time));
+        let is_after = match sequence.time {
+            Some(before) => time.is_after(before).ok_or_else(|| {
+                let [now, before] = [cell, &sequence.time_text].map(text);
+                let reason = format!(
+                    "the time {now} follows {before}: expected either numbers or dates, not both"
+                );
+                self.rows.at_cell(column, reason)
+            })?,
+            None => [true; 2],
+        };
+        let has_id = self.columns.id.is_some();
+        self.date_order.check(time, is_after, |fault| {
+            let [now, before] = [cell, &sequence.time_text].map(text);
+            let within = if has_id {
+                "times must increase within a sequence"
+            } else {
+                "times must increase within a sequence: name the column that says which sequence a row belongs to, \
+                 if the file holds several"
+            };
+            let reason = match fault {
+                TimeFault::Order if now == before => {
                     format!("the time {now} is there twice: {within}")
-                } else {
-                    format!("the time {now} follows {before}: {within}")
-                };
-                return Err(self.rows.at_cell(column, reason));
-            }
-        }
+                }
+                TimeFault::Order => format!("the time {now} follows {before}: {within}"),
+                TimeFault::Mixed => format!(
+                    "the date {now} has its day and its month the other way round than the dates before it: write \
+                     dates as 2020-03-28"
+                ),
+            };
+            self.rows.at_cell(column, reason)
+        })?;
         sequence.time = Some(time);
         sequence.time_text.clear();
         sequence.time_text.extend_from_slice(cell);
