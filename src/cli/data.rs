@@ -6,6 +6,7 @@ use candle_rnn::data::formats::{Content, Loaded};
 use candle_rnn::data::mnist::{ImageSet, Split};
 use candle_rnn::data::Vocabulary;
 use candle_rnn::report::escaped;
+use candle_rnn::Error;
 
 use super::choices::{value_of, DATASETS};
 use super::own_files::OwnFiles;
@@ -63,7 +64,7 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
         Content::Sequences(data) => data,
         Content::Text(text) => {
             let characters = screen::thousands(text.chars().count());
-            let different = Vocabulary::of(&text)?.len();
+            let different = Vocabulary::of(&text).map_err(in_file(file))?.len();
             let file = file.display();
             screen::line(&format!(
                 "{file}: text, {characters} characters, {different} different ones"
@@ -79,6 +80,14 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
         lines.extend(describe::sparklines(&data, index));
     }
     lines.iter().try_for_each(|line| screen::line(&escaped(line)))
+}
+
+/// Says of an error in a text which file it was read from.
+fn in_file(file: &Path) -> impl Fn(Error) -> Error + '_ {
+    move |error| match error {
+        Error::Config(reason) => Error::DataFile { path: file.to_path_buf(), reason },
+        other => other,
+    }
 }
 
 fn images(args: &DataArgs) -> anyhow::Result<()> {

@@ -98,7 +98,7 @@ fn assumed(note: &str) -> String {
         (": they are the target", "--target class"),
         ("the file is one sequence", "--id COLUMN"),
         ("each row is taken for a step", "--layout wide"),
-        ("each row is taken for a sequence of one", "--layout long"),
+        ("each row is taken for a sequence of one", "--layout long or --layout wide"),
         ("each row is taken for a sequence", "--layout long"),
         ("is taken for the label", "--label COLUMN"),
     ];

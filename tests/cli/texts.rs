@@ -122,6 +122,8 @@ fn texts_that_cannot_be_trained_on_are_refused() {
         &["32 streams of 64 characters", "--batch-size"],
     );
     refused("same.txt", "hhhhhhhh", &["from 2 to 65,536 different characters, got 1"]);
+    place.write("one.txt", "aaaa");
+    place.run("data one.txt").failed_saying(&["one.txt: a text must have"]);
     refused("blank.txt", " \n\n", &["holds nothing but blanks"]);
     place.write("latin.txt", b"caf\xe9 au lait, s'il vous pla\xeet\n");
     place.run("train latin.txt --out run").failed_saying(&["latin.txt", "UTF-8"]);

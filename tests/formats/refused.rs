@@ -53,7 +53,10 @@ fn tables_that_are_wrong_are_refused_with_their_place() {
             "id,x,y\na,1,0.5\na,2,0.7\n",
             "y has a number at each step, which cannot be a target: leave it among the features to forecast it",
         ),
-        ("id,name\na,u\nb,v\nc,w\n", "has no column of numbers that could be a feature"),
+        ("id,name\na,u\nb,v\nc,w\n", "has no column of numbers: line 2, column name: expected a number, got \"u\""),
+        ("id\na\nb\n", "has no column of numbers that could be a feature"),
+        ("id;x\na;1\na;1,255\n", "line 3, column x: \"1,255\" has a decimal comma: write 1.255"),
+        ("id\tx\na\t1\na\t0,255\n", "line 3, column x: \"0,255\" has a decimal comma: write 0.255"),
     ] {
         refused("a.csv", content, error);
     }

@@ -202,7 +202,7 @@ impl ArraySequences<'_> {
 
     fn not_finite(&self, value: f64) -> String {
         let (row, step) = (self.row + 1, self.step + 1);
-        format!("holds {value} in or after sequence {row}, step {step}: expected finite numbers")
+        format!("holds {value:e} in or after sequence {row}, step {step}: expected finite numbers")
     }
 
     /// Adds steps in the order of `x`, those of the padding included.

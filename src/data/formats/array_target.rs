@@ -99,7 +99,19 @@ pub(super) fn target_of(
             )));
         }
         if let Some(value) = values.iter().find(|value| !(**value as f32).is_finite()) {
-            return Err(fail(format!("holds {value}: expected finite numbers")));
+            return Err(fail(format!("holds {value:e}: expected finite numbers")));
+        }
+        if kind.is_none() {
+            let is_one_hot = values.chunks_exact(width).all(|row| {
+                let ones = row.iter().filter(|value| **value == 1.).count();
+                ones == 1 && row.iter().filter(|value| **value == 0.).count() == width - 1
+            });
+            let hint = if is_one_hot {
+                ", one-hot as they are: give the index of each class, and they are classes"
+            } else {
+                ""
+            };
+            notes.push(format!("array {name} holds {width} numbers for each sequence{hint}"));
         }
         let names = (1..=width).map(|number| format!("{name}{number}")).collect();
         let values = values.iter().map(|value| *value as f32).collect();

@@ -42,6 +42,16 @@ pub(super) fn is_number(text: &str) -> bool {
 
 /// The error text for a cell that is no number, with what was expected.
 pub(super) fn complaint(cell: &[u8]) -> String {
+    complain(cell, true)
+}
+
+/// As [`complaint`], where other characters than commas separate the cells: a comma in a number is a decimal comma.
+pub(super) fn complaint_without_commas(cell: &[u8]) -> String {
+    complain(cell, false)
+}
+
+/// - `may_be_thousands`: whether a comma may stand between thousands
+fn complain(cell: &[u8], may_be_thousands: bool) -> String {
     let Ok(text) = std::str::from_utf8(cell) else {
         return "is not UTF-8 text: save the file as UTF-8".into();
     };
@@ -49,7 +59,8 @@ pub(super) fn complaint(cell: &[u8]) -> String {
     let quoted = quote(text);
     if has_decimal_comma(text) {
         let (whole, part) = text.split_once(',').unwrap_or((text, ""));
-        if part.len() == 3 && !whole.contains('.') {
+        let is_below_one = whole.trim_start_matches(['-', '+']).starts_with('0');
+        if may_be_thousands && part.len() == 3 && !is_below_one && !whole.contains('.') {
             // Either of them, and a thousand times the other.
             return format!("{quoted} has a comma: write {whole}{part} or {whole}.{part}");
         }
@@ -116,6 +127,9 @@ mod tests {
         assert_eq!(complaint(b"abc"), "expected a number, got \"abc\"");
         assert_eq!(complaint(b"-1,25"), "\"-1,25\" has a decimal comma: write -1.25");
         assert_eq!(complaint(b"1,000"), "\"1,000\" has a comma: write 1000 or 1.000");
+        assert_eq!(complaint(b"-0,255"), "\"-0,255\" has a decimal comma: write -0.255");
+        let without = complaint_without_commas(b"1,255");
+        assert_eq!(without, "\"1,255\" has a decimal comma: write 1.255");
         assert_eq!(complaint(b"1.234,56"), "\"1.234,56\" has a decimal comma: write 1234.56");
         for (text, almost) in
             [("1.234,56", true), ("5%", true), ("1e39", true), ("x5", false), ("7", false)]

@@ -93,9 +93,12 @@ impl Columns {
         if columns.features.is_empty() {
             // A label that was guessed may be a feature that was meant.
             let others = [columns.id, columns.time, columns.group];
-            let mut free =
-                (0..dialect.names.len()).filter(|column| !others.contains(&Some(*column)));
-            let wrong = free.find_map(|column| dialect.wrong_cell(column, is_almost_number));
+            let first = |is: fn(&str) -> bool| {
+                let mut free =
+                    (0..dialect.names.len()).filter(|column| !others.contains(&Some(*column)));
+                free.find_map(|column| dialect.wrong_cell(column, is))
+            };
+            let wrong = first(is_almost_number).or_else(|| first(is_text));
             return Err(wrong.map_or_else(
                 || "has no column of numbers that could be a feature".into(),
                 |wrong| format!("has no column of numbers: {wrong}"),
@@ -156,7 +159,8 @@ impl Columns {
         if !is_wide && self.is_tabular(dialect, options) {
             notes.push(
                 "each row is taken for a sequence of one step and each column for a feature, since no column says \
-                 which sequence a row belongs to: ask for the long layout if the rows follow each other in time"
+                 which sequence a row belongs to: ask for the long layout if the rows follow each other in time, \
+                 for the wide one if the columns do"
                     .into(),
             );
             return Layout::Tabular;

@@ -92,7 +92,7 @@ impl Dialect {
         let reason = if cell.contains(char::REPLACEMENT_CHARACTER) {
             complaint(&[0xff])
         } else {
-            complaint(cell.as_bytes())
+            self.separator.complaint(cell.as_bytes())
         };
         Some(format!("line {line}, column {name}: {reason}"))
     }

@@ -61,7 +61,9 @@ pub(super) fn read(
                     table.builder.missing_at(|| table.rows.place(column));
                     f32::NAN
                 }
-                CellValue::Other => return Err(table.rows.at_cell(column, complaint(cell))),
+                CellValue::Other => {
+                    return Err(table.rows.at_cell(column, table.rows.complaint(cell)))
+                }
             };
         }
         table.builder.push_step(&step)?;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Error, Read, Result};
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
+use crate::data::formats::cells::{complaint, complaint_without_commas};
 use crate::data::formats::memory;
 
 /// The separator of cells.
@@ -12,6 +13,17 @@ pub(super) enum Separator {
     Byte(u8),
     /// Blanks, any number of them.
     Spaces,
+}
+
+impl Separator {
+    /// What is wrong with a cell that is no number.
+    pub(super) fn complaint(self, cell: &[u8]) -> String {
+        if self == Self::Byte(b',') {
+            complaint(cell)
+        } else {
+            complaint_without_commas(cell)
+        }
+    }
 }
 
 /// The records of a table, one after the other in the same memory.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use super::dialect::Dialect;
 use super::names::HeaderNames;
-use super::records::Records;
+use super::records::{Records, Separator};
 use crate::data::formats::source::{unreadable, DataSource};
 use crate::{Error, Result};
 
 /// The rows of a table behind its header, one after the other in the same memory.
 pub(super) struct Rows {
     pub(super) path: PathBuf,
+    separator: Separator,
     /// The names of the columns.
     pub(super) names: HeaderNames,
     records: Records<'static>,
@@ -22,7 +23,8 @@ impl Rows {
     pub(super) fn new(source: DataSource, dialect: Dialect) -> Self {
         let (path, memory) = (source.path.clone(), source.memory);
         let records = Records::new(source.into_text(), dialect.separator, memory);
-        Self { path, names: dialect.names, records, header: dialect.header }
+        let Dialect { separator, names, header, .. } = dialect;
+        Self { path, separator, names, records, header }
     }
 
     /// Reads the next row; whether there is one.
@@ -64,6 +66,11 @@ impl Rows {
     /// An error in the row.
     pub(super) fn at(&self, reason: impl AsRef<str>) -> Error {
         self.fail(format!("line {}: {}", self.records.line(), reason.as_ref()))
+    }
+
+    /// What is wrong with a cell that is no number.
+    pub(super) fn complaint(&self, cell: &[u8]) -> String {
+        self.separator.complaint(cell)
     }
 
     /// An error in a cell of the row.

@@ -65,7 +65,7 @@ pub(super) fn read(
                     first_missing.get_or_insert(column);
                     missing += 1;
                 }
-                CellValue::Other => return Err(rows.at_cell(column, complaint(cell))),
+                CellValue::Other => return Err(rows.at_cell(column, rows.complaint(cell))),
             }
         }
         builder.push_steps(&steps, steps.len())?;
