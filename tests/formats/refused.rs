@@ -134,6 +134,10 @@ fn lists_that_are_wrong_are_refused_with_their_place() {
             "{\"x\": [1, 2], \"y\": [\"a\", \"b\"]}\n{\"x\": [1], \"y\": [\"a\", \"b\"]}\n",
             "line 2: y has 2 labels, expected one for each of 1 step",
         ),
+        (
+            "{\"x\": [1], \"y\": 1, \"label\": 2}\n",
+            "line 1, column 26: the object has two targets: y, label and target name the same",
+        ),
         ("{\"z\": [1]}\n", "line 1, column 10: expected a field x (or sequence) with the steps"),
     ] {
         refused("a.jsonl", lines, error);

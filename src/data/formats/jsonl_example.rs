@@ -63,7 +63,14 @@ impl<'de> Visitor<'de> for ExampleVisitor<'_> {
                     }
                     map.next_value_seed(StepsSeed(self.0))?;
                 }
-                "y" | "label" | "target" => self.0.y = Some(map.next_value_seed(LabelSeed)?),
+                "y" | "label" | "target" => {
+                    if self.0.y.is_some() {
+                        let reason =
+                            "the object has two targets: y, label and target name the same";
+                        return Err(A::Error::custom(reason));
+                    }
+                    self.0.y = Some(map.next_value_seed(LabelSeed)?);
+                }
                 "id" => self.0.id = map.next_value_seed(LabelSeed)?.name(),
                 "group" => self.0.group = map.next_value_seed(LabelSeed)?.name(),
                 _ => {
