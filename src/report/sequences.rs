@@ -9,7 +9,7 @@ use crate::files::durable;
 use crate::run::layout::{CARD, CONFUSION, CURVES, FORECAST, SETTINGS};
 use crate::run::{RunTask, Session};
 use crate::settings::Settings;
-use crate::train::tasks::{ClassWeights, Report, SequenceTask, TextTask};
+use crate::train::tasks::{ClassWeights, Report, SequenceTask, TaskKind, TextTask};
 use crate::wording::counted;
 use crate::Result;
 
@@ -60,9 +60,24 @@ pub fn write_sequences(session: &Session<SequenceTask>) -> Result<()> {
         parameters(session)?,
         (&valid, test.as_ref()),
         &pictures,
-        &settings.to_toml(),
+        &read_settings(&settings, config.spec.target).to_toml(),
     );
     put(CARD, card)
+}
+
+/// The settings that such a task reads.
+fn read_settings(settings: &Settings, task: TaskKind) -> Settings {
+    let is_class = matches!(task, TaskKind::Class | TaskKind::StepClass);
+    let is_forecast = task == TaskKind::Forecast;
+    let unread = [
+        ("loss", is_class),
+        ("class_weights", !is_class),
+        ("label_smoothing", !is_class),
+        ("window", !is_forecast),
+        ("horizon", !is_forecast),
+    ];
+    let unread = unread.iter().filter(|(_, is_unread)| *is_unread);
+    unread.fold(settings.clone(), |settings, (name, _)| settings.without(name))
 }
 
 /// Writes the learning curves and the model card of a language model's run that has ended.
@@ -124,4 +139,28 @@ fn forecast_picture(
         &first(&forecast),
         (naive_name(of.season), &first(&of.naive(window, features.len()))),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::tasks::SequenceTraining;
+
+    #[test]
+    fn a_card_has_the_settings_that_its_task_reads() {
+        let settings = Settings::of(&SequenceTraining::default()).unwrap();
+        let optional = ["loss", "class_weights", "label_smoothing", "window", "horizon"];
+        for (task, expected) in [
+            (TaskKind::Class, &["class_weights", "label_smoothing"][..]),
+            (TaskKind::StepClass, &["class_weights", "label_smoothing"]),
+            (TaskKind::Numbers, &["loss"]),
+            (TaskKind::Forecast, &["loss", "window", "horizon"]),
+        ] {
+            let read = read_settings(&settings, task);
+            let found: Vec<&str> =
+                optional.into_iter().filter(|name| read.value(name).is_some()).collect();
+            assert_eq!(found, expected, "{task:?}");
+            assert!(read.value("hidden_size").is_some());
+        }
+    }
 }
