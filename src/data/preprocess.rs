@@ -66,6 +66,16 @@ impl Preprocessor {
             config,
         };
         fitted.check(train)?;
+        let by_mean =
+            matches!(fitted.config.missing, MissingPolicy::Mean | MissingPolicy::ForwardFill);
+        let empty = statistics.iter().position(Statistics::is_empty);
+        if let Some(column) = empty.filter(|_| by_mean) {
+            return Err(Error::Config(format!(
+                "the feature {} has no value in the training split, and so no mean to fill in: leave the feature \
+                 out, or fill in zero",
+                train.features()[column]
+            )));
+        }
         Ok(fitted)
     }
 
@@ -316,6 +326,24 @@ mod tests {
             error.contains("3 values are missing, the first at sequence 1, step 1, b"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_feature_that_is_always_missing_has_no_mean() {
+        let data = data(&[&[[1., NAN], [2., NAN]]]);
+        for (missing, is_fitted) in [
+            (MissingPolicy::Zero, true),
+            (MissingPolicy::Mean, false),
+            (MissingPolicy::ForwardFill, false),
+        ] {
+            let config = PreprocessConfig { missing, ..Default::default() };
+            let fitted = Preprocessor::fit(config, &data);
+            assert_eq!(fitted.is_ok(), is_fitted, "{missing:?}");
+            if let Err(error) = fitted {
+                let error = error.to_string();
+                assert!(error.contains("feature b has no value in the training split"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl Statistics {
         self.max = self.max.max(value);
     }
 
+    /// Whether there was no number.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0.
+    }
+
     /// The mean; 0 where there was no number.
     pub(super) fn mean(&self) -> f64 {
         self.mean
