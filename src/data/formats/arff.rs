@@ -7,9 +7,9 @@
 
 use std::io::BufReader;
 
-use super::arff_header::{ArffHeader, AttributeKind};
+use super::arff_attribute::AttributeKind;
+use super::arff_header::ArffHeader;
 use super::arff_row::ArffRow;
-use super::cells::quote;
 use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
@@ -17,6 +17,7 @@ use super::options::ReadOptions;
 use super::sequence_sink::SequenceSink;
 use super::series_text::SeriesText;
 use super::source::DataSource;
+use super::text_numbers::quote;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, TargetKind};
 use crate::wording::counted;
 use crate::{Error, Result};

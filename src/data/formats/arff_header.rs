@@ -2,23 +2,12 @@
 
 use std::io::BufRead;
 
+use super::arff_attribute::AttributeKind;
 use super::arff_row::ArffRow;
-use super::cells::quote;
 use super::lines::Lines;
+use super::text_numbers::quote;
 use crate::data::TargetKind;
 use crate::Result;
-
-/// The kind of an attribute's values.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum AttributeKind {
-    Numeric,
-    /// One of these names.
-    Nominal(Vec<String>),
-    /// A text or a date, which is no value of a sequence.
-    Text,
-    /// A sequence.
-    Relational,
-}
 
 /// All attributes: their names and kinds.
 #[derive(Debug)]

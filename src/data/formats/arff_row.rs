@@ -1,7 +1,7 @@
 //! The values of a line of an ARFF file, sparse or not.
 
-use super::arff_header::AttributeKind;
-use super::cells::quote;
+use super::arff_attribute::AttributeKind;
+use super::text_numbers::quote;
 
 /// The values of a line, without their quotes.
 #[derive(Debug, Default)]

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::cells::{parse, CellValue};
 use super::loaded::Format;
 use super::source::DataSource;
+use super::text_numbers::{parse, CellValue};
 use crate::{Error, Result};
 
 /// Formats that are no data of ours: their first bytes, and what to do about them.

@@ -1,10 +1,10 @@
 //! The objects of a JSON file, one after the other.
 
-use super::cells::quote;
 use super::jsonl_example::{Example, JsonLabel, JsonTypes};
 use super::label_reader::LabelReader;
 use super::labels::LabelColumn;
 use super::sequence_sink::SequenceSink;
+use super::text_numbers::quote;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
 use crate::wording::counted;
 use crate::{Error, Result};

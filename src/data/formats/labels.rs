@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::cells::{complaint, is_missing, is_number, quote};
+use super::text_numbers::{complaint, is_missing, is_number, quote};
 use crate::data::{LabelsBuilder, TargetKind};
 
 mod target;

@@ -5,13 +5,13 @@
 //! larger than memory: it is read block by block.
 
 mod arff;
+mod arff_attribute;
 mod arff_header;
 mod arff_row;
 mod array_data;
 mod array_names;
 mod array_target;
 mod arrays;
-mod cells;
 mod csv;
 mod detect;
 mod idx_images;
@@ -36,8 +36,9 @@ mod sequence_file;
 mod sequence_shape;
 mod sequence_sink;
 mod series_text;
-mod source;
 mod plain_text;
+mod source;
+mod text_numbers;
 mod ts;
 
 pub use loaded::{Content, Format, Loaded};

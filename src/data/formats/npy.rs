@@ -40,7 +40,8 @@ pub(super) fn read_header(stream: &mut dyn Read) -> Result<ArrayInfo, String> {
     let mut header = vec![0; length];
     stream.read_exact(&mut header).map_err(short)?;
     let header = std::str::from_utf8(&header).map_err(|_| "has a header that is no text")?;
-    let malformed = || format!("has a malformed header: {}", super::cells::quote(header.trim()));
+    let malformed =
+        || format!("has a malformed header: {}", super::text_numbers::quote(header.trim()));
     let value = |key: &str| {
         let quoted = [format!("'{key}'"), format!("\"{key}\"")];
         let found = quoted.iter().find_map(|key| header.split_once(&key[..]))?;
@@ -102,5 +103,8 @@ fn dtype(descr: &str) -> Result<(ArrayDtype, bool), String> {
 }
 
 fn unknown(descr: &str) -> String {
-    format!("is of the type {}: expected floats, integers or texts", super::cells::quote(descr))
+    format!(
+        "is of the type {}: expected floats, integers or texts",
+        super::text_numbers::quote(descr)
+    )
 }

@@ -76,7 +76,7 @@ impl ArrayFile for SafetensorsFile {
             "F32" => ArrayDtype::F32,
             "F64" => ArrayDtype::F64,
             other => {
-                let other = super::cells::quote(other);
+                let other = super::text_numbers::quote(other);
                 return Err(fail(format!("is of the type {other}: expected floats or integers")));
             }
         };

@@ -1,6 +1,6 @@
 //! A sequence in a line: its features one after the other, each with all its steps.
 
-use super::cells::{complaint, parse, CellValue};
+use super::text_numbers::{complaint, parse, CellValue};
 use crate::data::DatasetBuilder;
 use crate::wording::counted;
 

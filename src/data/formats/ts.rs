@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 
-use super::cells::{complaint, quote};
 use super::labels::LabelColumn;
 use super::lines::Lines;
 use super::memory;
@@ -10,6 +9,7 @@ use super::options::ReadOptions;
 use super::sequence_sink::SequenceSink;
 use super::series_text::SeriesText;
 use super::source::DataSource;
+use super::text_numbers::{complaint, quote};
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, TargetKind};
 use crate::wording::counted;
 use crate::{Error, Result};

@@ -3,7 +3,7 @@
 use image::{DynamicImage, GrayImage, Rgba};
 
 use super::digit::Digit;
-use super::form::{bounding_box, centre_of_mass, BOX, COLUMNS, ROWS};
+use super::mnist_form::{bounding_box, centre_of_mass, BOX, COLUMNS, ROWS};
 use super::raster::Raster;
 
 /// A picture in MNIST's form whose lightest and darkest pixels differ by less is not a digit as it

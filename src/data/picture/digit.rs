@@ -2,7 +2,7 @@
 
 use super::doubt::Doubt;
 use super::find;
-use super::form;
+use super::mnist_form;
 use super::raster::Raster;
 
 /// A picture of a digit in MNIST's form.
@@ -19,7 +19,7 @@ impl Digit {
     /// The digit in a picture that is not in MNIST's form yet; `None` if all pixels are nearly alike.
     pub(super) fn find(raster: Raster) -> Option<Self> {
         let found = find::find(raster)?;
-        Some(Self { pixels: form::mnist_form(&found), doubt: found.doubt })
+        Some(Self { pixels: mnist_form::mnist_form(&found), doubt: found.doubt })
     }
 
     /// The digit over white, or over black where white leaves nothing to see.

@@ -12,7 +12,7 @@
 //! - `frame`: frames and canvases around a digit
 //! - `find`: frames taken off, the parts of one digit put together, doubts
 //! - `stroke`: the width of strokes, strokes drawn with another width
-//! - `form`: the box of 20 x 20 in the middle of 28 x 28
+//! - `mnist_form`: the box of 20 x 20 in the middle of 28 x 28
 //! - `digit`: what all of these make of a picture
 //! - `decoded`: pictures of the crate `image`, which may be in MNIST's form already
 //!
@@ -24,7 +24,7 @@ mod decoded;
 mod digit;
 mod doubt;
 mod find;
-mod form;
+mod mnist_form;
 mod frame;
 mod paper;
 mod parts;

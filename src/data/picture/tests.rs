@@ -104,9 +104,9 @@ fn the_result_is_centred_and_fills_the_box() {
     }
     let found = read(page).unwrap();
     let mask: Vec<bool> = found.iter().map(|ink| *ink > 0).collect();
-    let rect = form::bounding_box(&mask, 28).unwrap();
+    let rect = mnist_form::bounding_box(&mask, 28).unwrap();
     assert_eq!((rect.height(), rect.width()), (20, 2));
-    let (x, y) = form::centre_of_mass(&found, 28);
+    let (x, y) = mnist_form::centre_of_mass(&found, 28);
     assert!((x - 14.).abs() <= 0.5 && (y - 14.).abs() <= 0.5, "{x} {y}");
 }
 
@@ -353,7 +353,7 @@ fn drawn_cases_fill_the_box_with_full_ink_and_no_doubt() {
         let found = read_digit(&folder.join(name)).unwrap();
         assert_eq!(found.doubt, None, "{name}");
         let mask: Vec<bool> = found.pixels.iter().map(|ink| *ink > 0).collect();
-        assert_eq!(form::bounding_box(&mask, 28).unwrap().longest(), 20, "{name}");
+        assert_eq!(mnist_form::bounding_box(&mask, 28).unwrap().longest(), 20, "{name}");
         assert_eq!(found.pixels.iter().max(), Some(&255), "{name}");
         let ink = mean_ink(&found.pixels);
         assert!((15. ..=55.).contains(&ink), "{name}: {ink}");

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use super::dialect::Dialect;
 use super::names::{called, find, is_one_of, GROUPS, IDS, LABELS, TIMES};
 use super::times;
-use crate::data::formats::cells::{
+use crate::data::formats::options::{Layout, ReadOptions};
+use crate::data::formats::text_numbers::{
     has_decimal_comma, is_almost_number, is_missing, is_number, quote,
 };
-use crate::data::formats::options::{Layout, ReadOptions};
 use crate::data::TargetKind;
 use crate::wording::counted;
 

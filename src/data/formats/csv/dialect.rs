@@ -2,8 +2,8 @@
 
 use super::names::{is_known, HeaderNames};
 use super::records::{Records, Separator};
-use crate::data::formats::cells::{complaint, is_missing, is_number, quote};
 use crate::data::formats::source::DataSource;
+use crate::data::formats::text_numbers::{complaint, is_missing, is_number, quote};
 use crate::data::Names;
 
 /// How a table is written, and its first rows.

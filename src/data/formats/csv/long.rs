@@ -3,12 +3,12 @@
 use super::columns::Columns;
 use super::rows::Rows;
 use super::times::{self, DateOrder, TimeFault, TimeKey};
-use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::label_reader::LabelReader;
 use crate::data::formats::labels::{are_same, LabelColumn};
 use crate::data::formats::memory;
 use crate::data::formats::options::Layout;
 use crate::data::formats::sequence_sink::SequenceSink;
+use crate::data::formats::text_numbers::{complaint, parse, quote, CellValue};
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Numbers, Target, TargetKind};
 use crate::{Error, Result};
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::data::formats::cells::quote;
+use crate::data::formats::text_numbers::quote;
 use crate::data::Names;
 
 pub(super) const IDS: [&str; 16] = [

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Error, Read, Result};
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use crate::data::formats::cells::{complaint, complaint_without_commas};
 use crate::data::formats::memory;
+use crate::data::formats::text_numbers::{complaint, complaint_without_commas};
 
 /// The separator of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use super::columns::{is_text, is_whole, Columns};
 use super::dialect::Dialect;
 use super::names::{called, is_one_of, GROUPS, IDS, LABELS, TIMES};
-use crate::data::formats::cells::{is_missing, is_number};
 use crate::data::formats::options::ReadOptions;
+use crate::data::formats::text_numbers::{is_missing, is_number};
 use crate::data::TargetKind;
 
 /// Labels that are those of steps: they mark times of a recording.

@@ -3,11 +3,11 @@
 use super::columns::Columns;
 use super::long::join;
 use super::rows::Rows;
-use crate::data::formats::cells::{complaint, parse, quote, CellValue};
 use crate::data::formats::label_reader::LabelReader;
 use crate::data::formats::labels::LabelColumn;
 use crate::data::formats::memory;
 use crate::data::formats::sequence_sink::SequenceSink;
+use crate::data::formats::text_numbers::{complaint, parse, quote, CellValue};
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Target, TargetKind};
 use crate::Result;
 

@@ -1,7 +1,7 @@
 //! The target that labels make: what they turned out to be, or why they are none.
 
 use super::{LabelColumn, ReadLabels, FEW};
-use crate::data::formats::cells::quote;
+use crate::data::formats::text_numbers::quote;
 use crate::data::{Numbers, Target};
 
 impl LabelColumn {
