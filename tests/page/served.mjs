@@ -46,8 +46,9 @@ async function touch(page, strokes) {
   const send = (type, ...points) => protocol.send('Input.dispatchTouchEvent', {
     type, touchPoints: points.map(([x, y]) => ({ x, y, radiusX: 12, radiusY: 12, force: .5, id: 0 })),
   });
-  const scroll = () => page.evaluate(() => scrollY);
-  const before = await scroll();
+  // A browser that scrolls to keep in place what is seen, when a line above it grows, moves nothing under the finger.
+  const places = async () => [await page.evaluate(() => scrollY), Math.round((await page.locator('#draw').boundingBox()).y)];
+  const before = await places();
   for (const stroke of strokes) {
     const [first, ...rest] = stroke.map(([x, y]) => [box.x + x * box.width, box.y + y * box.height]);
     await send('touchStart', first);
@@ -59,7 +60,9 @@ async function touch(page, strokes) {
     }
     await send('touchEnd');
   }
-  assert.equal(await scroll(), before, 'the page scrolled under the finger');
+  const after = await places();
+  const stayed = after.some((place, n) => place === before[n]);
+  assert.ok(stayed, `the page scrolled under the finger: ${before} before, ${after} after`);
   await protocol.detach();
 }
 
