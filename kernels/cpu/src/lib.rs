@@ -14,6 +14,7 @@
 //! - `schedule`: whole calls: lengths checked, rows cut into blocks, blocks given to threads
 //! - `network`: whole networks for inference, in batches or step by step
 //! - `model`, with the feature of that name: trained models of candle-rnn's runs, which such networks are made of
+//! - `rows`: rows that a thread works on, in tiles
 //! - `threads`: which thread takes which block
 //! - `workspace`: buffers that are used again
 //!
@@ -30,6 +31,7 @@ mod kernels;
 #[cfg(feature = "model")]
 mod model;
 mod network;
+mod rows;
 mod schedule;
 mod simd;
 mod table;

@@ -23,33 +23,82 @@ pub(crate) fn for_each_part(
     });
 }
 
-/// Runs `work(index)` for `0..parts`, in any order, on rayon's threads.
-///
-/// A thread of the pool that calls this takes parts at once, while others are still waking up; any
-/// other thread sleeps meanwhile: with one thread more than cores, idle threads that look for work
-/// take time from those that have it. Which thread takes which part is left to chance, so that a
-/// thread that loses its core delays one part and no more.
+/// Runs `work(index)` for `0..parts`, in any order, on rayon's threads, as [`Crew::for_each`] does.
 pub(crate) fn for_each(parts: usize, parallel: bool, work: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    let take_parts = || loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= parts {
-            break;
-        }
-        work(index);
-    };
-    let threads = if parallel { count().min(parts) } else { 1 };
-    #[cfg(feature = "rayon")]
-    if threads >= 2 {
-        return rayon::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(|_| take_parts());
-            }
-            take_parts();
-        });
+    Crew::new(parallel).for_each(parts, work);
+}
+
+/// The threads that share the work of a call.
+///
+/// Parts differ in length, and one core may be slower than another: a thread that has no part left is idle, and whoever
+/// is still at work on a part may cut it in two and hand one half over.
+pub(crate) struct Crew {
+    threads: usize,
+    idle: AtomicUsize,
+}
+
+/// The thread that calls, and no other.
+pub(crate) static ALONE: Crew = Crew { threads: 1, idle: AtomicUsize::new(0) };
+
+impl Crew {
+    /// All threads if `parallel`, else the one that calls.
+    pub(crate) fn new(parallel: bool) -> Self {
+        Self { threads: if parallel { count() } else { 1 }, idle: AtomicUsize::new(0) }
     }
-    let _ = threads;
-    take_parts();
+
+    /// Runs `work(index)` for `0..parts`, in any order.
+    ///
+    /// A thread of the pool that calls this takes parts at once, while others are still waking up; any
+    /// other thread sleeps meanwhile: with one thread more than cores, idle threads that look for work
+    /// take time from those that have it. Which thread takes which part is left to chance, so that a
+    /// thread that loses its core delays one part and no more.
+    pub(crate) fn for_each(&self, parts: usize, work: impl Fn(usize) + Sync) {
+        let next = AtomicUsize::new(0);
+        let take_parts = || loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= parts {
+                break;
+            }
+            work(index);
+        };
+        #[cfg(feature = "rayon")]
+        if self.threads >= 2 && parts > 0 {
+            let busy = self.threads.min(parts);
+            self.idle.store(self.threads - busy, Ordering::Relaxed);
+            let take_all = || {
+                take_parts();
+                self.idle.fetch_add(1, Ordering::Relaxed);
+            };
+            return rayon::scope(|scope| {
+                for _ in 1..busy {
+                    scope.spawn(|_| take_all());
+                }
+                take_all();
+            });
+        }
+        take_parts();
+    }
+
+    /// Whether a thread is idle; if so, it is the caller's to give work to by [`both`](Self::both).
+    pub(crate) fn claims_idle(&self) -> bool {
+        let take_one = |idle: usize| idle.checked_sub(1);
+        self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok()
+    }
+
+    /// Runs both, one of them on an idle thread that was claimed. If it has found other work meanwhile, they run one after
+    /// the other.
+    pub(crate) fn both(&self, first: &(dyn Fn() + Sync), second: &(dyn Fn() + Sync)) {
+        let run = |work: &(dyn Fn() + Sync)| {
+            work();
+            self.idle.fetch_add(1, Ordering::Relaxed);
+        };
+        #[cfg(feature = "rayon")]
+        rayon::join(|| run(first), || run(second));
+        #[cfg(not(feature = "rayon"))]
+        [first, second].map(run);
+        // The caller goes on.
+        self.idle.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The number of threads: of rayon's pool, or 1 without rayon.
@@ -81,4 +130,33 @@ pub(crate) fn add_up<E: Element>(terms: &[E], total: &mut [E], parallel: bool) {
             }
         }
     });
+}
+
+#[cfg(all(test, feature = "rayon"))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_thread_without_a_part_takes_over_a_half() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| {
+            let crew = Crew::new(true);
+            let (done, both_wait) = (Mutex::new(Vec::new()), std::sync::Barrier::new(2));
+            let half = |index: usize| {
+                // One thread alone would wait here for ever.
+                both_wait.wait();
+                done.lock().unwrap().push(index);
+            };
+            crew.for_each(1, |_| {
+                assert!(crew.claims_idle() && !crew.claims_idle());
+                crew.both(&|| half(0), &|| half(1));
+                assert!(crew.claims_idle());
+            });
+            let mut done = done.into_inner().unwrap();
+            done.sort_unstable();
+            assert_eq!(done, [0, 1]);
+            assert!(!Crew::new(false).claims_idle() && !ALONE.claims_idle());
+        });
+    }
 }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::backward::group::{ReductionGroup, Step};
 use crate::cells::cell::{Cell, OperandKind};
 use crate::forward::{add, copy_or_zero, PassInput};
-use crate::gemm::layout::{split, Panels};
+use crate::gemm::layout::Panels;
 use crate::gemm::microkernel::{dispatch, Accumulate, GemmActGrad};
 use crate::simd::vector::{Element, Vector};
 use crate::view::View;
@@ -25,12 +25,10 @@ impl<E: Element> ReductionGroup<'_, E> {
         let steps = block.len();
         for panel in Panels::<V>::new(dims.hidden_size).iter() {
             let nr = panel.nr::<V>();
-            let packed = self.memory.packed_deltas.add(panel.at * self.rows * steps);
+            let packed = self.memory.packed_deltas.add(panel.at * self.size * steps);
             let weights = self.args.weights[OperandKind::State as usize];
             let weights = weights.add(panel.at * depth).narrow(depth * nr);
-            let tiles = self.rows.div_ceil(V::mr(panel.registers));
-            for tile in 0..tiles {
-                let (local, height) = split(self.rows, tiles, tile);
+            for (local, height) in self.rows.tiles::<V>(&panel) {
                 let row = self.first + local;
                 if !spans.any(row, height, t) {
                     continue;
@@ -79,7 +77,7 @@ impl<E: Element> ReductionGroup<'_, E> {
             }
         }
         let size = args.input.dims.output_size;
-        for local in 0..self.rows {
+        for local in self.rows.iter() {
             let [output, last] = self.outside(step, self.first + local);
             let to = self.outside_memory().row(local);
             copy_or_zero(output, to, size);

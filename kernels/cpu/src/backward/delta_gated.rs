@@ -26,13 +26,13 @@ impl<E: Element> ReductionGroup<'_, E> {
         if self.args.input.layout.has_inner() {
             self.inner_deltas::<V, C>(step);
         }
-        for local in (0..self.rows).filter(|local| self.takes_part(step, *local)) {
+        for local in self.rows.iter().filter(|local| self.takes_part(step, *local)) {
             self.row_delta::<V, C>(step, local);
             V::vectorize(PackDeltaRow::<V> {
                 layout: &self.args.input.layout,
                 delta: self.delta(step).row(local).as_view(),
                 packed_deltas: memory.packed_deltas,
-                rows: self.rows,
+                rows: self.size,
                 steps: step.block.len(),
                 index: step.sample(local),
                 adds: step.adds,
@@ -56,7 +56,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         let (t, delta) = (step.t, self.delta(step));
         let SequenceDims { hidden_size, output_size, .. } = self.args.input.dims;
         let layout = &self.args.input.layout;
-        for local in (0..self.rows).filter(|local| self.takes_part(step, *local)) {
+        for local in self.rows.iter().filter(|local| self.takes_part(step, *local)) {
             let gates = || step.block.states.gates(self.first + local, t);
             V::vectorize(InnerDelta::<V, C> {
                 units: output_size,
@@ -114,7 +114,7 @@ impl<E: Element> ReductionGroup<'_, E> {
 
     /// The number of a row among those of `memory.direct` and `memory.carry_c`.
     fn carried_row(&self, step: &Step<E>, local: usize) -> usize {
-        step.slot * self.rows + local
+        step.slot * self.size + local
     }
 
     /// Whether gradients come to a row from the step after.

@@ -34,7 +34,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         if spans.lengths.is_none() {
             return;
         }
-        for local in (0..self.rows).filter(|local| !spans.has(self.first + local, step.t)) {
+        for local in self.rows.iter().filter(|local| !spans.has(self.first + local, step.t)) {
             self.delta(step).row(local).fill(E::ZERO, self.row);
         }
     }

@@ -2,16 +2,21 @@
 
 use crate::backward::args::{Backward, BlockStates};
 use crate::backward::scratch::GroupMemory;
+use crate::rows::RowRange;
 use crate::view::ViewMut;
 use crate::Window;
 
 /// Rows that go through all steps together, and whose samples are summed in their order.
 ///
 /// Only [`backward_rows`](crate::backward::backward_rows) makes one, from its arguments. Its methods count rows within the group as `local`.
+#[derive(Clone, Copy)]
 pub(crate) struct ReductionGroup<'a, E> {
     pub(crate) args: &'a Backward<'a, E>,
     pub(crate) first: usize,
-    pub(crate) rows: usize,
+    /// The number of all its rows.
+    pub(crate) size: usize,
+    /// Those that this thread works on.
+    pub(crate) rows: RowRange,
     /// Elements of a row of δ.
     pub(crate) row: usize,
     /// How many windows share a step, at most.
@@ -32,6 +37,11 @@ impl<E> ReductionGroup<'_, E> {
         self.in_slot(self.memory.next, step)
     }
 
+    /// Takes δ of the step before for those of this step.
+    pub(crate) fn swap_deltas(&mut self) {
+        std::mem::swap(&mut self.memory.delta, &mut self.memory.next);
+    }
+
     /// `memory.product` by row, `(rows, P)`.
     pub(crate) fn product(&self) -> ViewMut<E, 1> {
         self.memory.product.reshape([self.args.input.dims.output_size as isize])
@@ -49,7 +59,7 @@ impl<E> ReductionGroup<'_, E> {
 
     fn in_slot(&self, memory: ViewMut<E, 0>, step: &Step<E>) -> ViewMut<E, 1> {
         // SAFETY: such memory has `(slots, rows, row of δ)` elements.
-        unsafe { memory.add(step.slot * self.rows * self.row).reshape([self.row as isize]) }
+        unsafe { memory.add(step.slot * self.size * self.row).reshape([self.row as isize]) }
     }
 }
 

@@ -6,18 +6,16 @@ use std::ops::Range;
 
 use crate::backward::group::ReductionGroup;
 use crate::cells::cell::{Cell, OperandKind};
-use crate::forward::{add, multiply, Inputs, Lookup, PassInput};
-use crate::gemm::layout::{split, Panels};
+use crate::forward::{add, multiply};
+use crate::gemm::layout::Panels;
 use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
-use crate::table::AddRow;
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 
 impl<E: Element> ReductionGroup<'_, E> {
-    /// Computes the gradients of the inputs of step `t`, or adds its δ to those of the table's rows, and computes the
-    /// gradients of the initial states.
+    /// Computes the gradients of the inputs of step `t`, and of the initial states.
     ///
     /// # Safety
     /// The contract of `backward_rows` must hold, and the memory hold the δ of step `t` of these windows.
@@ -29,7 +27,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         let (args, memory) = (self.args, &self.memory);
         let SequenceDims { hidden_size, output_size, .. } = args.input.dims;
         let wants_initial = args.grad_h_0.is_some() || args.grad_c_0.is_some();
-        if args.grad_x.is_none() && self.table_deltas.is_none() && !wants_initial {
+        if args.grad_x.is_none() && !wants_initial {
             return;
         }
         let total = |rows: ViewMut<E, 0>, len: usize, total: ViewMut<E, 0>| {
@@ -40,21 +38,18 @@ impl<E: Element> ReductionGroup<'_, E> {
             let out = grad_x.rows_at(self.first, t);
             self.through_weights::<V>(t, delta, OperandKind::Input, out);
         }
-        if let (Inputs::Table(table), Some(sums)) = (args.input.inputs, self.table_deltas) {
-            self.add_to_table::<V>(t, delta, table, sums);
-        }
         // A row without steps has no δ: it hands its gradient through.
         let begins = |local: &usize| {
             let (from, to) = args.input.spans.of(self.first + local);
             from == t && from < to
         };
-        if !wants_initial || !(0..self.rows).any(|local| begins(&local)) {
+        if !wants_initial || !self.rows.iter().any(|local| begins(&local)) {
             return;
         }
         self.through_weights::<V>(t, delta, OperandKind::State, self.product());
         let direct = C::HAS_DIRECT.then(|| total(memory.direct, output_size, memory.total_direct));
         let carry_c = C::HAS_C.then(|| total(memory.carry_c, hidden_size, memory.total_c));
-        for local in (0..self.rows).filter(begins) {
+        for local in self.rows.iter().filter(begins) {
             let row = self.first + local;
             if let Some(grad_h_0) = args.grad_h_0 {
                 let (grad, product) = (grad_h_0.row(row), self.product().row(local).as_view());
@@ -72,32 +67,6 @@ impl<E: Element> ReductionGroup<'_, E> {
         }
     }
 
-    /// Adds δ of step `t` to those of the table's rows that it reads.
-    ///
-    /// # Safety
-    /// The contract of `backward_rows` must hold; `delta` must have the rows of the group, and `sums` the elements that
-    /// [`Scratch::table_deltas`](crate::backward::Scratch::table_deltas) has.
-    unsafe fn add_to_table<V: Vector<Elem = E>>(
-        &self,
-        t: usize,
-        delta: View<E, 1>,
-        table: Lookup<E>,
-        sums: ViewMut<E, 0>,
-    ) {
-        let PassInput { layout, spans, .. } = &self.args.input;
-        for local in (0..self.rows).filter(|local| spans.has(self.first + local, t)) {
-            let id = table.id(self.first + local, t);
-            for columns in layout.input_columns() {
-                let block = sums.add(layout.in_table(columns, table.table_rows));
-                V::vectorize(AddRow::<V> {
-                    from: delta.row(local).add(columns.at),
-                    to: block.add(id * columns.len),
-                    len: columns.len,
-                });
-            }
-        }
-    }
-
     /// The sum of the windows' rows of `len` elements: where there is one window, its own.
     ///
     /// # Safety
@@ -109,15 +78,15 @@ impl<E: Element> ReductionGroup<'_, E> {
         windows: Range<usize>,
         total: ViewMut<E, 0>,
     ) -> View<E, 1> {
-        let size = self.rows * len;
-        let of = |window: usize| rows.add(window % self.slots * size).as_view();
+        let of = |window: usize| rows.add(window % self.slots * self.size * len).as_view();
         let strides = [len as isize];
         if windows.len() == 1 {
             return of(windows.start).reshape(strides);
         }
-        total.copy_from(of(windows.start), size);
+        let (first, size) = (self.rows.first * len, self.rows.count * len);
+        total.add(first).copy_from(of(windows.start).add(first), size);
         for window in windows.skip(1) {
-            add(total, of(window), size);
+            add(total.add(first), of(window).add(first), size);
         }
         total.as_view().reshape(strides)
     }
@@ -140,9 +109,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         let weights = self.args.weights[kind as usize];
         for panel in Panels::<V>::new(kind.len(&input.dims)).iter() {
             let weights = weights.add(panel.at * operand.len).narrow(operand.len * panel.nr::<V>());
-            let tiles = self.rows.div_ceil(V::mr(panel.registers));
-            for tile in 0..tiles {
-                let (local, height) = split(self.rows, tiles, tile);
+            for (local, height) in self.rows.tiles::<V>(&panel) {
                 if !input.spans.any(self.first + local, height, t) {
                     continue;
                 }

@@ -38,6 +38,7 @@
 //! - `deltas`: δ of a step; `delta_fused`: in the registers of the product; `delta_gated`: row by row
 //! - `input_grads`: what goes from δ to inputs and initial states
 //! - `weight_grads`: the weights' gradients
+//! - `windows`: which windows of truncation a step belongs to
 
 // One contract holds for a whole pass, that of `backward_rows`; a block in every line would say no more.
 #![allow(unsafe_op_in_unsafe_fn)]
@@ -51,16 +52,19 @@ mod input_grads;
 mod recompute;
 mod scratch;
 mod weight_grads;
+mod windows;
 
 use crate::cells::cell::Cell;
-use crate::forward::Inputs;
+use crate::forward::{Inputs, STEPS_BETWEEN_LOOKS};
+use crate::rows::RowRange;
 use crate::simd::vector::{Element, Vector};
 use crate::SequenceDims;
 pub(crate) use args::{Backward, BlockStates, Kept, Scratch};
 use group::{ReductionGroup, Step, StepBlock};
 pub(crate) use scratch::scratch_len;
-use scratch::{overlap, row_of_deltas, GroupMemory};
+use scratch::{row_of_deltas, GroupMemory};
 pub(crate) use weight_grads::{Factors, PanelUpdate};
+use windows::{overlap, windows_at};
 
 /// Bytes of δ that stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -98,7 +102,8 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     let mut group = ReductionGroup {
         args,
         first,
-        rows,
+        size: rows,
+        rows: RowRange { first: 0, count: rows },
         row: row_of_deltas::<V::Elem>(args.input.layout.deltas),
         slots: overlap(args.windows),
         table_deltas: scratch.table_deltas,
@@ -107,8 +112,6 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
     if let (Inputs::Table(table), Some(sums)) = (args.input.inputs, scratch.table_deltas) {
         sums.fill(V::Elem::ZERO, args.input.layout.table_len(table.table_rows));
     }
-    // The windows of step t are `windows[from..to]`.
-    let (mut from, mut to) = (args.windows.len(), args.windows.len());
     let reached = args.windows[0].start;
     let mut end = seq_len;
     // States from here on are there, or were computed again.
@@ -118,28 +121,47 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
         let begin = ((end - 1) / block_steps * block_steps).max(reached);
         let states = group.states::<V, C>(begin, end, &mut computed_from);
         let block = StepBlock { begin, end, states };
-        for t in (begin..end).rev() {
-            while from > 0 && args.windows[from - 1].end > t {
-                from -= 1;
-            }
-            while args.windows[to - 1].start > t {
-                to -= 1;
-            }
-            std::mem::swap(&mut group.memory.delta, &mut group.memory.next);
-            for index in from..to {
-                let (window, slot) = (args.windows[index], index % group.slots);
-                let step = Step { t, block: &block, window, slot, adds: index > from };
-                if C::IS_SIMPLE {
-                    group.simple_delta::<V, C>(&step);
-                } else {
-                    group.gated_delta::<V, C>(&step);
-                }
-            }
-            group.gradients_before::<V, C>(t, from..to);
+        sweep::<V, C>(group, &block, end);
+        if block.len() % 2 == 1 {
+            group.swap_deltas();
         }
-        if let Some(sums) = scratch.sums {
-            group.sums::<V>(&block, sums);
-        }
+        group.sums::<V>(&block, scratch.sums);
         end = begin;
+    }
+}
+
+/// Computes δ of a block's steps before `end`, the last first, and what they send to inputs and initial states; the
+/// rows part where an idle thread takes over half of them.
+///
+/// # Safety
+/// The contract of `backward_rows` must hold, and the steps from `end` on be done.
+unsafe fn sweep<V: Vector, C: Cell>(
+    mut group: ReductionGroup<V::Elem>,
+    block: &StepBlock<V::Elem>,
+    end: usize,
+) {
+    let Backward { input, windows, .. } = group.args;
+    for t in (block.begin..end).rev() {
+        if t % STEPS_BETWEEN_LOOKS == 0 {
+            if let Some([first, second]) = group.rows.halves(input.crew) {
+                // SAFETY: each has rows of its own, which no other thread uses.
+                let go_on = |rows| unsafe {
+                    sweep::<V, C>(ReductionGroup { rows, ..group }, block, t + 1);
+                };
+                return input.crew.both(&|| go_on(first), &|| go_on(second));
+            }
+        }
+        group.swap_deltas();
+        let at_step = windows_at(windows, t);
+        for index in at_step.clone() {
+            let (window, slot) = (windows[index], index % group.slots);
+            let step = Step { t, block, window, slot, adds: index > at_step.start };
+            if C::IS_SIMPLE {
+                group.simple_delta::<V, C>(&step);
+            } else {
+                group.gated_delta::<V, C>(&step);
+            }
+        }
+        group.gradients_before::<V, C>(t, at_step);
     }
 }

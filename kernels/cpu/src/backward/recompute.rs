@@ -33,9 +33,9 @@ impl<E: Element> ReductionGroup<'_, E> {
         let begins = begin / every * every;
         let [h_row, c_row, gates_row] = recomputed_sizes(input, every);
         let h = self.memory.recomputed;
-        let c = h.add(self.rows * h_row);
-        let gates = c.add(self.rows * c_row);
-        let scratch = gates.add(self.rows * gates_row);
+        let c = h.add(self.size * h_row);
+        let gates = c.add(self.size * c_row);
+        let scratch = gates.add(self.size * gates_row);
         // Row by row, each step by step; the first state is the one before step `begins`.
         let [h, c] = [
             h.reshape([h_row as isize, output_size as isize]),
@@ -53,7 +53,7 @@ impl<E: Element> ReductionGroup<'_, E> {
             return states;
         }
         *computed_from = begins;
-        for local in 0..self.rows {
+        for local in self.rows.iter() {
             let [from_h, from_c] = self.state_at::<C>(begins, self.first + local, &checkpoints);
             copy_or_zero(from_h, h.at(local, 0), output_size);
             if C::HAS_C {
@@ -83,7 +83,7 @@ impl<E: Element> ReductionGroup<'_, E> {
             last_h: None,
             last_c: None,
         };
-        forward_rows::<V, C>(&forward, 0, self.rows, scratch);
+        forward_rows::<V, C>(&forward, 0, self.size, scratch);
         states
     }
 

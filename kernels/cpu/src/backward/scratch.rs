@@ -1,19 +1,11 @@
 //! The memory that a group of rows computes in.
 
 use crate::backward::args::{Backward, Kept};
+use crate::backward::windows::overlap;
 use crate::forward::PassInput;
 use crate::simd::vector::Element;
 use crate::view::ViewMut;
 use crate::SequenceDims;
-use crate::Window;
-
-/// How many windows share a step, at most.
-pub(crate) fn overlap(windows: &[Window]) -> usize {
-    let sharing = |(index, window): (usize, &Window)| {
-        windows[index..].iter().take_while(|later| later.start < window.end).count()
-    };
-    windows.iter().enumerate().map(sharing).max().unwrap_or(1)
-}
 
 /// The number of elements of a row of h, c and gates that is computed again.
 pub(crate) fn recomputed_sizes<E>(input: &PassInput<E>, every: usize) -> [usize; 3] {
@@ -34,6 +26,7 @@ fn recomputed_len<E: Element>(args: &Backward<E>, rows: usize) -> usize {
 }
 
 /// The parts of a group's memory; of no size where the cell or the call has no use for them.
+#[derive(Clone, Copy)]
 pub(crate) struct GroupMemory<T> {
     /// `(slots, rows, row of δ)`: δ of this step and of the one after it, for every window that
     /// shares a step.

@@ -1,13 +1,14 @@
 //! The gradients of the weights: sums of products over the samples of a block.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::backward::group::{ReductionGroup, StepBlock};
 use crate::cells::cell::{ColumnRange, Source};
-use crate::forward::{copy_or_zero, multiply, Inputs, PassInput};
+use crate::forward::{copy_or_zero, multiply, Inputs, Lookup, PassInput};
 use crate::gemm::layout::{split, Panel, Panels};
-use crate::gemm::microkernel::{dispatch, RankUpdate};
-use crate::simd::vector::{Element, Vector};
+use crate::gemm::microkernel::{dispatch, load_some, store_some, RankUpdate};
+use crate::simd::vector::{Element, Kernel, Vector};
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 
@@ -15,7 +16,8 @@ use crate::SequenceDims;
 const SUB_BYTES: usize = 24 << 10;
 
 impl<E: Element> ReductionGroup<'_, E> {
-    /// Adds the samples of a block to the gradients of the weights.
+    /// Adds the samples of a block to the gradients of the weights, if they are wanted, and its δ to those of the
+    /// table's rows.
     ///
     /// # Safety
     /// The contract of `backward_rows` must hold, all δ of the block be packed, and `sums` have the size of
@@ -23,35 +25,91 @@ impl<E: Element> ReductionGroup<'_, E> {
     pub(crate) unsafe fn sums<V: Vector<Elem = E>>(
         &self,
         block: &StepBlock<E>,
-        sums: ViewMut<E, 0>,
+        sums: Option<ViewMut<E, 0>>,
     ) {
-        let PassInput { dims, layout, .. } = &self.args.input;
-        let spans = self.inputs_of_block(block);
-        let steps = block.len();
-        for columns in layout.columns() {
-            for panel in Panels::<V>::new(columns.len).iter() {
-                let nr = panel.nr::<V>();
-                let deltas = self
-                    .memory
-                    .packed_deltas
-                    .add((columns.packed_delta + panel.at) * self.rows * steps)
-                    .narrow(self.rows * steps * nr)
-                    .as_view()
-                    .reshape([(steps * nr) as isize]);
-                let depth = columns.depth();
-                let sums = sums.add(columns.packed + panel.at * depth).narrow(depth * nr);
-                let rows_together = (SUB_BYTES / (steps * nr * size_of::<E>())).max(1);
-                for local in (0..self.rows).step_by(rows_together) {
-                    let update = PanelUpdate {
-                        panel,
-                        deltas: deltas.tile(local, 0),
-                        rows: rows_together.min(self.rows - local),
-                        spans: spans.as_ref().map(|spans| &spans[local..]),
-                        is_first: block.end == dims.seq_len && local == 0,
-                    };
-                    self.add_rows::<V>(update, columns, local, block, sums);
-                }
+        if sums.is_none() && self.table_deltas.is_none() {
+            return;
+        }
+        let spans = if sums.is_some() { self.inputs_of_block(block) } else { None };
+        let of_columns = |columns: &ColumnRange| Panels::<V>::new(columns.len).count();
+        let panels = self.args.input.layout.columns().iter().map(of_columns).sum();
+        self.sum_panels::<V>(block, spans.as_deref(), sums, 0..panels);
+    }
+
+    /// Does so for some of the panels of all columns; an idle thread takes over half of those that are left.
+    ///
+    /// # Safety
+    /// As for [`sums`](Self::sums); the block's inputs must be gathered, and no other thread use these panels.
+    unsafe fn sum_panels<V: Vector<Elem = E>>(
+        &self,
+        block: &StepBlock<E>,
+        spans: Option<&[(usize, usize)]>,
+        sums: Option<ViewMut<E, 0>>,
+        panels: Range<usize>,
+    ) {
+        let PassInput { layout, crew, .. } = &self.args.input;
+        let all = layout.columns().iter().flat_map(|columns| {
+            Panels::<V>::new(columns.len).iter().map(move |panel| (columns, panel))
+        });
+        for (index, (columns, panel)) in all.enumerate().take(panels.end).skip(panels.start) {
+            let middle = index.midpoint(panels.end);
+            if middle > index && crew.claims_idle() {
+                // SAFETY: each has panels of its own, which no other thread uses.
+                let go_on = |panels| unsafe { self.sum_panels::<V>(block, spans, sums, panels) };
+                return crew.both(&|| go_on(index..middle), &|| go_on(middle..panels.end));
             }
+            self.sum_panel::<V>(block, spans, sums, columns, panel);
+        }
+    }
+
+    /// Does so for one panel of some columns.
+    ///
+    /// # Safety
+    /// As for [`sum_panels`](Self::sum_panels).
+    unsafe fn sum_panel<V: Vector<Elem = E>>(
+        &self,
+        block: &StepBlock<E>,
+        spans: Option<&[(usize, usize)]>,
+        sums: Option<ViewMut<E, 0>>,
+        columns: &ColumnRange,
+        panel: Panel,
+    ) {
+        let PassInput { dims, layout, inputs, .. } = self.args.input;
+        let (steps, nr) = (block.len(), panel.nr::<V>());
+        let deltas = self
+            .memory
+            .packed_deltas
+            .add((columns.packed_delta + panel.at) * self.size * steps)
+            .narrow(self.size * steps * nr)
+            .as_view()
+            .reshape([(steps * nr) as isize]);
+        if let (Inputs::Table(table), Some(of_table), true) =
+            (inputs, self.table_deltas, columns.input)
+        {
+            let to = of_table.add(layout.in_table(columns, table.table_rows));
+            V::vectorize(AddPanel::<V> {
+                group: self,
+                block,
+                table,
+                deltas,
+                panel,
+                to: to.reshape([columns.len as isize]),
+                vector: PhantomData,
+            });
+        }
+        let Some(sums) = sums else { return };
+        let depth = columns.depth();
+        let sums = sums.add(columns.packed + panel.at * depth).narrow(depth * nr);
+        let rows_together = (SUB_BYTES / (steps * nr * size_of::<E>())).max(1);
+        for local in (0..self.size).step_by(rows_together) {
+            let update = PanelUpdate {
+                panel,
+                deltas: deltas.tile(local, 0),
+                rows: rows_together.min(self.size - local),
+                spans: spans.map(|spans| &spans[local..]),
+                is_first: block.end == dims.seq_len && local == 0,
+            };
+            self.add_rows::<V>(update, columns, local, block, sums);
         }
     }
 
@@ -83,7 +141,7 @@ impl<E: Element> ReductionGroup<'_, E> {
                 (0, 0)
             }
         };
-        Some((0..self.rows).map(gather).collect())
+        Some((0..self.size).map(gather).collect())
     }
 
     /// Adds the samples of some rows, from row `local` of the group on, to a panel's sums.
@@ -196,6 +254,45 @@ impl<E: Element> PanelUpdate<'_, E> {
                     is_first: self.is_first,
                 }
             );
+        }
+    }
+}
+
+/// Adds the δ of a block in one panel to those of the table's rows that its steps read, the last step first.
+struct AddPanel<'a, V: Vector> {
+    group: &'a ReductionGroup<'a, V::Elem>,
+    block: &'a StepBlock<V::Elem>,
+    table: Lookup<V::Elem>,
+    /// Packed δ of the panel: `(steps, width)` registers by row, in.
+    deltas: View<V::Elem, 1>,
+    panel: Panel,
+    /// The gate block of the table's δ by row of the table, out.
+    to: ViewMut<V::Elem, 1>,
+    vector: PhantomData<V>,
+}
+
+impl<V: Vector> Kernel<V> for AddPanel<'_, V> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { group, block, table, deltas, panel, to, .. } = self;
+        let nr = panel.nr::<V>();
+        for t in (block.begin..block.end).rev() {
+            for local in 0..group.size {
+                let row = group.first + local;
+                if !group.args.input.spans.has(row, t) {
+                    continue;
+                }
+                let from = deltas.row(local).add((t - block.begin) * nr);
+                let to = to.tile(table.id(row, t), panel.at).reshape([]);
+                for register in 0..panel.registers {
+                    let is_last = register + 1 == panel.registers;
+                    let count = if is_last { panel.last } else { V::LANES };
+                    let to = to.add(register * V::LANES);
+                    let from = from.add(register * V::LANES);
+                    let sum = load_some::<V>(to.as_view(), count).add(load_some(from, count));
+                    store_some(sum, to, count);
+                }
+            }
         }
     }
 }

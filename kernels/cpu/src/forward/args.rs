@@ -3,6 +3,7 @@
 use crate::cells::cell::WeightLayout;
 use crate::forward::inputs::Inputs;
 use crate::forward::steps::{Checkpoints, Initial, Ring, Spans};
+use crate::threads::Crew;
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
 
@@ -16,6 +17,8 @@ pub(crate) struct PassInput<'a, E> {
     /// `(P,)` by row, in: the recurrent dropout's mask.
     pub(crate) mask: Option<View<E, 1>>,
     pub(crate) spans: Spans<'a>,
+    /// Who may take over some of a thread's rows.
+    pub(crate) crew: &'a Crew,
 }
 
 /// The arguments of a forward pass.

@@ -38,6 +38,7 @@ mod products;
 mod steps;
 
 use crate::cells::cell::{Cell, Source};
+use crate::rows::RowRange;
 use crate::simd::vector::Vector;
 use crate::view::ViewMut;
 use crate::SequenceDims;
@@ -48,6 +49,9 @@ use row_block::{Carried, RowBlock};
 pub(crate) use steps::{
     add, checkpoint_count, copy_or_zero, multiply, Checkpoints, Initial, Ring, Spans,
 };
+
+/// How many steps it takes to see that a thread is idle.
+pub(crate) const STEPS_BETWEEN_LOOKS: usize = 4;
 
 /// Runs rows `first..first + rows`.
 ///
@@ -63,8 +67,7 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
     rows: usize,
     scratch: ViewMut<V::Elem, 0>,
 ) {
-    let PassInput { dims, layout, .. } = &args.input;
-    let SequenceDims { batch_size, hidden_size, output_size, .. } = *dims;
+    let SequenceDims { batch_size, hidden_size, output_size, .. } = args.input.dims;
     debug_assert!(first + rows <= batch_size);
     let is_carried = args.input.is_carried();
     let carried_rows = if is_carried { rows } else { 0 };
@@ -76,9 +79,31 @@ pub(crate) unsafe fn forward_rows<V: Vector, C: Cell>(
         masked: masked.reshape([output_size as isize]),
         c: c.reshape([hidden_size as isize]),
     };
+    let rows = RowRange { first: 0, count: rows };
     let row_block = RowBlock { args, first, rows, carried, inner };
     row_block.begin::<C>();
-    for step in 0..args.steps {
+    run_from::<V, C>(&row_block, 0);
+}
+
+/// Runs the steps of a block of rows from `begin` on; the rows part where an idle thread takes over half of them.
+///
+/// # Safety
+/// The contract of `forward_rows` must hold, and the steps before `begin` be done.
+unsafe fn run_from<V: Vector, C: Cell>(row_block: &RowBlock<V::Elem>, begin: usize) {
+    let args = row_block.args;
+    let PassInput { layout, crew, .. } = &args.input;
+    let is_carried = args.input.is_carried();
+    let steps_between_looks = args.ahead.max(STEPS_BETWEEN_LOOKS);
+    for step in begin..args.steps {
+        if step % steps_between_looks == 0 {
+            if let Some([first, second]) = row_block.rows.halves(crew) {
+                // SAFETY: each has rows of its own, which no other thread uses.
+                let go_on = |rows| unsafe {
+                    run_from::<V, C>(&RowBlock { rows, ..*row_block }, step);
+                };
+                return crew.both(&|| go_on(first), &|| go_on(second));
+            }
+        }
         if args.ahead > 0 && step % args.ahead == 0 {
             let steps = step..args.steps.min(step + args.ahead);
             for columns in layout.columns().iter().filter(|columns| columns.input) {

@@ -7,7 +7,7 @@ use crate::cells::cell::{Cell, ColumnRange, Source};
 use crate::forward::args::Forward;
 use crate::forward::inputs::Inputs;
 use crate::forward::row_block::RowBlock;
-use crate::gemm::layout::{split, Panels};
+use crate::gemm::layout::Panels;
 use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
@@ -45,10 +45,8 @@ impl<E: Element> RowBlock<'_, E> {
             let nr = panel.nr::<V>();
             let weights = self.args.weights.add(columns.packed + panel.at * depth);
             let bias = weights.narrow(depth * nr);
-            let tiles = self.rows.div_ceil(V::mr(panel.registers));
             for step in steps.clone() {
-                for tile in 0..tiles {
-                    let (local, height) = split(self.rows, tiles, tile);
+                for (local, height) in self.rows.tiles::<V>(&panel) {
                     let row = self.first + local;
                     if !input.spans.any(row, height, self.args.offset + step) {
                         continue;

@@ -6,6 +6,7 @@ use crate::cells::cell::Cell;
 use crate::cells::pointwise::{BeforeRow, ForwardRow, InnerRow};
 use crate::forward::args::Forward;
 use crate::forward::steps::{copy_or_zero, multiply};
+use crate::rows::RowRange;
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 
@@ -23,11 +24,13 @@ pub(crate) struct Carried<E> {
 /// Rows that go through all steps together.
 ///
 /// Only [`forward_rows`](crate::forward::forward_rows) makes one. Its methods count rows within the block as
-/// `local`, from 0 to `rows`, and steps from 0 to `args.steps`.
+/// `local`, and steps from 0 to `args.steps`.
+#[derive(Clone, Copy)]
 pub(crate) struct RowBlock<'a, E> {
     pub(crate) args: &'a Forward<'a, E>,
     pub(crate) first: usize,
-    pub(crate) rows: usize,
+    /// Those that this thread works on.
+    pub(crate) rows: RowRange,
     pub(crate) carried: Carried<E>,
     /// `(rows, H)`: inner values; of no size if the cell has none.
     pub(crate) inner: ViewMut<E, 1>,
@@ -56,7 +59,7 @@ impl<E: Element> RowBlock<'_, E> {
             return;
         }
         let initial = &self.args.input.initial;
-        for local in 0..self.rows {
+        for local in self.rows.iter() {
             let row = self.first + local;
             copy_or_zero(initial.h(row), self.carried.h.row(local), self.output_size());
             self.mask(local);
@@ -125,7 +128,7 @@ impl<E: Element> RowBlock<'_, E> {
     pub(crate) unsafe fn pointwise<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
         let Forward { input, h, c, gates, .. } = self.args;
         let has_inner = input.layout.has_inner();
-        for local in (0..self.rows).filter(|local| self.takes_part(*local, step)) {
+        for local in self.rows.iter().filter(|local| self.takes_part(*local, step)) {
             let row = self.first + local;
             let h = if has_inner { self.inner.row(local) } else { h.at(row, step) };
             V::vectorize(ForwardRow::<V, C> {
@@ -145,7 +148,7 @@ impl<E: Element> RowBlock<'_, E> {
     /// The contract of `forward_rows` must hold, and the products of the step's inner values must be done.
     pub(crate) unsafe fn pointwise_inner<V: Vector<Elem = E>, C: Cell>(&self, step: usize) {
         let Forward { h, gates, .. } = self.args;
-        for local in (0..self.rows).filter(|local| self.takes_part(*local, step)) {
+        for local in self.rows.iter().filter(|local| self.takes_part(*local, step)) {
             let row = self.first + local;
             V::vectorize(InnerRow::<V, C> {
                 units: self.hidden_size(),
@@ -163,7 +166,7 @@ impl<E: Element> RowBlock<'_, E> {
     /// The contract of `forward_rows` must hold, states must be carried, and the step must be done.
     pub(crate) unsafe fn carry<C: Cell>(&self, step: usize) {
         let Forward { h, c, .. } = self.args;
-        for local in 0..self.rows {
+        for local in self.rows.iter() {
             let row = self.first + local;
             let output = h.at(row, step);
             if !self.takes_part(local, step) {
@@ -189,7 +192,7 @@ impl<E: Element> RowBlock<'_, E> {
         if !done.is_multiple_of(every) || done >= self.args.steps {
             return;
         }
-        for local in 0..self.rows {
+        for local in self.rows.iter() {
             let (row, slot) = (self.first + local, done / every - 1);
             let after = self.before::<C>(local, done);
             copy_or_zero(after.h, checkpoints.h.at(row, slot), self.output_size());
@@ -205,7 +208,7 @@ impl<E: Element> RowBlock<'_, E> {
     /// The contract of `forward_rows` must hold, and all steps must be done.
     pub(crate) unsafe fn end<C: Cell>(&self) {
         let Forward { last_h, last_c, steps, .. } = *self.args;
-        for local in 0..self.rows {
+        for local in self.rows.iter() {
             let row = self.first + local;
             let after = self.before::<C>(local, steps);
             if let Some(last_h) = last_h {

@@ -4,6 +4,7 @@ use crate::cells::cell::WeightLayout;
 use crate::forward::{inner_len, Forward, Initial, Inputs, PassInput, Ring, Spans};
 use crate::kernels::{CellKind, Float, Kernels};
 use crate::schedule::{forward, ForwardOutput, RawCall, Save};
+use crate::threads::ALONE;
 use crate::view::{View, ViewMut};
 use crate::weights::{pack_weights, WeightSlices};
 use crate::workspace::Buffer;
@@ -148,7 +149,8 @@ impl<E: Float> Layer<E> {
     fn pass_input(&self, steps: usize, x: View<E, 2>, initial: Initial<E>) -> PassInput<'_, E> {
         let spans = Spans { lengths: None, seq_len: steps, reverse: false };
         let dims = self.shape.dims(1, steps);
-        PassInput { dims, layout: self.layout, inputs: Inputs::Rows(x), initial, mask: None, spans }
+        let inputs = Inputs::Rows(x);
+        PassInput { dims, layout: self.layout, inputs, initial, mask: None, spans, crew: &ALONE }
     }
 
     /// Steps of one row, forward in time; allocates nothing. Each step reads the states that the one before

@@ -8,7 +8,7 @@ use crate::kernels::Kernels;
 use crate::schedule::groups::ReductionGroups;
 use crate::schedule::{CheckedInput, RawCall, Save, Saved};
 use crate::simd::vector::Element;
-use crate::threads::{add_up, for_each, is_large};
+use crate::threads::{add_up, is_large, Crew};
 use crate::view::{SharedSlice, View, ViewMut};
 use crate::weights::TransposedWeights;
 use crate::workspace::Buffer;
@@ -85,7 +85,8 @@ impl<E: Element> BackwardCall<'_, E> {
         assert!(self.windows.iter().all(|window| {
             window.start <= window.losses_from && window.losses_from < window.end
         }));
-        let follow = |pair: &[Window]| pair[0].end == pair[1].losses_from;
+        let follow =
+            |pair: &[Window]| pair[0].end == pair[1].losses_from && pair[0].start <= pair[1].start;
         assert!(self.windows.windows(2).all(follow));
         assert!(self.windows.last().is_some_and(|last| last.end == seq_len));
     }
@@ -153,6 +154,8 @@ pub fn backward<E: Element>(
         _ => Vec::new(),
     };
     let is_looked_up = input.call.ids.is_some();
+    let parallel = is_large(&dims, packed_len);
+    let crew = &Crew::new(parallel);
     let pass = |direction: usize| {
         let [grad_last_h, grad_last_c] = input.states(args.grad_last, direction);
         let [grad_h_0, grad_c_0] = input.states_layout(direction).map(|place| {
@@ -160,7 +163,7 @@ pub fn backward<E: Element>(
             Some(grad_initial.as_ref()?.view(first, strides))
         });
         Backward {
-            input: input.pass_input(direction, &products),
+            input: input.pass_input(direction, &products, crew),
             windows: args.windows(),
             kept: args.kept(&input, direction),
             weights: args.fed[direction].0.each_ref().map(|packed| View::new(packed)),
@@ -180,14 +183,12 @@ pub fn backward<E: Element>(
     };
     let passes: Vec<Backward<E>> = (0..directions).map(pass).collect();
     let groups = ReductionGroups::new(&input.layout, &dims, size_of::<E>());
-    let parallel = is_large(&dims, packed_len);
     let wants_table = is_looked_up && (wanted.weights || wanted.x);
     let table_len = if wants_table { input.layout.table_len(input.table_rows()) } else { 0 };
     let [sums, table_deltas] = run_groups(
         kernels,
         &passes,
         groups,
-        parallel,
         [wanted.weights.then_some(packed_len), wants_table.then_some(table_len)],
     );
     if let (Some(initial), Some(grad_last)) = (&mut gradients.initial, args.grad_last) {
@@ -222,14 +223,13 @@ fn run_groups<E: Element>(
     kernels: &Kernels<E>,
     passes: &[Backward<E>],
     groups: ReductionGroups,
-    parallel: bool,
     lens: [Option<usize>; 2],
 ) -> [Buffer<E>; 2] {
     let ReductionGroups { count, block_steps } = groups;
-    let PassInput { dims, .. } = &passes[0].input;
+    let PassInput { dims, crew, .. } = &passes[0].input;
     let mut all = lens.map(|len| Buffer::<E>::new(passes.len() * count * len.unwrap_or(0)));
     let of_groups = all.each_mut().map(|all| SharedSlice::new(all));
-    for_each(passes.len() * count, parallel, |index| {
+    crew.for_each(passes.len() * count, |index| {
         let pass = &passes[index / count];
         let (first, rows) = split(dims.batch_size, count, index % count);
         let mut memory = Buffer::new(backward::scratch_len(pass, rows, block_steps));

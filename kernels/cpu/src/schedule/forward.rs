@@ -3,11 +3,12 @@
 use crate::forward::{checkpoint_count, Checkpoints, Forward, PassInput, Ring};
 use crate::gemm::layout::split;
 use crate::kernels::Kernels;
+use crate::rows::MIN_ROWS;
 use crate::schedule::groups::ReductionGroups;
 use crate::schedule::states::{StateRows, StateShape};
-use crate::schedule::{CheckedInput, RawCall, Save, Saved, MIN_ROWS};
+use crate::schedule::{CheckedInput, RawCall, Save, Saved};
 use crate::simd::vector::Element;
-use crate::threads::{self, for_each, is_large};
+use crate::threads::{self, is_large, Crew};
 use crate::view::{SharedSlice, View, ViewMut};
 use crate::workspace::Buffer;
 use crate::SequenceDims;
@@ -64,6 +65,7 @@ pub fn forward<E: Element>(
         let [write_h, write_c, write_gates] =
             [&mut h, &mut c, &mut gates].map(|state| StateRows::writer(state));
         let [keep_h, keep_c] = [&mut h_kept, &mut c_kept].map(|state| StateRows::writer(state));
+        let crew = &Crew::new(is_large(&input.call.dims, input.layout.packed_len));
         let pass = |direction: usize| {
             let states = input.states_layout(direction);
             let [last_h, last_c] = states.map(|place| {
@@ -71,7 +73,7 @@ pub fn forward<E: Element>(
                 Some(last.view(first, strides))
             });
             Forward {
-                input: input.pass_input(direction, &products),
+                input: input.pass_input(direction, &products, crew),
                 steps: seq_len,
                 offset: 0,
                 ahead,
@@ -157,13 +159,13 @@ impl<E: Element> CheckedInput<'_, E> {
 /// Runs the passes of both directions, a block of rows at a time. Rows do not depend on each other, so how
 /// they are cut changes no bit.
 fn run_row_blocks<E: Element>(kernels: &Kernels<E>, passes: &[Forward<E>]) {
-    let PassInput { dims, layout, .. } = &passes[0].input;
+    let PassInput { dims, layout, crew, .. } = &passes[0].input;
     let batch_size = dims.batch_size;
     let has_shared_weights = layout.packed_len * size_of::<E>() <= MAX_SHARED_WEIGHTS;
     let per_thread = if has_shared_weights { 4 } else { 1 };
     let wanted = (per_thread * threads::count()).div_ceil(passes.len());
     let row_blocks = wanted.min(batch_size.div_ceil(MIN_ROWS));
-    for_each(row_blocks * passes.len(), is_large(dims, layout.packed_len), |index| {
+    crew.for_each(row_blocks * passes.len(), |index| {
         let args = &passes[index / row_blocks];
         let (first, rows) = split(batch_size, row_blocks, index % row_blocks);
         let mut scratch = Buffer::new(args.input.scratch_len(rows));

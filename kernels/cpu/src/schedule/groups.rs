@@ -2,7 +2,7 @@
 
 use crate::backward;
 use crate::cells::cell::WeightLayout;
-use crate::schedule::MIN_ROWS;
+use crate::rows::MIN_ROWS;
 use crate::SequenceDims;
 
 /// Bytes that the groups' parts of the weight gradients may take together, beyond two groups.

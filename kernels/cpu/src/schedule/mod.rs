@@ -15,6 +15,7 @@ use crate::cells::cell::WeightLayout;
 use crate::forward::{Initial, Inputs, Lookup, PassInput, Spans};
 use crate::kernels::Kernels;
 use crate::simd::vector::Element;
+use crate::threads::Crew;
 use crate::view::View;
 use crate::workspace::Buffer;
 use crate::SequenceDims;
@@ -26,8 +27,6 @@ pub use states::{Save, Saved};
 const MAX_SIZE: usize = 1 << if usize::BITS < 64 { 14 } else { 28 };
 /// The most steps of all rows together.
 const MAX_ROWS: usize = 1 << if usize::BITS < 64 { 14 } else { 32 };
-/// Rows that a thread should have together, so that a tile is full and weights are read seldom.
-const MIN_ROWS: usize = 5;
 
 /// The arguments of both passes. D is the number of directions: the second runs backwards in time.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +181,15 @@ impl<'a, E: Element> CheckedInput<'a, E> {
     /// The arguments of a direction's passes.
     ///
     /// - `products`: of a table's rows, by direction; empty where nothing reads them
-    fn pass_input(&self, direction: usize, products: &[Buffer<E>]) -> PassInput<'a, E> {
+    fn pass_input<'c>(
+        &self,
+        direction: usize,
+        products: &[Buffer<E>],
+        crew: &'c Crew,
+    ) -> PassInput<'c, E>
+    where
+        'a: 'c,
+    {
         let RawCall { dims, x, ids, initial, lengths, mask, .. } = self.call;
         let inputs = match ids {
             None => {
@@ -213,6 +220,7 @@ impl<'a, E: Element> CheckedInput<'a, E> {
                 )
             }),
             spans: Spans { lengths, seq_len: dims.seq_len, reverse: direction == 1 },
+            crew,
         }
     }
 

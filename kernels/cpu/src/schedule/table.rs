@@ -1,6 +1,7 @@
 //! The products and the gradients of inputs that are looked up in a table.
 
-use crate::schedule::{CheckedInput, RawCall, MIN_ROWS};
+use crate::rows::MIN_ROWS;
+use crate::schedule::{CheckedInput, RawCall};
 use crate::simd::vector::Element;
 use crate::table::{TableGrads, TableProducts};
 use crate::threads::{self, add_up, for_each, for_each_part, is_large};

@@ -6,6 +6,7 @@ use crate::backward::{Factors, PanelUpdate};
 use crate::cells::cell::{OperandKind, WeightLayout};
 use crate::gemm::layout::{split, Panels};
 use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
+use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
@@ -85,14 +86,12 @@ pub(crate) unsafe fn weight_grads<V: Vector>(
 pub(crate) unsafe fn input_grads<V: Vector>(args: &TableGrads<V::Elem>, first: usize, rows: usize) {
     let TableGrads { layout, table_rows, input_size, .. } = *args;
     let operand = layout.operand(OperandKind::Input);
+    let rows = RowRange { first, count: rows };
     assert!(layout.input_columns().count() <= MAX_INPUT_COLUMNS);
     for panel in Panels::<V>::new(input_size).iter() {
         let nr = panel.nr::<V>();
         let weights = args.weights.add(panel.at * operand.len).narrow(operand.len * nr);
-        let tiles = rows.div_ceil(V::mr(panel.registers));
-        for tile in 0..tiles {
-            let (local, height) = split(rows, tiles, tile);
-            let row = first + local;
+        for (row, height) in rows.tiles::<V>(&panel) {
             let mut products = [Accumulate::none(), Accumulate::none()];
             for (product, columns) in products.iter_mut().zip(layout.input_columns()) {
                 let block = args.deltas.add(layout.in_table(columns, table_rows));

@@ -19,10 +19,11 @@ mod gradients;
 use std::marker::PhantomData;
 
 use crate::cells::cell::{ColumnRange, OperandKind, WeightLayout};
-use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, load_some, store_some, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::layout::Panels;
+use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
+use crate::rows::RowRange;
 use crate::simd::math::Identity;
-use crate::simd::vector::{Kernel, Vector};
+use crate::simd::vector::Vector;
 use crate::view::{View, ViewMut};
 pub(crate) use gradients::{input_grads, weight_grads, TableGrads};
 
@@ -66,6 +67,7 @@ pub(crate) struct TableProducts<'a, E> {
 /// - No other thread may use these rows of what is written.
 pub(crate) unsafe fn products<V: Vector>(args: &TableProducts<V::Elem>, first: usize, rows: usize) {
     let TableProducts { layout, table_rows, table, weights, products } = *args;
+    let rows = RowRange { first, count: rows };
     for columns in layout.input_columns() {
         let depth = columns.depth();
         let out = products.add(layout.in_table(columns, table_rows));
@@ -73,10 +75,7 @@ pub(crate) unsafe fn products<V: Vector>(args: &TableProducts<V::Elem>, first: u
         for panel in Panels::<V>::new(columns.len).iter() {
             let nr = panel.nr::<V>();
             let bias = weights.add(columns.packed + panel.at * depth).narrow(depth * nr);
-            let tiles = rows.div_ceil(V::mr(panel.registers));
-            for tile in 0..tiles {
-                let (local, height) = split(rows, tiles, tile);
-                let row = first + local;
+            for (row, height) in rows.tiles::<V>(&panel) {
                 let a = table.tile(row, 0).reshape([table.strides()[0], 1]);
                 let product = Accumulate { a, count: columns.inputs, panel: bias.add(nr) };
                 let out = out.tile(row, panel.at);
@@ -90,28 +89,6 @@ pub(crate) unsafe fn products<V: Vector>(args: &TableProducts<V::Elem>, first: u
                     }
                 });
             }
-        }
-    }
-}
-
-/// `to += from`.
-pub(crate) struct AddRow<V: Vector> {
-    /// `(len,)` in.
-    pub(crate) from: View<V::Elem, 0>,
-    /// `(len,)` in|out.
-    pub(crate) to: ViewMut<V::Elem, 0>,
-    pub(crate) len: usize,
-}
-
-impl<V: Vector> Kernel<V> for AddRow<V> {
-    #[inline(always)]
-    unsafe fn run(self) {
-        let Self { from, to, len } = self;
-        for at in (0..len).step_by(V::LANES) {
-            let count = V::LANES.min(len - at);
-            let to = to.add(at);
-            let sum = load_some::<V>(to.as_view(), count).add(load_some(from.add(at), count));
-            store_some(sum, to, count);
         }
     }
 }
