@@ -6,7 +6,7 @@ use crate::backward::group::{ReductionGroup, Step};
 use crate::cells::cell::{Cell, OperandKind};
 use crate::forward::{add, copy_or_zero, PassInput};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{dispatch, Accumulate, GemmActGrad};
+use crate::gemm::microkernel::{run_tile, Accumulate, GemmActGrad};
 use crate::simd::vector::{Element, Vector};
 use crate::view::View;
 
@@ -39,8 +39,10 @@ impl<E: Element> ReductionGroup<'_, E> {
                     count: if follows { depth } else { 0 },
                     panel: weights,
                 };
-                dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
-                    GemmActGrad::<V, C::InTile, ROWS, WIDTH> {
+                run_tile(
+                    height,
+                    panel.registers,
+                    &GemmActGrad::<V, C::InTile> {
                         product,
                         grad_h: outside.map(|rows| rows.tile(local, panel.at)),
                         mask: mask.map(|mask| mask.tile(row, panel.at)),
@@ -52,8 +54,8 @@ impl<E: Element> ReductionGroup<'_, E> {
                         adds: step.adds,
                         last: panel.last,
                         activation: PhantomData,
-                    }
-                });
+                    },
+                );
             }
         }
         self.clear_others(step);

@@ -8,7 +8,7 @@ use crate::backward::group::ReductionGroup;
 use crate::cells::cell::{Cell, OperandKind};
 use crate::forward::{add, multiply};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
@@ -119,15 +119,17 @@ impl<E: Element> ReductionGroup<'_, E> {
                     panel: weights,
                 };
                 let out = out.tile(local, panel.at);
-                dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
-                    GemmBiasAct::<V, Identity, false, ROWS, WIDTH> {
+                run_tile(
+                    height,
+                    panel.registers,
+                    &GemmBiasAct::<V, Identity, false> {
                         begin: Begin::Zero,
                         products: [product, Accumulate::none()],
                         out,
                         last: panel.last,
                         activation: PhantomData,
-                    }
-                });
+                    },
+                );
             }
         }
     }

@@ -6,8 +6,9 @@ use std::ops::Range;
 use crate::backward::group::{ReductionGroup, StepBlock};
 use crate::cells::cell::{ColumnRange, Source};
 use crate::forward::{copy_or_zero, multiply, Inputs, Lookup, PassInput};
-use crate::gemm::layout::{split, Panel, Panels};
-use crate::gemm::microkernel::{dispatch, load_some, store_some, RankUpdate};
+use crate::gemm::layout::{Panel, Panels};
+use crate::gemm::microkernel::{load_some, run_tile, store_some, RankUpdate};
+use crate::rows::RowRange;
 use crate::simd::vector::{Element, Kernel, Vector};
 use crate::view::{View, ViewMut};
 use crate::SequenceDims;
@@ -237,14 +238,12 @@ impl<E: Element> PanelUpdate<'_, E> {
         sums: ViewMut<E, 0>,
     ) {
         let nr = self.panel.nr::<V>();
-        let tiles = factors.count.div_ceil(V::mr(self.panel.registers));
-        for tile in 0..tiles {
-            let (column, height) = split(factors.count, tiles, tile);
-            dispatch!(
-                V,
+        let columns = RowRange { first: 0, count: factors.count };
+        for (column, height) in columns.tiles::<V>(&self.panel) {
+            run_tile(
                 height,
                 self.panel.registers,
-                |ROWS, WIDTH| RankUpdate::<V, ROWS, WIDTH> {
+                &RankUpdate::<V> {
                     z: factors.at.offset(column as isize),
                     deltas: self.deltas.tile(0, steps.start * nr),
                     runs: self.rows,
@@ -252,7 +251,7 @@ impl<E: Element> PanelUpdate<'_, E> {
                     spans: self.spans,
                     sums: sums.add(column * nr),
                     is_first: self.is_first,
-                }
+                },
             );
         }
     }

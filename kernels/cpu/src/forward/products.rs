@@ -8,7 +8,7 @@ use crate::forward::args::Forward;
 use crate::forward::inputs::Inputs;
 use crate::forward::row_block::RowBlock;
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 
@@ -79,15 +79,17 @@ impl<E: Element> RowBlock<'_, E> {
                     };
                     macro_rules! gemm {
                         ($adds:literal) => {
-                            dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
-                                GemmBiasAct::<V, C::InTile, $adds, ROWS, WIDTH> {
+                            run_tile(
+                                height,
+                                panel.registers,
+                                &GemmBiasAct::<V, C::InTile, $adds> {
                                     begin,
                                     products,
                                     out,
                                     last: panel.last,
                                     activation: PhantomData,
-                                }
-                            })
+                                },
+                            )
                         };
                     }
                     if goes_on {

@@ -134,8 +134,7 @@ fn lanes<V: Vector>(v: usize, width: usize, last: usize) -> usize {
 }
 
 /// `out = f(begin + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
-pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool, const ROWS: usize, const WIDTH: usize>
-{
+pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool> {
     /// In. Not read with `ADDS`.
     pub(crate) begin: Begin<V::Elem>,
     pub(crate) products: [Accumulate<V::Elem>; 2],
@@ -146,11 +145,9 @@ pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool, const ROWS: usize,
     pub(crate) activation: PhantomData<A>,
 }
 
-impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH: usize> Kernel<V>
-    for GemmBiasAct<V, A, ADDS, ROWS, WIDTH>
-{
+impl<V: Vector, A: Activation, const ADDS: bool> TileKernel<V> for GemmBiasAct<V, A, ADDS> {
     #[inline(always)]
-    unsafe fn run(self) {
+    unsafe fn run<const ROWS: usize, const WIDTH: usize>(&self) {
         let zero = V::splat(V::Elem::ZERO);
         let mut acc = [[zero; WIDTH]; ROWS];
         if ADDS {
@@ -194,7 +191,7 @@ impl<V: Vector, A: Activation, const ADDS: bool, const ROWS: usize, const WIDTH:
 }
 
 /// `δ = f'(h) · (grad_h + mask · product)`.
-pub(crate) struct GemmActGrad<V: Vector, A, const ROWS: usize, const WIDTH: usize> {
+pub(crate) struct GemmActGrad<V: Vector, A> {
     /// δ of the step after this one, times the recurrent weights.
     pub(crate) product: Accumulate<V::Elem>,
     /// The gradient that reaches this step's output from outside.
@@ -213,11 +210,9 @@ pub(crate) struct GemmActGrad<V: Vector, A, const ROWS: usize, const WIDTH: usiz
     pub(crate) activation: PhantomData<A>,
 }
 
-impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Kernel<V>
-    for GemmActGrad<V, A, ROWS, WIDTH>
-{
+impl<V: Vector, A: Activation> TileKernel<V> for GemmActGrad<V, A> {
     #[inline(always)]
-    unsafe fn run(self) {
+    unsafe fn run<const ROWS: usize, const WIDTH: usize>(&self) {
         let mut acc = [[V::splat(V::Elem::ZERO); WIDTH]; ROWS];
         self.product.add_to(&mut acc);
         for r in 0..ROWS {
@@ -242,7 +237,7 @@ impl<V: Vector, A: Activation, const ROWS: usize, const WIDTH: usize> Kernel<V>
 }
 
 /// `sums += Σ z δ` over runs of samples, one run a batch row.
-pub(crate) struct RankUpdate<'a, V: Vector, const ROWS: usize, const WIDTH: usize> {
+pub(crate) struct RankUpdate<'a, V: Vector> {
     /// Columns of z in: `ROWS` that are neighbours, at the strides of a run and of a sample.
     pub(crate) z: View<V::Elem, 2>,
     /// δ in: `(samples, WIDTH)` registers, at the stride of a run.
@@ -259,11 +254,9 @@ pub(crate) struct RankUpdate<'a, V: Vector, const ROWS: usize, const WIDTH: usiz
     pub(crate) is_first: bool,
 }
 
-impl<V: Vector, const ROWS: usize, const WIDTH: usize> Kernel<V>
-    for RankUpdate<'_, V, ROWS, WIDTH>
-{
+impl<V: Vector> TileKernel<V> for RankUpdate<'_, V> {
     #[inline(always)]
-    unsafe fn run(self) {
+    unsafe fn run<const ROWS: usize, const WIDTH: usize>(&self) {
         let sums = self.sums.ptr(ROWS * WIDTH * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); WIDTH]; ROWS];
         if !self.is_first {
@@ -291,29 +284,49 @@ impl<V: Vector, const ROWS: usize, const WIDTH: usize> Kernel<V>
     }
 }
 
-/// Calls `$kernel::<V, .., ROWS, WIDTH>` for sizes known at run time; tiles that are too large for
-/// the registers are not compiled.
-macro_rules! dispatch {
-    ($v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $kernel:expr) => {
-        dispatch!(@width $v, $rows, $width, |$r, $w| $kernel, 1 2 3 4 5)
-    };
-    (@width $v:ty, $rows:expr, $width:expr, |$r:ident, $w:ident| $kernel:expr, $($n:literal)*) => {
-        match $width {
-            $($n if $n <= <$v as Vector>::NR_REGISTERS => {
-                const $w: usize = $n;
-                dispatch!(@rows $v, $rows, |$r, $w| $kernel, 1 2 3 4 5 6)
-            })*
-            width => unreachable!("a tile is {width} registers wide"),
-        }
-    };
-    (@rows $v:ty, $rows:expr, |$r:ident, $w:ident| $kernel:expr, $($n:literal)*) => {
-        match $rows {
-            $($n if $n <= <$v as Vector>::mr($w) => {
-                const $r: usize = $n;
-                <$v>::vectorize($kernel)
-            })*
-            rows => unreachable!("a tile is {rows} rows high"),
-        }
-    };
+/// A kernel of a tile.
+pub(crate) trait TileKernel<V: Vector> {
+    /// Does what the kernel is for on `ROWS` rows of `WIDTH` registers; `#[inline(always)]`, as [`Kernel::run`] is.
+    ///
+    /// # Safety
+    /// As for [`Kernel::run`].
+    unsafe fn run<const ROWS: usize, const WIDTH: usize>(&self);
 }
-pub(crate) use dispatch;
+
+/// A kernel of a tile whose size is known.
+struct OfSize<'a, K, const ROWS: usize, const WIDTH: usize>(&'a K);
+
+impl<V: Vector, K: TileKernel<V>, const ROWS: usize, const WIDTH: usize> Kernel<V>
+    for OfSize<'_, K, ROWS, WIDTH>
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        self.0.run::<ROWS, WIDTH>();
+    }
+}
+
+/// Runs a kernel on a tile of a size that is known at run time. Tiles that are too large for the registers are not
+/// compiled. A function of its own, so that not every caller has all sizes.
+///
+/// # Safety
+/// As for [`Vector::vectorize`].
+#[inline(never)]
+pub(crate) unsafe fn run_tile<V: Vector, K: TileKernel<V>>(rows: usize, width: usize, kernel: &K) {
+    macro_rules! of_width {
+        ($($n:literal)*) => {
+            match width {
+                $($n if $n <= V::NR_REGISTERS => of_rows!($n, 1 2 3 4 5 6),)*
+                _ => unreachable!("a tile is {width} registers wide"),
+            }
+        };
+    }
+    macro_rules! of_rows {
+        ($width:literal, $($n:literal)*) => {
+            match rows {
+                $($n if $n <= V::mr($width) => V::vectorize(OfSize::<K, $n, $width>(kernel)),)*
+                _ => unreachable!("a tile is {rows} rows high"),
+            }
+        };
+    }
+    of_width!(1 2 3 4 5)
+}

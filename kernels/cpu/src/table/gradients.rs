@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::backward::{Factors, PanelUpdate};
 use crate::cells::cell::{OperandKind, WeightLayout};
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
 use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
@@ -102,15 +102,17 @@ pub(crate) unsafe fn input_grads<V: Vector>(args: &TableGrads<V::Elem>, first: u
                 };
             }
             let out = args.grad_table.tile(row, panel.at);
-            dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
-                GemmBiasAct::<V, Identity, false, ROWS, WIDTH> {
+            run_tile(
+                height,
+                panel.registers,
+                &GemmBiasAct::<V, Identity, false> {
                     begin: Begin::Zero,
                     products,
                     out,
                     last: panel.last,
                     activation: PhantomData,
-                }
-            });
+                },
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 
 use crate::cells::cell::{ColumnRange, OperandKind, WeightLayout};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{dispatch, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
 use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::Vector;
@@ -79,15 +79,17 @@ pub(crate) unsafe fn products<V: Vector>(args: &TableProducts<V::Elem>, first: u
                 let a = table.tile(row, 0).reshape([table.strides()[0], 1]);
                 let product = Accumulate { a, count: columns.inputs, panel: bias.add(nr) };
                 let out = out.tile(row, panel.at);
-                dispatch!(V, height, panel.registers, |ROWS, WIDTH| {
-                    GemmBiasAct::<V, Identity, false, ROWS, WIDTH> {
+                run_tile(
+                    height,
+                    panel.registers,
+                    &GemmBiasAct::<V, Identity, false> {
                         begin: Begin::Bias(bias),
                         products: [product, Accumulate::none()],
                         out,
                         last: panel.last,
                         activation: PhantomData,
-                    }
-                });
+                    },
+                );
             }
         }
     }
