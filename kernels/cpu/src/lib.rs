@@ -9,13 +9,13 @@
 //! - `cells`: what a cell plugs in, and the cells; their pointwise part, row by row
 //! - `kernels`: the table of kernels of one instruction set and cell
 //! - `weights`: weights packed for the kernels, and gradients unpacked
-//! - `forward`, `backward`: whole sequences for some rows, on one thread
+//! - `forward`, `backward`: whole sequences for some rows
 //! - `table`: inputs that are rows of a table, multiplied with the weights once for each of these rows
 //! - `schedule`: whole calls: lengths checked, rows cut into blocks, blocks given to threads
 //! - `network`: whole networks for inference, in batches or step by step
 //! - `model`, with the feature of that name: trained models of candle-rnn's runs, which such networks are made of
 //! - `rows`: rows that a thread works on, in tiles
-//! - `threads`: which thread takes which block
+//! - `threads`: which thread takes which block, and who takes over from whom
 //! - `workspace`: buffers that are used again
 //!
 //! - `view`: pointers with strides and, in debug builds, bounds

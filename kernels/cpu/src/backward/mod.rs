@@ -1,4 +1,4 @@
-//! The backward pass of a group of batch rows, on one thread.
+//! The backward pass of a group of batch rows, on one thread, and on others that have nothing else to do.
 //!
 //! One reverse sweep gives δ_t, the gradients of the gates' pre-activations; for a simple cell,
 //! `δ_t = f'(h_t) · (∂L/∂h_t + W_hhᵀ δ_{t+1})`. All others are sums of its products:
@@ -29,8 +29,9 @@
 //! Truncation is part of the sweep: each window of steps that gradients share carries δ of its own,
 //! from its last step to its first, and the sums see the δ of all windows added up.
 //!
-//! The sums of a group are added to those of the other groups afterwards, in a fixed order: how
-//! many threads there are changes no bit.
+//! The sums of a group are added to those of the other groups afterwards, in a fixed order. Rows do not depend on each other
+//! before that, nor do panels of sums, so a thread hands half of those that are left to one that is idle: neither
+//! that nor the number of threads changes a bit.
 //!
 //! - `args`: the arguments; `group`: rows that are summed together
 //! - `scratch`: what a group computes in

@@ -1,4 +1,4 @@
-//! The forward pass of some batch rows over all steps, on one thread.
+//! The forward pass of some batch rows over all steps, on one thread, and on others that have nothing else to do.
 //!
 //! ```text
 //! for each step
@@ -12,7 +12,8 @@
 //! A simple cell's `f(z)` is applied in the registers, and what is stored is `h_t`.
 //!
 //! Why it is fast:
-//! 1. Batch rows are independent, so rows go through all steps on their thread, with no barrier.
+//! 1. Batch rows are independent, so rows go through all steps on their thread, with no barrier; every few steps it looks
+//!    whether another thread is idle, and hands half of its rows over.
 //! 2. Input projection, recurrence and bias share the registers of a tile.
 //! 3. A panel of weights is read once a step for all rows of the thread: above the second-level
 //!    cache that is what counts; below, it does no harm. Where weights come from memory at every
