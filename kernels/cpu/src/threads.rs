@@ -61,9 +61,9 @@ impl Crew {
             }
             work(index);
         };
+        let busy = self.threads.min(parts);
         #[cfg(feature = "rayon")]
-        if self.threads >= 2 && parts > 0 {
-            let busy = self.threads.min(parts);
+        if self.threads >= 2 && busy > 0 {
             self.idle.store(self.threads - busy, Ordering::Relaxed);
             let take_all = || {
                 take_parts();
@@ -76,6 +76,7 @@ impl Crew {
                 take_all();
             });
         }
+        let _ = busy;
         take_parts();
     }
 
@@ -95,7 +96,10 @@ impl Crew {
         #[cfg(feature = "rayon")]
         rayon::join(|| run(first), || run(second));
         #[cfg(not(feature = "rayon"))]
-        [first, second].map(run);
+        {
+            run(first);
+            run(second);
+        }
         // The caller goes on.
         self.idle.fetch_sub(1, Ordering::Relaxed);
     }
