@@ -149,10 +149,7 @@ impl<G> WeightGrads<G> {
 
     /// The gradient of the only call over these weights, which this pass has been at.
     pub(super) fn take_of_one_call(&self) -> candle_core::Result<Option<G>> {
-        let pass = BackwardPass::current();
-        let mut passes = lock(&self.passes)?;
-        let index = passes.iter().position(|sum| sum.pass == pass);
-        Ok(index.map(|index| passes.swap_remove(index).grad))
+        Ok(self.take_sum()?.map(|sum| sum.grad))
     }
 
     /// The sum that the edge's gradient speaks of; `None` where calls of another pass are in it.
@@ -160,12 +157,15 @@ impl<G> WeightGrads<G> {
     /// - `edge_grad`: `(1, 2)`, `f64`
     pub(super) fn take(&self, edge_grad: &Tensor) -> candle_core::Result<Option<G>> {
         let found = edge_grad.flatten_all()?.to_vec1::<f64>()?;
+        let is_whole = |sum: &Sum<G>| found == [sum.calls.len() as f64, sum.sum_of_numbers as f64];
+        Ok(self.take_sum()?.filter(is_whole).map(|sum| sum.grad))
+    }
+
+    fn take_sum(&self) -> candle_core::Result<Option<Sum<G>>> {
         let pass = BackwardPass::current();
         let mut passes = lock(&self.passes)?;
-        let Some(index) = passes.iter().position(|sum| sum.pass == pass) else { return Ok(None) };
-        let Sum { calls, sum_of_numbers, grad, .. } = passes.swap_remove(index);
-        let is_whole = found == [calls.len() as f64, sum_of_numbers as f64];
-        Ok(is_whole.then_some(grad))
+        let index = passes.iter().position(|sum| sum.pass == pass);
+        Ok(index.map(|index| passes.swap_remove(index)))
     }
 }
 
