@@ -1,14 +1,17 @@
 //! The dense layer.
 
-use candle_core::{Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 
-use super::dense_op::PackedDense;
 use super::init::{init_dense, Init};
 use super::weights::get;
 use super::VarSink;
+use crate::recurrence::PackedWeights;
 use crate::rng::SeededRng;
 use crate::{Error, Result};
+
+/// The most outputs that the fused op is for: a head's, not a hidden layer's.
+const MAX_FUSED_OUTPUTS: usize = 1024;
 
 /// The sizes of a [`Dense`] layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +59,7 @@ pub struct Dense {
     weight: Tensor,
     bias: Option<Tensor>,
     /// The packed weights, where they do not change any more.
-    packed: Option<PackedDense>,
+    packed: Option<PackedWeights>,
 }
 
 impl Dense {
@@ -159,11 +162,11 @@ impl Dense {
         }
         // Packed anew for each call, unless they are frozen, and kept for its backward pass.
         let packed = match &self.packed {
-            None if prefers_fused => PackedDense::new(&self.weight, self.bias.as_ref())?,
+            None if prefers_fused => pack(&self.weight, self.bias.as_ref())?,
             packed => packed.clone(),
         };
         if let Some(packed) = packed.filter(|_| x.device().is_cpu()) {
-            return packed.forward(x);
+            return packed.run_dense(x, outputs);
         }
         let x = x.reshape(((), inputs))?;
         let mut y = x.matmul(&self.weight.t()?)?;
@@ -180,7 +183,7 @@ impl Dense {
     pub fn freeze(&self) -> Result<Self> {
         let weight = self.weight.detach().copy()?;
         let bias = self.bias.as_ref().map(|bias| bias.detach().copy()).transpose()?;
-        let packed = PackedDense::new(&weight, bias.as_ref())?;
+        let packed = pack(&weight, bias.as_ref())?;
         Ok(Self { weight, bias, packed })
     }
 
@@ -202,6 +205,24 @@ impl Dense {
     }
 }
 
+/// The weights as the kernels of this CPU read them; `None` where Candle's product is to compute the layer: on devices,
+/// of other dtypes than `f32` and `f64`, and of more than [`MAX_FUSED_OUTPUTS`] outputs.
+///
+/// # Errors
+/// [`Error::Config`] when `CANDLE_RNN_ISA` names an instruction set that this CPU lacks.
+fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<PackedWeights>> {
+    let outputs = weight.dim(0)?;
+    let has_kernels = weight.device().is_cpu() && matches!(weight.dtype(), DType::F32 | DType::F64);
+    if !has_kernels || outputs > MAX_FUSED_OUTPUTS {
+        return Ok(None);
+    }
+    let bias = match bias {
+        Some(bias) => bias.clone(),
+        None => Tensor::zeros(outputs, weight.dtype(), &Device::Cpu)?,
+    };
+    PackedWeights::dense(weight, &bias).map(Some)
+}
+
 impl Module for Dense {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         Ok(Dense::forward(self, x)?)
@@ -212,7 +233,7 @@ impl Module for Dense {
 pub(super) mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use candle_core::{DType, Device, Var};
+    use candle_core::Var;
 
     /// Holds the gradients of a loss in `f64` to central differences, number by number.
     pub(in super::super) fn check_gradients(sink: &VarSink, loss: impl Fn() -> Tensor) {

@@ -12,7 +12,6 @@
 
 mod cell;
 mod dense;
-mod dense_op;
 pub(crate) mod dropout;
 mod embedding;
 mod gru;

@@ -136,7 +136,6 @@ impl CheckedCall {
             }
         }
         Ok(Self {
-            cell,
             dims,
             ids: None,
             directions,

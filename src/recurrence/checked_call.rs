@@ -5,13 +5,12 @@ use candle_rnn_kernels::SequenceDims;
 
 use super::gpu::plan::RecurrentDType;
 use super::ids::look_up;
-use super::{Cell, State, Unroll};
+use super::{State, Unroll};
 use crate::Result;
 
 /// The arguments of a call, checked, and without borrows: what every backend reads.
 #[derive(Clone, Debug)]
 pub(super) struct CheckedCall {
-    pub(super) cell: Cell,
     pub(super) dims: SequenceDims,
     /// The rows of `x`, then a table, that the steps read: as many as B·T.
     pub(super) ids: Option<Vec<u32>>,
@@ -49,6 +48,12 @@ impl CheckedCall {
             [batch_size, seq_len, input_size]
         };
         Ok((look_up(x, ids, &shape)?, self))
+    }
+
+    /// The shapes of the states h and c.
+    pub(super) fn state_shapes(&self) -> [[usize; 3]; 2] {
+        let SequenceDims { batch_size, hidden_size, output_size, .. } = self.dims;
+        [output_size, hidden_size].map(|size| [self.directions, batch_size, size])
     }
 
     /// The shape of all outputs.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use super::call::CheckedCall;
-use super::{Cell, Outputs, SequenceDims, State, Unroll, Weights};
+use super::{Cell, LayerWeights, Outputs, SequenceDims, State, Unroll, Weights};
 use crate::{Error, Result};
 
 /// Runs a layer whose arguments were checked.
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 #[doc(alias = "static_rnn")]
 pub(super) fn run(
     x: &Tensor,
-    directions: &[Weights],
+    weights: &LayerWeights,
     call: &CheckedCall,
 ) -> Result<(Option<Tensor>, State)> {
     if call.unroll != Unroll::new(call.unroll.outputs()) {
@@ -38,10 +38,11 @@ pub(super) fn run(
     // Candle's products read their arguments again in backward: an optimizer's step before it must not change
     // them.
     let copies: Vec<Weights> =
-        directions.iter().map(|weights| weights.tracked_copy()).collect::<Result<_>>()?;
+        weights.directions().iter().map(Weights::tracked_copy).collect::<Result<_>>()?;
     let (mut outputs, mut h_n, mut c_n) = (Vec::new(), Vec::new(), Vec::new());
+    let cell = weights.cell();
     for (direction, weights) in copies.iter().enumerate() {
-        let (of_steps, h, c) = run_direction(&x, weights, call, direction)?;
+        let (of_steps, h, c) = run_direction(&x, cell, weights, call, direction)?;
         outputs.push(Tensor::stack(&of_steps, if call.time_major { 0 } else { 1 })?);
         h_n.push(h);
         c_n.extend(c);
@@ -50,7 +51,7 @@ pub(super) fn run(
         Outputs::All => Some(Tensor::cat(&outputs, 2)?),
         Outputs::Last => None,
     };
-    let c = if call.cell.has_c() { Some(Tensor::stack(&c_n, 0)?) } else { None };
+    let c = if cell.has_c() { Some(Tensor::stack(&c_n, 0)?) } else { None };
     Ok((outputs, State::from_parts(Tensor::stack(&h_n, 0)?, c).after(call.initial.as_ref())))
 }
 
@@ -66,6 +67,7 @@ type DirectionResults = (Vec<Tensor>, Tensor, Option<Tensor>);
 /// Runs one direction over `x` `(T, B, I)`; the outputs stand in the order of time.
 fn run_direction(
     x: &Tensor,
+    cell: Cell,
     weights: &Weights,
     call: &CheckedCall,
     direction: usize,
@@ -76,7 +78,7 @@ fn run_direction(
     let mask = call.mask.as_ref().map(of).transpose()?;
     let (mut h, mut c) = match &call.initial {
         Some(State { h, c, .. }) => (of(h)?, c.as_ref().map(of).transpose()?),
-        None if call.cell.has_c() => (zeros(output_size)?, Some(zeros(hidden_size)?)),
+        None if cell.has_c() => (zeros(output_size)?, Some(zeros(hidden_size)?)),
         None => (zeros(output_size)?, None),
     };
     let is_reversed = direction == 1;
@@ -84,7 +86,7 @@ fn run_direction(
     for step in 0..seq_len {
         let t = if is_reversed { seq_len - 1 - step } else { step };
         let x_t = x.get(t)?;
-        let (mut h_t, mut c_t) = step_of(&x_t, call.cell, weights, &h, c.as_ref(), mask.as_ref())?;
+        let (mut h_t, mut c_t) = step_of(&x_t, cell, weights, &h, c.as_ref(), mask.as_ref())?;
         let mut output = h_t.clone();
         if let Some(lengths) = &call.lengths {
             let takes_part = exists(lengths, t..t + 1, x.device())?.squeeze(0)?;

@@ -78,6 +78,14 @@ pub(super) enum Results {
     Both { outputs: Tensor, states: Tensor },
 }
 
+impl Results {
+    /// The only one, or the final states.
+    pub(super) fn one(self) -> Tensor {
+        let (Self::Only(one) | Self::Both { states: one, .. }) = self;
+        one
+    }
+}
+
 /// Puts a layer into the graph.
 ///
 /// - `x`, `initial`: of any shape with as many elements as the pass reads

@@ -1,7 +1,6 @@
 //! The way into the recurrence: arguments are checked once, and a backend runs the layer.
 
 use candle_core::{DType, Device, Shape, Tensor};
-use candle_rnn_kernels::SequenceDims;
 
 use super::call::{Call, CheckedCall};
 use super::gpu::device::Gpu;
@@ -136,7 +135,7 @@ pub fn run_layer(
 pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Tensor> {
     let (x, call) = inputs(x, CheckedCall::new(x, weights, call)?)?;
     let x = &x;
-    let is_one_state = call.directions == 1 && !call.cell.has_c();
+    let is_one_state = call.directions == 1 && !weights.cell().has_c();
     let backend = Backend::of(weights, &call)?;
     if is_one_state && !matches!(backend, Backend::Composed) {
         // Without a node of the graph for the shape.
@@ -146,8 +145,7 @@ pub(crate) fn last(x: &Tensor, weights: &LayerWeights, call: &Call) -> Result<Te
             Backend::Gpu(gpu) => gpu::run(x, weights, call, shapes, gpu)?,
             _ => weights.packed(false)?.layer().run(x, call, shapes)?,
         };
-        let (Results::Only(h_n) | Results::Both { states: h_n, .. }) = results;
-        return Ok(h_n);
+        return Ok(results.one());
     }
     let (_, State { h, .. }) = run(x, weights, call, false)?;
     let (directions, batch_size, size) = h.dims3()?;
@@ -195,54 +193,42 @@ fn run(
         // The CPU's kernels read `(B, I)` as `(B, 1, I)`.
         return run(&x.unsqueeze(1)?, weights, call, false);
     }
-    let (initial, split) = (call.initial.clone(), SplitStates::new(&call));
+    let (initial, has_c) = (call.initial.clone(), weights.cell().has_c());
+    let sizes = call.state_shapes();
+    let states = states_shape(&sizes, has_c);
     let shapes = match call.unroll.outputs() {
-        Outputs::Last => ResultShapes::Only(LayerResult::FinalStates, split.shape()),
-        Outputs::All if is_step => ResultShapes::Only(LayerResult::Outputs, split.shape()),
-        Outputs::All => ResultShapes::Both(Shape::from(&call.outputs_shape()[..]), split.shape()),
+        Outputs::Last => ResultShapes::Only(LayerResult::FinalStates, states),
+        Outputs::All if is_step => ResultShapes::Only(LayerResult::Outputs, states),
+        Outputs::All => ResultShapes::Both(Shape::from(&call.outputs_shape()[..]), states),
     };
     let results = match backend {
         Backend::Fused => weights.packed(is_step)?.layer().run(x, call, shapes)?,
         Backend::Gpu(gpu) => gpu::run(x, weights, call, shapes, gpu)?,
-        Backend::Composed => return composed::run(x, weights.directions(), &call),
+        Backend::Composed => return composed::run(x, weights, &call),
     };
     let (outputs, states) = match results {
         Results::Only(states) => (None, states),
         Results::Both { outputs, states } => (Some(outputs), states),
     };
-    Ok((outputs, split.state(&states)?.after(initial.as_ref())))
+    Ok((outputs, split(&states, &sizes, has_c)?.after(initial.as_ref())))
 }
 
-/// How the final states lie in a backend's result: h_n `(D, B, P)`, or `[h_n | c_n]`, flat.
-struct SplitStates {
-    has_c: bool,
-    h: [usize; 3],
-    c: [usize; 3],
+/// The shape of the final states in a backend's result: h_n `(D, B, P)`, or `[h_n | c_n]`, flat.
+fn states_shape([h, c]: &[[usize; 3]; 2], has_c: bool) -> Shape {
+    if has_c {
+        Shape::from(h.iter().product::<usize>() + c.iter().product::<usize>())
+    } else {
+        Shape::from(&h[..])
+    }
 }
 
-impl SplitStates {
-    fn new(call: &CheckedCall) -> Self {
-        let SequenceDims { batch_size, hidden_size, output_size, .. } = call.dims;
-        let of = |size| [call.directions, batch_size, size];
-        Self { has_c: call.cell.has_c(), h: of(output_size), c: of(hidden_size) }
+/// The final states in a backend's result.
+fn split(states: &Tensor, [h, c]: &[[usize; 3]; 2], has_c: bool) -> Result<State> {
+    if !has_c {
+        return Ok(State::new(states.clone()));
     }
-
-    fn shape(&self) -> Shape {
-        if self.has_c {
-            let len = |shape: [usize; 3]| shape.iter().product::<usize>();
-            Shape::from(len(self.h) + len(self.c))
-        } else {
-            Shape::from(&self.h[..])
-        }
-    }
-
-    fn state(&self, states: &Tensor) -> Result<State> {
-        if !self.has_c {
-            return Ok(State::new(states.clone()));
-        }
-        let h_len = self.h.iter().product();
-        let h = states.narrow(0, 0, h_len)?.reshape(&self.h[..])?;
-        let c = states.narrow(0, h_len, states.elem_count() - h_len)?.reshape(&self.c[..])?;
-        Ok(State::from_parts(h, Some(c)))
-    }
+    let h_len = h.iter().product();
+    let h = states.narrow(0, 0, h_len)?.reshape(&h[..])?;
+    let c = states.narrow(0, h_len, states.elem_count() - h_len)?.reshape(&c[..])?;
+    Ok(State::from_parts(h, Some(c)))
 }

@@ -23,6 +23,7 @@
 //! - `fused`: one differentiable Candle op for a whole layer, on the kernels of `candle-rnn-kernels`, with weights
 //!   laid out by `packed`, which `pack_cache` keeps while the weights do not change
 //! - `gpu`: the same for NVIDIA and Apple GPUs, on the kernels of `kernels/gpu/`
+//! - `dense`: a dense layer by the same op, as a layer of one step
 //! - `ids`: inputs looked up in a table
 //! - `composed`: composed step by step from Candle's own tensor ops, on any device
 //!
@@ -34,6 +35,7 @@ mod cell;
 mod checked_call;
 mod checks;
 mod composed;
+mod dense;
 mod fused;
 pub(crate) mod gpu;
 mod graph;
@@ -62,9 +64,9 @@ pub(crate) use ids::{look_up, read_ids};
 pub use layer::run_layer;
 pub(crate) use layer::{check_recurrent_dtype, has_gpu_kernels, last, step};
 pub use layer_weights::LayerWeights;
-pub(crate) use packed::{PackedTensors, TensorFloat};
+pub(crate) use packed::PackedWeights;
 pub use state::State;
-pub(crate) use storage::{elements, runs_on_cpu, with_element};
+pub(crate) use storage::runs_on_cpu;
 pub use truncation::{Truncation, Window};
 pub use unroll::{Outputs, Unroll};
 pub(crate) use var_grads::{backward, deliver};

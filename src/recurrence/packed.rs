@@ -21,7 +21,7 @@ use super::Cell;
 use crate::{Error, Result};
 
 /// An element of tensors that has kernels.
-pub(crate) trait TensorFloat: Float + WithDType {}
+pub(super) trait TensorFloat: Float + WithDType {}
 
 impl<E: Float + WithDType> TensorFloat for E {}
 
@@ -59,8 +59,25 @@ impl PackedWeights {
     }
 
     pub(super) fn for_isa(cell: Cell, directions: &[Weights], isa: Isa) -> Result<Self> {
-        Ok(Self(with_element!(directions[0].w_ih.dtype(), E => {
-            Arc::new(Packed::<E>::new(cell, directions, isa)?)
+        let kind = cell.kernels(directions[0].w_hr.is_some());
+        let tensors = directions.iter().map(Weights::as_arguments);
+        Self::of_tensors(
+            kind,
+            directions[0].check(cell)?,
+            tensors.collect::<candle_core::Result<_>>()?,
+            isa,
+        )
+    }
+
+    /// Packs three tensors of each direction, as [`PackedTensors::new`] takes them.
+    pub(super) fn of_tensors(
+        kind: CellKind,
+        sizes: WeightSizes,
+        directions: Vec<[Tensor; 3]>,
+        isa: Isa,
+    ) -> Result<Self> {
+        Ok(Self(with_element!(directions[0][0].dtype(), E => {
+            Arc::new(Packed::<E>::new(kind, sizes, directions, isa)?)
         })))
     }
 
@@ -79,21 +96,22 @@ pub(super) struct Packed<E> {
 }
 
 impl<E: TensorFloat> Packed<E> {
-    fn new(cell: Cell, weights: &[Weights], isa: Isa) -> Result<Self> {
-        if !weights[0].w_ih.device().is_cpu() {
+    fn new(
+        kind: CellKind,
+        sizes: WeightSizes,
+        tensors: Vec<[Tensor; 3]>,
+        isa: Isa,
+    ) -> Result<Self> {
+        if !tensors[0][0].device().is_cpu() {
             return Err(Error::Config(
                 "the fused recurrence runs on the CPU: here is a tensor on another device".into(),
             ));
         }
-        let kind = cell.kernels(weights[0].w_hr.is_some());
-        let sizes = weights[0].check(cell)?;
-        let (mut tensors, mut directions) = (Vec::new(), Vec::new());
-        for weights in weights {
-            let of_direction = weights.as_arguments()?;
-            let packed = PackedTensors::new(isa, kind, sizes, &of_direction)?;
-            directions.push(Arc::new(PackedDirection { packed, grads: WeightGrads::default() }));
-            tensors.push(of_direction);
-        }
+        let directions = tensors.iter().map(|tensors| {
+            let packed = PackedTensors::new(isa, kind, sizes, tensors)?;
+            Ok(Arc::new(PackedDirection { packed, grads: WeightGrads::default() }))
+        });
+        let directions = directions.collect::<candle_core::Result<Vec<_>>>()?;
         let edge = add_weights(tensors.into_iter().zip(&directions))?;
         Ok(Self { edge, directions })
     }
@@ -125,12 +143,12 @@ impl<E: TensorFloat> HeldWeights for PackedDirection<E> {
 }
 
 /// Three tensors of weights packed for both passes, and the kernels that read them.
-pub(crate) struct PackedTensors<E> {
-    pub(crate) kernels: Kernels<E>,
+pub(super) struct PackedTensors<E> {
+    pub(super) kernels: Kernels<E>,
     /// For the forward pass: blocks of gates, each `[b | W_ih | W_hh]` in panels of registers.
-    pub(crate) forward: Buffer<E>,
+    pub(super) forward: Buffer<E>,
     /// For the backward pass.
-    pub(crate) transposed: TransposedWeights<E>,
+    pub(super) transposed: TransposedWeights<E>,
     dims: SequenceDims,
     /// The shapes of W_ih, W_hh and of the biases and the projection.
     shapes: [Vec<usize>; 3],
@@ -141,7 +159,7 @@ impl<E: TensorFloat> PackedTensors<E> {
     ///
     /// # Errors
     /// When their elements cannot be read.
-    pub(crate) fn new(
+    fn new(
         isa: Isa,
         kind: CellKind,
         WeightSizes { input_size, hidden_size, output_size }: WeightSizes,
@@ -165,7 +183,7 @@ impl<E: TensorFloat> PackedTensors<E> {
     ///
     /// # Errors
     /// When Candle fails to make a tensor.
-    pub(crate) fn unpack(&self, packed: &[E]) -> candle_core::Result<[Tensor; 3]> {
+    fn unpack(&self, packed: &[E]) -> candle_core::Result<[Tensor; 3]> {
         let [of_input, of_state, others] = &self.shapes;
         let (gates, others_len) = (of_input[0], others[0]);
         let [w_ih, w_hh, biases] =

@@ -5,10 +5,10 @@ use std::ops::Deref;
 use candle_core::{Device, Layout, Storage, Tensor, WithDType};
 
 /// A tensor's elements, which nobody writes to meanwhile.
-pub(crate) struct Elements<'a, S>(S, &'a Layout);
+pub(super) struct Elements<'a, S>(S, &'a Layout);
 
 /// The elements of a contiguous tensor on the CPU.
-pub(crate) fn elements(tensor: &Tensor) -> Elements<'_, impl Deref<Target = Storage> + use<'_>> {
+pub(super) fn elements(tensor: &Tensor) -> Elements<'_, impl Deref<Target = Storage> + use<'_>> {
     let (storage, layout) = tensor.storage_and_layout();
     Elements(storage, layout)
 }
@@ -18,7 +18,7 @@ impl<S: Deref<Target = Storage>> Elements<'_, S> {
     ///
     /// # Errors
     /// When the tensor is on a device, is not contiguous or has another dtype.
-    pub(crate) fn slice<E: WithDType>(&self) -> candle_core::Result<&[E]> {
+    pub(super) fn slice<E: WithDType>(&self) -> candle_core::Result<&[E]> {
         let Storage::Cpu(storage) = &*self.0 else {
             candle_core::bail!("the fused recurrence runs on the CPU only")
         };
@@ -44,7 +44,7 @@ macro_rules! with_element {
         }
     };
 }
-pub(crate) use with_element;
+pub(super) use with_element;
 
 /// Whether the CPU's kernels run layers whose weights are there.
 pub(crate) fn runs_on_cpu(device: &Device) -> bool {

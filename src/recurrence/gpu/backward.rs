@@ -144,8 +144,8 @@ impl Pass {
         let (grad_outputs, grad_states) =
             (reached.grad_outputs.as_ref(), reached.grad_states.as_ref());
         let initial = self.initial.as_ref();
-        let width = self.call.cell.gates() * self.call.dims.hidden_size;
-        let is_gru = self.call.cell == Cell::Gru;
+        let width = self.cell.gates() * self.call.dims.hidden_size;
+        let is_gru = self.cell == Cell::Gru;
         let mut sweep = BackwardSweep {
             w_hh: self.joined(&part, |direction| Some(&direction.w_hh))?,
             outputs: outputs.or_else(|| kept.outputs.clone()),
@@ -189,7 +189,7 @@ impl Pass {
         launch: LaunchSize,
     ) -> candle_core::Result<()> {
         let SequenceDims { batch_size, seq_len, hidden_size, .. } = self.call.dims;
-        let gates = self.call.cell.gates() * hidden_size;
+        let gates = self.cell.gates() * hidden_size;
         let states = (batch_size, hidden_size);
         let operand = self.gpu.alloc((batch_size, gates), self.words(), self.x.device())?;
         let (state, z) = (self.alloc_uninit(states)?, self.alloc_uninit(states)?);
@@ -213,7 +213,7 @@ impl Pass {
         if sweep.grad_h_0.is_some() {
             self.gpu.gemm(&product())?;
         }
-        let past_product = if self.call.cell == Cell::Gru { Some(&state) } else { None };
+        let past_product = if self.cell == Cell::Gru { Some(&state) } else { None };
         if let Some(grad_h_0) = &sweep.grad_h_0 {
             let mask = sweep.mask.as_ref();
             self.end(Some(&z), past_product, sweep.grad_h_n.as_ref(), mask, grad_h_0, launch)?;
@@ -253,7 +253,7 @@ impl Pass {
         sweep: &'a BackwardSweep,
         step: Option<BackwardStep<'a>>,
     ) -> Args<'a> {
-        let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
+        let (has_gates, has_c) = (self.has_gates(), self.cell.has_c());
         let (at_once, is_step) = (step.is_none(), step.is_some());
         let (is_team, is_gru) =
             (matches!(self.backward, LaunchPlan::Team { .. }), sweep.delta_h.is_some());

@@ -137,7 +137,7 @@ impl Pass {
     ) -> Args<'a> {
         let ForwardSweep { part: _, gx, w_hh, b_hh, outputs, h_in, kept, h_n, c_n, h_0, c_0, mask } =
             sweep;
-        let (has_gates, has_c) = (self.has_gates(), self.call.cell.has_c());
+        let (has_gates, has_c) = (self.has_gates(), self.cell.has_c());
         let (at_once, is_step) = (step.is_none(), step.is_some());
         let is_team = matches!(self.forward, LaunchPlan::Team { .. });
         let (z_hh, operand) = step.map(|ForwardStep { z_hh, operand }| (z_hh, operand)).unzip();

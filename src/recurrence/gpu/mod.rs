@@ -89,10 +89,10 @@ pub(super) fn run(
     };
     // A segment that is not shorter than the sequence cuts nothing.
     let segment = if segment < call.dims.seq_len { segment } else { 0 };
-    let limits = gpu.limits();
+    let (cell, limits) = (weights.cell(), gpu.limits());
     check_precision(call.recurrent_dtype, &limits)?;
     let [forward, backward] = [Sweep::Forward, Sweep::Backward].map(|sweep| {
-        plan::plan(call.cell, &call.dims, call.directions, call.recurrent_dtype, sweep, &limits)
+        plan::plan(cell, &call.dims, call.directions, call.recurrent_dtype, sweep, &limits)
     });
     let (forward, backward) = (forward?, backward?);
     let initial = call.joined_initial()?;
@@ -109,7 +109,8 @@ pub(super) fn run(
     note_graph(&gpu, weights, &shapes);
     let lengths = pass::lengths(&gpu, &call, x.device())?;
     let pass = Arc::new(Pass {
-        family: plan::kernel_family(call.cell, false)?,
+        cell,
+        family: plan::kernel_family(cell, false)?,
         forward,
         backward,
         segment,

@@ -38,9 +38,7 @@ impl Pass {
         part: &DirectionRange,
         is_c: bool,
     ) -> candle_core::Result<Option<Tensor>> {
-        let Some(states) = states.filter(|_| !is_c || self.call.cell.has_c()) else {
-            return Ok(None);
-        };
+        let Some(states) = states.filter(|_| !is_c || self.cell.has_c()) else { return Ok(None) };
         let len = self.call.dims.batch_size * self.call.dims.hidden_size;
         let first = part.start + if is_c { self.directions.len() } else { 0 };
         states.flatten_all()?.narrow(0, first * len, part.len() * len).map(Some)
@@ -76,7 +74,7 @@ impl Pass {
 
     /// `W_ih x + b` of a part's directions beside each other, `(B·T, n·G·H)`; before it the directions' own `w_hh`.
     pub(super) fn inputs_of(&self, part: &DirectionRange) -> candle_core::Result<Tensor> {
-        let width = self.call.cell.gates() * self.call.dims.hidden_size;
+        let width = self.cell.gates() * self.call.dims.hidden_size;
         let gx = self.alloc_uninit((self.x.dim(0)?, part.len() * width))?;
         for (column, index) in part.clone().enumerate() {
             let (direction, to) = (&self.directions[index], gx.narrow(1, column * width, width)?);

@@ -28,6 +28,7 @@ use super::team_plan::POLLS;
 /// A layer's pass over a batch of sequences.
 pub(super) struct Pass {
     pub(super) gpu: Gpu,
+    pub(super) cell: Cell,
     pub(super) call: CheckedCall,
     /// What the kernels' names begin with.
     pub(super) family: &'static str,
@@ -252,7 +253,7 @@ impl Pass {
             h_in: self.alloc_uninit((directions, batch_size, seq_len, hidden_size))?,
             outputs: keeps_outputs.then(|| self.alloc_uninit(outputs)).transpose()?,
             gates: alloc(self.has_gates(), 4 * hidden_size)?,
-            c: alloc(self.call.cell.has_c(), hidden_size)?,
+            c: alloc(self.cell.has_c(), hidden_size)?,
         })
     }
 
@@ -346,7 +347,7 @@ impl Pass {
             (directions.0, Arg::Int(directions.1)),
         ]);
         if !self.has_gates() {
-            args.push(("function", Arg::Int(usize::from(self.call.cell == Cell::Relu))));
+            args.push(("function", Arg::Int(usize::from(self.cell == Cell::Relu))));
         }
         if let Some(segment) = segment {
             args.push(("segment", Arg::Int(segment)));

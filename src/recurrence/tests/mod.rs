@@ -143,7 +143,7 @@ fn composed_layer(
     let directions = directions.iter().map(|weights| (*weights).clone()).collect();
     let weights = LayerWeights::of_directions(cell, directions)?;
     let (x, call) = CheckedCall::new(x, &weights, call)?.looked_up(x)?;
-    super::composed::run(&x, weights.directions(), &call)
+    super::composed::run(&x, &weights, &call)
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
