@@ -18,8 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Shape,
-    Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp3, DType, Layout, MetalStorage, Shape, Tensor,
 };
 
 use super::mailbox::{LayerResult, ResultGrads};
@@ -97,11 +96,9 @@ pub(super) fn add_layer<P: LayerPass>(
     shapes: ResultShapes,
 ) -> candle_core::Result<Results> {
     let add = |only| {
-        let node = LayerNode { pass: pass.clone(), only };
-        match initial {
-            None => x.apply_op2(weights_edge, node),
-            Some(initial) => x.apply_op3(weights_edge, initial, node),
-        }
+        let node = LayerNode { pass: pass.clone(), only, has_initial: initial.is_some() };
+        // In place of initial states, the edge once more: no gradient comes of it.
+        x.apply_op3(weights_edge, initial.unwrap_or(weights_edge), node)
     };
     let (outputs, states) = match shapes {
         ResultShapes::Only(of, shape) => return Ok(Results::Only(add(Some((of, shape)))?)),
@@ -213,6 +210,7 @@ struct LayerNode<P> {
     pass: Arc<P>,
     /// The one that is read, and its shape; `None` for the edge.
     only: Option<(LayerResult, Shape)>,
+    has_initial: bool,
 }
 
 impl<P: LayerPass> LayerNode<P> {
@@ -251,25 +249,6 @@ impl<P: LayerPass> LayerNode<P> {
     }
 }
 
-impl<P: LayerPass> CustomOp2 for LayerNode<P> {
-    fn name(&self) -> &'static str {
-        P::NAME
-    }
-
-    alloc_node!(Self::on_cpu, Self::on_gpu, second: second_layout);
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weights_edge: &Tensor,
-        result: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [grad_x, grad_edge, _] = self.argument_grads(x, weights_edge, None, [result, grad])?;
-        Ok((grad_x, grad_edge))
-    }
-}
-
 impl<P: LayerPass> CustomOp3 for LayerNode<P> {
     fn name(&self) -> &'static str {
         P::NAME
@@ -285,8 +264,9 @@ impl<P: LayerPass> CustomOp3 for LayerNode<P> {
         result: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let initial = self.has_initial.then_some(initial);
         let [grad_x, grad_edge, grad_initial] =
-            self.argument_grads(x, weights_edge, Some(initial), [result, grad])?;
+            self.argument_grads(x, weights_edge, initial, [result, grad])?;
         Ok((grad_x, grad_edge, grad_initial))
     }
 }
