@@ -13,6 +13,7 @@ mod array_names;
 mod array_target;
 mod arrays;
 mod csv;
+mod decimal_comma;
 mod detect;
 mod idx_images;
 mod json_array;

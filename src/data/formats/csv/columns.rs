@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use super::dialect::Dialect;
 use super::names::{called, find, is_one_of, GROUPS, IDS, LABELS, TIMES};
 use super::times;
+use crate::data::formats::decimal_comma::has_decimal_comma;
 use crate::data::formats::options::{Layout, ReadOptions};
-use crate::data::formats::text_numbers::{
-    has_decimal_comma, is_almost_number, is_missing, is_number, quote,
-};
+use crate::data::formats::text_numbers::{is_almost_number, is_missing, is_number, quote};
 use crate::data::TargetKind;
 use crate::wording::counted;
 
