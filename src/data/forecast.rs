@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, SequenceValues};
+use super::naive_forecast::{floats, naive_forecast};
 use super::scaler::Scaler;
 
 /// The target of a forecast from a window of a series: its next steps, all features of each.
@@ -21,15 +22,7 @@ impl ForecastTarget {
     /// The naive forecast: each step repeats the value of a season earlier, or of as many seasons as it takes to be
     /// within the window. K times I numbers.
     pub fn naive(&self, window: SequenceValues, features: usize) -> Vec<f64> {
-        let known = filled(floats(window), features.max(1));
-        let steps = known.len() / features.max(1);
-        let season = self.season.clamp(1, steps.max(1));
-        (0..self.horizon)
-            .flat_map(|step| {
-                let start = (steps - season + step % season) * features;
-                known[start..start + features].to_vec()
-            })
-            .collect()
+        naive_forecast(window, features, self.horizon, self.season)
     }
 
     /// The scaled differences of the true next steps from the naive forecast: K times I numbers.
@@ -59,32 +52,6 @@ impl ForecastTarget {
     }
 }
 
-/// The values as numbers.
-pub(crate) fn floats(values: SequenceValues) -> Vec<f64> {
-    match values {
-        SequenceValues::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        SequenceValues::U8(values) => values.iter().map(|value| f64::from(*value) / 255.).collect(),
-    }
-}
-
-/// The values with each missing one replaced by the one before it, or else by the first one behind it.
-pub(super) fn filled(mut values: Vec<f64>, features: usize) -> Vec<f64> {
-    if !values.iter().any(|value| value.is_nan()) {
-        return values;
-    }
-    for at in features..values.len() {
-        if values[at].is_nan() {
-            values[at] = values[at - features];
-        }
-    }
-    for at in (0..values.len().saturating_sub(features)).rev() {
-        if values[at].is_nan() {
-            values[at] = values[at + features];
-        }
-    }
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +76,5 @@ mod tests {
         assert_eq!(differences, [1., 2., 1., 2., 2., 4.]);
         let forecast = target.forecast(data.sequence(0), &scaler, &differences);
         assert_eq!(forecast, floats(data.following(0, 3)));
-        let last = ForecastTarget { season: 1, ..target };
-        assert_eq!(last.naive(data.sequence(1), 2), [4., 40., 4., 40., 4., 40.]);
     }
 }

@@ -30,6 +30,7 @@ mod image_sequences;
 mod image_set;
 pub mod known;
 pub mod mnist;
+mod naive_forecast;
 mod names;
 mod offsets;
 mod origin;
@@ -55,8 +56,8 @@ pub use dataset::{Dataset, SequenceValues};
 pub use dataset_builder::{dataset_of_bytes, DatasetBuilder};
 #[cfg(feature = "settings")]
 pub(crate) use files::find_files as image_files;
-pub(crate) use forecast::floats;
 pub use forecast::ForecastTarget;
+pub(crate) use naive_forecast::floats;
 pub use names::Names;
 pub use padded::{BatchTarget, Padder, SequenceBatch};
 pub use preprocess::{MissingPolicy, PreprocessConfig, Preprocessor};

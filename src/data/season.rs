@@ -1,7 +1,7 @@
 //! `season_of`: the length of a season of series.
 
 use super::dataset::Dataset;
-use super::forecast::{filled, floats};
+use super::naive_forecast::{filled, floats};
 
 /// The longest season.
 const LONGEST: usize = 1_000;
