@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::dataset::Dataset;
 use super::names::Names;
 use super::offsets::Offsets;
-use super::seen::SeenIds;
+use super::seen_ids::SeenIds;
 use super::store::{Missing, Store};
 use super::target::{Labels, Target};
 use super::values::{Segments, Values};

@@ -40,7 +40,7 @@ pub mod picture;
 mod preprocess;
 mod scaler;
 mod season;
-mod seen;
+mod seen_ids;
 mod split;
 mod splits;
 mod store;

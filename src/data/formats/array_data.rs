@@ -10,7 +10,7 @@ use super::options::ReadOptions;
 use super::sequence_shape::SequenceShape;
 use super::text_numbers::quote;
 use crate::data::offsets::Offsets;
-use crate::data::seen::SeenIds;
+use crate::data::seen_ids::SeenIds;
 use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, Names, TargetKind};
 use crate::{Error, Result};
 
