@@ -1,4 +1,4 @@
-//! A trainer that shares its steps out over the ranks of a team.
+//! Data-parallel training: a trainer that shares its steps out over the ranks of a team.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The parts of a step, whose gradients are added up.
+//! Micro-batches: the parts of a step, whose gradients are added up.
 
 use std::ops::Range;
 

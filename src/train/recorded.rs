@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::finite::StepAt;
+use super::micro_batches::MicroBatch;
 use super::step_graphs::{RecordedSteps, RING, WARM_UP};
-use super::step_parts::MicroBatch;
 use super::trainer::Trainer;
 use super::{Event, Task};
 use crate::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::step_parts::{MicroBatch, StepParts};
+use super::micro_batches::{MicroBatch, StepParts};
 use super::{Task, Trainer};
 use crate::data::batches::array_split;
 use crate::{Error, Result};

@@ -1,4 +1,4 @@
-//! The gradients of a step's parts: computed by one process, or shared out over ranks, and added up.
+//! The gradients of a step: those of its parts, computed by one process or shared out over ranks, and added up.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::engine::Attempt;
-use super::step_parts::{Computed, MicroBatch, StepParts};
+use super::micro_batches::{Computed, MicroBatch, StepParts};
 use super::{Task, Trainer};
 use crate::distributed::{Meeting, Wait};
 use crate::recurrence::backward;

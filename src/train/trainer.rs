@@ -7,8 +7,8 @@ use candle_core::{Device, Tensor};
 
 use super::engine::StepEngine;
 use super::finite::StepAt;
+use super::micro_batches::StepParts;
 use super::step_graphs::RecordedSteps;
-use super::step_parts::StepParts;
 use super::{Best, Classification, Event, Position, Task, TrainConfig, TrainerConfig};
 use crate::data::batches::Batching;
 use crate::data::mnist::Mnist;
