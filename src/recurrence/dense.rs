@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor, D};
 use candle_rnn_kernels::{CellKind, SequenceDims};
 
 use super::checked_call::CheckedCall;
+use super::grad_mailbox::LayerResult;
 use super::graph::ResultShapes;
-use super::mailbox::LayerResult;
 use super::packed::PackedWeights;
 use super::{Outputs, RecurrentDType, WeightSizes};
 use crate::Result;

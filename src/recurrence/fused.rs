@@ -6,8 +6,8 @@ use candle_core::{CpuStorage, Device, Shape, Tensor};
 use candle_rnn_kernels::{self as kernels, BackwardCall, Gradients, RawCall, Save, Saved, Wanted};
 
 use super::checked_call::CheckedCall;
+use super::grad_mailbox::{within_node, CallId, LayerResult, WeightGrads};
 use super::graph::{add_layer, ArgumentGrads, Exchange, LayerPass, Reached, ResultShapes, Results};
-use super::mailbox::{within_node, CallId, LayerResult, WeightGrads};
 use super::packed::{Packed, PackedLayer, TensorFloat};
 use super::storage::{elements, Elements};
 use super::Outputs;

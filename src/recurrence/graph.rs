@@ -9,7 +9,7 @@
 //! - [`ResultNode`] leads to either result.
 //!
 //! A backend computes beside the graph, and its gradients of the weights and of the two results go through
-//! [`mailbox`](super::mailbox), since Candle makes a tensor of zeros and a sum of every gradient in the graph.
+//! [`grad_mailbox`](super::grad_mailbox), since Candle makes a tensor of zeros and a sum of every gradient in the graph.
 
 // Memory that nothing is written to yet.
 #![allow(unsafe_code)]
@@ -21,7 +21,7 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp3, DType, Layout, MetalStorage, Shape, Tensor,
 };
 
-use super::mailbox::{LayerResult, ResultGrads};
+use super::grad_mailbox::{LayerResult, ResultGrads};
 use super::var_grads::deliver;
 
 /// The gradients of `x`, of the weights edge and of the initial states.

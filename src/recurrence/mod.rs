@@ -27,8 +27,9 @@
 //! - `ids`: inputs looked up in a table
 //! - `composed`: composed step by step from Candle's own tensor ops, on any device
 //!
-//! `var_grads` takes gradients of variables beside the graph; `graph` has the nodes that the first two put into Candle's graph; `mailbox` holds the gradients that these nodes
-//! hand each other beside it. `tests/reference` is the definition that all three are tested against: plain loops.
+//! `graph` has the nodes that the first two put into Candle's graph; `grad_mailbox` holds the gradients that these
+//! nodes hand each other beside it; `var_grads` takes gradients of variables beside it. `tests/reference` is the
+//! definition that all three are tested against: plain loops.
 
 mod call;
 mod cell;
@@ -38,11 +39,11 @@ mod composed;
 mod dense;
 mod fused;
 pub(crate) mod gpu;
+mod grad_mailbox;
 mod graph;
 mod ids;
 mod layer;
 mod layer_weights;
-mod mailbox;
 mod pack_cache;
 mod packed;
 mod state;

@@ -13,8 +13,8 @@ use candle_rnn_kernels::{
 };
 
 use super::checked_call::CheckedCall;
+use super::grad_mailbox::{within_node, WeightGrads};
 use super::graph::{add_weights, HeldWeights, ResultShapes, Results};
-use super::mailbox::{within_node, WeightGrads};
 use super::storage::{elements, with_element};
 use super::weights::{WeightSizes, Weights};
 use super::Cell;

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use candle_core::backprop::GradStore;
 use candle_core::Tensor;
 
-use super::mailbox::BackwardPass;
+use super::grad_mailbox::BackwardPass;
 
 /// The gradients that a backward pass has been handed.
 struct Collected {

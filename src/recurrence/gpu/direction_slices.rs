@@ -1,4 +1,4 @@
-//! The directions that a launch runs over: one, or by teams all; and their parts of a layer's tensors, in place.
+//! Slices of a layer's tensors, in place: of the directions that a launch runs over, one, or by teams all.
 
 use candle_core::Tensor;
 

@@ -4,7 +4,7 @@
 //!
 //! - [`run`] puts a layer into Candle's graph;
 //! - `pass` holds what the sweeps need and launches them; `forward`, `backward` say which kernels run in which order,
-//!   over a `part`: one direction, or all where several blocks hold the recurrent weights together;
+//!   over one direction, or over all where several blocks hold the recurrent weights together (`direction_slices`);
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
 //! - `rows` copies matrices, by launches of `copy`, and writes biases; `gemm` is a product as cuBLAS is asked for it;
 //! - `scalar_node` is what other ops than layers put into the graph;
@@ -27,12 +27,12 @@ mod metal;
 mod backward;
 mod copy;
 pub(super) mod device;
+mod direction_slices;
 mod forward;
 #[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
 pub(in crate::recurrence) mod gemm;
 mod limits;
 pub(super) mod open;
-mod part;
 mod pass;
 pub(crate) mod plan;
 mod precision;

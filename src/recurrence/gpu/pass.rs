@@ -6,7 +6,8 @@
 //! from the other end, and then the gradients of the weights, one product each over all rows and steps:
 //! so each is summed in one order, and the bits are the same every time.
 //!
-//! - `forward`, `backward`: the sweeps; `part`: one direction, or by teams all of them, which are launched at once
+//! - `forward`, `backward`: the sweeps; `direction_slices`: tensors of one direction, or by teams of all of them, which
+//!   are launched at once
 //!
 //! kernels/gpu/README.md has the kernels' arguments and contracts.
 
@@ -16,8 +17,8 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, DType, Device, Shape, Tensor};
 
 use super::super::call::CheckedCall;
+use super::super::grad_mailbox::{CallId, LayerResult, WeightGrads};
 use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reached};
-use super::super::mailbox::{CallId, LayerResult, WeightGrads};
 use super::super::{Cell, SequenceDims, Weights};
 use super::copy::walk;
 use super::device::Gpu;
