@@ -83,7 +83,8 @@ impl Crew {
     /// Whether a thread is idle; if so, it is the caller's to give work to by [`both`](Self::both).
     pub(crate) fn claims_idle(&self) -> bool {
         let take_one = |idle: usize| idle.checked_sub(1);
-        self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok()
+        cfg!(feature = "rayon")
+            && self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok()
     }
 
     /// Runs both, one of them on an idle thread that was claimed. If it has found other work meanwhile, they run one after

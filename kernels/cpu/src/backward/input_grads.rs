@@ -8,7 +8,7 @@ use crate::backward::group::ReductionGroup;
 use crate::cells::cell::{Cell, OperandKind};
 use crate::forward::{add, multiply};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
@@ -123,7 +123,7 @@ impl<E: Element> ReductionGroup<'_, E> {
                     height,
                     panel.registers,
                     &GemmBiasAct::<V, Identity, false> {
-                        begin: Begin::Zero,
+                        bias: None,
                         products: [product, Accumulate::none()],
                         out,
                         last: panel.last,

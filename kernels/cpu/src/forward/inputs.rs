@@ -4,7 +4,6 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use crate::cells::cell::{ColumnRange, WeightLayout};
-use crate::gemm::microkernel::MAX_MR;
 use crate::view::View;
 
 /// The inputs of a pass.
@@ -54,23 +53,18 @@ impl<E> Lookup<E> {
         *self.ids.at(row, step).ptr(1) as usize
     }
 
-    /// What a tile of a gate block's pre-activations begins with, row by row, from column `at` of the block on; the last
-    /// row again where a tile has fewer.
+    /// The product that a row reads at a step, of the columns of a gate block.
     ///
     /// # Safety
-    /// The rows `row..row + height` must be ones of the pass, as must the step; the products must be there.
-    pub(crate) unsafe fn tile(
+    /// Row and step must be ones of the pass, and the products be there.
+    pub(crate) unsafe fn product(
         &self,
         layout: &WeightLayout,
         columns: &ColumnRange,
-        [row, height, step]: [usize; 3],
-        at: usize,
-    ) -> [View<E, 0>; MAX_MR] {
-        let block = self.products.add(layout.in_table(columns, self.table_rows) + at);
-        let mut rows = [block; MAX_MR];
-        for (index, to) in rows.iter_mut().enumerate() {
-            *to = block.add(self.id(row + index.min(height - 1), step) * columns.len);
-        }
-        rows
+        row: usize,
+        step: usize,
+    ) -> View<E, 0> {
+        let block = self.products.add(layout.in_table(columns, self.table_rows));
+        block.add(self.id(row, step) * columns.len)
     }
 }

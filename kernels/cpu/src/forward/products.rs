@@ -8,7 +8,7 @@ use crate::forward::args::Forward;
 use crate::forward::inputs::Inputs;
 use crate::forward::row_block::RowBlock;
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 
@@ -68,22 +68,22 @@ impl<E: Element> RowBlock<'_, E> {
                             self.of_source(columns, local, step, w_source)
                         },
                     ];
-                    let begin = match input.inputs {
-                        Inputs::Table(table) if columns.input => Begin::Rows(table.tile(
-                            &input.layout,
-                            columns,
-                            [row, height, step],
-                            panel.at,
-                        )),
-                        _ => Begin::Bias(bias),
-                    };
+                    let mut adds = goes_on;
+                    if let (Inputs::Table(table), true) = (input.inputs, columns.input) {
+                        for index in 0..height {
+                            let product = table.product(&input.layout, columns, row + index, step);
+                            let to = out.row(index);
+                            to.copy_from(product.add(panel.at), panel.len::<V>());
+                        }
+                        adds = true;
+                    }
                     macro_rules! gemm {
                         ($adds:literal) => {
                             run_tile(
                                 height,
                                 panel.registers,
                                 &GemmBiasAct::<V, C::InTile, $adds> {
-                                    begin,
+                                    bias: Some(bias),
                                     products,
                                     out,
                                     last: panel.last,
@@ -92,7 +92,7 @@ impl<E: Element> RowBlock<'_, E> {
                             )
                         };
                     }
-                    if goes_on {
+                    if adds {
                         gemm!(true);
                     } else {
                         gemm!(false);

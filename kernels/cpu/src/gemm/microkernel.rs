@@ -8,7 +8,7 @@
 //!
 //! and differ in what they begin and end with:
 //!
-//! - [`GemmBiasAct`]: `out = f(begin + products)`: a step of the recurrence; without `f`, the gradients
+//! - [`GemmBiasAct`]: `out = f(bias + products)`: a step of the recurrence; without `f`, the gradients
 //!   of the inputs and of the initial state
 //! - [`GemmActGrad`]: `δ = f'(h) · (grad_h + mask · product)`: a step of a simple cell's reverse sweep
 //! - [`RankUpdate`]: sums of `z δ` over samples: the gradients of the weights
@@ -37,20 +37,6 @@ pub(crate) struct Accumulate<E> {
     pub(crate) count: usize,
     /// `(count, WIDTH)` registers in.
     pub(crate) panel: View<E, 0>,
-}
-
-/// The most rows of a tile.
-pub(crate) const MAX_MR: usize = 6;
-
-/// What the sums of a tile begin with.
-#[derive(Clone, Copy)]
-pub(crate) enum Begin<E> {
-    /// Zero.
-    Zero,
-    /// `WIDTH` registers, the same for every row.
-    Bias(View<E, 0>),
-    /// `WIDTH` registers for each row, less what `last` lacks.
-    Rows([View<E, 0>; MAX_MR]),
 }
 
 type Tile<V, const ROWS: usize, const WIDTH: usize> = [[V; WIDTH]; ROWS];
@@ -133,10 +119,10 @@ fn lanes<V: Vector>(v: usize, width: usize, last: usize) -> usize {
     }
 }
 
-/// `out = f(begin + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
+/// `out = f(bias + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
 pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool> {
-    /// In. Not read with `ADDS`.
-    pub(crate) begin: Begin<V::Elem>,
+    /// `WIDTH` registers in, zero if absent. Not read with `ADDS`.
+    pub(crate) bias: Option<View<V::Elem, 0>>,
     pub(crate) products: [Accumulate<V::Elem>; 2],
     /// `ROWS` rows out, `WIDTH` registers less what `last` lacks.
     pub(crate) out: ViewMut<V::Elem, 1>,
@@ -157,24 +143,11 @@ impl<V: Vector, A: Activation, const ADDS: bool> TileKernel<V> for GemmBiasAct<V
                     acc[r][v] = load_some(out.add(v * V::LANES), lanes::<V>(v, WIDTH, self.last));
                 }
             }
-        } else {
-            match self.begin {
-                Begin::Zero => {}
-                Begin::Bias(bias) => {
-                    for v in 0..WIDTH {
-                        let bias = V::load(bias.add(v * V::LANES).ptr(V::LANES));
-                        for r in 0..ROWS {
-                            acc[r][v] = bias;
-                        }
-                    }
-                }
-                Begin::Rows(rows) => {
-                    for r in 0..ROWS {
-                        for v in 0..WIDTH {
-                            let count = lanes::<V>(v, WIDTH, self.last);
-                            acc[r][v] = load_some(rows[r].add(v * V::LANES), count);
-                        }
-                    }
+        } else if let Some(bias) = self.bias {
+            for v in 0..WIDTH {
+                let bias = V::load(bias.add(v * V::LANES).ptr(V::LANES));
+                for r in 0..ROWS {
+                    acc[r][v] = bias;
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::backward::{Factors, PanelUpdate};
 use crate::cells::cell::{OperandKind, WeightLayout};
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
 use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
@@ -106,7 +106,7 @@ pub(crate) unsafe fn input_grads<V: Vector>(args: &TableGrads<V::Elem>, first: u
                 height,
                 panel.registers,
                 &GemmBiasAct::<V, Identity, false> {
-                    begin: Begin::Zero,
+                    bias: None,
                     products,
                     out,
                     last: panel.last,

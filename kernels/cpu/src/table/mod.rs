@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 
 use crate::cells::cell::{ColumnRange, OperandKind, WeightLayout};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{run_tile, Accumulate, Begin, GemmBiasAct};
+use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
 use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::Vector;
@@ -83,7 +83,7 @@ pub(crate) unsafe fn products<V: Vector>(args: &TableProducts<V::Elem>, first: u
                     height,
                     panel.registers,
                     &GemmBiasAct::<V, Identity, false> {
-                        begin: Begin::Bias(bias),
+                        bias: Some(bias),
                         products: [product, Accumulate::none()],
                         out,
                         last: panel.last,
