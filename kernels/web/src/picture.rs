@@ -8,6 +8,8 @@ mod digit;
 mod doubt;
 #[path = "../../../src/data/picture/find.rs"]
 mod find;
+#[path = "../../../src/data/picture/frame.rs"]
+mod frame;
 #[path = "../../../src/data/picture/mnist_form.rs"]
 mod mnist_form;
 #[path = "../../../src/data/picture/paper.rs"]
