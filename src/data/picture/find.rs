@@ -241,8 +241,8 @@ impl Group {
             .collect();
         let mut levels: Vec<f32> =
             own.iter().zip(&mask).filter(|(_, mask)| **mask).map(|(ink, _)| *ink).collect();
-        levels.sort_unstable_by(f32::total_cmp);
-        let full = levels.get(levels.len() * 4 / 5).copied().unwrap_or(1.).max(1e-6);
+        let fifth = levels.len() * 4 / 5;
+        let full = if levels.is_empty() { 1. } else { paper::nth(&mut levels, fifth).max(1e-6) };
         for ink in &mut own {
             *ink = (*ink / full).min(1.);
         }

@@ -12,8 +12,12 @@ pub(super) fn median(values: &mut [f32]) -> f32 {
     if values.is_empty() {
         return 0.;
     }
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f32::total_cmp).1
+    nth(values, values.len() / 2)
+}
+
+/// The value that would be at place `n` if `values` were sorted; there must be one.
+pub(super) fn nth(values: &mut [f32], n: usize) -> f32 {
+    *values.select_nth_unstable_by(n, f32::total_cmp).1
 }
 
 fn step(raster: &Raster, most: usize) -> usize {
@@ -36,8 +40,9 @@ pub(super) fn denoise(raster: &mut Raster) {
             plane.windows(3).step_by(pick).map(|w| (2. * w[1] - w[0] - w[2]).abs()).collect();
         let noise = median(&mut differences) / (0.6745 * 6f32.sqrt());
         let mut levels: Vec<f32> = plane.iter().step_by(pick).copied().collect();
-        levels.sort_unstable_by(f32::total_cmp);
-        let span = levels[levels.len() - 1 - levels.len() / 500] - levels[levels.len() / 500];
+        let few = levels.len() / 500;
+        let last = levels.len() - 1 - few;
+        let span = nth(&mut levels, last) - nth(&mut levels, few);
         // A Gaussian of radius s leaves noise / (2 s sqrt(pi)); a fifteenth of the ink is little.
         let radius = noise / (0.067 * span.max(1e-6) * 2. * std::f32::consts::PI.sqrt());
         let radius = radius.min(largest);
