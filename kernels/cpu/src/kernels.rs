@@ -111,6 +111,7 @@ impl<E: Element> Kernels<E> {
     }
 
     fn with<V: Vector<Elem = E>, C: Cell>() -> Self {
+        let has_table = cfg!(feature = "table");
         Self {
             layout: WeightLayout::new::<V, C>,
             padded: |len| Panels::<V>::new(len).padded(),
@@ -119,9 +120,9 @@ impl<E: Element> Kernels<E> {
             pack_rows: pack_rows::<V>,
             forward_rows: forward::forward_rows::<V, C>,
             backward_rows: backward::backward_rows::<V, C>,
-            table_products: table::products::<V>,
-            table_weight_grads: table::weight_grads::<V>,
-            table_input_grads: table::input_grads::<V>,
+            table_products: if has_table { table::products::<V> } else { |_, _, _| () },
+            table_weight_grads: if has_table { table::weight_grads::<V> } else { |_, _, _| () },
+            table_input_grads: if has_table { table::input_grads::<V> } else { |_, _, _| () },
             is_simple: C::IS_SIMPLE,
             has_c: C::HAS_C,
         }

@@ -56,7 +56,7 @@ mod weight_grads;
 mod windows;
 
 use crate::cells::cell::Cell;
-use crate::forward::{Inputs, STEPS_BETWEEN_LOOKS};
+use crate::forward::STEPS_BETWEEN_LOOKS;
 use crate::rows::RowRange;
 use crate::simd::vector::{Element, Vector};
 use crate::SequenceDims;
@@ -110,7 +110,7 @@ pub(crate) unsafe fn backward_rows<V: Vector, C: Cell>(
         table_deltas: scratch.table_deltas,
         memory: GroupMemory::new(args, rows, block_steps, scratch.memory),
     };
-    if let (Inputs::Table(table), Some(sums)) = (args.input.inputs, scratch.table_deltas) {
+    if let (Some(table), Some(sums)) = (args.input.inputs.table(), scratch.table_deltas) {
         sums.fill(V::Elem::ZERO, args.input.layout.table_len(table.table_rows));
     }
     let reached = args.windows[0].start;

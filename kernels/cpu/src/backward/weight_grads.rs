@@ -49,17 +49,21 @@ impl<E: Element> ReductionGroup<'_, E> {
         panels: Range<usize>,
     ) {
         let PassInput { layout, crew, .. } = &self.args.input;
-        let all = layout.columns().iter().flat_map(|columns| {
-            Panels::<V>::new(columns.len).iter().map(move |panel| (columns, panel))
-        });
-        for (index, (columns, panel)) in all.enumerate().take(panels.end).skip(panels.start) {
-            let middle = index.midpoint(panels.end);
-            if middle > index && crew.claims_idle() {
-                // SAFETY: each has panels of its own, which no other thread uses.
-                let go_on = |panels| unsafe { self.sum_panels::<V>(block, spans, sums, panels) };
-                return crew.both(&|| go_on(index..middle), &|| go_on(middle..panels.end));
+        let mut index = 0;
+        for columns in layout.columns() {
+            for panel in Panels::<V>::new(columns.len).iter() {
+                if panels.contains(&index) {
+                    let middle = index.midpoint(panels.end);
+                    if middle > index && crew.claims_idle() {
+                        // SAFETY: each has panels of its own, which no other thread uses.
+                        let go_on =
+                            |panels| unsafe { self.sum_panels::<V>(block, spans, sums, panels) };
+                        return crew.both(&|| go_on(index..middle), &|| go_on(middle..panels.end));
+                    }
+                    self.sum_panel::<V>(block, spans, sums, columns, panel);
+                }
+                index += 1;
             }
-            self.sum_panel::<V>(block, spans, sums, columns, panel);
         }
     }
 
@@ -84,8 +88,8 @@ impl<E: Element> ReductionGroup<'_, E> {
             .narrow(self.size * steps * nr)
             .as_view()
             .reshape([(steps * nr) as isize]);
-        if let (Inputs::Table(table), Some(of_table), true) =
-            (inputs, self.table_deltas, columns.input)
+        if let (Some(table), Some(of_table), true) =
+            (inputs.table(), self.table_deltas, columns.input)
         {
             let to = of_table.add(layout.in_table(columns, table.table_rows));
             V::vectorize(AddPanel::<V> {
@@ -163,7 +167,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         let (row, steps) = (self.first + local, block.len());
         let nr = update.panel.nr::<V>();
         // What a table's rows feed is summed when δ of all groups are there.
-        let is_looked_up = columns.input && matches!(input.inputs, Inputs::Table(_));
+        let is_looked_up = columns.input && input.inputs.table().is_some();
         if !is_looked_up {
             let one = [E::ONE];
             let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };

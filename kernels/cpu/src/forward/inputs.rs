@@ -15,7 +15,16 @@ pub(crate) enum Inputs<E> {
     Table(Lookup<E>),
 }
 
-impl<E> Inputs<E> {
+impl<E: Copy> Inputs<E> {
+    /// The table, if inputs are looked up in one.
+    #[inline(always)]
+    pub(crate) fn table(self) -> Option<Lookup<E>> {
+        match self {
+            Self::Table(table) if cfg!(feature = "table") => Some(table),
+            _ => None,
+        }
+    }
+
     /// The inputs of a pass that begins at a row and a step of this one.
     ///
     /// # Safety

@@ -69,7 +69,7 @@ impl<E: Element> RowBlock<'_, E> {
                         },
                     ];
                     let mut adds = goes_on;
-                    if let (Inputs::Table(table), true) = (input.inputs, columns.input) {
+                    if let (Some(table), true) = (input.inputs.table(), columns.input) {
                         for index in 0..height {
                             let product = table.product(&input.layout, columns, row + index, step);
                             let to = out.row(index);
@@ -92,7 +92,8 @@ impl<E: Element> RowBlock<'_, E> {
                             )
                         };
                     }
-                    if adds {
+                    // Of a simple cell, only what a table's products begin is added to.
+                    if adds && (!C::IS_SIMPLE || cfg!(feature = "table")) {
                         gemm!(true);
                     } else {
                         gemm!(false);

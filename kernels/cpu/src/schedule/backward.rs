@@ -153,7 +153,7 @@ pub fn backward<E: Element>(
         Save::Checkpoints => input.table_products(),
         _ => Vec::new(),
     };
-    let is_looked_up = input.call.ids.is_some();
+    let is_looked_up = input.ids().is_some();
     let parallel = is_large(&dims, packed_len);
     let crew = &Crew::new(parallel);
     let pass = |direction: usize| {

@@ -119,7 +119,7 @@ impl<E: Element> CheckedInput<'_, E> {
     /// The steps whose inputs are multiplied with their weights ahead of the recurrence, or 0.
     fn steps_ahead(&self) -> usize {
         let packed_bytes = self.layout.packed_len * size_of::<E>();
-        let is_looked_up = self.call.ids.is_some();
+        let is_looked_up = self.ids().is_some();
         if !is_looked_up && !self.kernels.is_simple && packed_bytes > MAX_CACHED_WEIGHTS {
             STEPS_AHEAD.min(self.call.dims.seq_len)
         } else {

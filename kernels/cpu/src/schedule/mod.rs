@@ -37,7 +37,8 @@ pub struct RawCall<'a, E> {
     pub directions: usize,
     /// `(B, T, I)`, or `(T, B, I)`; with `ids` a table, `(V, I)`.
     pub x: &'a [E],
-    /// `(B, T)`, or `(T, B)`: the rows of `x` that rows read at their steps, each below V.
+    /// `(B, T)`, or `(T, B)`: the rows of `x` that rows read at their steps, each below V. Needs the feature `table`, which
+    /// is on by default.
     pub ids: Option<&'a [u32]>,
     /// Whether `x`, `ids` and outputs have the time first.
     pub time_major: bool,
@@ -93,6 +94,7 @@ impl<'a, E: Element> CheckedInput<'a, E> {
                 assert_eq!(Some(call.x.len()), values);
             }
             Some(ids) => {
+                assert!(cfg!(feature = "table"), "compiled without the feature `table`");
                 assert!(input_size > 0 && call.x.len().is_multiple_of(input_size));
                 assert_eq!(Some(ids.len()), rows);
                 let table_rows = call.x.len() / input_size;
@@ -108,6 +110,11 @@ impl<'a, E: Element> CheckedInput<'a, E> {
         }));
         assert!(call.mask.is_none_or(|mask| mask.len() == checked.h_len()));
         checked
+    }
+
+    /// The numbers of the table's rows, if inputs are looked up.
+    fn ids(&self) -> Option<&'a [u32]> {
+        self.call.ids.filter(|_| cfg!(feature = "table"))
     }
 
     /// The number of rows of all directions.
@@ -190,8 +197,8 @@ impl<'a, E: Element> CheckedInput<'a, E> {
     where
         'a: 'c,
     {
-        let RawCall { dims, x, ids, initial, lengths, mask, .. } = self.call;
-        let inputs = match ids {
+        let RawCall { dims, x, initial, lengths, mask, .. } = self.call;
+        let inputs = match self.ids() {
             None => {
                 let (first, strides) = self.public_layout(direction, 1, dims.input_size);
                 Inputs::Rows(View::with_strides(x, first, strides))

@@ -32,7 +32,7 @@ impl<E: Element> CheckedInput<'_, E> {
 
     /// The products of the table's rows with the weights, by direction; empty without a table.
     pub(super) fn table_products(&self) -> Vec<Buffer<E>> {
-        if self.call.ids.is_none() {
+        if self.ids().is_none() {
             return Vec::new();
         }
         let (rows, (parts, parallel)) = (self.table_rows(), self.table_parts());
