@@ -279,23 +279,26 @@ inline void check_loss_case(Tally& tally, const LossProblem& p, const LossPlan& 
 // A label that is no class, and a NaN that is read, make the loss NaN; a NaN of another row's deltas stays there.
 inline void check_loss_nan(Tally& tally, Random& random) {
     for (int features : {0, 3}) {
-        for (int wrong : {-1, 4, 1 << 30}) {
-            LossProblem p = draw_loss(random, 3, 4, features, false);
+        // Without rows of weight 0, and so without a NaN yet.
+        auto draw = [&](int rows) {
+            LossProblem p = draw_loss(random, rows, 4, features, false);
             p.steps = 1;
             p.weights.clear();
-            p.labels = {0, wrong, 3};
             for (double& z : p.logits) {
                 z = std::isnan(z) ? 0. : z;
             }
+            return p;
+        };
+        for (int wrong : {-1, 4, 1 << 30}) {
+            LossProblem p = draw(3);
+            p.labels = {0, wrong, 3};
             LossPlan plan;
             plan.tile = 3;
             const LossSolution s = run_loss(p, plan);
             tally.checks++;
             tally.failures += !std::isnan(s.loss) || std::isnan(s.deltas[0]) || std::isnan(s.deltas[11]);
         }
-        LossProblem p = draw_loss(random, 2, 4, features, false);
-        p.weights.clear();
-        p.steps = 1;
+        LossProblem p = draw(2);
         p.labels = {1, 2};
         (features > 0 ? p.h : p.logits)[0] = std::numeric_limits<double>::quiet_NaN();
         LossPlan plan;
