@@ -294,6 +294,6 @@ inline void pause_between_polls() {
 #if HAS_FIBERS
     on_cpu::fibers.yield();
 #else
-    std::this_thread::sleep_for(std::chrono::microseconds(50 << std::min(on_cpu::polls++, 7u)));
+    std::this_thread::sleep_for(std::chrono::microseconds(50 << std::min(on_cpu::polls++, 10u)));
 #endif
 }
