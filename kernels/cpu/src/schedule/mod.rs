@@ -94,7 +94,7 @@ impl<'a, E: Element> CheckedInput<'a, E> {
                 assert_eq!(Some(call.x.len()), values);
             }
             Some(ids) => {
-                assert!(cfg!(feature = "table"), "compiled without the feature `table`");
+                assert!(checked.ids().is_some(), "compiled without the feature `table`");
                 assert!(input_size > 0 && call.x.len().is_multiple_of(input_size));
                 assert_eq!(Some(ids.len()), rows);
                 let table_rows = call.x.len() / input_size;
