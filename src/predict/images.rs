@@ -13,6 +13,7 @@ use super::trace::{trace, Trace};
 use crate::data::batches::Gather;
 use crate::data::mnist::Split;
 use crate::model::{Readout, SequenceClassifier};
+use crate::recurrence::check_teams;
 use crate::run::{self, RunConfig};
 use crate::train::tasks::TaskKind;
 use crate::train::{evaluate, Evaluation};
@@ -104,7 +105,9 @@ impl Predictor {
     /// As [`predict`](Self::predict).
     pub fn logits(&self, images: &[&[u8]]) -> Result<Vec<Vec<f64>>> {
         let Some(x) = self.sequences(images)? else { return Ok(Vec::new()) };
-        Ok(self.model.forward(&x)?.to_dtype(DType::F64)?.to_vec2()?)
+        let logits = self.model.forward(&x)?.to_dtype(DType::F64)?.to_vec2()?;
+        check_teams(x.device())?;
+        Ok(logits)
     }
 
     /// The model's predictions for each image after each of its T steps.

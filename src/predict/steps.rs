@@ -5,7 +5,7 @@ use candle_rnn_kernels::{Number, Stream as KernelStream};
 
 use super::network::StepNetwork;
 use crate::model::{LanguageModel, SequenceClassifier};
-use crate::recurrence::State;
+use crate::recurrence::{check_teams, State};
 use crate::{Error, Result};
 
 /// Where a sequence stands: on the CPU in the kernels' own memory, on a device in tensors.
@@ -80,6 +80,7 @@ impl StepReader {
                     .to_device(model.rnn().device())?;
                 let (h_t, after) = model.rnn().step(&x_t, state.as_ref())?;
                 let outputs = model.logits(&h_t)?.squeeze(0)?.to_dtype(DType::F64)?.to_vec1()?;
+                check_teams(model.rnn().device())?;
                 *state = Some(after);
                 Ok(outputs)
             }
@@ -116,6 +117,7 @@ impl StepReader {
             Self::Device(state) => {
                 let (logits, after) = model.step(id, state.as_ref())?;
                 let logits = logits.to_dtype(DType::F64)?.to_vec1()?;
+                check_teams(model.rnn().device())?;
                 *state = Some(after);
                 Ok(logits)
             }

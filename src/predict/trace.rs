@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::model::{NetworkConfig, Readout, SequenceClassifier};
 use crate::nn::Sequences;
-use crate::recurrence::Outputs;
+use crate::recurrence::{check_teams, Outputs};
 use crate::train::most_likely;
 use crate::train::tasks::TaskKind;
 use crate::{Error, Result};
@@ -66,11 +66,10 @@ pub(super) fn trace(
         return Err(Error::Config("the prediction has no gradient of the inputs".into()));
     };
     let squares = gradient.squeeze(0)?.to_dtype(DType::F64)?.sqr()?.sum(1)?;
-    Ok(Trace {
-        outputs: outputs.iter().map(|outputs| read(outputs)).collect(),
-        hidden,
-        saliency: squares.sqrt()?.to_vec1()?,
-    })
+    let saliency = squares.sqrt()?.to_vec1()?;
+    check_teams(x.device())?;
+    let outputs = outputs.iter().map(|outputs| read(outputs)).collect();
+    Ok(Trace { outputs, hidden, saliency })
 }
 
 /// The outputs of a model, `(T, C)`, for each beginning of a sequence `(1, T, I)`, read by itself.

@@ -59,6 +59,7 @@ pub(crate) mod tests;
 pub use call::Call;
 pub use candle_rnn_kernels::SequenceDims;
 pub use cell::Cell;
+pub use gpu::device::check_teams;
 pub use gpu::open::open_cuda;
 pub use gpu::plan::RecurrentDType;
 pub(crate) use ids::{look_up, read_ids};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::data::batches::Gather;
 use crate::data::mnist::{Split, CLASSES};
 use crate::model::SequenceClassifier;
+use crate::recurrence::check_teams;
 use crate::Result;
 
 /// How well a model does on a split.
@@ -92,7 +93,9 @@ pub fn evaluate_steps(
 /// - `logits`: `(B, T, C)`
 pub(super) fn correct_by_step(logits: &Tensor, labels: &[u8]) -> Result<Vec<usize>> {
     let mut correct = vec![0; logits.dim(1)?];
+    let device = logits.device();
     let logits = logits.to_dtype(DType::F64)?.to_vec3::<f64>()?;
+    check_teams(device)?;
     for (steps, label) in logits.iter().zip(labels) {
         for (correct, logits) in correct.iter_mut().zip(steps) {
             *correct += usize::from(most_likely(logits) == usize::from(*label));
@@ -112,6 +115,7 @@ pub fn confusion(model: &SequenceClassifier, gather: &Gather, split: &Split) -> 
     let mut counts = Confusion::default();
     for_each_batch(model, gather, split, |model, x, labels| {
         let logits = model.forward(x)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        check_teams(x.device())?;
         for (logits, label) in logits.iter().zip(labels) {
             counts[usize::from(*label)][most_likely(logits)] += 1;
         }
@@ -135,7 +139,10 @@ impl Accumulator {
         logits: &Tensor,
         labels: impl Iterator<Item = usize>,
     ) -> Result<()> {
-        for (logits, label) in logits.to_dtype(DType::F64)?.to_vec2::<f64>()?.iter().zip(labels) {
+        let device = logits.device();
+        let logits = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        check_teams(device)?;
+        for (logits, label) in logits.iter().zip(labels) {
             self.count(judge(logits, label), label);
         }
         Ok(())

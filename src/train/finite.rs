@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::files::tensors::is_finite;
 use crate::optim::{clip, Adam, Clip, ClipOutcome};
+use crate::recurrence::check_teams;
 use crate::{Error, Result};
 
 /// The place of a step, for the error.
@@ -26,16 +27,18 @@ impl StepAt {
         Error::NotFinite { what: what.to_string(), step, epoch, batch }
     }
 
-    /// The value of a loss.
+    /// The value of a loss, behind whose gradients the device was asked for nothing: reading it waits for both.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when it is NaN or infinite.
+    /// As [`check_teams`], and [`Error::NotFinite`] when it is NaN or infinite.
     pub(super) fn loss(self, loss: &Tensor) -> Result<f64> {
+        let device = loss.device();
         // On a device a cast is a launch.
         let loss = match loss.dtype() {
             DType::F32 => f64::from(loss.to_scalar::<f32>()?),
             _ => loss.to_dtype(DType::F64)?.to_scalar::<f64>()?,
         };
+        check_teams(device)?;
         if loss.is_finite() {
             Ok(loss)
         } else {

@@ -4,6 +4,7 @@ use candle_core::DType;
 
 use super::evaluate::{correct_by_step, evaluation_batch, evaluation_batches, judge, Accumulator};
 use super::{Classification, PiecewiseValidation, Score};
+use crate::recurrence::check_teams;
 use crate::{Error, Result};
 
 /// A piece is a batch. Its numbers are answer and loss of each image, then, where the loss is read at several steps, how
@@ -20,6 +21,7 @@ impl PiecewiseValidation for Classification {
         let x = self.gather().batch(valid, range)?.x;
         let model = self.model().detach();
         let logits = model.forward(&x)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        check_teams(x.device())?;
         let mut found = Vec::with_capacity(2 * labels.len());
         for (logits, label) in logits.iter().zip(labels) {
             let (answer, loss) = judge(logits, usize::from(*label));

@@ -7,6 +7,7 @@ use super::micro_batches::MicroBatch;
 use super::step_graphs::{RecordedSteps, RING, WARM_UP};
 use super::trainer::Trainer;
 use super::{Event, Task};
+use crate::recurrence::check_teams;
 use crate::{Error, Result};
 
 #[cfg(test)]
@@ -49,7 +50,13 @@ impl<T: Task> Trainer<T> {
     ) -> Result<Event> {
         let (first, batch) = (self.step_count(), self.position.batch);
         let mut sizes = Vec::with_capacity(RING);
+        let mut gave_up = None;
         let failed = loop {
+            // A recorded step does not look by itself.
+            if let Err(error) = check_teams(self.task.device()) {
+                gave_up = Some(error);
+                break None;
+            }
             match self.make_recorded_step(recorded, sizes.len()) {
                 Ok(examples) => sizes.push(examples),
                 Err(error) if sizes.is_empty() => return Err(error),
@@ -66,12 +73,14 @@ impl<T: Task> Trainer<T> {
             }
         };
         let losses = recorded.losses.to_vec1::<f32>()?;
+        let mut gave_up = gave_up.or_else(|| check_teams(self.task.device()).err());
         let (epoch, batches) = (self.position.epoch + 1, self.batches());
         for (slot, (examples, loss)) in sizes.into_iter().zip(losses).enumerate() {
             let at = StepAt { step: first + slot as u64, epoch, batch: batch + slot + 1 };
             if !loss.is_finite() {
                 // Those behind it began with such weights.
-                recorded.events.push_back(Err(at.not_finite("the loss")));
+                let why = gave_up.take().unwrap_or_else(|| at.not_finite("the loss"));
+                recorded.events.push_back(Err(why));
                 break;
             }
             let loss = f64::from(loss);
@@ -79,7 +88,8 @@ impl<T: Task> Trainer<T> {
             let step = Event::Step { epoch, batch: at.batch, batches, examples, loss };
             recorded.events.push_back(Ok(step));
         }
-        recorded.events.extend(failed.map(Err));
+        // Of a team that gave up in a gradient, the losses are those of before.
+        recorded.events.extend(gave_up.or(failed).map(Err));
         self.position.seconds += start.elapsed().as_secs_f64();
         let nothing = || Err(Error::Config("a step needs at least one example".into()));
         recorded.next_event().unwrap_or_else(nothing)

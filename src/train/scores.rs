@@ -2,6 +2,7 @@
 
 use super::{PiecewiseValidation, Score, Task, Trainer};
 use crate::distributed::{Meeting, Wait};
+use crate::recurrence::check_teams;
 use crate::{Error, Result};
 
 impl<T: Task> Trainer<T> {
@@ -25,7 +26,12 @@ impl<T: Task> Trainer<T> {
     }
 
     fn own_scores(&self) -> Result<[Score; 2]> {
-        self.measured(|task| Ok([self.last_score(task)?, task.validate()?]))
+        self.measured(|task| {
+            let scores = [self.last_score(task)?, task.validate()?];
+            // A task of the user's own has read them by itself.
+            check_teams(task.device())?;
+            Ok(scores)
+        })
     }
 
     /// The score of the epoch's last batch.

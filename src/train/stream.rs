@@ -223,8 +223,9 @@ impl StreamTrainer {
         let at = self.at();
         let rate = self.learning_rate();
         let stepped = || -> Result<f64> {
+            let grads = backward(&loss)?;
             let value = at.loss(&loss)?;
-            self.engine.step(at, backward(&loss)?, rate, attempt)?;
+            self.engine.step(at, grads, rate, attempt)?;
             Ok(value)
         };
         let value = stepped().map_err(|error| at.cause(error, self.engine.vars()))?;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use candle_core::backend::BackendStorage;
@@ -14,12 +15,13 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{gemm_reduced_precision_f32, CudaStorageSlice};
 use candle_core::{CudaDevice, DType, Storage, Tensor};
 
+use super::alarm::{take_alarm, GAVE_UP};
 use super::cuda_kernels::{self, driver};
 use super::gemm::Gemm;
-use super::launch::{int, Arg, KernelLaunch, GAVE_UP};
+use super::launch::{int, Arg, KernelLaunch};
 use super::plan::DeviceLimits;
 use super::queue::{Launch, StepLoop};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A GPU and its limits.
 pub(super) struct Cuda {
@@ -41,23 +43,29 @@ impl Cuda {
 /// Words in the host's memory that kernels set, one a GPU, by its number. They live as long as the program.
 static ALARMS: Mutex<BTreeMap<usize, u64>> = Mutex::new(BTreeMap::new());
 
+/// Whether blocks of a kernel of a GPU gave up waiting for each other, which is said once.
+///
+/// # Errors
+/// When the driver does not wait for its kernels.
+pub(super) fn gave_up(stream: &CudaStream) -> candle_core::Result<bool> {
+    let Ok(alarms) = ALARMS.lock() else { candle_core::bail!("a thread panicked") };
+    let Some(address) = alarms.get(&stream.context().ordinal()) else { return Ok(false) };
+    // SAFETY: the word is page-locked memory of the host that is never freed, aligned to a page; kernels write it whole.
+    let word = unsafe { AtomicU32::from_ptr(*address as *mut u32) };
+    take_alarm(word, || driver("the alarm", stream.synchronize()))
+}
+
 /// The address of a GPU's alarm, for itself and for the host alike.
 ///
 /// # Errors
-/// When an earlier kernel has set it, which is said once, or the driver gives no memory.
-pub(super) fn alarm(stream: &CudaStream) -> candle_core::Result<u64> {
+/// [`Error::Device`] when an earlier kernel has set it, which is said once, or the driver gives no memory.
+fn alarm(stream: &CudaStream) -> candle_core::Result<u64> {
+    if gave_up(stream)? {
+        return Err(Error::Device(GAVE_UP.into()).into());
+    }
     let context = stream.context();
     let Ok(mut alarms) = ALARMS.lock() else { candle_core::bail!("a thread panicked") };
     if let Some(address) = alarms.get(&context.ordinal()) {
-        let word = *address as *mut u32;
-        // SAFETY: the word is page-locked memory of the host that is never freed; kernels write it whole, and
-        // nobody else does while the lock is held.
-        let is_set = unsafe { word.read_volatile() } != 0;
-        if is_set {
-            // SAFETY: as above.
-            unsafe { word.write_volatile(0) };
-            candle_core::bail!("{GAVE_UP}")
-        }
         return Ok(*address);
     }
     driver("the alarm", context.bind_to_thread())?;

@@ -10,7 +10,6 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaSlice, CudaStream, DevicePtr};
 use candle_core::CudaDevice;
 
-use super::cuda::alarm;
 use super::cuda_kernels::driver;
 use super::record::{Recorder, Recording};
 use crate::{Error, Result};
@@ -96,15 +95,12 @@ impl Recorder for GraphRecorder {
         let Some(graph) = driver("the end of a graph", ended)? else {
             return Err(Error::Device("a graph was recorded of nothing".into()));
         };
-        Ok(Box::new(RecordedGraph { graph, stream: self.stream.clone() }))
+        Ok(Box::new(RecordedGraph(graph)))
     }
 }
 
-/// A graph, launched on the stream that it was recorded on.
-struct RecordedGraph {
-    graph: CudaGraph,
-    stream: Arc<CudaStream>,
-}
+/// A graph, launched on the stream that it was recorded on. Who launches it looks whether teams gave up.
+struct RecordedGraph(CudaGraph);
 
 // SAFETY: a graph is bound to no thread, and must not be used by two at once: it is used by way of `&mut` alone.
 unsafe impl Send for RecordedGraph {}
@@ -113,8 +109,6 @@ unsafe impl Sync for RecordedGraph {}
 
 impl Recording for RecordedGraph {
     fn launch(&mut self, _work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        // What the launches ask that a graph repeats.
-        alarm(&self.stream)?;
-        Ok(driver("a graph", self.graph.launch())?)
+        Ok(driver("a graph", self.0.launch())?)
     }
 }

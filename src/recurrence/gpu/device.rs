@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor, WithDType};
 
+use super::alarm::GAVE_UP;
 use super::gemm::Gemm;
 use super::launch::{DriverCall, KernelLaunch};
 use super::plan::DeviceLimits;
@@ -97,6 +98,32 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({:?})", self.limits())
     }
+}
+
+/// Checks that no kernel of a GPU has given up: on NVIDIA GPUs blocks of a kernel may wait for each other, for some two seconds,
+/// and what they gave is NaN if that was in vain. To be called once results were read, which waits for the kernels that
+/// gave them.
+///
+/// Training, evaluation and predictions of this library call it. It is the GPU's, for all tensors there, and says so once:
+/// of two threads that use a GPU at once, the first to call it has the error.
+///
+/// # Errors
+/// [`Error::Device`] when one has, or the device fails.
+pub fn check_teams(device: &Device) -> Result<()> {
+    let gave_up = match device {
+        #[cfg(test)]
+        Device::Cpu => {
+            let current = crate::recurrence::tests::stand_in::current();
+            current.map_or(Ok(false), |device| device.gave_up())?
+        }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::cuda::gave_up(&device.cuda_stream())?,
+        _ => false,
+    };
+    if gave_up {
+        return Err(Error::Device(GAVE_UP.into()));
+    }
+    Ok(())
 }
 
 /// The recorder of a device.

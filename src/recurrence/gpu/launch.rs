@@ -20,12 +20,6 @@ pub(crate) enum Arg<'a> {
     Alarm,
 }
 
-/// What the next call says after a kernel has set the alarm.
-#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
-pub(in crate::recurrence) const GAVE_UP: &str =
-    "blocks of a kernel waited for each other in vain, so that what it gave is NaN: run again, without \
-     other work on the device, or with CANDLE_RNN_TEAMS=off";
-
 impl<'a> Arg<'a> {
     /// What a kernel writes: the whole tensor, or parts of it, or after reading it; or null.
     pub(super) fn written(tensor: Option<&'a Tensor>, in_parts: bool) -> Self {

@@ -8,6 +8,7 @@
 //! - [`plan`] says how many blocks and threads a launch has, and with how much shared memory; `team_plan` of teams;
 //! - `rows` copies matrices, by launches of `copy`, and writes biases; `gemm` is a product as cuBLAS is asked for it;
 //! - `scalar_node` is what other ops than layers put into the graph;
+//! - `alarm` is the word that kernels set when their blocks gave up waiting for each other;
 //! - `record` is what a GPU records once and runs again, `cuda_graph` the same of CUDA;
 //! - `device` is a GPU, `launch` and `queue` what launches and devices have in common, `cuda` and `metal` hand them to the driver;
 //!   `cuda_kernels` loads the compiled kernels, `open` makes a device on which launches cost the host least.
@@ -24,6 +25,8 @@ mod cuda_graph;
 mod cuda_kernels;
 #[cfg(feature = "metal")]
 mod metal;
+#[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code))]
+pub(in crate::recurrence) mod alarm;
 mod backward;
 mod copy;
 pub(super) mod device;

@@ -4,8 +4,10 @@
 //! that a layer runs; [`composed`]: the layer composed from Candle's ops; [`bptt`]: truncation and states that are computed again; [`op`]: threads, steps,
 //! odd inputs, errors; [`functions`]: the last bits of tanh and the logistic function; [`gpu`]:
 //! layers and training on a GPU, and [`emulated`]: the same with a GPU's kernels executed on
-//! the CPU, by [`emulator`]; [`counted`]: what a layer asks a GPU's driver for.
+//! the CPU, by [`emulator`]; [`counted`]: what a layer asks a GPU's driver for; [`alarmed`]: what becomes of a
+//! team that gave up.
 
+pub(crate) mod alarmed;
 mod bptt;
 pub(super) mod column_major;
 mod composed;

@@ -10,6 +10,7 @@ use crate::model::NetworkConfig;
 use crate::optim::Clip;
 use crate::recurrence::gpu::plan::DeviceLimits;
 use crate::recurrence::gpu::{Recorder, Recording};
+use crate::recurrence::tests::alarmed::{assert_gave_up, on_alarmed};
 use crate::recurrence::tests::emulator::{on_device, Language};
 use crate::train::{Classification, Score, StepContext, TrainConfig, TrainerConfig};
 
@@ -221,6 +222,31 @@ fn a_loss_that_is_nan_is_named_with_its_step() {
             assert_eq!((&*what, step, epoch, batch), ("the loss", 25, 1, 26))
         }
         other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_recorded_step_whose_team_gave_up_says_so_in_its_place() {
+    // The optimizer's launch stands for a team: in the middle of a ring, of the last step, and with a loss that is NaN.
+    for (nth, bad, events) in [(6, None, 6), (18, None, 18), (6, Some(5), 5)] {
+        on_alarmed("adam_f32", nth, || {
+            let mut trainer = slope_trainer(Slope { bad, ..Slope::new(40) }, 1);
+            recording(&mut trainer);
+            for expected in 1..=events {
+                let event = trainer.next_event().unwrap();
+                assert!(
+                    matches!(event, Event::Step { batch, .. } if batch == expected),
+                    "{event:?}"
+                );
+            }
+            assert_gave_up(&format!("{nth} {bad:?}"), trainer.next_event());
+            // Nothing of it is left for the steps behind.
+            let event = trainer.next_event();
+            assert!(
+                matches!(event, Ok(Event::Step { batch, .. }) if batch == nth + 1),
+                "{event:?}"
+            );
+        });
     }
 }
 

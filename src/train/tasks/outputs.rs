@@ -5,7 +5,7 @@ use candle_core::DType;
 use crate::data::{Dataset, Padder};
 use crate::model::SequenceClassifier;
 use crate::nn::Sequences;
-use crate::recurrence::Outputs;
+use crate::recurrence::{check_teams, Outputs};
 use crate::Result;
 
 /// Sequences looked at together. A constant, because the last bits of an output may depend on it.
@@ -73,6 +73,7 @@ pub(super) fn for_each_output_of(
     let width = outputs.dim(outputs.rank() - 1)?;
     let per_row = outputs.elem_count() / batch.len().max(1);
     let outputs = outputs.flatten_all()?.to_vec1::<f64>()?;
+    check_teams(padder.device())?;
     for (index, outputs) in batch.iter().zip(outputs.chunks_exact(per_row.max(1))) {
         let index = *index as usize;
         let own = match read {

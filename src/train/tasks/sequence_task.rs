@@ -17,6 +17,7 @@ use crate::data::{
 };
 use crate::model::SequenceClassifier;
 use crate::nn::{Sequences, VarSink};
+use crate::recurrence::check_teams;
 use crate::rng::{Purpose, SeededRng};
 use crate::train::{
     huber, mae, masked_cross_entropy, mse, weighted_cross_entropy, CrossEntropyOptions,
@@ -223,6 +224,7 @@ impl SequenceTask {
         let model = self.model.detach();
         let outputs = model.forward_unrolled(Self::sequences(&batch), self.config.spec.read())?;
         let loss = self.loss_of(&outputs, &batch)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        check_teams(self.device())?;
         Ok([numbers.len() as f64, loss])
     }
 
@@ -329,6 +331,7 @@ impl Task for SequenceTask {
             .detach()
             .forward_unrolled(Self::sequences(batch), self.config.spec.read())?;
         let loss = self.loss_of(&outputs, batch)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        check_teams(self.device())?;
         Ok(Score { loss, ..Score::default() })
     }
 

@@ -13,7 +13,7 @@ use crate::files::checksums::hex;
 use crate::model::{LanguageConfig, LanguageModel, NetworkConfig, Readout};
 use crate::nn::{Init, VarSink};
 use crate::optim::Clip;
-use crate::recurrence::{Cell, Truncation};
+use crate::recurrence::{check_teams, Cell, Truncation};
 use crate::rng::{Purpose, SeededRng};
 use crate::train::config_file::{fields, with, without, Fields};
 use crate::train::{
@@ -321,7 +321,9 @@ impl Task for TextTask {
     fn score(&self, (ids, next): &Self::Batch) -> Result<Score> {
         let (logits, _) = self.model.detach().forward(ids, None)?;
         let loss = masked_cross_entropy(&logits, next, None, &CrossEntropyOptions::default())?;
-        Ok(Score { loss: loss.to_dtype(DType::F64)?.to_scalar()?, ..Score::default() })
+        let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
+        check_teams(&self.device)?;
+        Ok(Score { loss, ..Score::default() })
     }
 
     fn validate(&self) -> Result<Score> {
