@@ -38,6 +38,7 @@ struct TeamPlan {
     bool keeps = true;           // outputs, gates and c are asked for, and a backward pass
     bool wants_states = true;    // gradients of the initial states are asked for
     int polls = 1 << 10;
+    const char* lacks = "";  // the pass, "_forward" or "_backward", whose launch is without its last block
 };
 
 // What a launch of all directions gave.
@@ -165,6 +166,9 @@ class TeamDriver {
         Case c;
         c.kernel = form.prefix + std::string(G == 1 ? "rnn" : G == 3 ? "gru" : "lstm") + pass + form.suffix;
         c.grid = static_cast<unsigned>(D * ((B + plan.rows - 1) / plan.rows) * plan.members);
+        if (std::strcmp(plan.lacks, pass) == 0) {
+            c.grid--;
+        }
         c.block = plan.block;
         c.ints = {{"batch_size", p.batch_size},
                   {"seq_len", p.seq_len},

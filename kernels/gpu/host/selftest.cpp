@@ -348,7 +348,7 @@ int main(int count, char** arguments) {
         group(prefix + "rounding", [&] { return check_team_rounding(products); });
     }
     group("team/nan", check_team_nan);
-    group("team/end", check_team_end);
+    group("team/end", [&] { return check_team_end(is_quick); });
 #endif
     group("words", check_words);
     group("nan", check_nan);
