@@ -112,6 +112,42 @@ Case read_case(std::istream& in, const char* path) {
     return c;
 }
 
+// The bytes of shared memory that a case's kernel takes, by the kernels' own formulas; of others than sweeps what the case says.
+size_t taken_bytes(const Case& c) {
+    if (!c.ints.count("rows") || !c.ints.count("hidden_size")) {
+        return c.shared_bytes;
+    }
+    auto has = [&](const char* part) { return c.kernel.find(part) != std::string::npos; };
+    const int units = c.ints.at("hidden_size"), rows = c.ints.at("rows");
+    const int gates = has("lstm") ? 4 : has("gru") ? 3 : 1;
+    const bool is_backward = has("backward");
+    if (!c.ints.count("members")) {
+        const int n = gates * units, word_bytes = has("bf16") ? 2 : 4;
+        return is_backward ? shared_bytes(word_bytes, units, n, rows, gates > 1, units)
+                           : shared_bytes(word_bytes, n, units, rows, gates > 1, units);
+    }
+#if defined(METAL)
+    throw std::runtime_error("Metal has no teams");
+#else
+    const int members = c.ints.at("members"), group = c.ints.at("group");
+    const int width = (units + members - 1) / members;
+    const int n = is_backward ? width : gates * width, k = is_backward ? gates * units : units;
+    const auto of = has("tf32")   ? team::shared_bytes<team::Tf32>
+                    : has("bf16") ? team::shared_bytes<team::Bf16>
+                                  : team::shared_bytes<team::Exact>;
+    return of(n, k, width, rows, group);
+#endif
+}
+
+// Runs a case whose launch gives its blocks as much shared memory as the kernel takes.
+void run_checked(Case& c) {
+    if (const size_t taken = taken_bytes(c); taken != c.shared_bytes) {
+        throw std::runtime_error(c.kernel + " takes " + std::to_string(taken) + " bytes of shared memory, and the launch gives " +
+                                 std::to_string(c.shared_bytes));
+    }
+    run(c);
+}
+
 template <typename T>
 void write(std::ostream& file, T value) {
     file.write(reinterpret_cast<const char*>(&value), sizeof value);
@@ -161,7 +197,7 @@ int main(int count, char** arguments) {
     try {
         while (serves && std::cin.peek() != EOF) {
             Case c = read_case(std::cin, "stdin");
-            run(c);
+            run_checked(c);
             write_result(std::cout, "stdout", c);
         }
         if (serves) {
@@ -172,7 +208,7 @@ int main(int count, char** arguments) {
             throw std::runtime_error(std::string("cannot open ") + arguments[1]);
         }
         Case c = read_case(in, arguments[1]);
-        run(c);
+        run_checked(c);
         std::ofstream out(arguments[2], std::ios::binary);
         write_result(out, arguments[2], c);
     } catch (const std::exception& error) {
