@@ -174,7 +174,8 @@ impl Pass {
                 // The kernel writes them whoever asks.
                 let states = (self.call.dims.batch_size, self.call.dims.hidden_size);
                 sweep.grad_h_0 = Some(self.alloc_uninit(states)?);
-                sweep.grad_c_0 = Some(self.alloc_uninit(states)?);
+                let has_c = self.cell.has_c();
+                sweep.grad_c_0 = has_c.then(|| self.alloc_uninit(states)).transpose()?;
             }
             LaunchPlan::Persistent { .. } => {}
         }
