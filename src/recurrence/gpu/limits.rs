@@ -50,3 +50,38 @@ impl LaunchSize {
         Self { grid: count.div_ceil(STEP_BLOCK), block: STEP_BLOCK, shared_bytes: 0 }
     }
 }
+
+/// Cards that plans are tested on.
+#[cfg(test)]
+pub(super) mod cards {
+    use super::DeviceLimits;
+
+    const fn card(kilobytes: usize, multiprocessors: usize) -> DeviceLimits {
+        DeviceLimits {
+            shared_bytes: kilobytes << 10,
+            multiprocessors,
+            max_grid: (1 << 31) - 1,
+            team_blocks: multiprocessors,
+            has_tensor_cores: true,
+            streams_weights: false,
+        }
+    }
+
+    /// T4, A100, RTX 4090, H100, RTX 5090, and what a MIG slice of an H100 leaves.
+    pub(in super::super) const CARDS: [DeviceLimits; 6] = [
+        DeviceLimits { has_tensor_cores: false, ..card(64, 40) },
+        card(163, 108),
+        card(99, 128),
+        card(227, 132),
+        card(99, 170),
+        card(227, 16),
+    ];
+
+    /// An Apple GPU.
+    pub(in super::super) const APPLE: DeviceLimits = DeviceLimits {
+        team_blocks: 0,
+        has_tensor_cores: false,
+        streams_weights: true,
+        ..card(32, 32)
+    };
+}

@@ -12,8 +12,10 @@ use crate::{Error, Result};
 
 /// Threads of a block at most, as the kernels are compiled for.
 pub(crate) const MAX_BLOCK: usize = 512;
-/// What a step of the stepwise variant takes at least beside its product, in cycles: 22 µs at 1.8 GHz, the least
-/// that docs/gpu.md has measured.
+/// What a step of the stepwise variant takes at least beside its product, in cycles: 22 µs at 1.8 GHz, the least that was
+/// measured (docs/gpu.md) with the host's path of then, more calls of the driver a step than the two of today, which are expected to
+/// take 9 to 16 µs. So the plan may take teams where steps are ahead, near the crossing; what a card measures with teams
+/// turned off is to set it.
 const STEPWISE_CYCLES: usize = 40_000;
 /// The fewest units for which weights that would be streamed anew at every step are multiplied stepwise instead. On an M3
 /// Max, on paper, a step streams 512 units in 34 µs, where two launches take 5: docs/gpu.md.

@@ -1,3 +1,4 @@
+use super::super::limits::cards::{APPLE, CARDS};
 use super::*;
 
 /// Rows that share one read of the recurrent weights.
@@ -76,43 +77,99 @@ fn the_reference_job_is_one_launch_a_sweep_on_a_consumer_card() {
     }
 }
 
+/// Holds a plan against what its kernels ask for.
+fn check_plan(
+    cell: Cell,
+    dims: &SequenceDims,
+    directions: usize,
+    dtype: RecurrentDType,
+    sweep: Sweep,
+    limits: &DeviceLimits,
+) {
+    let what = format!("{cell:?} {dims:?} {directions} {dtype:?} {sweep:?} {limits:?}");
+    let SequenceDims { batch_size, hidden_size, .. } = *dims;
+    let bytes = |rows| shared_bytes(cell, hidden_size, dtype, sweep, rows, limits);
+    let is_streamed_too_often = limits.streams_weights && hidden_size >= 512;
+    let fits = bytes(1) <= limits.shared_bytes && !is_streamed_too_often;
+    let plan = plan(cell, dims, directions, dtype, sweep, limits).unwrap();
+    assert_eq!(matches!(plan, LaunchPlan::Persistent { .. }), fits, "{what}");
+    match plan {
+        LaunchPlan::Persistent { rows, launch } => {
+            assert!(launch.grid * rows >= batch_size, "{what}");
+            assert!((launch.grid - 1) * rows < batch_size, "{what}");
+            assert_eq!(launch.shared_bytes, bytes(rows), "{what}");
+            assert!(launch.shared_bytes <= limits.shared_bytes, "{what}");
+            let block = launch.block;
+            assert!(block % 32 == 0 && block <= MAX_BLOCK && block > 0, "{what}");
+            assert!(block >= hidden_size.min(MAX_BLOCK), "{what}");
+        }
+        LaunchPlan::Team { size, launch } => {
+            let TeamSize { products, members, rows, group } = size;
+            assert_eq!(launch.grid, directions * batch_size.div_ceil(rows) * members, "{what}");
+            assert!(launch.grid <= limits.team_blocks, "{what}");
+            assert!(launch.shared_bytes <= limits.shared_bytes, "{what}");
+            assert_eq!(launch.block, team_plan::BLOCK, "{what}");
+            let tile_rows = if products == RecurrentDType::F32 { 4 } else { 8 };
+            assert!(group > 0 && group % tile_rows == 0 && members <= hidden_size, "{what}");
+            let is_exact = products == RecurrentDType::F32;
+            assert!(is_exact || limits.has_tensor_cores, "{what}");
+            let may_be_exact = is_exact && dtype == RecurrentDType::Tf32;
+            assert!(products == dtype || may_be_exact, "{what}");
+        }
+        LaunchPlan::Stepwise { launch } => {
+            assert!(launch.grid * launch.block >= batch_size * hidden_size, "{what}");
+            assert!((launch.grid - 1) * launch.block < batch_size * hidden_size, "{what}");
+            assert_eq!(launch.shared_bytes, 0, "{what}");
+        }
+    }
+}
+
 #[test]
 fn every_row_is_in_a_tile_and_no_tile_is_beyond_shared_memory() {
+    let small = DeviceLimits { shared_bytes: 48 << 10, ..ADA };
+    let cards: Vec<DeviceLimits> = CARDS.into_iter().chain([H100, ADA, small, APPLE]).collect();
+    let ways = [1, 2]
+        .into_iter()
+        .flat_map(|directions| [Sweep::Forward, Sweep::Backward].map(|sweep| (directions, sweep)));
     for cell in [Cell::Tanh, Cell::Relu, Cell::Gru, Cell::Lstm] {
-        for recurrent_dtype in [RecurrentDType::F32, RecurrentDType::Tf32, RecurrentDType::Bf16] {
-            for limits in [H100, ADA, DeviceLimits { shared_bytes: 48 << 10, ..ADA }] {
+        for dtype in [RecurrentDType::F32, RecurrentDType::Tf32, RecurrentDType::Bf16] {
+            for (limits, (directions, sweep)) in
+                cards.iter().flat_map(|card| ways.clone().map(move |way| (card, way)))
+            {
                 for batch_size in [1, 2, 31, 132, 133, 1000, 100_000] {
                     for hidden_size in [1, 2, 31, 32, 33, 75, 119, 120, 150, 513, 1024] {
                         let dims = dims(batch_size, hidden_size);
-                        match planned(cell, dims, recurrent_dtype, &limits) {
-                            LaunchPlan::Persistent { rows, launch } => {
-                                assert!(launch.grid * rows >= batch_size);
-                                assert!((launch.grid - 1) * rows < batch_size);
-                                assert!(launch.shared_bytes <= limits.shared_bytes);
-                                let block = launch.block;
-                                assert!(block % 32 == 0 && block <= MAX_BLOCK && block > 0);
-                                assert!(block >= hidden_size.min(MAX_BLOCK));
-                            }
-                            LaunchPlan::Team { .. } => panic!("no blocks wait here"),
-                            LaunchPlan::Stepwise { launch } => {
-                                let one = shared_bytes(
-                                    cell,
-                                    hidden_size,
-                                    recurrent_dtype,
-                                    Sweep::Forward,
-                                    1,
-                                    &limits,
-                                );
-                                assert!(one > limits.shared_bytes);
-                                let threads = launch.grid * launch.block;
-                                assert!(threads >= batch_size * hidden_size);
-                                assert_eq!(launch.shared_bytes, 0);
-                            }
-                        }
+                        check_plan(cell, &dims, directions, dtype, sweep, limits);
                     }
                 }
             }
         }
+    }
+}
+
+#[test]
+fn teams_end_where_a_step_by_the_devices_library_is_faster() {
+    let [_, _, _, h100, ..] = CARDS;
+    let (f32, bf16) = (RecurrentDType::F32, RecurrentDType::Bf16);
+    let (forward, backward) = (Sweep::Forward, Sweep::Backward);
+    // The largest batch of teams, by arithmetic on paper.
+    for (cell, hidden_size, dtype, sweep, largest) in [
+        (Cell::Tanh, 2048, f32, forward, 112),
+        (Cell::Gru, 1024, f32, forward, 156),
+        (Cell::Gru, 1024, f32, backward, 68),
+        (Cell::Lstm, 512, f32, forward, 1344),
+        (Cell::Lstm, 512, f32, backward, 448),
+        (Cell::Lstm, 1024, f32, backward, 58),
+        (Cell::Lstm, 1024, bf16, forward, 408),
+        (Cell::Lstm, 1024, bf16, backward, 118),
+    ] {
+        let has_team = |batch_size| {
+            let dims = dims(batch_size, hidden_size);
+            let plan = plan(cell, &dims, 1, dtype, sweep, &h100).unwrap();
+            matches!(plan, LaunchPlan::Team { .. })
+        };
+        let what = format!("{cell:?} {hidden_size} {dtype:?} {sweep:?}");
+        assert!(has_team(largest) && !has_team(largest + 1), "{what}");
     }
 }
 
