@@ -137,3 +137,27 @@ pub(super) fn function(
         .insert(kernel.into(), LoadedKernel { function: function.clone(), shared_bytes });
     Ok(function)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU: just test-cuda"]
+    fn no_kernel_on_a_gpu_spills() {
+        let device = crate::recurrence::open_cuda(0).unwrap();
+        let stream = device.as_cuda_device().unwrap().cuda_stream();
+        // The driver compiles the kernels for the card at hand: not what nvcc made of them elsewhere.
+        let names = MODULES.iter().flat_map(|(_, ptx)| {
+            let entries = ptx.split(".entry ").skip(1);
+            entries.map(|text| text.split('(').next().unwrap().trim())
+        });
+        let names: Vec<&str> = names.collect();
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            let kernel = function(stream.context(), name, 0).unwrap();
+            let bytes = kernel.get_attribute(FunctionAttribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
+            assert_eq!(bytes.unwrap(), 0, "bytes of local memory of a thread of {name}");
+        }
+    }
+}
