@@ -263,6 +263,38 @@ mod on_a_gpu {
         }
     }
 
+    #[test]
+    #[ignore = "needs a GPU: just test-cuda, just test-metal"]
+    fn bf16_weights_of_short_cases_on_a_gpu_are_right() {
+        for case in rounding_cases() {
+            let found = case.found_on(&gpu(), RecurrentDType::Bf16);
+            assert_found(&format!("{case:?}"), &found, &case.expected(), BF16_TOLERANCE);
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0: just test-cuda"]
+    fn tensor_cores_of_short_cases_on_a_gpu_are_right() {
+        for cell in [Cell::Tanh, Cell::Gru, Cell::Lstm] {
+            let way = Way { ragged: true, bidirectional: true, ..Way::plain(cell) };
+            let case = Case { way, size: (5, 3, 3, 350), seed: 1 };
+            for (dtype, tolerance) in
+                [(RecurrentDType::Tf32, 3e-3), (RecurrentDType::Bf16, BF16_TOLERANCE)]
+            {
+                let found = case.found_on(&gpu(), dtype);
+                assert_found(&format!("{dtype:?} {case:?}"), &found, &case.expected(), tolerance);
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a GPU: just test-cuda, just test-metal"]
+    fn adam_of_short_cases_on_a_gpu_is_right() {
+        let on_cpu = after_adam(&Device::Cpu, SKIPPED[1]);
+        assert_close("parameters", &after_adam(&gpu(), SKIPPED[1]), &on_cpu, 1e-6);
+    }
+
     #[cfg(feature = "cuda")]
     #[test]
     #[ignore = "needs a GPU of compute capability 8.0: just test-cuda"]
