@@ -12,14 +12,22 @@ about=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,nohe
 [ -n "$about" ] || fail "no NVIDIA GPU answers (nvidia-smi): install its driver"
 IFS=, read -r card capability driver <<<"$about"
 capability=${capability//[ .]/}
-programs=
-for arch in 80 90 120; do
-    if [ "$arch" -le "$capability" ] && [ -x "$folder/sm_$arch/tests" ]; then programs=$folder/sm_$arch; fi
+# Those for the latest architecture that the card has.
+programs= newest=0
+for tests in "$folder"/sm_*/tests; do
+    arch=${tests%/tests} arch=${arch##*/sm_}
+    if [ -x "$tests" ] && [[ $arch =~ ^[0-9]+$ ]] && [ "$arch" -le "$capability" ] && [ "$arch" -gt "$newest" ]; then
+        programs=$folder/sm_$arch newest=$arch
+    fi
 done
 [ -n "$programs" ] || fail "no programs for compute capability $capability in $folder: \`just gpu-build\` builds them"
 if root=$(cuda_root); then
     export LD_LIBRARY_PATH=$root/lib:$root/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} PATH=$root/bin:$PATH
 fi
+for program in tests bench; do
+    lacking=$(ldd "$programs/$program" 2>/dev/null | sed -n 's/^\s*\(\S*\) => not found.*/\1/p' | paste -sd ' ') || lacking=
+    [ -z "$lacking" ] || fail "$programs/$program finds no $lacking: install CUDA 13, or bring .venv-cuda (\`just cuda-compiler\`)"
+done
 out=$folder/report
 rm -rf "$out"
 mkdir -p "$out"

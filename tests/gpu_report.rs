@@ -226,6 +226,10 @@ fn the_script_says_what_is_missing() {
         let (passed, said, _) = machine.report(arguments);
         assert!(!passed && said.contains("usage: gpu-report.sh"), "{said}");
     }
+    let ldd = "case $1 in */bench) echo '	libcublas.so.13 => not found';; esac";
+    machine.program("path/ldd", ldd);
+    let (passed, said, _) = machine.report(&[]);
+    assert!(!passed && said.contains("bench finds no libcublas.so.13: install CUDA 13"), "{said}");
     machine.program("path/nvidia-smi", "echo 'Old, 7.5, 1.2'");
     let (passed, said, _) = machine.report(&[]);
     assert!(!passed && said.contains("no programs for compute capability 75"), "{said}");
