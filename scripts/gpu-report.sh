@@ -72,8 +72,11 @@ grep '^{' "$out/latency.txt" >>"$results" 2>/dev/null || true
 part tests 110 "${tests[@]}" --skip same_bits on_a_gpu
 part same-bits 40 "${tests[@]}" same_bits
 if command -v compute-sanitizer >/dev/null; then
+    # In one block and by teams, and what would be by teams stepwise.
     for tool in memcheck racecheck; do
-        part "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 1 "${tests[@]}" short_cases_on_a_gpu
+        part "$tool" 40 compute-sanitizer --tool "$tool" --error-exitcode 1 "${tests[@]}" short_cases_on_a_gpu
+        part "$tool-stepwise" 20 env CANDLE_RNN_TEAMS=off \
+            compute-sanitizer --tool "$tool" --error-exitcode 1 "${tests[@]}" short_cases_on_a_gpu
     done
 else
     outcome "memcheck, racecheck" "not run: no compute-sanitizer on the PATH"

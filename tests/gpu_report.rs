@@ -188,7 +188,9 @@ fn the_script_runs_all_parts_and_writes_a_report() {
         "tests: passed",
         "same-bits: failed with status 5: see same-bits.txt",
         "memcheck: passed",
+        "memcheck-stepwise: passed",
         "racecheck: passed",
+        "racecheck-stepwise: passed",
         "pytorch: not run: no PyTorch that sees the card",
         "protocol: passed",
     ] {
