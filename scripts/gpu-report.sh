@@ -82,7 +82,8 @@ else
     outcome "memcheck, racecheck" "not run: no compute-sanitizer on the PATH"
 fi
 # Ours with each stage off, and others.
-sides=("candle-rnn, teams off:env CANDLE_RNN_TEAMS=off $programs/bench serve")
+sides=("candle-rnn, teams off:env CANDLE_RNN_TEAMS=off $programs/bench serve"
+    "candle-rnn, events:$programs/bench serve events")
 if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' >/dev/null 2>&1; then
     sides+=("pytorch:python3 benches/peers/pytorch_cuda.py serve")
 else
@@ -91,6 +92,13 @@ fi
 # It stops by itself before it is stopped.
 seconds=$(($(left) - 10))
 part protocol "$(left)" "$programs/bench" protocol "$results" "$((seconds > 0 ? seconds : 1))" "${sides[@]}"
+# It computes nothing, and so needs no limit of its own.
+if timeout 5 "$programs/bench" check "$results" >"$out/errors.txt" 2>&1; then
+    outcome "errors from f64" passed
+else
+    outcome "errors from f64" "failed: see errors.txt"
+    failed=1
+fi
 "$programs/bench" table "$results" >"$out/report.md"
 echo "wrote $out/report.md in $SECONDS s"
 exit "$failed"

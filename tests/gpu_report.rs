@@ -28,6 +28,26 @@ fn made_up_results_become_a_table() {
 }
 
 #[test]
+fn what_is_beyond_its_limit_is_named_and_ours_alone_counts() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu_report");
+    let mut lines = table::read(&[&folder.join("made_up.jsonl")]);
+    let found = table::beyond(&lines).unwrap();
+    assert_eq!(
+        found,
+        ["tanh 64, 128, 256, 512, candle-rnn, f32: gradients 3.0e-4 from f64, at most 1e-5"]
+    );
+    // That of PyTorch, and that which is right.
+    lines.retain(|line| line["gradients"].as_f64() != Some(3e-4));
+    assert_eq!(table::beyond(&lines), Ok(vec![]));
+    let ours =
+        lines.iter_mut().find(|line| line["side"] == "candle-rnn" && line["dtype"] == "tf32");
+    ours.unwrap()["outputs"] = Value::Null;
+    let found = table::beyond(&lines).unwrap();
+    assert!(found.len() == 1 && found[0].contains("outputs NaN"), "{found:?}");
+    assert!(table::beyond(&[]).unwrap_err().contains("was held to f64"));
+}
+
+#[test]
 fn no_results_are_an_empty_report() {
     assert_eq!(table::markdown(&[]), "");
     assert_eq!(table::markdown(&table::read(&[Path::new("/nowhere")])), "");
@@ -43,7 +63,7 @@ fn quartiles_lie_between_the_nearest_two() {
 
 #[test]
 fn every_shape_is_timed_in_every_dtype_of_each_program() {
-    let turns = turns(&["candle-rnn", "candle-rnn, teams off", "pytorch"]);
+    let turns = turns(&["candle-rnn", "candle-rnn, teams off", "pytorch", "candle-rnn, events"]);
     // The step, then three cells in seven shapes, twice.
     assert_eq!(turns.len(), 1 + 2 * 3 * 7);
     let dtypes = |turn: &Turn, side: usize| {
@@ -51,13 +71,21 @@ fn every_shape_is_timed_in_every_dtype_of_each_program() {
         own.map(|(_, dtype, mode)| format!("{dtype} {mode}")).collect::<Vec<_>>()
     };
     assert_eq!(turns[0].job, "step");
+    // A graph of ours is one of a whole step.
+    assert_eq!(dtypes(&turns[0], 0), ["f32 eager", "f32 graph"]);
+    assert_eq!(dtypes(&turns[0], 1), ["f32 eager"]);
     assert_eq!(dtypes(&turns[0], 2), ["f32 eager", "f32 graph"]);
     assert_eq!(turns[1].job, "layer tanh 150,28,28,150");
     assert_eq!(dtypes(&turns[1], 1), ["f32 eager"]);
-    assert_eq!(dtypes(&turns[1], 2), ["f32 eager", "f32 graph", "tf32 eager", "tf32 graph"]);
+    assert_eq!(dtypes(&turns[1], 0), ["f32 eager"]);
+    assert_eq!([0, 1, 42].map(|turn| dtypes(&turns[turn], 3).len()), [1, 1, 0]);
+    assert_eq!(dtypes(&turns[1], 2), ["f32 eager", "f32 graph"]);
     assert_eq!(turns[42].job, "layer lstm 256,64,256,256");
     assert_eq!(dtypes(&turns[42], 0), ["tf32 eager", "bf16 eager"]);
-    assert_eq!(dtypes(&turns[42], 2), ["bf16 eager", "bf16 graph", "fp16 eager", "fp16 graph"]);
+    // What is compared is timed in the same turn.
+    let theirs =
+        ["tf32", "bf16", "fp16"].map(|dtype| ["eager", "graph"].map(|m| format!("{dtype} {m}")));
+    assert_eq!(dtypes(&turns[42], 2), theirs.concat());
 }
 
 /// A program of the shell that answers each line by what `case` says of `$line`.
@@ -193,6 +221,7 @@ fn the_script_runs_all_parts_and_writes_a_report() {
         "racecheck-stepwise: passed",
         "pytorch: not run: no PyTorch that sees the card",
         "protocol: passed",
+        "errors from f64: passed",
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
@@ -204,14 +233,52 @@ fn the_script_runs_all_parts_and_writes_a_report() {
     let folder = machine.0.path().join("report");
     let asked = std::fs::read_to_string(folder.join("protocol.txt")).unwrap();
     assert!(asked.starts_with("protocol ") && asked.contains("CANDLE_RNN_TEAMS=off"), "{asked}");
+    assert!(asked.contains("candle-rnn, events:") && asked.contains("serve events"), "{asked}");
     let report = std::fs::read_to_string(folder.join("report.md")).unwrap();
     assert_eq!(report, results);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
+fn the_script_fails_where_numbers_are_beyond_their_limits() {
+    let bench =
+        "[ $1 = check ] && echo 'tanh is wrong' && exit 1; [ $1 = table ] && cat $2 || echo $*";
+    let machine = Machine::new("exit 0", bench);
+    let (passed, said, results) = machine.report(&[]);
+    assert!(!passed && said.contains("errors from f64: failed: see errors.txt"), "{said}");
+    assert!(results.contains("errors from f64"), "{results}");
+    let errors = std::fs::read_to_string(machine.0.path().join("report/errors.txt")).unwrap();
+    assert_eq!(errors, "tanh is wrong\n");
+    // Nothing else is wrong with that machine.
+    machine.program("sm_90/bench", "[ $1 = table ] && cat $2 || echo $*");
+    assert!(machine.report(&[]).0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_script_takes_the_latest_programs_that_the_card_runs() {
+    let machine = Machine::new("exit 0", "[ $1 = table ] && cat $2 || echo $*");
+    for arch in ["86", "100", "120"] {
+        for program in ["tests", "bench", "latency"] {
+            machine.program(&format!("sm_{arch}/{program}"), "exit 0");
+        }
+    }
+    for (capability, expected) in
+        [("8.6", "86"), ("8.9", "86"), ("9.0", "90"), ("10.3", "100"), ("12.1", "120")]
+    {
+        machine.program("path/nvidia-smi", &format!("echo 'Made Up, {capability}, 1.2'"));
+        let (_, said, results) = machine.report(&[]);
+        assert!(
+            results.contains(&format!("\"programs\":\"sm_{expected}\"")),
+            "{capability}: {said}"
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn the_script_stops_in_time_and_tells_what_did_not_fit() {
-    let machine = Machine::new("sleep 60", "[ $1 = table ] || sleep 60");
+    let machine = Machine::new("sleep 60", "[ $1 = table ] || [ $1 = check ] || sleep 60");
     let start = Instant::now();
     let (passed, said, results) = machine.report(&["6"]);
     assert!(!passed && start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());

@@ -18,7 +18,7 @@ use crate::composed;
 pub(crate) type Shape = [usize; 4];
 
 const ROUNDS: usize = 15;
-/// Steps of a round of the reference job.
+/// The fewest steps of a round of the reference job.
 const STEPS: usize = 20;
 /// Steps of a sequence that is held to `f64`: composed from Candle's ops, longer ones take too long.
 const CHECKED_STEPS: usize = 128;
@@ -167,12 +167,17 @@ fn difference(found: &Tensor, expected: &Tensor) -> candle_core::Result<f64> {
 pub(crate) struct ReferenceJob(Trainer<candle_rnn::train::Classification>);
 
 impl ReferenceJob {
-    pub(crate) fn new(device: &Device) -> Self {
+    /// - `gpu_graph`: whether its steps are recorded
+    ///
+    /// # Errors
+    /// Those of the trainer, in words.
+    pub(crate) fn new(device: &Device, gpu_graph: bool) -> Result<Self, String> {
         let config = TrainConfig {
-            trainer: TrainerConfig { epochs: 1000, ..TrainerConfig::default() },
+            trainer: TrainerConfig { epochs: 1000, gpu_graph, ..TrainerConfig::default() },
             ..Default::default()
         };
-        Self(Trainer::classifier(&config, Mnist::sample().unwrap(), device).unwrap())
+        let trainer = Trainer::classifier(&config, Mnist::sample().unwrap(), device);
+        trainer.map(Self).map_err(|error| error.to_string())
     }
 
     fn step(&mut self) -> Result<f64, String> {
@@ -186,13 +191,14 @@ impl ReferenceJob {
         }
     }
 
-    /// Milliseconds of a step, the mean of some.
+    /// Milliseconds of a step, the mean of some: those that were made, none of them halfway.
     pub(crate) fn round(&mut self) -> Result<f64, String> {
-        let mut sum = 0.;
-        for _ in 0..STEPS {
+        let (mut sum, mut steps) = (0., 0);
+        while steps < STEPS || self.0.steps_ahead() > 0 {
             sum += self.step()?;
+            steps += 1;
         }
-        Ok(sum / STEPS as f64)
+        Ok(sum / steps as f64)
     }
 }
 
@@ -213,7 +219,7 @@ const LAYERS: [(Cell, Shape); 9] = [
 /// the other.
 pub(crate) fn compare(device: &Device, is_short: bool) {
     println!("{:?}, forward and backward, {ROUNDS} rounds", device.location());
-    let mut job = ReferenceJob::new(device);
+    let mut job = ReferenceJob::new(device, false).unwrap();
     // The first steps find a card that sleeps.
     let steps = if is_short { 60 } else { 800 };
     let times: Vec<f64> = (0..steps).map(|_| job.step().unwrap()).collect();

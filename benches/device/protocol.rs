@@ -33,6 +33,11 @@ const FEWEST: usize = 5;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 const NO_TIME: &str = "no time left";
+/// This program, and the same on a device as Candle opens it.
+const OWN: &str = "candle-rnn";
+const EVENTS: &str = "candle-rnn, events";
+/// How often a program that has ended is started again, each time for the next turn.
+const RESTARTS: usize = 3;
 
 /// What is timed at once.
 pub(crate) struct Turn {
@@ -44,16 +49,19 @@ pub(crate) struct Turn {
 
 /// All turns: the reference job's step, layers in `f32`, then in fewer bits.
 ///
-/// - `names`: of the programs; those that begin with `pytorch` know more modes
+/// - `names`: of the programs; those that begin with `pytorch` make graphs of layers too, and `candle-rnn` itself of steps; events cost the host
+///   the same in every dtype
 pub(crate) fn turns(names: &[&str]) -> Vec<Turn> {
-    let variants = |ours: &[&'static str], theirs: &[&'static str]| {
+    let variants = |is_step: bool, ours: &[&'static str], theirs: &[&'static str]| {
         let of = |(side, name): (usize, &&str)| {
-            let (dtypes, modes): (&[&'static str], &[&'static str]) = if name.starts_with("pytorch")
-            {
-                (theirs, &["eager", "graph"])
-            } else {
-                (ours, &["eager"])
+            let is_peer = name.starts_with("pytorch");
+            let dtypes: &[&'static str] = match *name {
+                EVENTS if ours != ["f32"] => &[],
+                _ if is_peer => theirs,
+                _ => ours,
             };
+            let modes: &[&'static str] =
+                if is_peer || is_step && *name == OWN { &["eager", "graph"] } else { &["eager"] };
             let of_dtype = |dtype: &&'static str| {
                 let dtype = *dtype;
                 modes.iter().map(move |mode| (side, dtype, *mode)).collect::<Vec<_>>()
@@ -62,15 +70,15 @@ pub(crate) fn turns(names: &[&str]) -> Vec<Turn> {
         };
         names.iter().enumerate().flat_map(of).collect::<Vec<_>>()
     };
-    let mut turns = vec![Turn { job: "step".into(), variants: variants(&["f32"], &["f32"]) }];
+    let mut turns = vec![Turn { job: "step".into(), variants: variants(true, &["f32"], &["f32"]) }];
     let passes: [(&[&str], &[&str]); 2] =
-        [(&["f32"], &["f32", "tf32"]), (&["tf32", "bf16"], &["bf16", "fp16"])];
+        [(&["f32"], &["f32"]), (&["tf32", "bf16"], &["tf32", "bf16", "fp16"])];
     for (ours, theirs) in passes {
         for shape in SHAPES {
             let sizes = shape.map(|size| size.to_string()).join(",");
             turns.extend(CELLS.map(|cell| Turn {
                 job: format!("layer {cell} {sizes}"),
-                variants: variants(ours, theirs),
+                variants: variants(false, ours, theirs),
             }));
         }
     }
@@ -274,7 +282,7 @@ pub(crate) fn main(arguments: &[String]) {
     let is_try = rest.iter().any(|argument| argument == "--try");
     let own = std::env::current_exe().unwrap();
     let cpu = if is_try { " cpu" } else { "" };
-    let own = format!("candle-rnn:{} serve{cpu}", own.display());
+    let own = format!("{OWN}:{} serve{cpu}", own.display());
     let programs = rest.iter().filter(|argument| *argument != "--try");
     let mut sides = Vec::new();
     for program in std::iter::once(&own).chain(programs) {

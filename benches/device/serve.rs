@@ -3,6 +3,7 @@
 //! ```text
 //! prepare SLOT layer tanh 150,28,28,150 f32 eager    {"errors": {"outputs": .., "gradients": ..}}
 //! prepare SLOT step f32 eager                        {}
+//! prepare SLOT step f32 graph                        {}, by one CUDA graph a step
 //! round SLOT                                         {"ms": ..}
 //! clear                                              {}
 //! ```
@@ -52,8 +53,9 @@ fn answer(
             jobs.insert(slot.into(), Job::Layer(Box::new(layer)));
             Ok(json!({ "errors": { "outputs": errors.outputs, "gradients": errors.gradients } }))
         }
-        ["prepare", slot, "step", "f32", "eager"] => {
-            jobs.insert(slot.into(), Job::Step(Box::new(ReferenceJob::new(device))));
+        ["prepare", slot, "step", "f32", mode @ ("eager" | "graph")] => {
+            let job = ReferenceJob::new(device, mode == "graph")?;
+            jobs.insert(slot.into(), Job::Step(Box::new(job)));
             Ok(json!({}))
         }
         ["round", slot] => match jobs.get_mut(slot) {

@@ -35,6 +35,11 @@ fn distinct<T: PartialEq>(lines: &[&Value], of: impl Fn(&Value) -> T) -> Vec<T> 
     found
 }
 
+/// Whether a program is not ours.
+fn is_peer(name: &str) -> bool {
+    name.starts_with("pytorch")
+}
+
 /// What a row is of.
 fn row_of(line: &Value) -> String {
     let sizes: Vec<String> =
@@ -81,22 +86,23 @@ fn head(cells: &[String]) -> String {
     row(cells) + &format!("|{}\n", "---|".repeat(cells.len()))
 }
 
-/// How many times as fast as another column's the first column's is.
-fn ratio(first: Option<&&Value>, other: Option<&&Value>) -> String {
+/// How many times as fast as another column's our own is.
+fn ratio(own: Option<&&Value>, other: Option<&&Value>) -> String {
     let median = |line: Option<&&Value>| line.and_then(|line| line["median"].as_f64());
-    match (median(first), median(other)) {
-        (Some(first), Some(other)) => format!("{:.2}", other / first),
+    match (median(own), median(other)) {
+        (Some(own), Some(other)) => format!("{:.2}", other / own),
         _ => String::new(),
     }
 }
 
 fn times(lines: &[&Value], what: &str) -> String {
     let (rows, columns) = (distinct(lines, row_of), distinct(lines, column_of));
-    let peers: Vec<&String> = columns.iter().filter(|name| name.starts_with("pytorch")).collect();
-    let has_ratio = columns.first().is_some_and(|name| !name.starts_with("pytorch"));
+    let peers: Vec<&String> = columns.iter().filter(|name| is_peer(name)).collect();
+    // The first of ours, wherever it stands.
+    let own = columns.iter().find(|name| !is_peer(name));
     let mut heads = vec![what.to_string()];
     heads.extend(columns.iter().cloned());
-    if has_ratio {
+    if own.is_some() {
         heads.extend(peers.iter().map(|peer| format!("times as fast as {peer}")));
     }
     let mut table = head(&heads);
@@ -106,8 +112,8 @@ fn times(lines: &[&Value], what: &str) -> String {
         };
         let mut cells = vec![name.trim().to_string()];
         cells.extend(columns.iter().map(|column| time(find(column))));
-        if has_ratio {
-            cells.extend(peers.iter().map(|peer| ratio(find(&columns[0]), find(peer))));
+        if let Some(own) = own {
+            cells.extend(peers.iter().map(|peer| ratio(find(own), find(peer))));
         }
         table += &row(&cells);
     }
@@ -141,6 +147,39 @@ fn errors(lines: &[&Value], limit: f64) -> String {
         table += &row(&cells);
     }
     table
+}
+
+/// The layers of ours whose outputs or gradients are further from `f64` than their dtype may be, and those that gave NaN, in words.
+///
+/// # Errors
+/// Where no layer of ours was held to it.
+pub(crate) fn beyond(lines: &[Value]) -> Result<Vec<String>, String> {
+    let is_held = |line: &&Value| {
+        text(line, "part") == "layer"
+            && !is_peer(text(line, "side"))
+            && ["outputs", "gradients"].iter().any(|key| line.get(key).is_some())
+    };
+    let held: Vec<&Value> = lines.iter().filter(is_held).collect();
+    if held.is_empty() {
+        return Err("no layer of ours was held to f64".into());
+    }
+    let mut found = Vec::new();
+    for line in held {
+        let limit = DTYPES.iter().find(|(dtype, _)| *dtype == text(line, "dtype"));
+        let limit = limit.map_or(0., |(_, limit)| *limit);
+        for key in ["outputs", "gradients"] {
+            // A NaN is null in JSON.
+            let error = line[key].as_f64().unwrap_or(f64::NAN);
+            if error.is_nan() || error > limit {
+                let (what, dtype) = (row_of(line), text(line, "dtype"));
+                let column = column_of(line);
+                found.push(format!(
+                    "{what}, {column}, {dtype}: {key} {error:.1e} from f64, at most {limit:.0e}"
+                ));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A report of results.
