@@ -130,13 +130,30 @@ fn programs_take_turns_and_failures_are_told() {
     assert_eq!(lines[0]["shape"], serde_json::json!([3, 4, 2, 5]));
     assert_eq!(lines[1]["failed"], "the program has ended");
     assert_eq!(lines[2]["failed"], "has no bf16");
-    // It is not asked again.
+    // It is started again for the next turn, and ends again.
     assert_eq!(lines[3]["failed"], "the program has ended");
     let asked = std::fs::read_to_string(asked.path().join("asked")).unwrap();
     let expected = "prepare 0 layer tanh 3,4,2,5 f32 eager\n".to_string()
         + &"round 0\n".repeat(5)
         + "clear\nclear\n";
     assert_eq!(asked, expected);
+}
+
+#[test]
+fn a_program_that_ended_is_started_again_for_the_next_turn() {
+    // It ends in its first four rounds, and is started again three times.
+    let ends = |rounds: usize| {
+        format!("round*) [ $(grep -c round \"$0.asked\") -gt {rounds} ] || exit; echo '{{\"ms\":2.5}}';;")
+    };
+    for (rounds, last) in [(1, true), (3, true), (4, false)] {
+        let cases = ends(rounds).replace("$0.asked", "$(dirname $0)/asked");
+        let (_keep, one) = side("one", &cases);
+        let turns: Vec<Turn> = (0..5).map(|_| layer_turn(vec![(0, "f32", "eager")])).collect();
+        let lines = results(&turns, &mut [one], 60.);
+        let failed = lines.iter().filter(|line| line["failed"] == "the program has ended").count();
+        assert_eq!((lines.len(), failed), (5, if last { rounds } else { 5 }), "{lines:?}");
+        assert_eq!(lines[4]["median"].as_f64(), last.then_some(2.5), "{lines:?}");
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) struct Turn {
     pub(crate) variants: Vec<(usize, &'static str, &'static str)>,
 }
 
-/// All turns: the reference job's step, layers in `f32`, then in fewer bits.
+/// All turns: the reference job's step, layers in `f32`, then in fewer bits, where the same dtypes are in the same turn.
 ///
 /// - `names`: of the programs; those that begin with `pytorch` make graphs of layers too, and `candle-rnn` itself of steps; events cost the host
 ///   the same in every dtype
@@ -88,11 +88,18 @@ pub(crate) fn turns(names: &[&str]) -> Vec<Turn> {
 /// A program that answers requests.
 pub(crate) struct Side {
     name: String,
+    command: String,
+    process: Process,
+    /// Why it is asked no more.
+    ended: Option<String>,
+    restarts: usize,
+}
+
+/// A program that runs.
+struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: Receiver<String>,
-    /// Why it is asked no more.
-    ended: Option<String>,
 }
 
 /// Why a side answers no more.
@@ -103,21 +110,20 @@ impl Side {
     pub(crate) fn start(text: &str) -> Result<Self, String> {
         let (name, command) =
             text.split_once(':').ok_or_else(|| format!("a program is NAME:COMMAND, not {text}"))?;
-        let mut words = command.split_whitespace();
-        let program = words.next().ok_or_else(|| format!("{name} has no command"))?;
-        let mut child = Command::new(program)
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{program}: {error}"))?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let (sender, answers) = channel();
-        std::thread::spawn(move || {
-            let lines = stdout.into_iter().flat_map(|out| BufReader::new(out).lines());
-            lines.map_while(Result::ok).all(|line| sender.send(line).is_ok())
-        });
-        Ok(Self { name: name.into(), child, stdin, answers, ended: None })
+        let process = Process::start(name, command)?;
+        Ok(Self { name: name.into(), command: command.into(), process, ended: None, restarts: 0 })
+    }
+
+    /// Starts a program that has ended again, unless it has ended too often.
+    fn restart(&mut self) {
+        if self.ended.is_none() || self.restarts == RESTARTS {
+            return;
+        }
+        self.restarts += 1;
+        if let Ok(process) = Process::start(&self.name, &self.command) {
+            self.process = process;
+            self.ended = None;
+        }
     }
 
     /// The answer to a request; an error in words if there is none, or it says so.
@@ -128,7 +134,7 @@ impl Side {
         // It is told to end soon enough, and not in the middle of what it does.
         let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(5);
         let patience = PATIENCE.min(left);
-        let sent = match &mut self.stdin {
+        let sent = match &mut self.process.stdin {
             Some(stdin) => writeln!(stdin, "{request}").and_then(|()| stdin.flush()).is_ok(),
             None => false,
         };
@@ -138,7 +144,7 @@ impl Side {
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let line = match self.answers.recv_timeout(left) {
+            let line = match self.process.answers.recv_timeout(left) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout) => {
                     return self.end(format!("no answer in {} s", patience.as_secs()))
@@ -157,12 +163,32 @@ impl Side {
 
     fn end(&mut self, why: String) -> Result<Value, String> {
         self.ended = Some(why.clone());
-        let _ = self.child.kill();
+        let _ = self.process.child.kill();
         Err(why)
     }
 }
 
-impl Drop for Side {
+impl Process {
+    fn start(name: &str, command: &str) -> Result<Self, String> {
+        let mut words = command.split_whitespace();
+        let program = words.next().ok_or_else(|| format!("{name} has no command"))?;
+        let mut child = Command::new(program)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{program}: {error}"))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            let lines = stdout.into_iter().flat_map(|out| BufReader::new(out).lines());
+            lines.map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        Ok(Self { child, stdin, answers })
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It ends with its input; one that does not is stopped.
         self.stdin = None;
@@ -216,6 +242,9 @@ pub(crate) fn run(
             lines.iter_mut().for_each(|line| line["skipped"] = json!(NO_TIME));
             lines.into_iter().for_each(&mut *put);
             continue;
+        }
+        for (side, ..) in &turn.variants {
+            sides[*side].restart();
         }
         for (slot, ((side, dtype, mode), line)) in turn.variants.iter().zip(&mut lines).enumerate()
         {
