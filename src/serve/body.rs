@@ -106,13 +106,19 @@ fn busy() -> HttpError {
         .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// Whether a request says that its body is JSON.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| {
+/// Whether a request says that its body is of a type, such as `application/json`.
+pub(super) fn is_declared(headers: &HeaderMap, content_type: &str) -> bool {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    declared.is_some_and(|value| {
         let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
+        essence.eq_ignore_ascii_case(content_type)
     })
+}
+
+/// Whether a body is a text: UTF-8 without control characters other than white space.
+pub(super) fn is_text(content: &[u8]) -> bool {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    !content.iter().any(is_control) && std::str::from_utf8(content).is_ok()
 }
 
 /// A value from JSON.
@@ -161,13 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_by_its_content_type() {
+    fn types_are_told_by_the_header() {
+        let json = "application/json";
         let is = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, value.parse().unwrap());
-            is_json(&headers)
+            is_declared(&headers, json)
         };
-        assert!(is("application/json") && is("Application/JSON; charset=utf-8"));
-        assert!(!is("image/png") && !is("application/jsonl") && !is_json(&HeaderMap::new()));
+        assert!(is(json) && is("Application/JSON; charset=utf-8"));
+        assert!(!is("image/png") && !is("application/jsonl"));
+        assert!(!is_declared(&HeaderMap::new(), json));
+    }
+
+    #[test]
+    fn texts_are_told_from_bytes() {
+        assert!(is_text(b"{\"inputs\":\r\n\t\"\"}") && is_text("größe".as_bytes()));
+        assert!(!is_text(b"\x00") && !is_text(b"a\x7f") && !is_text(b"\xff\xd8\xff"));
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::app::App;
-use super::body::{from_base64, is_json, object_from_json};
+use super::body::{from_base64, is_declared, is_text, object_from_json};
 use super::http_error::{json_reply, HttpError, Reply};
 use super::queue::{Answer, Work};
 use super::sequences::check_outputs;
@@ -32,6 +32,37 @@ struct ClassifyParameters {
     function_to_apply: Option<String>,
     #[serde(flatten)]
     unknown: UnknownParameters,
+}
+
+/// What a body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyKind {
+    /// A request in JSON.
+    Json,
+    /// A text of another kind, which is neither a picture nor pixels.
+    Text,
+    /// The bytes of a picture, or pixels.
+    Bytes,
+}
+
+impl BodyKind {
+    /// What a body holds by what the request says of it, or else by its content.
+    fn of(headers: &HeaderMap, content: &[u8]) -> Self {
+        if is_declared(headers, "application/json") {
+            return Self::Json;
+        }
+        if content.is_empty()
+            || is_declared(headers, "application/octet-stream")
+            || !is_text(content)
+        {
+            return Self::Bytes;
+        }
+        if matches!(content.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            Self::Json
+        } else {
+            Self::Text
+        }
+    }
 }
 
 /// What a score is of a class.
@@ -89,16 +120,23 @@ pub(super) async fn classify(
         )));
     }
     let content = app.bodies.read(headers, body).await?;
-    let is_in_json = is_json(headers);
-    let (picture, parameters) = if is_in_json {
-        let request: ClassifyRequest = object_from_json(&content)?;
-        drop(content);
-        (from_base64(&request.inputs)?, request.parameters.unwrap_or_default().0)
-    } else {
-        (content, ClassifyParameters::default())
+    let body_kind = BodyKind::of(headers, &content);
+    let (picture, parameters) = match body_kind {
+        BodyKind::Json => {
+            let request: ClassifyRequest = object_from_json(&content)?;
+            drop(content);
+            (from_base64(&request.inputs)?, request.parameters.unwrap_or_default().0)
+        }
+        BodyKind::Text => {
+            return Err(HttpError::malformed(
+                "the body is a text: send a PNG or JPEG picture as it is, JSON with one in base64, {\"inputs\": \"..\"}, \
+                 or 28 x 28 pixels as application/octet-stream",
+            ))
+        }
+        BodyKind::Bytes => (content, ClassifyParameters::default()),
     };
     let kind = parameters.score_kind()?;
-    let pixels = pixels(app, picture, is_in_json).await?;
+    let pixels = pixels(app, picture, body_kind == BodyKind::Bytes).await?;
     let work = match kind {
         ScoreKind::Softmax => Work::Images(vec![pixels]),
         ScoreKind::Sigmoid | ScoreKind::Logit => Work::ImageLogits(pixels),
@@ -116,13 +154,13 @@ pub(super) async fn classify(
     Ok(json_reply(&scores(&values, &model.about().outputs(), parameters.top_k)))
 }
 
-/// The pixels of a picture; a body of 784 bytes that is none is pixels itself, unless it is in JSON.
-async fn pixels(app: &App, content: Bytes, is_in_json: bool) -> Result<Vec<u8>, HttpError> {
+/// The pixels of a picture; 784 bytes that are none are pixels themselves where they `may_be_pixels`.
+async fn pixels(app: &App, content: Bytes, may_be_pixels: bool) -> Result<Vec<u8>, HttpError> {
     if content.is_empty() {
         return Err(HttpError::malformed("the body is empty: send a PNG or JPEG picture"));
     }
     let is_picture = content.starts_with(b"\x89PNG") || content.starts_with(b"\xff\xd8\xff");
-    if !is_in_json && content.len() == PIXELS && !is_picture {
+    if may_be_pixels && content.len() == PIXELS && !is_picture {
         return Ok(content.to_vec());
     }
     Ok(app.in_time(app.pictures.read(content)).await??.pixels)

@@ -61,7 +61,7 @@ fn paths() -> Value {
     for path in ["/predict", "/predict/{model}"] {
         let mut classify = operation(
             "Classes of a picture (Hugging Face image classification), the most probable first; a body of 784 bytes \
-             that is no picture is 28 x 28 pixels",
+             that is neither a picture nor a text is 28 x 28 pixels",
             in_json(schema("Scores")),
             &[400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504],
         );

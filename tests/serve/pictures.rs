@@ -76,6 +76,33 @@ fn a_picture_in_json_may_ask_for_few_classes() {
     assert_close(&sigmoids, &exps.iter().map(|exp| exp / (1. + exp)).collect::<Vec<_>>());
 }
 
+/// As `curl -d` and `curl --data-binary` send it.
+#[test]
+fn json_is_read_as_json_whatever_its_content_type() {
+    let server = Running::new();
+    let picture = json!({ "inputs": BASE64_STANDARD.encode(png(5)) });
+    let expected = server.post_json("/predict", &picture).done();
+    // As many bytes as an image has pixels.
+    let mut padded = picture.to_string();
+    assert!(padded.len() < 784, "{}", padded.len());
+    padded.insert_str(1, &" ".repeat(784 - padded.len()));
+    for body in [picture.to_string(), format!("\r\n {picture}"), padded.clone()] {
+        for headers in [&[][..], &["content-type: application/x-www-form-urlencoded"]] {
+            assert_eq!(server.post("/predict", headers, body.as_bytes()).done(), expected);
+        }
+    }
+    let list = format!("[{}]", &padded[1..783]);
+    server.post("/predict", &[], list.as_bytes()).refused(400, &["JSON"]);
+    // A text of that length is no image either, such as base64 without JSON.
+    for text in [&b"iVBORw0K".repeat(98)[..], b"inputs=abc"] {
+        server.post("/predict", &[], text).refused(400, &["is a text", "{\"inputs\": "]);
+    }
+    // Who says that they are bytes is believed, whatever the pixels.
+    let bytes = ["content-type: application/octet-stream"];
+    assert_eq!(scores(&server.post("/predict", &bytes, padded.as_bytes())).len(), 10);
+    server.post("/predict", &[], &[123; 784]).refused(400, &["JSON"]);
+}
+
 #[test]
 fn a_drawing_becomes_the_bytes_that_predict_reads() {
     let server = Running::new();
