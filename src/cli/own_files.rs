@@ -107,10 +107,13 @@ impl OwnFiles {
         }
     }
 
-    /// How a file is read for the model of a run: as the run's own, but for what was said. The model's features are
-    /// found by their names, wherever they stand.
+    /// How a file is read for the model of a run: as the run's own, but for what was said; columns of the run's own table
+    /// are left out for files of other formats. The model's features are found by their names, wherever they stand.
     pub(super) fn of_run(&self, run: &SequenceConfig) -> ReadOptions {
-        let options = self.or(&run.data.source.read);
+        let (stored, said) = (&run.data.source.read, self.options().for_tables());
+        let mut options = self.or(stored);
+        options.tables_only = stored.for_tables();
+        options.tables_only.retain(|name| !said.contains(name));
         if !self.features.is_empty() {
             return options;
         }

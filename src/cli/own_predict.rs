@@ -139,8 +139,9 @@ pub(super) fn part(model: &SequencePredictor, split: &str) -> anyhow::Result<Dat
     let no_file =
         || anyhow::anyhow!("this run does not say which file it was trained on: name one");
     let data = OwnFiles::sequences(source.file.as_deref().ok_or_else(no_file)?, &source.read)?;
+    let options = source.read.for_other_files();
     let read = |file: &Option<std::path::PathBuf>| {
-        file.as_ref().map(|file| OwnFiles::sequences(file, &source.read)).transpose()
+        file.as_ref().map(|file| OwnFiles::sequences(file, &options)).transpose()
     };
     let training = &config.training;
     let splits = if training.is_forecast() {

@@ -155,3 +155,60 @@ fn predictions_of_several_files_say_which_file_they_are_of() {
     let line: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(line["classes"], serde_json::json!(["down", "up"]));
 }
+
+/// A table of sequences of one feature with a target at each step, and the same sequences as JSON Lines, `.ts` and ARFF.
+fn in_all_formats(place: &Place) {
+    let mut files = [
+        "id,t,x,state\n".to_string(),
+        String::new(),
+        "@problemName n\n@univariate true\n@classLabel false\n@data\n".into(),
+        "@relation n\n@attribute a numeric\n@attribute b numeric\n@attribute c numeric\n@data\n"
+            .into(),
+    ];
+    for n in 0..30 {
+        let values: Vec<i32> = (0..3).map(|t| (n * 5 + t * 3) % 11 - 5).collect();
+        let states: Vec<&str> = values.iter().map(|x| if *x > 0 { "pos" } else { "neg" }).collect();
+        for (t, (x, state)) in values.iter().zip(&states).enumerate() {
+            files[0].push_str(&format!("s{n},{t},{x},{state}\n"));
+        }
+        files[1].push_str(&format!("{}\n", serde_json::json!({ "x": values, "y": states })));
+        let values: Vec<String> = values.iter().map(i32::to_string).collect();
+        files[2].push_str(&format!("{}\n", values.join(",")));
+        files[3].push_str(&format!("{}\n", values.join(",")));
+    }
+    for (name, content) in ["n.csv", "n.jsonl", "n.ts", "n.arff"].iter().zip(files) {
+        place.write(name, content);
+    }
+}
+
+#[test]
+fn columns_of_a_run_are_left_out_for_other_formats() {
+    let place = Place::new();
+    in_all_formats(&place);
+    let columns = "--id id --time t --label state --features x --layout long --target step-class";
+    place.train_on("n.csv", "run", &format!("{columns} --test n.jsonl"));
+    let outputs = |file: &str| -> Vec<Value> {
+        let said = place.run(&format!("predict run {file} --json")).succeeded().stdout;
+        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["steps"].clone()).collect()
+    };
+    let expected = outputs("n.csv");
+    assert!(expected.len() == 30 && expected[0].is_array(), "{expected:?}");
+    for file in ["n.jsonl", "n.ts", "n.arff"] {
+        assert_eq!(outputs(file), expected, "{file}");
+    }
+    let measured = |args: &str| {
+        let mut found = place.run(&format!("eval run {args} --json")).succeeded().json();
+        found.as_object_mut().unwrap().remove("split");
+        found
+    };
+    assert_eq!(measured("n.jsonl"), measured("n.csv"));
+    assert_eq!(measured(""), measured("n.csv"));
+    // What is said for this file still has to mean something.
+    for (flag, option) in [("--label y", "label"), ("--id id", "id"), ("--layout long", "layout")] {
+        let error = format!("n.jsonl: is a file of the format JSON lines, for which the option {option} means nothing");
+        place.run(&format!("predict run n.jsonl {flag}")).failed_saying(&[&error]);
+    }
+    let error = ["n.jsonl: ", "the option id means nothing"];
+    place.run("train n.jsonl --id id --out other").failed_saying(&error);
+}

@@ -266,8 +266,9 @@ pub(super) fn task(
              says which sequence a row belongs to with --id, or a file to validate with, with --valid"
         );
     }
+    let options = source.read.for_other_files();
     let read = |file: &Option<std::path::PathBuf>| {
-        file.as_ref().map(|file| OwnFiles::sequences(file, &source.read)).transpose()
+        file.as_ref().map(|file| OwnFiles::sequences(file, &options)).transpose()
     };
     let (valid, test) = (read(&source.valid)?, read(&source.test)?);
     let splits = DataSplits::sequences(data, valid, test, &training.split, training.trainer.seed);

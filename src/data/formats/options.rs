@@ -51,6 +51,10 @@ pub struct ReadOptions {
     /// Whether the file may lack the columns of `labels` and `group`, as data to predict do.
     #[serde(skip)]
     pub may_lack_labels: bool,
+    /// The options among these that are left out for a file that is no table of columns, by the names that
+    /// [`for_tables`](Self::for_tables) has: such as those of the table that a model was trained on. Others are an error there.
+    #[serde(skip)]
+    pub tables_only: Vec<&'static str>,
     /// Bytes of memory that the data may take; what the machine has available if it is not given.
     #[serde(skip)]
     pub memory: Option<u64>,
@@ -61,8 +65,8 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl ReadOptions {
-    /// The first option that only a table of columns has a use for.
-    pub(super) fn of_tables(&self) -> Option<&'static str> {
+    /// The names of those options which are given, and which only a table of columns has a use for.
+    pub fn for_tables(&self) -> Vec<&'static str> {
         [
             ("id", self.id.is_some()),
             ("time", self.time.is_some()),
@@ -72,6 +76,17 @@ impl ReadOptions {
             ("layout", self.layout.is_some()),
         ]
         .into_iter()
-        .find_map(|(name, given)| given.then_some(name))
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// The same for a file beside the one that they were given for, which may have another format.
+    pub fn for_other_files(&self) -> Self {
+        Self { tables_only: self.for_tables(), ..self.clone() }
+    }
+
+    /// The first option that means nothing for a file that is no table of columns.
+    pub(super) fn wrong_without_table(&self) -> Option<&'static str> {
+        self.for_tables().into_iter().find(|name| !self.tables_only.contains(name))
     }
 }

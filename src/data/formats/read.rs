@@ -11,7 +11,7 @@ use super::safetensors::SafetensorsFile;
 use super::sequence_sink::SequenceSink;
 use super::source::DataSource;
 use super::{arff, array_data, csv, detect, idx_images, json_array, jsonl, plain_text, ts};
-use crate::data::Dataset;
+use crate::data::{Dataset, TargetKind};
 use crate::{Error, Result};
 
 /// Reads a file of sequences or text, gzipped or not. Its format is told by its content.
@@ -52,13 +52,20 @@ pub(super) fn read_into(
     let source = DataSource::open(path, options.memory)?;
     let format = detect::detect(&source)?;
     if !matches!(format, Format::Csv | Format::Tsv) {
-        if let Some(option) = options.of_tables() {
+        if let Some(option) = options.wrong_without_table() {
             let reason = format!(
                 "is a file of the format {format}, for which the option {option} means nothing"
             );
             return Err(Error::data_file(path, format!("{reason}: leave it out")));
         }
     }
+    let lacking;
+    let options = if lacks_target(options, format) {
+        lacking = ReadOptions { target: Some(TargetKind::None), ..options.clone() };
+        &lacking
+    } else {
+        options
+    };
     let (mut notes, mut layout, mut columns) = (Vec::new(), None, None);
     let data = match format {
         Format::Csv | Format::Tsv => {
@@ -85,6 +92,16 @@ pub(super) fn read_into(
     };
     let content = data.map(Content::Sequences);
     Ok(content.map(|content| Loaded { content, format, layout, columns, notes }))
+}
+
+/// Whether a file whose format has no such targets is read without one, as data to predict may lack it.
+fn lacks_target(options: &ReadOptions, format: Format) -> bool {
+    let has_none = match format {
+        Format::Ts | Format::Arff => options.target == Some(TargetKind::StepClass),
+        Format::Idx => matches!(options.target, Some(TargetKind::StepClass | TargetKind::Numbers)),
+        _ => false,
+    };
+    has_none && options.may_lack_labels
 }
 
 fn read_arrays(
