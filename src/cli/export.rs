@@ -9,7 +9,6 @@ use serde_json::{json, Value};
 use super::device::Compute;
 use super::halved::{self, Change};
 use super::screen;
-use super::source::ImageSource;
 use super::usage::wrong_usage;
 
 /// Export a run: as a web page, as ONNX, as PyTorch weights, or with its weights in f16
@@ -44,9 +43,9 @@ pub(super) struct ExportArgs {
     /// Replace files that exist
     #[arg(long)]
     overwrite: bool,
-    /// Images that --half is measured on: `sample` or a folder, as for eval [default: the data of the run, if they are
-    /// on this machine]
-    #[arg(long, value_name = "DIR|sample", requires = "half")]
+    /// Data that --half is measured on: of a run of images `sample` or a folder, as for eval, of others a file [default:
+    /// the data of the run, if they are on this machine]
+    #[arg(long, value_name = "DIR|sample|FILE", requires = "half")]
     data: Option<PathBuf>,
     #[command(flatten)]
     compute: Compute,
@@ -62,8 +61,10 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
     let device = compute.open()?;
     let if_there = if overwrite { IfThere::Replace } else { IfThere::Refuse };
     let kind = if streaming { OnnxGraphKind::Step } else { OnnxGraphKind::Whole };
-    let places = [&onnx, &pytorch, &half, &html].into_iter().flatten();
-    check_places(&run, &places.collect::<Vec<_>>(), overwrite)?;
+    let files: Vec<&PathBuf> = [&onnx, &pytorch, &html].into_iter().flatten().collect();
+    check_places(&run, &files.iter().copied().chain(&half).collect::<Vec<_>>())?;
+    files.iter().try_for_each(|path| export::check_place(path, if_there))?;
+    half.iter().try_for_each(|path| export::check_half_place(path, place_of(path), if_there))?;
     // All is made before the first file is written.
     let model = onnx.is_some().then(|| export::onnx(&run, kind)).transpose()?;
     let weights = format
@@ -71,6 +72,14 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
         .transpose()?;
     let page = html.is_some().then(|| export::html(&run)).transpose()?;
     let halved = half.is_some().then(|| export::half(&run)).transpose()?;
+    // Weights alone are measured where their configuration is.
+    let change =
+        halved.as_ref().map(|model| halved::measure(&run, model, data.as_deref(), &device));
+    let change = match change {
+        // What was asked for is measured, or nothing is written.
+        Some(Err(reason)) if data.is_some() => return Err(reason),
+        change => change,
+    };
     if let (Some(path), Some(model)) = (onnx, model) {
         export::save(&path, &model.bytes, if_there)?;
         say_onnx(&path, &model, json)?;
@@ -83,17 +92,15 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<()> {
         export::save(&path, page.as_bytes(), if_there)?;
         say(json, &written(&path, "html", "a web page, to be opened from disk", page.len()), &[])?;
     }
-    if let (Some(path), Some(model)) = (half, halved) {
-        // Weights alone are measured where their configuration is.
-        let change = halved::measure(&run, &model, ImageSource { data }, &device);
+    if let (Some(path), Some(model), Some(change)) = (half, halved, change) {
         export::save_half(&model, &path, place_of(&path), if_there)?;
         say_half(&path, &model, &change, json)?;
     }
     Ok(())
 }
 
-/// Refuses places of which two are the same, that are the run's own, or, unless they are to be replaced, taken.
-fn check_places(run: &Path, places: &[&PathBuf], overwrite: bool) -> anyhow::Result<()> {
+/// Refuses places of which two are the same, or that are the run's own.
+fn check_places(run: &Path, places: &[&PathBuf]) -> anyhow::Result<()> {
     let own = [PathBuf::new(), "model.safetensors".into(), "config.json".into()];
     let own = own.map(|name| run.join(name).canonicalize().ok());
     for (index, path) in places.iter().enumerate() {
@@ -103,9 +110,6 @@ fn check_places(run: &Path, places: &[&PathBuf], overwrite: bool) -> anyhow::Res
         }
         if path.canonicalize().is_ok_and(|path| own.contains(&Some(path))) {
             anyhow::bail!("{name} belongs to the run that is exported: name another place");
-        }
-        if !overwrite && path.symlink_metadata().is_ok() && !path.is_dir() {
-            anyhow::bail!("{name} exists: name another file, or replace it with --overwrite");
         }
     }
     Ok(())
@@ -178,8 +182,12 @@ fn say_half(
             below.push(change.line());
         }
         Err(reason) => {
-            object["not_measured"] = json!(format!("{reason:#}"));
-            below.push(format!("the loss of accuracy was not measured: {reason:#}"));
+            let reason = format!("{reason:#}");
+            let says_what = reason.contains(": name ");
+            let remedy =
+                if says_what { " with --data" } else { "; name data to measure on with --data" };
+            object["not_measured"] = json!(format!("{reason}{remedy}"));
+            below.push(format!("the loss of accuracy was not measured: {reason}{remedy}"));
         }
     }
     say(json, &(object, line), &below)

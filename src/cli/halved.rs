@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::Device;
 use candle_rnn::data::fetch::cached;
-use candle_rnn::data::formats::{Content, ReadOptions};
 use candle_rnn::export::{self, HalfModel, HalfPlace, IfThere};
 use candle_rnn::predict::{Generator, Predictor, SequencePredictor};
 use candle_rnn::run::{self, TaskName};
@@ -16,10 +15,12 @@ use sha2::{Digest, Sha256};
 use super::own_files::OwnFiles;
 use super::own_predict;
 use super::source::ImageSource;
+use super::usage::wrong_usage;
 
 /// A measure of a run with its own weights, and with those rounded to `f16`.
 pub(super) struct Change {
-    split: &'static str,
+    /// The split, or the file, that was measured on.
+    split: String,
     examples: usize,
     /// The measures by name, with their values before and after.
     measures: Vec<(&'static str, [f64; 2])>,
@@ -47,10 +48,12 @@ impl Change {
 }
 
 /// Measures a run before and after; an error says why that is not possible.
+///
+/// - `data`: what is measured on in place of the run's own data
 pub(super) fn measure(
     run: &Path,
     model: &HalfModel,
-    source: ImageSource,
+    data: Option<&Path>,
     device: &Device,
 ) -> anyhow::Result<Change> {
     let folder = tempfile::tempdir().context("no folder for temporary files")?;
@@ -58,15 +61,9 @@ pub(super) fn measure(
     export::save_half(model, &half, HalfPlace::Folder, IfThere::Refuse)?;
     let runs = [run, &half];
     match run::read_task(run)? {
-        TaskName::Images => images(runs, source, device),
-        TaskName::Sequences => {
-            source.refuse()?;
-            sequences(runs, device)
-        }
-        TaskName::Text => {
-            source.refuse()?;
-            text(runs, device)
-        }
+        TaskName::Images => images(runs, ImageSource { data: data.map(Path::to_path_buf) }, device),
+        TaskName::Sequences => sequences(runs, data, device),
+        TaskName::Text => text(runs, data, device),
         TaskName::Other(name) => anyhow::bail!("a run of another program's task, {name}"),
     }
 }
@@ -78,30 +75,47 @@ fn images(runs: [&Path; 2], source: ImageSource, device: &Device) -> anyhow::Res
     let source = source.or(&config.data);
     // Nothing is downloaded for this.
     if source.data.is_none() && cached(dataset).is_none() {
-        anyhow::bail!("{} is not on this machine; name its folder with --data", dataset.name());
+        anyhow::bail!("{} is not on this machine", dataset.name());
     }
     let data = source.load(dataset, true)?;
     let [before, after] = models.map(|model| model.evaluate(&data.test));
     let (before, after) = (before?, after?);
     let measures =
         vec![("accuracy", [before.accuracy, after.accuracy]), ("loss", [before.loss, after.loss])];
-    Ok(Change { split: "test", examples: before.examples, measures })
+    Ok(Change { split: "test".into(), examples: before.examples, measures })
 }
 
-fn sequences(runs: [&Path; 2], device: &Device) -> anyhow::Result<Change> {
+fn sequences(runs: [&Path; 2], file: Option<&Path>, device: &Device) -> anyhow::Result<Change> {
     let models = [
         SequencePredictor::load_on(runs[0], device)?,
         SequencePredictor::load_on(runs[1], device)?,
     ];
-    let (split, data) = match own_predict::part(&models[0], "test") {
-        Ok(data) => ("test", data),
-        Err(_) => ("valid", own_predict::part(&models[0], "valid")?),
+    let (split, [before, after]) = if let Some(file) = file {
+        refuse_sample(file)?;
+        let options = OwnFiles::default().of_run(&models[0].config().task);
+        let reports = models.map(|model| model.report_file(file, &options));
+        (file.display().to_string(), reports)
+    } else {
+        let (split, data) = match own_predict::part(&models[0], "test") {
+            Ok(data) => ("test", data),
+            Err(_) => ("valid", own_predict::part(&models[0], "valid")?),
+        };
+        (split.into(), models.map(|model| model.report_windows(&data)))
     };
-    let [before, after] = models.map(|model| model.report_windows(&data));
     let ((examples, before), (_, after)) = (measures_of(&before?), measures_of(&after?));
     let pairs = before.into_iter().zip(after);
     let measures = pairs.map(|((name, before), (_, after))| (name, [before, after])).collect();
     Ok(Change { split, examples, measures })
+}
+
+/// Refuses the digits of the sample where a run reads a file.
+fn refuse_sample(file: &Path) -> anyhow::Result<()> {
+    if file == Path::new("sample") && !file.exists() {
+        return Err(wrong_usage(
+            "--data sample is of images, and this run was trained on other data: name a file",
+        ));
+    }
+    Ok(())
 }
 
 /// The number of examples, and what is measured of them.
@@ -121,14 +135,26 @@ fn measures_of(report: &Report) -> (usize, Vec<(&'static str, f64)>) {
     }
 }
 
-fn text(runs: [&Path; 2], device: &Device) -> anyhow::Result<Change> {
+fn text(runs: [&Path; 2], file: Option<&Path>, device: &Device) -> anyhow::Result<Change> {
     let models = [Generator::load_on(runs[0], device)?, Generator::load_on(runs[1], device)?];
-    let config = &models[0].config().task;
+    let (split, text) = if let Some(file) = file {
+        refuse_sample(file)?;
+        (file.display().to_string(), own_predict::plain_text(file)?)
+    } else {
+        ("valid".into(), own_end(&models[0])?)
+    };
+    let [before, after] = models.map(|model| model.evaluate(&text));
+    let bits = [before?, after?].map(|score| score.loss / std::f64::consts::LN_2);
+    let measures = vec![("bits per character", bits)];
+    Ok(Change { split, examples: text.chars().count(), measures })
+}
+
+/// The end of the text that a model was trained on, which validated.
+fn own_end(model: &Generator) -> anyhow::Result<String> {
+    let config = &model.config().task;
     let file = config.data.source.as_deref();
     let file = file.context("this run does not say which text it was trained on")?;
-    let Content::Text(text) = OwnFiles::read(file, &ReadOptions::default())?.content else {
-        anyhow::bail!("{}: not a plain text", file.display())
-    };
+    let text = own_predict::plain_text(file)?;
     let digest = Sha256::digest(text.as_bytes());
     let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     anyhow::ensure!(
@@ -136,12 +162,8 @@ fn text(runs: [&Path; 2], device: &Device) -> anyhow::Result<Change> {
         "{}: has changed since the run was trained on it",
         file.display()
     );
-    // The end of the text, which validated.
     let characters = config.data.characters;
     let count =
         ((characters as f64 * config.training.valid_fraction) as usize).max(2).min(characters);
-    let end: String = text.chars().skip(characters - count).collect();
-    let [before, after] = models.map(|model| model.evaluate(&end));
-    let bits = [before?, after?].map(|score| score.loss / std::f64::consts::LN_2);
-    Ok(Change { split: "valid", examples: count, measures: vec![("bits per character", bits)] })
+    Ok(text.chars().skip(characters - count).collect())
 }

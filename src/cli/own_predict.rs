@@ -206,7 +206,7 @@ pub(super) fn eval_text(
     ))
 }
 
-fn plain_text(file: &Path) -> anyhow::Result<String> {
+pub(super) fn plain_text(file: &Path) -> anyhow::Result<String> {
     match OwnFiles::read(file, &ReadOptions::default())?.content {
         Content::Text(text) => Ok(text),
         Content::Sequences(_) => anyhow::bail!("{}: not a plain text", file.display()),

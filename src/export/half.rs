@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 
-use super::save::{check, save, IfThere};
+use super::save::{check_place, save, IfThere};
 use super::trained::TrainedRun;
 use crate::files::tensors::numbers;
 use crate::files::{checksums, durable, tensors};
@@ -80,10 +80,30 @@ pub fn half(run: &Path) -> Result<HalfModel> {
     })
 }
 
+/// Checks that a halved run may be written at `path`.
+///
+/// # Errors
+/// As [`check_place`] for a file; [`Error::Config`] for a folder that is not to be replaced, or that holds what no halved run
+/// has.
+pub fn check_half_place(path: &Path, place: HalfPlace, if_there: IfThere) -> Result<()> {
+    if place == HalfPlace::File {
+        return check_place(path, if_there);
+    }
+    if path.is_dir() {
+        return check_folder(path, if_there);
+    }
+    check_place(path, if_there)?;
+    if path.symlink_metadata().is_ok() {
+        let name = path.display();
+        return Err(Error::Config(format!("{name} is a file: name a folder")));
+    }
+    Ok(())
+}
+
 /// Writes a halved run, whole or not at all.
 ///
 /// # Errors
-/// As [`save`]; [`Error::Config`] for a folder that is not to be replaced, or that no export has written.
+/// As [`save`] and [`check_half_place`].
 pub fn save_half(
     model: &HalfModel,
     path: &Path,
@@ -94,15 +114,7 @@ pub fn save_half(
     if place == HalfPlace::File {
         return save(path, &weights, if_there);
     }
-    if path.is_dir() {
-        check_folder(path, if_there)?;
-    } else {
-        check(path, if_there)?;
-        if path.symlink_metadata().is_ok() {
-            let name = path.display();
-            return Err(Error::Config(format!("{name} is a file: name a folder")));
-        }
-    }
+    check_half_place(path, place, if_there)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         durable::create_folder(folder)?;
     }

@@ -1,7 +1,7 @@
 //! Trained runs put into the formats of other programs.
 //!
 //! [`onnx()`] makes an ONNX file, [`state_dict`] PyTorch's weights, [`half()`] the weights in `f16`, [`html()`] a page in
-//! one file; [`save()`] puts a file on disk. `trained` reads a run, `pickle` writes PyTorch's own file format.
+//! one file; [`save()`] puts a file on disk, where [`check_place`] finds that it may. `trained` reads a run, `pickle` writes PyTorch's own file format.
 
 mod half;
 mod html;
@@ -11,8 +11,8 @@ mod pytorch;
 mod save;
 mod trained;
 
-pub use half::{half, save_half, HalfModel, HalfPlace};
+pub use half::{check_half_place, half, save_half, HalfModel, HalfPlace};
 pub use html::html;
 pub use onnx::{onnx, OnnxGraphKind, OnnxModel, Port};
 pub use pytorch::{state_dict, state_dict_bytes, StateDictFormat};
-pub use save::{save, IfThere};
+pub use save::{check_place, save, IfThere};

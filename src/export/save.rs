@@ -19,7 +19,7 @@ pub enum IfThere {
 ///
 /// # Errors
 /// [`Error::Config`] when something lies there that is not to be replaced, or a folder.
-pub(super) fn check(path: &Path, if_there: IfThere) -> Result<()> {
+pub fn check_place(path: &Path, if_there: IfThere) -> Result<()> {
     let name = path.display();
     if path.is_dir() {
         return Err(Error::Config(format!("{name} is a folder: name a file")));
@@ -37,7 +37,7 @@ pub(super) fn check(path: &Path, if_there: IfThere) -> Result<()> {
 /// [`Error::Config`] when something lies at `path` that is not to be replaced, or a folder; [`Error::Io`] when the file
 /// cannot be written.
 pub fn save(path: &Path, bytes: &[u8], if_there: IfThere) -> Result<()> {
-    check(path, if_there)?;
+    check_place(path, if_there)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         durable::create_folder(folder)?;
     }

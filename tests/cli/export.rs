@@ -150,6 +150,10 @@ fn files_are_not_replaced_unless_that_is_asked_for() {
     place.write("there.pt", "mine");
     place.run("export run --onnx new.onnx --pytorch there.pt").failed_saying(&["there.pt exists"]);
     place.run("export run --half a.safetensors --pytorch a.safetensors").misused();
+    place
+        .run("export run --onnx new.onnx --half folder --overwrite")
+        .failed_saying(&["holds mine"]);
+    place.run("export run --onnx new.onnx --html folder").failed_saying(&["folder is a folder"]);
     assert!(!place.exists("new.onnx") && !place.exists("a.safetensors"));
     place.run("export run --half half").succeeded();
     place.run("export run --half half").failed_saying(&["half exists", "--overwrite"]);
@@ -260,6 +264,46 @@ fn halved_weights_of_other_tasks_are_measured() {
     assert!(shown.contains("\n  the loss of accuracy was not measured: "), "{shown}");
     assert!(shown.contains("book.txt: cannot open the file"), "{shown}");
     assert!(place.exists("e/model.safetensors"));
+}
+
+#[test]
+fn data_to_measure_on_may_be_named() {
+    let place = Place::with_files();
+    place.train("images", "");
+    let eval = |args: &str| place.run(&format!("eval {args} --json")).succeeded().json();
+    let half = |args: &str| place.run(&format!("export {args} --json")).succeeded().json();
+    let found = half("images --half a --data sample");
+    assert_eq!(found["measured"]["before"]["loss"], eval("images")["loss"]);
+    // Files of a run whose own file has moved, and a file of another format.
+    place.train_on("wide.csv", "class", "--layout wide");
+    std::fs::rename(place.path("wide.csv"), place.path("moved.csv")).unwrap();
+    let found = half("class --half b");
+    let reason = found["not_measured"].as_str().unwrap();
+    assert!(reason.contains("wide.csv: cannot open") && reason.contains("--data"), "{reason}");
+    let found = half("class --half c --data moved.csv");
+    assert_eq!(found["measured"]["split"], "moved.csv");
+    for (run, side) in [("class", "before"), ("c", "after")] {
+        let expected = eval(&format!("{run} moved.csv"));
+        assert_eq!(found["measured"][side]["loss"], expected["loss"]);
+    }
+    place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
+    place.write("other.txt", "the cat ate the mat. ".repeat(9));
+    let found = half("text --half d --data other.txt");
+    let bits = &eval("text other.txt")["bits_per_character"];
+    assert_eq!(&found["measured"]["before"]["bits per character"], bits);
+    // Whoever names data has them measured, or nothing is written.
+    for (run, data, says) in [
+        ("images", "nowhere", "nowhere"),
+        ("class", "nowhere.csv", "nowhere.csv: cannot open"),
+        ("class", "book.txt", "book.txt: plain text"),
+        ("text", "nowhere.txt", "nowhere.txt: cannot open"),
+        ("text", "moved.csv", "moved.csv: not a plain text"),
+    ] {
+        let command = format!("export {run} --half e --pytorch m.pt --data {data}");
+        place.run(&command).failed_saying(&[says]);
+    }
+    place.run("export class --half e --pytorch m.pt --data sample").misused();
+    assert!(!place.exists("e") && !place.exists("m.pt"));
 }
 
 #[test]
