@@ -132,7 +132,7 @@ fn check_folder(path: &Path, if_there: IfThere) -> Result<()> {
     });
     if let Some(foreign) = foreign {
         return Err(Error::Config(format!(
-            "{name} holds {foreign}, which no export has written: name another folder"
+            "{name} holds {foreign}, which a folder of halved weights does not: name another folder"
         )));
     }
     let is_empty = path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
