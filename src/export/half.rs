@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::save::{check_place, save, IfThere};
 use super::trained::TrainedRun;
-use crate::files::tensors::numbers;
+use crate::files::tensors::{numbers, WeightFile};
 use crate::files::{checksums, durable, tensors};
 use crate::{Error, Result};
 
@@ -23,7 +23,7 @@ pub struct HalfModel {
     pub weights: BTreeMap<String, Tensor>,
     /// The largest difference of a weight from its `f16`, and the tensor in which it is.
     pub largest_error: (f64, String),
-    /// The bytes of the run's weights.
+    /// The bytes of the run's weights as they are stored, which may be in `f16` themselves.
     pub bytes_before: usize,
     /// The bytes of the weights in `f16`.
     pub bytes_after: usize,
@@ -45,12 +45,13 @@ pub enum HalfPlace {
 /// [`Error::Checkpoint`] and [`Error::Io`] when the directory is not that of a whole run; [`Error::Weight`] for a weight
 /// beyond the range of `f16`, ±65,504.
 pub fn half(run: &Path) -> Result<HalfModel> {
-    let run = TrainedRun::read(run)?;
-    let config = run.config_json()?;
+    let trained = TrainedRun::read(run)?;
+    let stored = WeightFile::open(&run.join(MODEL))?;
+    let config = trained.config_json()?;
     let mut weights = BTreeMap::new();
     let mut largest = (0f64, String::new());
-    let (mut before, mut after) = (0, 0);
-    for (name, weight) in &run.weights {
+    let mut after = 0;
+    for (name, weight) in &trained.weights {
         let values = numbers(weight)?;
         let size = values.iter().fold(0f64, |size, value| size.max(value.abs()));
         let rounded = weight.to_dtype(DType::F16)?;
@@ -67,14 +68,13 @@ pub fn half(run: &Path) -> Result<HalfModel> {
         if error > largest.0 || largest.1.is_empty() {
             largest = (error, name.clone());
         }
-        before += values.len() * weight.dtype().size_in_bytes();
         after += values.len() * rounded.dtype().size_in_bytes();
         weights.insert(name.clone(), rounded);
     }
     Ok(HalfModel {
         weights,
         largest_error: largest,
-        bytes_before: before,
+        bytes_before: stored.data_len(),
         bytes_after: after,
         config,
     })

@@ -114,6 +114,11 @@ impl WeightFile {
         })
     }
 
+    /// The bytes of all tensors, without the header.
+    pub fn data_len(&self) -> usize {
+        self.content.len() - self.data
+    }
+
     /// Reads a tensor to the CPU; `None` if there is none of this name.
     ///
     /// # Errors

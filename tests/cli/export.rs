@@ -232,7 +232,9 @@ fn halved_weights_load_as_a_run_and_are_measured() {
     assert!(info["parameters"].as_array().unwrap().iter().all(|of| of["dtype"] == "f16"), "{info}");
     assert!(place.run("info half").succeeded().stdout.contains("f16"));
     place.run("info run half").succeeded();
-    place.run("export half --half again --pytorch half.pt --html half.html").succeeded();
+    place.run("export half --pytorch half.pt --html half.html").succeeded();
+    let again = place.run("export half --half again --json").succeeded().json();
+    assert_eq!((&again["bytes"], &again["bytes_before"]), (&json["bytes"], &json["bytes"]));
     assert_eq!(place.read("again/model.safetensors"), place.read("half/model.safetensors"));
     let before = place.read("half/model.safetensors");
     place.run("train --resume --out half").failed_saying(&["half"]);
