@@ -100,6 +100,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ErrorBodies<S> {
     }
 }
 
+/// What a client is told whose request has too large a head.
+pub(super) fn head_too_large() -> String {
+    format!("the head of a request has at most {MAX_HEAD} bytes and {MAX_HEADERS} headers")
+}
+
 /// An answer of hyper's with a body; `None` for what is no such answer.
 fn with_body(content: &[u8]) -> Option<Vec<u8>> {
     if !content.starts_with(b"HTTP/1.1 4") || !content.ends_with(b"\r\n\r\n") {
@@ -111,9 +116,7 @@ fn with_body(content: &[u8]) -> Option<Vec<u8>> {
     let error = match first.split(' ').nth(1)? {
         "400" => "this is no request of HTTP/1.1".to_string(),
         "414" => "the path of a request has at most 65534 bytes".to_string(),
-        "431" => {
-            format!("the head of a request has at most {MAX_HEAD} bytes and {MAX_HEADERS} headers")
-        }
+        "431" => head_too_large(),
         _ => return None,
     };
     let body = json!({ "error": error }).to_string();

@@ -8,6 +8,7 @@ use hyper::header::{HeaderValue, ALLOW, CONNECTION, WWW_AUTHENTICATE, X_CONTENT_
 use hyper::{Method, Request, StatusCode};
 
 use super::app::App;
+use super::error_bodies::{head_too_large, MAX_HEAD};
 use super::http_error::{json_reply, HttpError, Reply};
 use super::url_name::unescaped;
 use super::{about, classify, generate, infer, openapi, steps, stream};
@@ -92,7 +93,7 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 pub(super) async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Reply {
     let begin = Instant::now();
     let method = request.method().clone();
-    let found = find(&method, request.uri().path());
+    let found = check_head(&request).and_then(|()| find(&method, request.uri().path()));
     let route = found.as_ref().ok().map(|(route, _)| *route);
     let answer = match found {
         Ok((route, model)) => answer(app, &ROUTES[route], model.as_deref(), request).await,
@@ -109,6 +110,25 @@ pub(super) async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Reply
     let route = route.map_or("other", |route| ROUTES[route].path);
     tracing::debug!(%method, route, status, seconds = time.as_secs_f64(), "answered");
     reply
+}
+
+/// Checks that a request's head is not too large: hyper holds to the limit only a head that arrives in pieces.
+///
+/// # Errors
+/// 431 for one that is.
+fn check_head(request: &Request<Incoming>) -> Result<(), HttpError> {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(1, |path| path.as_str().len());
+    // What a client writes in the place of a path that stands alone.
+    let origin = uri.authority().map_or(0, |host| "http://".len() + host.as_str().len());
+    let first = request.method().as_str().len() + "  HTTP/1.1\r\n".len() + origin + target;
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    if first + headers.sum::<usize>() + "\r\n".len() <= MAX_HEAD {
+        return Ok(());
+    }
+    Err(HttpError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, head_too_large())
+        .with_header(CONNECTION, HeaderValue::from_static("close")))
 }
 
 /// The number of the route of a request, and the name in its path.

@@ -146,6 +146,23 @@ fn what_is_no_http_gets_a_json_error() {
     server.raw(b"GET / HTTP/3.7\r\n\r\n").refused(400, &["HTTP/1.1"]);
     let long = format!("x: {}", "y".repeat(200_000));
     server.raw(&head("GET", "/healthz", &[&long], 0)).refused(431, &["32768 bytes"]);
+    // The limit is the same however it arrives.
+    let of_size = |size: usize| {
+        let rest = head("GET", "/healthz", &["x: "], 0).len();
+        head("GET", "/healthz", &[&format!("x: {}", "y".repeat(size - rest))], 0)
+    };
+    for (size, status) in [(32_000, 200), (32_768, 200), (32_769, 431), (40_000, 431)] {
+        let head = of_size(size);
+        assert_eq!((head.len(), server.raw(&head).status), (size, status));
+        let mut stream = server.connect();
+        for piece in head.chunks(5_000) {
+            // A server that refuses may close before it has read everything.
+            let _ = stream.write_all(piece);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(read(&mut stream).unwrap().status, status, "{size} in pieces");
+    }
+    server.raw(&of_size(40_000)).refused(431, &["32768 bytes"]);
     let many: Vec<String> = (0..80).map(|n| format!("x{n}: y")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     server.raw(&head("GET", "/healthz", &many, 0)).refused(431, &["64 headers"]);
