@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use candle_rnn::distributed::Team;
 use candle_rnn::report::escaped;
 use candle_rnn::Error;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Train recurrent networks (RNN, GRU, LSTM) on sequences, and use them.
@@ -130,10 +131,24 @@ fn refused(error: &clap::Error) -> ExitCode {
         }
     }
     if !processes::another_speaks() {
+        if let Some(reason) = not_in_build(error, cfg!(feature = "serve")) {
+            screen::note(&format!("error: {reason}"));
+            return code;
+        }
         // Where the stream is closed there is nobody to tell.
         let _ = error.print();
     }
     code
+}
+
+/// What is wrong where a command is asked for that this build lacks.
+fn not_in_build(error: &clap::Error, has_server: bool) -> Option<&'static str> {
+    let ContextValue::String(command) = error.get(ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    (command == "serve" && !has_server).then_some(
+        "serve is not in this build: install it with `cargo install --locked --path . --features serve`",
+    )
 }
 
 /// Says why a command failed.
@@ -196,4 +211,22 @@ fn flags(reason: &str) -> &'static str {
         ("take a longer text", "; see --seq-len, --batch-size and --valid-fraction"),
     ];
     FLAGS.iter().find(|(text, _)| reason.contains(text)).map_or("", |(_, flags)| *flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_its_server_says_how_to_get_it() {
+        let program = || clap::Command::new("candle-rnn").subcommand(clap::Command::new("sweep"));
+        for args in [&["serve", "run", "--port", "0"][..], &["serve"], &["help", "serve"]] {
+            let error = program().no_binary_name(true).try_get_matches_from(args).unwrap_err();
+            let reason = not_in_build(&error, false).unwrap_or_else(|| panic!("{args:?}: {error}"));
+            assert!(reason.contains("--features serve"), "{reason}");
+            assert_eq!(not_in_build(&error, true), None);
+        }
+        let error = program().no_binary_name(true).try_get_matches_from(["servo"]).unwrap_err();
+        assert_eq!(not_in_build(&error, false), None);
+    }
 }
