@@ -1,8 +1,9 @@
 //! Sequences of requests as data sets of a model.
 
 use super::http_error::HttpError;
-use crate::data::{Dataset, DatasetBuilder, Target};
+use crate::data::{Dataset, DatasetBuilder, MissingPolicy, Target};
 use crate::predict::{SequencePrediction, SequencePredictor};
+use crate::wording::counted;
 
 /// The most steps of all sequences of a request together: what comes behind it waits for them.
 const MAX_STEPS: usize = 1 << 16;
@@ -40,8 +41,52 @@ pub(super) fn check(model: &SequencePredictor, sequences: &[Vec<f32>]) -> Result
             "the sequences of a request have at most {MAX_STEPS} steps together, got {steps}: send several requests"
         )));
     }
+    for (index, sequence) in sequences.iter().enumerate() {
+        check_values(model, index + 1, sequence)?;
+    }
     let checked = dataset(model, sequences).and_then(|data| model.check(&data));
     checked.map_err(|error| HttpError::unfit(error.to_string()))
+}
+
+/// Checks that a sequence has the values that a model needs.
+///
+/// - `number`: the number of the sequence in its request, from 1
+///
+/// # Errors
+/// 422 with what is missing.
+fn check_values(model: &SequencePredictor, number: usize, values: &[f32]) -> Result<(), HttpError> {
+    let spec = model.spec();
+    let (names, width) = (&spec.preprocessor.features, spec.preprocessor.features.len().max(1));
+    if spec.preprocessor.config.missing == MissingPolicy::Refuse {
+        if let Some(at) = values.iter().position(|value| value.is_nan()) {
+            let (step, name) = (at / width + 1, &names[at % width]);
+            return Err(HttpError::unfit(format!(
+                "sequence {number}, step {step}: the value of {name} is missing, and this model fills in no missing \
+                 values: send a number"
+            )));
+        }
+    }
+    if spec.forecast.is_none() {
+        return Ok(());
+    }
+    let (window, steps) = (model.config().task.training.window, values.len() / width);
+    let Some(surplus) = steps.checked_sub(window) else {
+        return Err(HttpError::unfit(format!(
+            "sequence {number} has {}: a forecast is made from the last {window} steps of a series, send as many",
+            counted(steps, "step")
+        )));
+    };
+    let last = &values[surplus * width..];
+    let is_unknown =
+        |column: &usize| last.iter().skip(*column).step_by(width).all(|value| value.is_nan());
+    match (0..names.len()).find(is_unknown) {
+        None => Ok(()),
+        Some(column) => Err(HttpError::unfit(format!(
+            "sequence {number}: the last {window} steps have no value of {}, so there is nothing to forecast from: send \
+             at least one",
+            names[column]
+        ))),
+    }
 }
 
 /// Checks that all predictions are numbers.

@@ -26,7 +26,7 @@ fn a_forecast_is_the_one_that_predict_says() {
         assert_eq!(found["outputs"][0]["shape"], json!([1, 3, 2]));
         assert_close(&numbers(&found["outputs"][0]["data"]), &expected);
     }
-    ask(&known[..11]).refused(422, &["11 steps", "12"]);
+    ask(&known[..11]).refused(422, &["sequence 1 has 11 steps", "the last 12 steps"]);
     let steps = json!({"model": "tides", "sequence": known});
     server.post_json("/v1/steps", &steps).refused(422, &["whole window", "/v2/models/tides/infer"]);
 }

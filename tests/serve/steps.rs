@@ -74,7 +74,9 @@ fn steps_that_cannot_be_are_refused() {
     ask(json!({"pixels": vec![256; 784]})).refused(422, &["256"]);
     ask(json!({"sequence": [[1, 2]]})).refused(422, &["(T, 1)", "[1, 2]"]);
     ask(json!({"sequence": [[1], [2, 3]]})).refused(400, &["differ in shape"]);
-    ask(json!({"sequence": [1, null]})).refused(422, &["missing"]);
+    let missing =
+        "sequence 1, step 2: the value of x is missing, and this model fills in no missing values";
+    ask(json!({"sequence": [1, null]})).refused(422, &[missing]);
     ask(json!({"sequence": [1e300]})).refused(422, &["finite"]);
     ask(json!({"sequence": []})).refused(422, &["0"]);
     ask(json!({"sequence": vec![0; 5_000]})).refused(422, &["4096", "5000"]);
