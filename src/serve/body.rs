@@ -126,8 +126,20 @@ pub(super) fn is_text(content: &[u8]) -> bool {
 /// # Errors
 /// 400 with what is wrong, and where.
 pub(super) fn from_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, HttpError> {
-    serde_json::from_slice(content)
-        .map_err(|error| HttpError::malformed(format!("the body is not such JSON: {error}")))
+    serde_json::from_slice(content).map_err(|error| {
+        HttpError::malformed(format!("the body is not such JSON: {}", in_words(&error.to_string())))
+    })
+}
+
+/// An error of JSON with words for the names of Rust's types.
+fn in_words(error: &str) -> String {
+    const WHOLE: &str = "a whole number of at least 0";
+    [("usize", WHOLE), ("u64", WHOLE), ("f64", "a number")].iter().fold(
+        error.to_string(),
+        |error, (name, words)| {
+            error.replace(&format!(", expected {name}"), &format!(", expected {words}"))
+        },
+    )
 }
 
 /// A structure from a JSON object.
@@ -156,6 +168,16 @@ pub(super) fn from_base64(text: &str) -> Result<Bytes, HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_json_name_no_types_of_rust() {
+        let whole = from_json::<usize>(b"-1").unwrap_err().message;
+        assert!(whole.contains("`-1`, expected a whole number of at least 0 at line 1"), "{whole}");
+        let whole = from_json::<u64>(b"0.5").unwrap_err().message;
+        assert!(whole.contains("`0.5`, expected a whole number of at least 0"), "{whole}");
+        let number = from_json::<f64>(b"\"a\"").unwrap_err().message;
+        assert!(number.contains("\"a\", expected a number at line 1"), "{number}");
+    }
 
     #[test]
     fn base64_may_be_a_data_url() {

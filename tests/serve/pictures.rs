@@ -63,6 +63,7 @@ fn a_picture_in_json_may_ask_for_few_classes() {
     // Pixels are no picture: in JSON there is nothing else.
     let pixels = json!({ "inputs": BASE64_STANDARD.encode(SAMPLE.test.image(5)) });
     server.post_json("/predict", &pixels).refused(400, &["PNG or JPEG"]);
+    ask(json!({ "top_k": -1 })).refused(400, &["-1", "a whole number of at least 0"]);
     ask(json!({ "top_k": 0 })).refused(422, &["top_k", "0"]);
     ask(json!({ "function_to_apply": "relu" })).refused(422, &["softmax", "relu"]);
     ask(json!({ "top_n": 3 })).refused(422, &["top_n", "top_k"]);

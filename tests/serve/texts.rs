@@ -77,6 +77,7 @@ fn texts_that_cannot_be_are_refused() {
     ask(json!({"prompt": ""})).refused(422, &["prompt", "at least one character"]);
     ask(json!({"prompt": "Z"})).refused(422, &["prompt", "Z"]);
     ask(json!({"prompt": "to", "temperature": -1})).refused(422, &["temperature", "-1"]);
+    ask(json!({"prompt": "to", "seed": -1})).refused(400, &["a whole number of at least 0"]);
     ask(json!({"prompt": "to", "top_k": 0})).refused(422, &["top_k"]);
     ask(json!({"prompt": "to", "length": 65537})).refused(422, &["65536", "65537"]);
     ask(json!({"prompt": "to".repeat(40_000)})).refused(422, &["65536"]);
