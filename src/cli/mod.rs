@@ -199,7 +199,7 @@ fn hint(error: &anyhow::Error) -> &'static str {
 
 /// The flags that do what the library says in its own words.
 fn flags(reason: &str) -> &'static str {
-    const FLAGS: [(&str, &str); 9] = [
+    const FLAGS: [(&str, &str); 11] = [
         ("say how missing values are filled in", "; train with --missing"),
         (", or replace it", " with --overwrite"),
         ("windows of ", " with --window and --horizon"),
@@ -208,6 +208,8 @@ fn flags(reason: &str) -> &'static str {
         ("none is left to train on", "; see --valid-fraction, --test-fraction and --split-by"),
         ("no groups to be split by", "; name their column with --group"),
         ("valid_fraction is 0", "; name a file with --valid"),
+        ("take another port, or 0", ", with --port"),
+        ("and this is a language model", ": `candle-rnn serve` has a page for it"),
         ("take a longer text", "; see --seq-len, --batch-size and --valid-fraction"),
     ];
     FLAGS.iter().find(|(text, _)| reason.contains(text)).map_or("", |(_, flags)| *flags)

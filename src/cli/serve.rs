@@ -120,7 +120,14 @@ fn name_and_path(run: &Path) -> (Option<&str>, &Path) {
 
 fn load(run: &Path, device: &Device) -> anyhow::Result<ServedModel> {
     let (name, path) = name_and_path(run);
-    let model = ServedModel::load(path, device)?;
+    // What is no path either may have been meant as a name before one.
+    let has_name = name.is_none() && !run.exists() && run.to_string_lossy().contains('=');
+    let model = match ServedModel::load(path, device) {
+        Err(error) if has_name => {
+            anyhow::bail!("{error}; in NAME=RUN a name has no slash or backslash")
+        }
+        loaded => loaded?,
+    };
     match name {
         Some(name) => model.named(name).map_err(wrong_usage),
         None => Ok(model),

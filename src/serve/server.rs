@@ -1,6 +1,7 @@
 //! `Server`: connections, and their end.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,15 @@ impl Server {
                 "two runs are called {name}, and their names are part of addresses: give one of them another"
             )));
         }
-        let failed = |error| Error::Config(format!("cannot listen at {}: {error}", config.address));
+        let failed = |error: std::io::Error| {
+            let remedy = match error.kind() {
+                ErrorKind::AddrInUse => ": take another port, or 0 for a free one",
+                ErrorKind::AddrNotAvailable => ": take an address of this machine",
+                ErrorKind::PermissionDenied => ": take a port from 1024 on, or 0 for a free one",
+                _ => "",
+            };
+            Error::Config(format!("cannot listen at {}: {error}{remedy}", config.address))
+        };
         let listener = TcpListener::bind(config.address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

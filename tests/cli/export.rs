@@ -374,7 +374,7 @@ fn runs_that_a_page_does_not_show_are_refused() {
     place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
     place.train("pixels", "--view pixels --bidirectional --hidden 2 --batch-size 1000");
     for (run, reason) in [
-        ("text", "this is a language model"),
+        ("text", "this is a language model: `candle-rnn serve` has a page for it"),
         ("pixels", "at most 256 steps of it in a page, and an image has 784"),
     ] {
         let command = format!("export {run} --html page.html --pytorch m.pt");

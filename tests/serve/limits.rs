@@ -218,6 +218,7 @@ fn arguments_without_a_meaning_are_wrong_usage() {
         ("digits digits", None, 1, "two runs are called digits"),
         ("digits digits=lines", None, 1, "such as digits-2=lines"),
         ("/=digits", None, 1, "/=digits"),
+        ("a/b=digits", None, 1, "it has no config.json; in NAME=RUN a name has no slash"),
         ("..=digits", None, 2, "more than dots"),
         ("nothing", None, 1, "nothing"),
         ("", None, 2, "RUN"),
@@ -231,4 +232,9 @@ fn arguments_without_a_meaning_are_wrong_usage() {
     let (code, stderr) = serve(&format!("digits --port {port}"), None);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("cannot listen at 127.0.0.1"), "{stderr}");
+    let remedy = "take another port, or 0 for a free one, with --port\n";
+    assert!(stderr.ends_with(remedy), "{stderr}");
+    let (code, stderr) = serve("digits --no-key --host 192.0.2.1 --port 0", None);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("take an address of this machine"), "{stderr}");
 }
