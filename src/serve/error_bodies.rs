@@ -12,6 +12,9 @@ pub(super) const MAX_HEADERS: usize = 64;
 /// The most bytes of a request's head.
 pub(super) const MAX_HEAD: usize = 32 << 10;
 
+/// What a client is told that speaks no HTTP/1.1.
+const NO_HTTP1: &str = "this is no request of HTTP/1.1";
+
 /// A connection on which answers that hyper makes itself, to what is no request, get a body.
 ///
 /// hyper writes such an answer at once, with an empty body, and ends the connection with it. All other errors have a body.
@@ -114,17 +117,27 @@ fn with_body(content: &[u8]) -> Option<Vec<u8>> {
     let (first, _) = head.split_once("\r\n")?;
     head.contains("\r\ncontent-length: 0\r\n").then_some(())?;
     let error = match first.split(' ').nth(1)? {
-        "400" => "this is no request of HTTP/1.1".to_string(),
+        "400" => NO_HTTP1.to_string(),
         "414" => "the path of a request has at most 65534 bytes".to_string(),
         "431" => head_too_large(),
         _ => return None,
     };
+    Some(last_answer(first, &error))
+}
+
+/// What a client of HTTP/2 is told, to whom hyper says nothing.
+pub(super) fn no_http2() -> Vec<u8> {
+    last_answer("HTTP/1.1 400 Bad Request", NO_HTTP1)
+}
+
+/// An answer with an error as JSON, behind which the connection is closed.
+fn last_answer(first: &str, error: &str) -> Vec<u8> {
     let body = json!({ "error": error }).to_string();
     let len = body.len();
     let answer = format!(
         "{first}\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}"
     );
-    Some(answer.into_bytes())
+    answer.into_bytes()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 use super::app::App;
 use super::config::ServeConfig;
-use super::error_bodies::{ErrorBodies, MAX_HEAD, MAX_HEADERS};
+use super::error_bodies::{no_http2, ErrorBodies, MAX_HEAD, MAX_HEADERS};
 use super::routes;
 use super::served_model::ServedModel;
 use super::write_deadline::WriteDeadline;
@@ -219,6 +219,9 @@ async fn serve(
         }
     };
     let is_no_request = ended.as_ref().is_err_and(hyper::Error::is_parse);
+    if ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2) {
+        say_last(&mut stream, &no_http2()).await;
+    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
@@ -247,15 +250,20 @@ async fn discard(stream: &mut TcpStream, time: Duration) {
     let _ = tokio::time::timeout(time, read).await;
 }
 
-/// Tells a connection that there are too many.
-async fn refuse(mut stream: TcpStream) {
+/// Writes the last answer of a connection and closes it for writing; whether that was done.
+async fn say_last(stream: &mut TcpStream, answer: &[u8]) -> bool {
     let write = async {
-        stream.write_all(TOO_MANY.as_bytes()).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await
     };
     // Whoever does not read it is cut off.
     let written = tokio::time::timeout(SHORT_DISCARD_TIME, write).await;
-    if matches!(written, Ok(Ok(()))) {
+    matches!(written, Ok(Ok(())))
+}
+
+/// Tells a connection that there are too many.
+async fn refuse(mut stream: TcpStream) {
+    if say_last(&mut stream, TOO_MANY.as_bytes()).await {
         discard(&mut stream, SHORT_DISCARD_TIME).await;
     }
 }

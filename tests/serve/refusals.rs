@@ -144,6 +144,8 @@ fn what_is_no_http_gets_a_json_error() {
     server.raw(b"hello there\r\n\r\n").refused(400, &["no request of HTTP/1.1"]);
     server.raw(b"GET / HTTP/1.1\r\nno header\r\n\r\n").refused(400, &["HTTP/1.1"]);
     server.raw(b"GET / HTTP/3.7\r\n\r\n").refused(400, &["HTTP/1.1"]);
+    // As a client of HTTP/2 begins.
+    server.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").refused(400, &["HTTP/1.1"]);
     let long = format!("x: {}", "y".repeat(200_000));
     server.raw(&head("GET", "/healthz", &[&long], 0)).refused(431, &["32768 bytes"]);
     // The limit is the same however it arrives.
@@ -167,6 +169,22 @@ fn what_is_no_http_gets_a_json_error() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     server.raw(&head("GET", "/healthz", &many, 0)).refused(431, &["64 headers"]);
     server.get("/healthz").done();
+}
+
+/// RFC 9112, 6.3: the chunks are the body, and the connection ends, so that nothing behind it is taken for a request.
+#[test]
+fn a_body_with_two_lengths_is_the_last_of_its_connection() {
+    let server = Running::new();
+    let body = br#"{"prompt": "to be", "length": 1}"#;
+    let chunks = [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
+    let chunked = ["transfer-encoding: chunked"];
+    let first = [head("POST", "/v1/generate", &chunked, 7), chunks].concat();
+    let mut stream = server.connect();
+    stream.write_all(&[first, head("GET", "/healthz", &[], 0)].concat()).unwrap();
+    let reply = read(&mut stream).unwrap();
+    assert_eq!(reply.done()["prompt"], "to be");
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(read(&mut stream).is_none());
 }
 
 #[test]
