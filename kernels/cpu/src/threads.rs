@@ -1,6 +1,6 @@
 //! Work on rayon's threads, in parts whose number and order of summation are no matter of chance.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::gemm::layout::split;
 use crate::simd::vector::Element;
@@ -23,9 +23,10 @@ pub(crate) fn for_each_part(
     });
 }
 
-/// Runs `work(index)` for `0..parts`, in any order, on rayon's threads, as [`Crew::for_each`] does.
+/// Runs `work(index)` for `0..parts`, in any order, on rayon's threads, as [`Crew::for_each`] does; one part on the calling
+/// thread.
 pub(crate) fn for_each(parts: usize, parallel: bool, work: impl Fn(usize) + Sync) {
-    Crew::new(parallel).for_each(parts, work);
+    Crew::new(parallel && parts >= 2).for_each(parts, work);
 }
 
 /// The threads that share the work of a call.
@@ -90,9 +91,13 @@ impl Crew {
     /// Runs both, one of them on an idle thread that was claimed. If it has found other work meanwhile, they run one after
     /// the other.
     pub(crate) fn both(&self, first: &(dyn Fn() + Sync), second: &(dyn Fn() + Sync)) {
+        // The thread that is done first is idle; when the other is, one of the two goes on, as if it had never stopped.
+        let is_one_done = AtomicBool::new(false);
         let run = |work: &(dyn Fn() + Sync)| {
             work();
-            self.idle.fetch_add(1, Ordering::Relaxed);
+            if !is_one_done.swap(true, Ordering::Relaxed) {
+                self.idle.fetch_add(1, Ordering::Relaxed);
+            }
         };
         #[cfg(feature = "rayon")]
         rayon::join(|| run(first), || run(second));
@@ -101,8 +106,6 @@ impl Crew {
             run(first);
             run(second);
         }
-        // The caller goes on.
-        self.idle.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -162,6 +165,23 @@ mod tests {
             done.sort_unstable();
             assert_eq!(done, [0, 1]);
             assert!(!Crew::new(false).claims_idle() && !ALONE.claims_idle());
+        });
+    }
+
+    #[test]
+    fn no_more_threads_are_idle_than_there_are() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        pool.install(|| {
+            let crew = Crew::new(true);
+            crew.for_each(2, |_| {
+                for _ in 0..20_000 {
+                    if crew.claims_idle() {
+                        crew.both(&std::thread::yield_now, &|| ());
+                    }
+                    assert!(crew.idle.load(Ordering::Relaxed) < 3);
+                }
+            });
+            assert_eq!(crew.idle.load(Ordering::Relaxed), 3);
         });
     }
 }

@@ -90,7 +90,10 @@ fn any_number_of_threads_gives_the_same_bits() {
                 end: 2 * index + 2,
             })
             .collect();
-        for case in [whole, ragged, windowed] {
+        let mut masked = whole.clone();
+        let states = 2 * 53 * whole.dims.output_size;
+        masked.mask = Some((0..states).map(|unit| [0., 2.][unit % 3 / 2]).collect());
+        for case in [whole, ragged, windowed, masked] {
             for save in [Save::All, Save::Checkpoints] {
                 let outcomes = [1, 2, 3, 7, 16].map(|threads| {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -103,6 +106,18 @@ fn any_number_of_threads_gives_the_same_bits() {
             }
         }
     }
+}
+
+#[test]
+#[cfg(feature = "rayon")]
+fn products_ahead_give_the_same_bits_by_any_thread() {
+    // Above 8 MiB of weights, whose products with the inputs are computed for eight steps at once.
+    let case = Case::<f32>::new(CellKind::Lstm, [24, 17, 500, 520], 1);
+    let outcomes = [1, 16].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| case.run(Isa::available()[0], Save::All))
+    });
+    assert!(outcomes[0] == outcomes[1]);
 }
 
 /// FNV-1a over the bits of an outcome, the same with and without rayon.

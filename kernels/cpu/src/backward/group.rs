@@ -8,7 +8,7 @@ use crate::Window;
 
 /// Rows that go through all steps together, and whose samples are summed in their order.
 ///
-/// Only [`backward_rows`](crate::backward::backward_rows) makes one, from its arguments. Its methods count rows within the group as `local`.
+/// Only [`backward_rows`](crate::backward::backward_rows) makes one, from its arguments; it is copied where threads share the rows. Its methods count rows within the group as `local`.
 #[derive(Clone, Copy)]
 pub(crate) struct ReductionGroup<'a, E> {
     pub(crate) args: &'a Backward<'a, E>,

@@ -23,7 +23,7 @@ pub(crate) struct Carried<E> {
 
 /// Rows that go through all steps together.
 ///
-/// Only [`forward_rows`](crate::forward::forward_rows) makes one. Its methods count rows within the block as
+/// Only [`forward_rows`](crate::forward::forward_rows) makes one, which is copied where threads share the rows. Its methods count rows within the block as
 /// `local`, and steps from 0 to `args.steps`.
 #[derive(Clone, Copy)]
 pub(crate) struct RowBlock<'a, E> {

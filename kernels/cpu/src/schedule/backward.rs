@@ -23,7 +23,8 @@ pub struct BackwardCall<'a, E> {
     pub outputs: Option<&'a [E]>,
     /// The states that the forward pass saved.
     pub saved: &'a Saved<E>,
-    /// Through which steps gradients flow together.
+    /// Through which steps gradients flow together: in the order of their beginnings, their losses one after the other up
+    /// to step T.
     pub windows: &'a [Window],
     /// The same weights packed for this pass, of every direction.
     pub fed: &'a [&'a TransposedWeights<E>],
@@ -124,7 +125,7 @@ impl<E: Element> BackwardCall<'_, E> {
 /// Computes the gradients that are wanted.
 ///
 /// # Panics
-/// When a slice's length does not fit, or no states were saved.
+/// When a slice's length does not fit, no states were saved, or windows do not begin in order and follow each other.
 pub fn backward<E: Element>(
     kernels: &Kernels<E>,
     args: BackwardCall<E>,

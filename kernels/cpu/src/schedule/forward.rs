@@ -65,7 +65,9 @@ pub fn forward<E: Element>(
         let [write_h, write_c, write_gates] =
             [&mut h, &mut c, &mut gates].map(|state| StateRows::writer(state));
         let [keep_h, keep_c] = [&mut h_kept, &mut c_kept].map(|state| StateRows::writer(state));
-        let crew = &Crew::new(is_large(&input.call.dims, input.layout.packed_len));
+        // Fewer rows are one block that nobody can take half of.
+        let has_parts = input.rows() > MIN_ROWS;
+        let crew = &Crew::new(has_parts && is_large(&input.call.dims, input.layout.packed_len));
         let pass = |direction: usize| {
             let states = input.states_layout(direction);
             let [last_h, last_c] = states.map(|place| {
