@@ -4,7 +4,7 @@
 # pip refuses packages whose SHA-256 is not that of requirements-voices.txt.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_python "the weights are converted with" "3.11 or newer"
+require_python "converts the weights" 3.11
 [ ! -f voices/silero_vad.safetensors ] || [ ! -f voices/g2p_en.npz ] || exit 0
 echo "fetching the weights of Silero VAD and g2p_en into voices"
 rm -rf voices

@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 use_cuda_compiler
-require_python "reads what cargo built" "3"
+require_python "reads what cargo built" 3.0
 require_command cc "links the stand-in for the driver" "install a C compiler"
 [ $# -gt 0 ] || set -- 80 90 120
 export CARGO_TARGET_DIR=$PWD/target/gpu/build

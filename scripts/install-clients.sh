@@ -2,7 +2,7 @@
 # Installs the clients of other projects from PyPI into .venv-clients, unless they are there.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_python "the clients are written in" "3.10 or newer"
+require_python "runs the clients" 3.10
 python=.venv-clients/bin/python
 ! "$python" -c "import huggingface_hub, tritonclient.http" 2>/dev/null || exit 0
 echo "installing huggingface_hub and tritonclient into .venv-clients"

@@ -2,7 +2,7 @@
 # Installs PyTorch into .venv-golden and Keras into .venv-golden-keras.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_python "runs PyTorch and Keras" "3.12 or 3.13"
+require_python "runs PyTorch and Keras" 3.12 3.13
 install() {
     local venv=$1
     shift

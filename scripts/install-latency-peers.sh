@@ -2,7 +2,7 @@
 # Installs ONNX Runtime and tract from PyPI into .venv-latency, unless they are there.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_python "ONNX Runtime and tract are called from" "3.11 or newer"
+require_python "calls ONNX Runtime and tract" 3.11
 python=.venv-latency/bin/python
 ! "$python" -c "import onnx, onnxruntime, tract" 2>/dev/null || exit 0
 echo "installing ONNX Runtime and tract into .venv-latency"

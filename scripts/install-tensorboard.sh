@@ -2,7 +2,7 @@
 # Installs TensorBoard from PyPI into .venv-tensorboard, unless it is there.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_python "TensorBoard is written in" "3.10 or newer"
+require_python "runs TensorBoard" 3.10
 python=.venv-tensorboard/bin/python
 ! "$python" -c "import tensorboard" 2>/dev/null || exit 0
 echo "installing TensorBoard into .venv-tensorboard"

@@ -28,9 +28,14 @@ require_command() {
     command -v "$1" >/dev/null || fail "no $1, which $2: $3"
 }
 
-# require_python PURPOSE VERSION
+# require_python PURPOSE OLDEST [NEWEST]: fails unless python3 is of one of these versions, such as 3.12.
 require_python() {
-    require_command python3 "$1" "install Python $2"
+    local needed="$2 or newer" found
+    [ $# = 2 ] || needed="$2 to $3"
+    require_command python3 "$1" "install Python $needed"
+    found=$(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")')
+    printf '%s\n' "$2" "$found" "${3:-$found}" | sort --check=quiet --version-sort ||
+        fail "python3, which $1, is version $found: install Python $needed"
 }
 
 # require_venv PYTHON MODULE RECIPE: fails unless a virtual environment has a module.
