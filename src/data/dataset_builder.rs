@@ -120,7 +120,8 @@ impl DatasetBuilder {
             let width = self.features.len().max(1);
             let (step, feature) =
                 (self.steps as usize + at / width + 1, &self.features[at % width]);
-            self.missing.first = format!("sequence {}, step {step}, {feature}", self.len() + 1);
+            let number = self.first + self.len() as u64 + 1;
+            self.missing.first = format!("sequence {number}, step {step}, {feature}");
         }
         self.missing.count += missing;
         self.values.extend(values);

@@ -67,3 +67,19 @@ fn an_output_that_cannot_be_written_leaves_nothing() {
     let piped = place.run("predict run wide.csv --output /dev/stdout").succeeded().stdout;
     assert_eq!(piped.lines().count(), 41, "{piped}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_the_address_space_is_heeded() {
+    let place = Place::new();
+    // 2.4 GB of zeros, of which the disk holds only the header.
+    let header =
+        format!("{:117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 600)}");
+    place.write("large.npy", [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes()].concat());
+    let file = std::fs::File::options().append(true).open(place.path("large.npy")).unwrap();
+    file.set_len(128 + 2_400_000_000).unwrap();
+    let mut command = place.wrapped(&["sh", "-c", "ulimit -v 3000000; exec \"$0\" \"$@\""]);
+    let outcome = crate::Outcome::from(command.args(["data", "large.npy"]).output().unwrap());
+    outcome
+        .failed_saying(&["large.npy: its data need about 2.4 GB of memory, and ", "are available"]);
+}

@@ -2,20 +2,23 @@
 
 use std::path::Path;
 
+use super::array_labels::ArrayLabels;
 use super::array_names::{find, leave_out, GROUPS, IDS, LENGTHS, X, Y};
 use super::array_target::{labels_of, target_of};
 use super::arrays::{ArrayDtype, ArrayFile, ArrayInfo};
 use super::memory;
 use super::options::ReadOptions;
 use super::sequence_shape::SequenceShape;
+use super::sequence_sink::SequenceSink;
 use super::text_numbers::quote;
 use crate::data::offsets::Offsets;
 use crate::data::seen_ids::SeenIds;
-use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, Names, TargetKind};
+use crate::data::{dataset_of_bytes, Dataset, DatasetBuilder, LabelsBuilder, Names, TargetKind};
 use crate::{Error, Result};
 
 /// Reads `x` of `(N, T, I)`, `(N, T)`, or with `lengths` `(steps, I)`; `lengths` of `(N,)`; `y` of `(N,)`, `(N, T)` or
-/// `(N, K)`; `groups` and `ids` of `(N,)`.
+/// `(N, K)`; `groups` and `ids` of `(N,)`. Sequences that `sink` does not keep are handed on in blocks, but for bytes and
+/// arrays in Fortran's order, which are always kept.
 ///
 /// # Errors
 /// [`Error::DataFile`] with the array.
@@ -24,8 +27,9 @@ pub(super) fn read(
     path: &Path,
     memory: u64,
     options: &ReadOptions,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     let fail = |reason: String| Error::data_file(path, reason);
     let names = file.names();
     let find = |known: &[&str]| find(&names, known);
@@ -48,10 +52,13 @@ pub(super) fn read(
         return Err(fail(format!("array {x} holds texts: expected numbers")));
     }
     let sequences = info.shape.first().copied().unwrap_or_default() as u64;
-    let size = if info.dtype == ArrayDtype::U8 { 1 } else { 4 };
+    let holds_bytes = info.dtype == ArrayDtype::U8;
+    let size = if holds_bytes { 1 } else { 4 };
     let need =
         (info.count as u64).saturating_mul(size).saturating_add(sequences.saturating_mul(16));
-    if lengths.is_none() {
+    let is_kept =
+        |bytes: u64, count: usize| holds_bytes || info.fortran || sink.keeps(bytes, count);
+    if lengths.is_none() && is_kept(need, sequences as usize) {
         memory::check(path, need, memory)?;
     }
     if info.count == 0 {
@@ -59,11 +66,15 @@ pub(super) fn read(
     }
     let shape = SequenceShape::of(&x, &info.shape, lengths).map_err(fail)?;
     let steps = shape.steps.total();
-    let is_bytes = info.dtype == ArrayDtype::U8
+    let stay_bytes = holds_bytes
         && !info.fortran
         && shape.padded.is_some_and(|padded| shape.steps.sizes().all(|length| length == padded));
-    let size = if is_bytes { 1 } else { 4 };
-    memory::check(path, steps.saturating_mul(size * shape.features as u64), memory)?;
+    let size = if stay_bytes { 1 } else { 4 };
+    let need = steps.saturating_mul(size * shape.features as u64);
+    let is_kept = is_kept(need, shape.count);
+    if is_kept {
+        memory::check(path, need, memory)?;
+    }
     let ids = find(&IDS).filter(|name| *name != x);
     let ids = ids.map(|name| names_of(file, &name, shape.count, true).map_err(fail)).transpose()?;
     let groups = find(&GROUPS).map(|name| names_of(file, &name, shape.count, false).map_err(fail));
@@ -73,28 +84,35 @@ pub(super) fn read(
         let info = file.open(y).map_err(fail)?.info;
         memory::check(path, info.bytes(), memory)?;
     }
-    let target = target_of(file, y.as_deref(), &shape, options.target, notes).map_err(fail)?;
-    let features = DatasetBuilder::unnamed(shape.features);
-    if is_bytes && ids.is_none() && groups.is_none() {
+    let mut target = target_of(file, y.as_deref(), &shape, options.target, notes).map_err(fail)?;
+    let mut builder = DatasetBuilder::unnamed(shape.features);
+    if holds_bytes {
+        notes.push(format!("array {x} holds bytes: each stands for a 255th"));
+    }
+    if stay_bytes && ids.is_none() && groups.is_none() {
         let bytes =
             file.open(&x).and_then(|x| x.raw()).map_err(|r| fail(format!("array {x} {r}")))?;
-        notes.push(format!("array {x} holds bytes: each stands for a 255th"));
-        return dataset_of_bytes(
-            features.features().to_vec(),
-            bytes,
-            shape.padded.unwrap_or(1),
-            target,
-        )
-        .map_err(|error| fail(error.to_string()));
+        let steps = shape.padded.unwrap_or(1);
+        return dataset_of_bytes(builder.features().to_vec(), bytes, steps, target)
+            .map(Some)
+            .map_err(|error| fail(error.to_string()));
     }
-    let mut sequences = ArraySequences { builder: features, shape: &shape, ids, row: 0, step: 0 };
+    if !is_kept {
+        // They are known to differ.
+        builder.let_ids_repeat();
+    }
+    let blocks = (!is_kept).then(|| (&mut *sink, ArrayLabels::new(std::mem::take(&mut target))));
+    let mut sequences = ArraySequences { builder, shape: &shape, ids, row: 0, step: 0, blocks };
     let array = file.open(&x).map_err(fail)?;
     sequences.read(array, &info).map_err(|reason| fail(format!("array {x} {reason}")))?;
-    let mut builder = sequences.builder;
+    let ArraySequences { mut builder, blocks, .. } = sequences;
+    if let Some((sink, labels)) = blocks {
+        return sink.finish(builder, labels, None, path, notes);
+    }
     if let Some(groups) = groups {
         builder.groups(labels_of(&groups));
     }
-    builder.build(target).map_err(|error| fail(error.to_string()))
+    builder.build(target).map(Some).map_err(|error| fail(error.to_string()))
 }
 
 /// Whole numbers, one for each sequence.
@@ -160,26 +178,29 @@ fn names_of(
 }
 
 /// Sequences that are being read from `x`.
-struct ArraySequences<'a> {
+struct ArraySequences<'a, 'sink> {
     builder: DatasetBuilder,
     shape: &'a SequenceShape,
     ids: Option<Names>,
     /// The sequence and the step in it that come next.
     row: usize,
     step: usize,
+    /// Where sequences go that are not kept.
+    blocks: Option<(&'a mut SequenceSink<'sink>, ArrayLabels)>,
 }
 
-impl ArraySequences<'_> {
+impl ArraySequences<'_, '_> {
     fn read(
         &mut self,
         array: super::arrays::OpenArray<'_>,
         info: &ArrayInfo,
     ) -> std::result::Result<(), String> {
         let features = self.shape.features;
+        let divisor = if info.dtype == ArrayDtype::U8 { 255. } else { 1. };
         if info.fortran {
             let mut all = Vec::with_capacity(info.count);
             array.numbers(|values| {
-                all.extend(values.iter().map(|value| *value as f32));
+                all.extend(values.iter().map(|value| (*value / divisor) as f32));
                 Ok(())
             })?;
             return self.read_fortran(&all);
@@ -192,7 +213,7 @@ impl ArraySequences<'_> {
                     return Err(self.not_finite(*value));
                 }
             }
-            open.extend(values.iter().map(|value| *value as f32));
+            open.extend(values.iter().map(|value| (*value / divisor) as f32));
             let whole = open.len() / features * features;
             self.take(&open[..whole])?;
             open.drain(..whole);
@@ -230,8 +251,14 @@ impl ArraySequences<'_> {
             Some(ids) => self.builder.end_named(ids.get(self.row)),
             None => self.builder.end_sequence(),
         };
+        ended.map_err(|error| error.to_string())?;
+        if let Some((sink, labels)) = &mut self.blocks {
+            labels.ended(self.shape.steps.range(self.row).len());
+            sink.ended(&mut self.builder, labels, &mut LabelsBuilder::new())
+                .map_err(|error| error.to_string())?;
+        }
         (self.row, self.step) = (self.row + 1, 0);
-        ended.map_err(|error| error.to_string())
+        Ok(())
     }
 
     /// All numbers, the first index fastest.

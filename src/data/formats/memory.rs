@@ -4,20 +4,29 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Bytes of memory that this machine, or this process's control group, has available; `u64::MAX` where the system
-/// does not say.
+/// Bytes of memory that this machine, this process's control group and the limit of its address space (`ulimit -v`) leave
+/// it; `u64::MAX` where the system does not say.
 pub(super) fn available() -> u64 {
     let text = |path: &str| std::fs::read_to_string(path).ok();
     let number = |path: &str| text(path)?.trim().parse::<u64>().ok();
-    let machine = text("/proc/meminfo").and_then(|info| {
-        let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    // A line such as `MemAvailable: 123 kB` of a file.
+    let kib = |path: &str, field: &str| {
+        let file = text(path)?;
+        let line = file.lines().find_map(|line| line.strip_prefix(field))?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
         Some(kib.saturating_mul(1024))
-    });
+    };
+    let machine = kib("/proc/meminfo", "MemAvailable:");
     let group = number("/sys/fs/cgroup/memory.max").map(|limit| {
         limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or_default())
     });
-    machine.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX))
+    let addresses = text("/proc/self/limits").and_then(|limits| {
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+        // Not a number where there is no limit.
+        let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(limit.saturating_sub(kib("/proc/self/status", "VmSize:").unwrap_or_default()))
+    });
+    [machine, group, addresses].into_iter().flatten().min().unwrap_or(u64::MAX)
 }
 
 /// Refuses data that need more memory than there is.

@@ -9,6 +9,7 @@ mod arff_attribute;
 mod arff_header;
 mod arff_row;
 mod array_data;
+mod array_labels;
 mod array_names;
 mod array_target;
 mod arrays;

@@ -87,7 +87,7 @@ pub(super) fn read_into(
             Some(idx_images::read(path, options.target, &source.head, &mut notes)?)
         }
         Format::Npz | Format::Npy | Format::Safetensors => {
-            Some(read_arrays(source, format, options, &mut notes)?)
+            read_arrays(source, format, options, sink, &mut notes)?
         }
     };
     let content = data.map(Content::Sequences);
@@ -108,8 +108,9 @@ fn read_arrays(
     source: DataSource,
     format: Format,
     options: &ReadOptions,
+    sink: &mut SequenceSink,
     notes: &mut Vec<String>,
-) -> Result<Dataset> {
+) -> Result<Option<Dataset>> {
     let (path, memory) = (source.path.clone(), source.memory);
     let fail = |reason: String| Error::data_file(&path, reason);
     let (file, size) = source.into_seekable()?;
@@ -118,5 +119,5 @@ fn read_arrays(
         Format::Safetensors => Box::new(SafetensorsFile::new(file, size).map_err(fail)?),
         _ => Box::new(NpyFile { file, size }),
     };
-    array_data::read(&mut *arrays, &path, memory, options, notes)
+    array_data::read(&mut *arrays, &path, memory, options, sink, notes)
 }

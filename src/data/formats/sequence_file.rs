@@ -13,7 +13,8 @@ use crate::{Error, Result};
 /// A file of sequences that was read to its end, and is in order. Few sequences are held; of a file with many it is
 /// known what they are, and they are read again, block by block.
 ///
-/// Tables, `.ts`, ARFF and JSON files are read in blocks, gzipped or not; arrays and IDX files are held.
+/// Tables, `.ts`, ARFF and JSON files are read in blocks, gzipped or not, and so are arrays, which are unpacked into memory if they
+/// are gzipped. Arrays of bytes or in Fortran's order and IDX files are held.
 #[derive(Clone, Debug)]
 pub struct SequenceFile {
     path: PathBuf,
@@ -153,17 +154,18 @@ mod tests {
     }
 
     /// A file, and the same gzipped.
-    fn files(name: &str, content: &str) -> (tempfile::TempDir, [PathBuf; 2]) {
+    fn files(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, [PathBuf; 2]) {
+        let content = content.as_ref();
         let folder = tempfile::tempdir().unwrap();
         let paths = [folder.path().join(name), folder.path().join(format!("{name}.gz"))];
         std::fs::write(&paths[0], content).unwrap();
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(content.as_bytes()).unwrap();
+        packed.write_all(content).unwrap();
         std::fs::write(&paths[1], packed.finish().unwrap()).unwrap();
         (folder, paths)
     }
 
-    fn alike(name: &str, content: &str, kind: TargetKind, options: &ReadOptions) {
+    fn alike(name: &str, content: impl AsRef<[u8]>, kind: TargetKind, options: &ReadOptions) {
         let (_folder, paths) = files(name, content);
         let whole = read(&paths[0], options).unwrap().sequences().unwrap();
         assert_eq!(whole.target().kind(), kind, "{name}");
@@ -292,6 +294,76 @@ mod tests {
         }
     }
 
+    /// A safetensors file of tensors: the name of each, its type, shape and bytes.
+    fn tensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+        let (mut entries, mut bytes) = (Vec::new(), Vec::new());
+        for (name, dtype, shape, content) in tensors {
+            let from = bytes.len();
+            bytes.extend(content);
+            entries.push(format!(
+                "\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{from},{}]}}",
+                bytes.len()
+            ));
+        }
+        let header = format!("{{{}}}", entries.join(","));
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat()
+    }
+
+    fn floats(count: usize, of: impl Fn(usize) -> f32) -> Vec<u8> {
+        (0..count).flat_map(|n| of(n).to_le_bytes()).collect()
+    }
+
+    fn whole_numbers(count: usize, of: impl Fn(usize) -> i64) -> Vec<u8> {
+        (0..count).flat_map(|n| of(n).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn blocks_of_arrays_hold_what_the_arrays_hold() {
+        use TargetKind::{Class, None, Numbers, StepClass};
+        let any = ReadOptions::default();
+        let x = (
+            "x",
+            "F32",
+            &[12, 3, 2][..],
+            floats(72, |n| if n == 51 { f32::NAN } else { n as f32 }),
+        );
+        let lengths = ("lengths", "I64", &[12][..], whole_numbers(12, |n| 1 + n as i64 % 3));
+        let ids = ("ids", "I64", &[12][..], whole_numbers(12, |n| 90 - n as i64));
+        let y = |shape, count| ("y", "I64", shape, whole_numbers(count, |n| [4, 4, 7][n / 2 % 3]));
+        let numbers = |shape, count| ("y", "F32", shape, floats(count, |n| n as f32 + 0.5));
+        for (name, tensor, kind) in [
+            ("none", Option::None, None),
+            ("classes", Some(y(&[12][..], 12)), Class),
+            ("classes of steps", Some(y(&[12, 3][..], 36)), StepClass),
+            ("a number", Some(numbers(&[12][..], 12)), Numbers),
+            ("numbers", Some(numbers(&[12, 2][..], 24)), Numbers),
+        ] {
+            let mut all = vec![x.clone()];
+            all.extend(tensor);
+            alike(name, tensors(&all), kind, &any);
+            all.extend([lengths.clone(), ids.clone()]);
+            alike(name, tensors(&all), kind, &any);
+        }
+        let flat = [("x", "F32", &[24, 3][..], floats(72, |n| n as f32)), lengths];
+        alike("one after the other", tensors(&flat), None, &any);
+    }
+
+    #[test]
+    fn bytes_are_255ths_whatever_is_beside_them() {
+        let x = ("x", "U8", &[2, 3][..], vec![0, 51, 255, 102, 1, 2]);
+        let lengths = ("lengths", "I64", &[2][..], whole_numbers(2, |_| 3));
+        let ids = ("ids", "I64", &[2][..], whole_numbers(2, |n| n as i64));
+        for (all, expected) in [
+            (vec![x.clone()], SequenceValues::U8(&[0, 51, 255])),
+            (vec![x.clone(), lengths], SequenceValues::U8(&[0, 51, 255])),
+            (vec![x, ids], SequenceValues::F32(&[0., 0.2, 1.])),
+        ] {
+            let (_folder, [path, _]) = files("bytes", tensors(&all));
+            let file = SequenceFile::scan_by(&path, &ReadOptions::default(), SMALL, &mut |_| {});
+            assert_eq!(file.unwrap().held().unwrap().sequence(0), expected);
+        }
+    }
+
     #[test]
     fn a_scan_finds_what_is_wrong_wherever_it_is() {
         let long = |late: &str| {
@@ -317,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn small_files_and_arrays_are_held() {
+    fn small_files_are_held() {
         let (_folder, [path, _]) = files("a.csv", "id,x\na,1\nb,2\n");
         let file = SequenceFile::scan(&path, &ReadOptions::default(), &mut |_| {}).unwrap();
         assert_eq!((file.held().map(Dataset::len), file.outline().is_some()), (Some(2), false));

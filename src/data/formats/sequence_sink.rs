@@ -74,6 +74,16 @@ impl<'a> SequenceSink<'a> {
         Ok(())
     }
 
+    /// Whether sequences are kept that are known beforehand to be so many, of so many bytes of values.
+    pub(super) fn keeps(&self, bytes: u64, sequences: usize) -> bool {
+        let (most, many) = self.size.whole;
+        match &self.fate {
+            Fate::Kept => true,
+            Fate::Scanned { .. } => bytes < most as u64 && sequences < many,
+            Fate::Given { .. } => false,
+        }
+    }
+
     /// Whether it is known that all ids are different.
     pub(super) fn knows_ids(&self) -> bool {
         matches!(self.fate, Fate::Given { .. })
