@@ -155,3 +155,26 @@ FUNCTION void reverse_step(LOCAL const Backward& pass,
         }
     }
 }
+
+// ---- what the argument lists and bodies of the sweeps' kernels share ------------------------------
+
+// The sizes, each with the index of its argument:
+//     batch_size           B
+//     seq_len              T
+//     hidden_size          H
+//     outputs_row_stride   numbers from a row of the outputs to the next
+//     outputs_step_stride  and from a step to the next
+#define SIZES(batch, steps, units, row, step)                             \
+    INT(batch, batch_size), INT(steps, seq_len), INT(units, hidden_size), \
+        INT(row, outputs_row_stride), INT(step, outputs_step_stride)
+
+// Begins a body with the batch. The indices are those of the arguments; `reversed` 1: steps run backwards in time.
+#define BATCH(lengths_index, mask_index, reversed)              \
+    const Batch batch{.lengths = GIVEN(lengths_index, lengths), \
+                      .mask = GIVEN(mask_index, mask),          \
+                      .batch_size = batch_size,                 \
+                      .seq_len = seq_len,                       \
+                      .hidden_size = hidden_size,               \
+                      .reverse = reversed,                      \
+                      .outputs_row_stride = outputs_row_stride, \
+                      .outputs_step_stride = outputs_step_stride}

@@ -61,6 +61,10 @@ struct Size {
     int polls;       // see exchange.h
 };
 
+// The members of `Size` but the directions as a kernel's arguments, each with its index.
+#define TEAM_SIZES(member, row, at_a_time, poll) \
+    INT(member, members), INT(row, rows), INT(at_a_time, group), INT(poll, polls)
+
 // Bytes of dynamic shared memory: what is gathered of a group, the sums' parts, and the own units' states.
 // Forward: n = G * width, k = H. Backward: n = width, k = G*H. Products: Exact, or one of team_mma.h.
 template <class Products>

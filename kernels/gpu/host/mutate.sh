@@ -49,7 +49,7 @@ relu's slope at 0|rnn_cell.h|s/kept.h_t == 0.f \\? 0.f : grad_h/grad_h/|none|rel
 relu loses NaN|rnn_cell.h|s/sum <= 0.f \\? 0.f : sum/sum > 0.f ? sum : 0.f/|none|nan
 bf16 cut instead of rounded|common.h|s/bits \\+ 0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/bits/|none|words tanh/bf16
 bf16 ties away from even|common.h|s/0x7fffu \\+ \\(\\(bits >> 16\\) & 1u\\)/0x8000u/|none|words
-rnn: strides swapped|rnn_kernels.inc|s/_row_stride = outputs_row/_row_stride = outputs_step/|none|tanh/f32
+strides swapped|cell.h|s/_row_stride = outputs_row/_row_stride = outputs_step/|none|tanh/f32
 rnn: gradients swapped|rnn_kernels.inc|s/grad_h_n = GIVEN\\(5, grad_h_n/grad_h_n = GIVEN(5, mask/|none|tanh/f32
 gru: deltas swapped|gru_kernels.inc|s/delta_x = delta_x/delta_x = delta_h/; s/delta_h = delta_h/delta_h = delta_x/|none|gru/f32
 lstm: initial states swapped|lstm_kernels.inc|s/3, h_0\\)/3, c_0)/; s/4, c_0\\)/4, h_0)/|none|lstm/f32
@@ -136,7 +136,7 @@ metal: weights read as CUDA has them|weights.h|s/words \\+= n\\) \\{/words += k)
 metal: shared memory without the states|persistent.h|s/\\(has_state \\? 4 \\* rows \\* units : 0\\)/0/|address|gru/f32 lstm/f32
 metal: a tensor that is not given is read|target.h|s/\\(\\(given >> index & 1u\\) != 0u \\? name : nullptr\\)/name/|none|tanh/f32
 metal: the next argument's bit|target.h|s/given >> index/given >> (index + 1)/|none|tanh/f32
-metal: one argument asks for another|rnn_kernels.inc|s/GIVEN\\(4, mask\\)/GIVEN(3, mask)/|none|tanh/f32
+metal: one argument asks for another|rnn_kernels.inc|s/BATCH\\(3, 4,/BATCH(3, 3,/|none|tanh/f32
 metal: buffers swapped|lstm_kernels.inc|s/gx = gx/gx = c_0/|none|lstm/f32
 metal: block and thread exchanged|target.h|s/static_cast<int>\\(thread_at\\), static_cast<int>\\(block_at\\)/static_cast<int>(block_at), static_cast<int>(thread_at)/|none|tanh/f32
 TABLE

@@ -48,7 +48,8 @@ pub(super) fn declared(kernel: &str) -> Vec<(&'static str, String)> {
     });
     let list = list.unwrap_or_else(|| panic!("no source has a kernel {kernel}"));
     let mut arguments = Vec::new();
-    for line in list.lines().map(str::trim) {
+    let list: Vec<String> = list.lines().map(|line| written_out(line.trim())).collect();
+    for line in list.iter().flat_map(|line| line.lines()).map(str::trim) {
         for kind in ["IN", "OUT", "INT", "FLOAT"] {
             let inside = line.strip_prefix(kind).and_then(|rest| rest.strip_prefix('('));
             let Some((inside, _)) = inside.and_then(|inside| inside.split_once(')')) else {
@@ -61,6 +62,26 @@ pub(super) fn declared(kernel: &str) -> Vec<(&'static str, String)> {
         }
     }
     arguments
+}
+
+/// A line of an argument list; where it is a macro that declares several arguments, each of them on a line.
+fn written_out(line: &str) -> String {
+    let sources = [
+        include_str!("../../../kernels/gpu/cell.h"),
+        include_str!("../../../kernels/gpu/team.h"),
+    ];
+    let written_out = || {
+        let (name, given) = line.split_once(')')?.0.split_once('(')?;
+        let head = format!("#define {name}(");
+        let definition = sources.iter().find_map(|text| Some(text.split_once(&head)?.1))?;
+        let (parameters, body) = definition.split("\n\n").next()?.split_once(')')?;
+        let arguments = parameters.split(", ").zip(given.split(", "));
+        let body = arguments.fold(body.to_string(), |body, (parameter, given)| {
+            body.replace(&format!("({parameter},"), &format!("({given},"))
+        });
+        Some(body.replace("), ", "),\n"))
+    };
+    written_out().unwrap_or_else(|| line.to_string())
 }
 
 /// Holds a launch's arguments against those that the kernel's source declares.
