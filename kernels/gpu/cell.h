@@ -91,6 +91,30 @@ FUNCTION void write_step(LOCAL const Forward& pass,
     }
 }
 
+// Writes the state of a unit at a row's end.
+template <class Cell>
+FUNCTION void write_final(LOCAL const Forward& pass, int row, int unit, float h, float c) {
+    const size_t at = static_cast<size_t>(row) * pass.batch.hidden_size + unit;
+    pass.h_n[at] = h;
+    if (Cell::HAS_C) {
+        pass.c_n[at] = c;
+    }
+}
+
+// What a row's own unit brings to the first step; a row without steps hands it through.
+template <class Cell>
+FUNCTION void begin_row(LOCAL const Forward& pass, int row, int unit, SHARED float* state) {
+    const int units = pass.batch.hidden_size;
+    const float h = at_or_zero(pass.h_0, row, unit, units);
+    const float c = Cell::HAS_C ? at_or_zero(pass.c_0, row, unit, units) : 0.f;
+    if (Cell::HAS_STATE) {
+        *state = Cell::HAS_C ? c : h;
+    }
+    if (pass.batch.length(row) == 0) {
+        write_final<Cell>(pass, row, unit, h, c);
+    }
+}
+
 // One unit's reverse of one step: adds up what arrives at h_t and c_t, and goes through the cell. The
 // deltas are zero behind a row's end.
 //
@@ -153,6 +177,27 @@ FUNCTION void reverse_step(LOCAL const Backward& pass,
         if (Cell::TWO_DELTAS) {
             pass.delta_h[at] = delta_h[g];
         }
+    }
+}
+
+// Behind the first step: what arrives at the initial state of one unit.
+template <class Cell>
+FUNCTION void end_backward(LOCAL const Backward& pass, int row, int unit, float sum, SHARED const float* own) {
+    const int units = pass.batch.hidden_size;
+    const size_t at = static_cast<size_t>(row) * units + unit;
+    float grad_h = sum * pass.batch.mask_of(row, unit);
+    float grad_c = 0.f;
+    if (Cell::HAS_STATE) {
+        (Cell::HAS_C ? grad_c : grad_h) += *own;
+    }
+    // A row without steps hands its gradient through.
+    if (pass.batch.length(row) == 0) {
+        grad_h = at_or_zero(pass.grad_h_n, row, unit, units);
+        grad_c = Cell::HAS_C ? at_or_zero(pass.grad_c_n, row, unit, units) : 0.f;
+    }
+    pass.grad_h_0[at] = grad_h;
+    if (Cell::HAS_C) {
+        pass.grad_c_0[at] = grad_c;
     }
 }
 

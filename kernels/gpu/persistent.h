@@ -122,10 +122,7 @@ struct ForwardStep {
             write_step<Cell>(pass, place, unit, h_in, h_t, state, saved);
             next[r * shared.depth + unit] = h_t * pass.batch.mask_of(batch_row, unit);
             if (place.is_last) {
-                pass.h_n[static_cast<size_t>(batch_row) * units + unit] = h_t;
-                if (Cell::HAS_C) {
-                    pass.c_n[static_cast<size_t>(batch_row) * units + unit] = state;
-                }
+                write_final<Cell>(pass, batch_row, unit, h_t, state);
             }
         }
     }
@@ -162,18 +159,7 @@ FUNCTION void forward_sweep(LOCAL const Threads& threads,
     }
     for (int unit = threads.index; unit < units; unit += threads.count) {
         for (int r = 0; r < count; r++) {
-            const int row = first_row + r;
-            const float h = at_or_zero(pass.h_0, row, unit, units);
-            const float c = Cell::HAS_C ? at_or_zero(pass.c_0, row, unit, units) : 0.f;
-            if (Cell::HAS_STATE) {
-                shared.state[r * units + unit] = Cell::HAS_C ? c : h;
-            }
-            if (pass.batch.length(row) == 0) {
-                pass.h_n[static_cast<size_t>(row) * units + unit] = h;
-                if (Cell::HAS_C) {
-                    pass.c_n[static_cast<size_t>(row) * units + unit] = c;
-                }
-            }
+            begin_row<Cell>(pass, first_row + r, unit, shared.state + r * units + unit);
         }
     }
     BARRIER();
@@ -261,23 +247,7 @@ struct BackwardEnd {
         shared.weights.add_products(sums, now, shared.depth, unit, 0);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
-            const int batch_row = first_row + row + r;
-            const size_t at = static_cast<size_t>(batch_row) * units + unit;
-            float grad_h = sums[0][r] * pass.batch.mask_of(batch_row, unit);
-            float grad_c = 0.f;
-            if (Cell::HAS_STATE) {
-                const float state = shared.state[(row + r) * units + unit];
-                (Cell::HAS_C ? grad_c : grad_h) += state;
-            }
-            // A row without steps hands its gradient through.
-            if (pass.batch.length(batch_row) == 0) {
-                grad_h = at_or_zero(pass.grad_h_n, batch_row, unit, units);
-                grad_c = Cell::HAS_C ? at_or_zero(pass.grad_c_n, batch_row, unit, units) : 0.f;
-            }
-            pass.grad_h_0[at] = grad_h;
-            if (Cell::HAS_C) {
-                pass.grad_c_0[at] = grad_c;
-            }
+            end_backward<Cell>(pass, first_row + row + r, unit, sums[0][r], shared.state + (row + r) * units + unit);
         }
     }
 };

@@ -68,23 +68,6 @@ FUNCTION int rows_left(LOCAL const Member& member, int first, int group) {
     return member.rows - first < group ? member.rows - first : group;
 }
 
-// What a row's own unit brings to the first step; a row without steps hands it through.
-template <class Cell>
-FUNCTION void begin_row(LOCAL const Forward& pass, int row, int unit, SHARED float* state) {
-    const int units = pass.batch.hidden_size;
-    const float h = at_or_zero(pass.h_0, row, unit, units);
-    const float c = Cell::HAS_C ? at_or_zero(pass.c_0, row, unit, units) : 0.f;
-    if (Cell::HAS_STATE) {
-        *state = Cell::HAS_C ? c : h;
-    }
-    if (pass.batch.length(row) == 0) {
-        pass.h_n[static_cast<size_t>(row) * units + unit] = h;
-        if (Cell::HAS_C) {
-            pass.c_n[static_cast<size_t>(row) * units + unit] = c;
-        }
-    }
-}
-
 // What W_hh is multiplied by at the first step, which everyone knows; zeros behind the units.
 struct Initial {
     LOCAL const Forward& pass;
@@ -132,10 +115,7 @@ FUNCTION void step_forward(LOCAL const Forward& pass,
     }
     write_step<Cell>(written, place, unit, 0.f, h_t, state, saved);
     if (place.is_last) {
-        pass.h_n[static_cast<size_t>(row) * units + unit] = h_t;
-        if (Cell::HAS_C) {
-            pass.c_n[static_cast<size_t>(row) * units + unit] = state;
-        }
+        write_final<Cell>(pass, row, unit, h_t, state);
     }
 }
 
@@ -230,27 +210,6 @@ FUNCTION void step_backward(LOCAL const Backward& pass,
     }
     if (Cell::HAS_STATE) {
         *own = state;
-    }
-}
-
-// Behind the first step: what arrives at the initial state of one unit.
-template <class Cell>
-FUNCTION void end_backward(LOCAL const Backward& pass, int row, int unit, float sum, SHARED const float* own) {
-    const int units = pass.batch.hidden_size;
-    float grad_h = sum * pass.batch.mask_of(row, unit);
-    float grad_c = 0.f;
-    if (Cell::HAS_STATE) {
-        (Cell::HAS_C ? grad_c : grad_h) += *own;
-    }
-    // A row without steps hands its gradient through.
-    if (pass.batch.length(row) == 0) {
-        grad_h = at_or_zero(pass.grad_h_n, row, unit, units);
-        grad_c = Cell::HAS_C ? at_or_zero(pass.grad_c_n, row, unit, units) : 0.f;
-    }
-    const size_t at = static_cast<size_t>(row) * units + unit;
-    pass.grad_h_0[at] = grad_h;
-    if (Cell::HAS_C) {
-        pass.grad_c_0[at] = grad_c;
     }
 }
 

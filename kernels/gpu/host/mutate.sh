@@ -39,8 +39,8 @@ no gradient of h_n|cell.h|s/grad_h \\+= at_or_zero\\(pass.grad_h_n.*/;/|none|tan
 no gradient of c_n|cell.h|s/state \\+= at_or_zero\\(pass.grad_c_n.*/;/|none|lstm/f32
 state survives a segment|cell.h|s/^ +state = 0.f;/;/m|none|lstm/f32
 backward without the mask|cell.h|s/from_product \\* pass.batch.mask_of\\(row, unit\\)/from_product/|none|tanh/f32
-rows without steps forgotten, forward|persistent.h|s/length\\(row\\) == 0/length(row) == -1/|none|tanh/f32
-rows without steps forgotten, backward|persistent.h|s/length\\(batch_row\\) == 0/length(batch_row) == -1/|none|gru/f32
+rows without steps forgotten, forward|cell.h|s/length\\(row\\) == 0\\) \\{\n        write/length(row) == -1) {\n        write/|none|tanh/f32
+rows without steps forgotten, backward|cell.h|s/length\\(row\\) == 0\\) \\{\n        grad_h/length(row) == -1) {\n        grad_h/|none|gru/f32
 gru: the state after instead of before|gru_cell.h|s/place.output_before/place.output/|none|gru/f32
 gru: one delta for both sides|gru_cell.h|s/delta_n \\* kept.r/delta_n/|none|gru/f32
 lstm: c after instead of before|lstm_cell.h|s/place.at_before/place.at/|none|lstm/f32
