@@ -66,10 +66,8 @@ pub(super) fn declared(kernel: &str) -> Vec<(&'static str, String)> {
 
 /// A line of an argument list; where it is a macro that declares several arguments, each of them on a line.
 fn written_out(line: &str) -> String {
-    let sources = [
-        include_str!("../../../kernels/gpu/cell.h"),
-        include_str!("../../../kernels/gpu/team.h"),
-    ];
+    let sources =
+        [include_str!("../../../kernels/gpu/cell.h"), include_str!("../../../kernels/gpu/team.h")];
     let written_out = || {
         let (name, given) = line.split_once(')')?.0.split_once('(')?;
         let head = format!("#define {name}(");

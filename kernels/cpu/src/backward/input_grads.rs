@@ -1,14 +1,13 @@
 //! The gradients that δ of a step sends through the weights: to the step before, to the inputs, and to the
 //! initial states.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::backward::group::ReductionGroup;
 use crate::cells::cell::{Cell, OperandKind};
 use crate::forward::{add, multiply};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
+use crate::gemm::microkernel::{gemm, Accumulate};
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
@@ -119,17 +118,8 @@ impl<E: Element> ReductionGroup<'_, E> {
                     panel: weights,
                 };
                 let out = out.tile(local, panel.at);
-                run_tile(
-                    height,
-                    panel.registers,
-                    &GemmBiasAct::<V, Identity, false> {
-                        bias: None,
-                        products: [product, Accumulate::none()],
-                        out,
-                        last: panel.last,
-                        activation: PhantomData,
-                    },
-                );
+                let products = [product, Accumulate::none()];
+                gemm::<V, Identity, false>(height, &panel, None, products, out);
             }
         }
     }

@@ -1,6 +1,5 @@
 //! The products of a step, for a block of rows: pre-activations of gates, or a simple cell's states.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cells::cell::{Cell, ColumnRange, Source};
@@ -8,7 +7,7 @@ use crate::forward::args::Forward;
 use crate::forward::inputs::Inputs;
 use crate::forward::row_block::RowBlock;
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
+use crate::gemm::microkernel::{gemm, Accumulate};
 use crate::simd::vector::{Element, Vector};
 use crate::view::{View, ViewMut};
 
@@ -77,26 +76,11 @@ impl<E: Element> RowBlock<'_, E> {
                         }
                         adds = true;
                     }
-                    macro_rules! gemm {
-                        ($adds:literal) => {
-                            run_tile(
-                                height,
-                                panel.registers,
-                                &GemmBiasAct::<V, C::InTile, $adds> {
-                                    bias: Some(bias),
-                                    products,
-                                    out,
-                                    last: panel.last,
-                                    activation: PhantomData,
-                                },
-                            )
-                        };
-                    }
                     // Of a simple cell, only what a table's products begin is added to.
                     if adds && (!C::IS_SIMPLE || cfg!(feature = "table")) {
-                        gemm!(true);
+                        gemm::<V, C::InTile, true>(height, &panel, Some(bias), products, out);
                     } else {
-                        gemm!(false);
+                        gemm::<V, C::InTile, false>(height, &panel, Some(bias), products, out);
                     }
                 }
             }

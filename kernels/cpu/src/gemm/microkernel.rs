@@ -23,6 +23,7 @@
 
 use std::marker::PhantomData;
 
+use crate::gemm::layout::Panel;
 use crate::simd::math::Activation;
 use crate::simd::vector::{Element, Kernel, Vector};
 use crate::view::{View, ViewMut};
@@ -120,15 +121,15 @@ fn lanes<V: Vector>(v: usize, width: usize, last: usize) -> usize {
 }
 
 /// `out = f(bias + Σ products)`; with `ADDS`, `out = f(out + Σ products)`.
-pub(crate) struct GemmBiasAct<V: Vector, A, const ADDS: bool> {
+struct GemmBiasAct<V: Vector, A, const ADDS: bool> {
     /// `WIDTH` registers in, zero if absent. Not read with `ADDS`.
-    pub(crate) bias: Option<View<V::Elem, 0>>,
-    pub(crate) products: [Accumulate<V::Elem>; 2],
+    bias: Option<View<V::Elem, 0>>,
+    products: [Accumulate<V::Elem>; 2],
     /// `ROWS` rows out, `WIDTH` registers less what `last` lacks.
-    pub(crate) out: ViewMut<V::Elem, 1>,
+    out: ViewMut<V::Elem, 1>,
     /// Elements of the last register that exist in `out`.
-    pub(crate) last: usize,
-    pub(crate) activation: PhantomData<A>,
+    last: usize,
+    activation: PhantomData<A>,
 }
 
 impl<V: Vector, A: Activation, const ADDS: bool> TileKernel<V> for GemmBiasAct<V, A, ADDS> {
@@ -302,4 +303,26 @@ pub(crate) unsafe fn run_tile<V: Vector, K: TileKernel<V>>(rows: usize, width: u
         };
     }
     of_width!(1 2 3 4 5)
+}
+
+/// Runs [`GemmBiasAct`] on `height` rows of a panel.
+///
+/// # Safety
+/// As for [`Vector::vectorize`].
+#[inline(always)]
+pub(crate) unsafe fn gemm<V: Vector, A: Activation, const ADDS: bool>(
+    height: usize,
+    panel: &Panel,
+    bias: Option<View<V::Elem, 0>>,
+    products: [Accumulate<V::Elem>; 2],
+    out: ViewMut<V::Elem, 1>,
+) {
+    let kernel = GemmBiasAct::<V, A, ADDS> {
+        bias,
+        products,
+        out,
+        last: panel.last,
+        activation: PhantomData,
+    };
+    run_tile(height, panel.registers, &kernel);
 }

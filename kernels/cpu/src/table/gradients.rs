@@ -1,11 +1,9 @@
 //! The gradients of a table and of the weights that multiply its rows.
 
-use std::marker::PhantomData;
-
 use crate::backward::{Factors, PanelUpdate};
 use crate::cells::cell::{OperandKind, WeightLayout};
 use crate::gemm::layout::{split, Panels};
-use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
+use crate::gemm::microkernel::{gemm, Accumulate};
 use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::{Element, Vector};
@@ -102,17 +100,7 @@ pub(crate) unsafe fn input_grads<V: Vector>(args: &TableGrads<V::Elem>, first: u
                 };
             }
             let out = args.grad_table.tile(row, panel.at);
-            run_tile(
-                height,
-                panel.registers,
-                &GemmBiasAct::<V, Identity, false> {
-                    bias: None,
-                    products,
-                    out,
-                    last: panel.last,
-                    activation: PhantomData,
-                },
-            );
+            gemm::<V, Identity, false>(height, &panel, None, products, out);
         }
     }
 }

@@ -16,11 +16,9 @@
 
 mod gradients;
 
-use std::marker::PhantomData;
-
 use crate::cells::cell::{ColumnRange, OperandKind, WeightLayout};
 use crate::gemm::layout::Panels;
-use crate::gemm::microkernel::{run_tile, Accumulate, GemmBiasAct};
+use crate::gemm::microkernel::{gemm, Accumulate};
 use crate::rows::RowRange;
 use crate::simd::math::Identity;
 use crate::simd::vector::Vector;
@@ -79,17 +77,8 @@ pub(crate) unsafe fn products<V: Vector>(args: &TableProducts<V::Elem>, first: u
                 let a = table.tile(row, 0).reshape([table.strides()[0], 1]);
                 let product = Accumulate { a, count: columns.inputs, panel: bias.add(nr) };
                 let out = out.tile(row, panel.at);
-                run_tile(
-                    height,
-                    panel.registers,
-                    &GemmBiasAct::<V, Identity, false> {
-                        bias: Some(bias),
-                        products: [product, Accumulate::none()],
-                        out,
-                        last: panel.last,
-                        activation: PhantomData,
-                    },
-                );
+                let products = [product, Accumulate::none()];
+                gemm::<V, Identity, false>(height, &panel, Some(bias), products, out);
             }
         }
     }
