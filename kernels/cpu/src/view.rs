@@ -31,6 +31,9 @@ pub(crate) type View<E, const N: usize> = Strided<E, N, Read>;
 /// Elements to read and write, at `N` strides.
 pub(crate) type ViewMut<E, const N: usize> = Strided<E, N, Write>;
 
+/// Where a view begins in its slice, and its strides, in elements.
+pub(crate) type Place<const N: usize> = (usize, [isize; N]);
+
 /// The access of a [`View`].
 pub(crate) struct Read;
 
@@ -66,8 +69,8 @@ impl<E, const N: usize, A> Copy for Strided<E, N, A> {}
 unsafe impl<E: Send + Sync, const N: usize, A> Sync for Strided<E, N, A> {}
 
 impl<E, const N: usize, A> Strided<E, N, A> {
-    /// A view of the `len` elements at `start` that begins at the element `first`.
-    fn of_parts(start: NonNull<E>, len: usize, first: usize, strides: [isize; N]) -> Self {
+    /// A view of the `len` elements at `start`.
+    fn of_parts(start: NonNull<E>, len: usize, (first, strides): Place<N>) -> Self {
         assert!(first <= len, "element {first} of {len}");
         let view = Self {
             at: start,
@@ -227,12 +230,12 @@ impl<E, A> Strided<E, 2, A> {
 }
 
 impl<E, const N: usize> View<E, N> {
-    /// A view of a slice that begins at its element `first`.
+    /// A view of a slice.
     ///
     /// # Panics
-    /// When `first` lies behind the end of the slice.
-    pub(crate) fn with_strides(slice: &[E], first: usize, strides: [isize; N]) -> Self {
-        Self::of_parts(NonNull::from(slice).cast(), slice.len(), first, strides)
+    /// When it begins behind the end of the slice.
+    pub(crate) fn with_strides(slice: &[E], place: Place<N>) -> Self {
+        Self::of_parts(NonNull::from(slice).cast(), slice.len(), place)
     }
 
     /// A pointer to `count` elements from here on.
@@ -249,7 +252,7 @@ impl<E, const N: usize> View<E, N> {
 impl<E> View<E, 0> {
     /// A view of a slice.
     pub(crate) fn new(slice: &[E]) -> Self {
-        Self::with_strides(slice, 0, [])
+        Self::with_strides(slice, (0, []))
     }
 
     /// The first `len` elements.
@@ -265,12 +268,12 @@ impl<E> View<E, 0> {
 }
 
 impl<E, const N: usize> ViewMut<E, N> {
-    /// A view of a slice that begins at its element `first`.
+    /// A view of a slice.
     ///
     /// # Panics
-    /// When `first` lies behind the end of the slice.
-    pub(crate) fn with_strides(slice: &mut [E], first: usize, strides: [isize; N]) -> Self {
-        SharedSlice::new(slice).view(first, strides)
+    /// When it begins behind the end of the slice.
+    pub(crate) fn with_strides(slice: &mut [E], place: Place<N>) -> Self {
+        SharedSlice::new(slice).view(place)
     }
 
     /// A pointer to `count` elements from here on.
@@ -287,7 +290,7 @@ impl<E, const N: usize> ViewMut<E, N> {
 impl<E> ViewMut<E, 0> {
     /// A view of a slice.
     pub(crate) fn new(slice: &mut [E]) -> Self {
-        Self::with_strides(slice, 0, [])
+        Self::with_strides(slice, (0, []))
     }
 
     /// The first `len` elements.
@@ -353,12 +356,12 @@ impl<E> SharedSlice<E> {
         Self { len: slice.len(), start: NonNull::from(slice).cast() }
     }
 
-    /// A view of the slice that begins at its element `first`.
+    /// A view of the slice.
     ///
     /// # Panics
-    /// When `first` lies behind the end of the slice.
-    pub(crate) fn view<const N: usize>(&self, first: usize, strides: [isize; N]) -> ViewMut<E, N> {
-        Strided::of_parts(self.start, self.len, first, strides)
+    /// When it begins behind the end of the slice.
+    pub(crate) fn view<const N: usize>(&self, place: Place<N>) -> ViewMut<E, N> {
+        Strided::of_parts(self.start, self.len, place)
     }
 
     /// A view of the `len` elements from `first` on.
@@ -367,7 +370,7 @@ impl<E> SharedSlice<E> {
     /// When they lie behind the end of the slice.
     pub(crate) fn part(&self, first: usize, len: usize) -> ViewMut<E, 0> {
         assert!(first <= self.len && len <= self.len - first, "{first} and {len} of {}", self.len);
-        let part = self.view(first, []);
+        let part = self.view((first, []));
         // SAFETY: as was checked.
         unsafe { part.narrow(len) }
     }
@@ -381,7 +384,7 @@ mod tests {
     fn strides_lead_to_rows_and_steps_in_either_direction() {
         let elements: Vec<f32> = (0..24).map(|index| index as f32).collect();
         // 2 rows of 4 steps of 3, the steps backwards.
-        let view = View::with_strides(&elements, 9, [12, -3]);
+        let view = View::with_strides(&elements, (9, [12, -3]));
         // SAFETY: rows and steps are those of the slice.
         let row = unsafe { view.at(1, 2).slice(3) };
         assert_eq!(row, [15., 16., 17.]);

@@ -170,7 +170,7 @@ impl<E: Element> ReductionGroup<'_, E> {
         let is_looked_up = columns.input && input.inputs.table().is_some();
         if !is_looked_up {
             let one = [E::ONE];
-            let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };
+            let one = Factors { at: View::with_strides(&one, (0, [0, 0])), count: 1 };
             update.add_to::<V>(one, 0..steps, sums);
         }
         let sums = sums.add(nr);

@@ -190,13 +190,13 @@ impl<E: Float> Layer<E> {
         // A simple cell has no gates to add the state's product to.
         let is_ahead = steps > 1 && !self.kernels.is_simple;
         let ahead = if is_ahead { STEPS_AHEAD.min(steps) } else { 0 };
-        let states = ViewMut::with_strides(states, 0, []);
+        let states = ViewMut::with_strides(states, (0, []));
         // SAFETY: the states are `2 · len` elements, as was checked, and all these places lie within them.
         let [h, c, h_before, c_before] = unsafe {
             [to + h_at, to + c_at, from + h_at, from + c_at].map(|at| states.offset(at as isize))
         };
         let x = match inputs {
-            StepInputs::Given(x) => View::with_strides(x, 0, [0, input_size as isize]),
+            StepInputs::Given(x) => View::with_strides(x, (0, [0, input_size as isize])),
             // SAFETY: these inputs lie within the states, as was checked.
             StepInputs::Below(at) => unsafe {
                 states.offset(at as isize).as_view().reshape([0, input_size as isize])
@@ -216,7 +216,7 @@ impl<E: Float> Layer<E> {
             h: Ring::new(h.reshape([0, stride]), 2),
             c: Ring::new(c.reshape([0, stride]), 2),
             gates: Ring::new(
-                ViewMut::with_strides(gates, 0, [0, self.layout.gates as isize]),
+                ViewMut::with_strides(gates, (0, [0, self.layout.gates as isize])),
                 ahead.max(1),
             ),
             checkpoints: None,
@@ -238,18 +238,18 @@ impl<E: Float> Layer<E> {
     pub(super) fn dense(&self, x: &[E], y: &mut [E]) {
         let LayerShape { cell, input_size, output_size, .. } = self.shape;
         assert!(cell == CellKind::Dense && x.len() == input_size && y.len() == output_size);
-        let nothing = ViewMut::with_strides(&mut [], 0, [0, 0]);
+        let nothing = ViewMut::with_strides(&mut [], (0, [0, 0]));
         let args = Forward {
             input: self.pass_input(
                 1,
-                View::with_strides(x, 0, [0, 0]),
+                View::with_strides(x, (0, [0, 0])),
                 Initial { h: None, c: None },
             ),
             steps: 1,
             offset: 0,
             ahead: 0,
             weights: View::new(&self.directions[0]),
-            h: Ring::new(ViewMut::with_strides(y, 0, [0, 0]), 1),
+            h: Ring::new(ViewMut::with_strides(y, (0, [0, 0])), 1),
             c: Ring::new(nothing, 1),
             gates: Ring::new(nothing, 1),
             checkpoints: None,

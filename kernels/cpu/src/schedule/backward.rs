@@ -112,10 +112,7 @@ impl<E: Element> BackwardCall<'_, E> {
             return Kept::Checkpoints(Checkpoints { h, c, every }, weights);
         }
         let h = match self.outputs {
-            Some(outputs) => {
-                let (first, strides) = input.outputs_layout(direction);
-                View::with_strides(outputs, first, strides)
-            }
+            Some(outputs) => View::with_strides(outputs, input.outputs_layout(direction)),
             None => h.view(direction),
         };
         Kept::All(BlockStates { h, c, gates: gates.view(direction), first: [0, 0] })
@@ -159,25 +156,22 @@ pub fn backward<E: Element>(
     let crew = &Crew::new(parallel);
     let pass = |direction: usize| {
         let [grad_last_h, grad_last_c] = input.states(args.grad_last, direction);
-        let [grad_h_0, grad_c_0] = input.states_layout(direction).map(|place| {
-            let (first, strides) = place?;
-            Some(grad_initial.as_ref()?.view(first, strides))
-        });
+        let [grad_h_0, grad_c_0] =
+            input.states_layout(direction).map(|place| Some(grad_initial.as_ref()?.view(place?)));
         Backward {
             input: input.pass_input(direction, &products, crew),
             windows: args.windows(),
             kept: args.kept(&input, direction),
             weights: args.fed[direction].0.each_ref().map(|packed| View::new(packed)),
-            grad_outputs: args.grad_outputs.map(|grad| {
-                let (first, strides) = input.outputs_layout(direction);
-                View::with_strides(grad, first, strides)
-            }),
+            grad_outputs: args
+                .grad_outputs
+                .map(|grad| View::with_strides(grad, input.outputs_layout(direction))),
             grad_last_h,
             grad_last_c,
-            grad_x: grad_x.as_ref().filter(|_| !is_looked_up).map(|x| {
-                let (first, strides) = input.public_layout(direction, 1, dims.input_size);
-                x[direction].view(first, strides)
-            }),
+            grad_x: grad_x
+                .as_ref()
+                .filter(|_| !is_looked_up)
+                .map(|x| x[direction].view(input.public_layout(direction, 1, dims.input_size))),
             grad_h_0,
             grad_c_0,
         }

@@ -69,11 +69,8 @@ pub fn forward<E: Element>(
         let has_parts = input.rows() > MIN_ROWS;
         let crew = &Crew::new(has_parts && is_large(&input.call.dims, input.layout.packed_len));
         let pass = |direction: usize| {
-            let states = input.states_layout(direction);
-            let [last_h, last_c] = states.map(|place| {
-                let (first, strides) = place?;
-                Some(last.view(first, strides))
-            });
+            let [last_h, last_c] =
+                input.states_layout(direction).map(|place| Some(last.view(place?)));
             Forward {
                 input: input.pass_input(direction, &products, crew),
                 steps: seq_len,
@@ -81,10 +78,7 @@ pub fn forward<E: Element>(
                 ahead,
                 weights: View::new(input.call.weights[direction]),
                 h: match &outputs {
-                    Some(outputs) => {
-                        let (first, strides) = input.outputs_layout(direction);
-                        Ring::new(outputs.view(first, strides), seq_len)
-                    }
+                    Some(all) => Ring::new(all.view(input.outputs_layout(direction)), seq_len),
                     None => Ring::new(write_h(direction), slots[0]),
                 },
                 c: Ring::new(write_c(direction), slots[1]),

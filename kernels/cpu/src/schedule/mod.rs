@@ -16,7 +16,7 @@ use crate::forward::{Initial, Inputs, Lookup, PassInput, Spans};
 use crate::kernels::Kernels;
 use crate::simd::vector::Element;
 use crate::threads::Crew;
-use crate::view::View;
+use crate::view::{Place, View};
 use crate::workspace::Buffer;
 use crate::SequenceDims;
 pub use backward::{backward, BackwardCall, Gradients, Wanted};
@@ -143,12 +143,7 @@ impl<'a, E: Element> CheckedInput<'a, E> {
 
     /// Where a direction begins in `(B, T, D, len)` or `(T, B, D, len)`, and the strides of rows and
     /// steps as it goes through it.
-    fn public_layout(
-        &self,
-        direction: usize,
-        directions: usize,
-        len: usize,
-    ) -> (usize, [isize; 2]) {
+    fn public_layout(&self, direction: usize, directions: usize, len: usize) -> Place<2> {
         let SequenceDims { batch_size, seq_len, .. } = self.call.dims;
         let len_of_step = directions * len;
         let (row, step) = if self.call.time_major {
@@ -165,12 +160,12 @@ impl<'a, E: Element> CheckedInput<'a, E> {
     }
 
     /// A direction's part of all outputs, or of their gradients.
-    fn outputs_layout(&self, direction: usize) -> (usize, [isize; 2]) {
+    fn outputs_layout(&self, direction: usize) -> Place<2> {
         self.public_layout(direction, self.call.directions, self.call.dims.output_size)
     }
 
     /// The first element of a direction's h and c in `[h | c]`, and the stride of their rows; no c if the cell has none.
-    fn states_layout(&self, direction: usize) -> [Option<(usize, [isize; 1])>; 2] {
+    fn states_layout(&self, direction: usize) -> [Option<Place<1>>; 2] {
         let first = direction * self.call.dims.batch_size;
         let [h, c] = [self.call.dims.output_size, self.c_size()];
         let of_c = self.kernels.has_c.then(|| (self.h_len() + first * c, [c as isize]));
@@ -179,10 +174,7 @@ impl<'a, E: Element> CheckedInput<'a, E> {
 
     /// `[h | c]` of a direction, by row.
     fn states(&self, all: Option<&[E]>, direction: usize) -> [Option<View<E, 1>>; 2] {
-        self.states_layout(direction).map(|place| {
-            let (first, strides) = place?;
-            Some(View::with_strides(all?, first, strides))
-        })
+        self.states_layout(direction).map(|place| Some(View::with_strides(all?, place?)))
     }
 
     /// The arguments of a direction's passes.
@@ -200,32 +192,24 @@ impl<'a, E: Element> CheckedInput<'a, E> {
         let RawCall { dims, x, initial, lengths, mask, .. } = self.call;
         let inputs = match self.ids() {
             None => {
-                let (first, strides) = self.public_layout(direction, 1, dims.input_size);
-                Inputs::Rows(View::with_strides(x, first, strides))
+                let place = self.public_layout(direction, 1, dims.input_size);
+                Inputs::Rows(View::with_strides(x, place))
             }
-            Some(ids) => {
-                let (first, strides) = self.public_layout(direction, 1, 1);
-                Inputs::Table(Lookup {
-                    ids: View::with_strides(ids, first, strides),
-                    table_rows: x.len() / dims.input_size,
-                    products: View::new(products.get(direction).map_or(&[][..], |of| of)),
-                })
-            }
+            Some(ids) => Inputs::Table(Lookup {
+                ids: View::with_strides(ids, self.public_layout(direction, 1, 1)),
+                table_rows: x.len() / dims.input_size,
+                products: View::new(products.get(direction).map_or(&[][..], |of| of)),
+            }),
         };
         let [h, c] = self.states(initial, direction);
-        let mask_row = dims.output_size;
+        let mask_place =
+            (direction * dims.batch_size * dims.output_size, [dims.output_size as isize]);
         PassInput {
             dims,
             layout: self.layout,
             inputs,
             initial: Initial { h, c },
-            mask: mask.map(|mask| {
-                View::with_strides(
-                    mask,
-                    direction * dims.batch_size * mask_row,
-                    [mask_row as isize],
-                )
-            }),
+            mask: mask.map(|mask| View::with_strides(mask, mask_place)),
             spans: Spans { lengths, seq_len: dims.seq_len, reverse: direction == 1 },
             crew,
         }

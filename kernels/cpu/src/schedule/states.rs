@@ -1,7 +1,7 @@
 //! The states that a forward pass computes in, and leaves for the backward pass.
 
 use crate::simd::vector::Element;
-use crate::view::{SharedSlice, View, ViewMut};
+use crate::view::{Place, SharedSlice, View, ViewMut};
 use crate::workspace::Buffer;
 
 /// Which states are to be saved for a backward pass.
@@ -42,7 +42,7 @@ pub(super) struct StateShape {
 
 impl StateShape {
     /// The first element of a direction, and the strides of rows and slots.
-    fn place(&self, direction: usize) -> (usize, [isize; 2]) {
+    fn place(&self, direction: usize) -> Place<2> {
         let Self { batch_size, slots, len, is_by_row, .. } = *self;
         let strides = if is_by_row { [slots * len, len] } else { [len, batch_size * len] };
         (direction * batch_size * slots * len, strides.map(|stride| stride as isize))
@@ -64,16 +64,12 @@ impl<E: Element> StateRows<E> {
 
     /// A direction, by row and slot.
     pub(super) fn view(&self, direction: usize) -> View<E, 2> {
-        let (first, strides) = self.shape.place(direction);
-        View::with_strides(&self.elements, first, strides)
+        View::with_strides(&self.elements, self.shape.place(direction))
     }
 
     /// The same for any direction, to write.
     pub(super) fn writer(&mut self) -> impl Fn(usize) -> ViewMut<E, 2> {
         let (shape, elements) = (self.shape, SharedSlice::new(&mut self.elements));
-        move |direction| {
-            let (first, strides) = shape.place(direction);
-            elements.view(first, strides)
-        }
+        move |direction| elements.view(shape.place(direction))
     }
 }

@@ -18,7 +18,7 @@ impl<E: Element> CheckedInput<'_, E> {
 
     /// `(V, I)`: the table.
     fn table(&self) -> View<E, 1> {
-        View::with_strides(self.call.x, 0, [self.call.dims.input_size as isize])
+        View::with_strides(self.call.x, (0, [self.call.dims.input_size as isize]))
     }
 
     /// How many parts the table's rows are cut into; rows do not depend on each other, so this changes no bit.
@@ -96,8 +96,7 @@ impl<E: Element> CheckedInput<'_, E> {
             grad_weights: ViewMut::new(grad_weights.unwrap_or_default()),
             grad_table: ViewMut::with_strides(
                 grad_table.unwrap_or_default(),
-                0,
-                [input_size as isize],
+                (0, [input_size as isize]),
             ),
         };
         if wants[0] {

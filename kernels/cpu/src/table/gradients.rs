@@ -65,7 +65,7 @@ pub(crate) unsafe fn weight_grads<V: Vector>(
                 is_first: true,
             };
             let one = [V::Elem::ONE];
-            let one = Factors { at: View::with_strides(&one, 0, [0, 0]), count: 1 };
+            let one = Factors { at: View::with_strides(&one, (0, [0, 0])), count: 1 };
             update.add_to::<V>(one, 0..table_rows, sums.narrow(nr));
             let at = table.reshape([0, table.strides()[0]]);
             let inputs = Factors { at, count: input_size };
