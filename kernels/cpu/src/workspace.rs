@@ -69,6 +69,15 @@ fn take(lines: usize) -> Option<Lines> {
     Some(pool.remove(best))
 }
 
+impl<E> Clone for Buffer<E> {
+    fn clone(&self) -> Self {
+        let lines = (self.len * size_of::<E>()).div_ceil(size_of::<Line>());
+        let mut block = take(lines).unwrap_or_else(|| vec![Line([0; 64]); lines]);
+        block[..lines].copy_from_slice(&self.block[..lines]);
+        Self { block, len: self.len, element: PhantomData }
+    }
+}
+
 impl<E> Drop for Buffer<E> {
     fn drop(&mut self) {
         let block = std::mem::take(&mut self.block);

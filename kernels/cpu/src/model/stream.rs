@@ -11,6 +11,7 @@ use crate::network::{Network, Number, Stream};
 
 /// One sequence, read step by step: each step is preprocessed as the training data were, and gives what the model
 /// predicts now. A step that is no error allocates nothing.
+#[derive(Clone)]
 pub struct ModelStream<E> {
     config: Arc<ModelConfig>,
     stream: Stream<E>,
@@ -160,19 +161,6 @@ impl<E: Number> ModelStream<E> {
 /// That a character is not in the vocabulary.
 pub(super) fn unknown(character: char) -> ModelError {
     ModelError::new(format!("the model does not know the character {character:?}"))
-}
-
-impl<E: Number> Clone for ModelStream<E> {
-    fn clone(&self) -> Self {
-        Self {
-            config: self.config.clone(),
-            stream: self.stream.clone(),
-            inputs: self.inputs.clone(),
-            last: self.last.clone(),
-            memory: self.memory.clone(),
-            outputs: self.outputs.clone(),
-        }
-    }
 }
 
 impl<E: Number> fmt::Debug for ModelStream<E> {

@@ -28,6 +28,7 @@ use crate::workspace::Buffer;
 /// assert_eq!(remembered.state(), [0.6f32.tanh(); 2]);
 /// # Ok::<(), &str>(())
 /// ```
+#[derive(Clone)]
 pub struct Stream<E> {
     network: Arc<Network<E>>,
     /// Two times the states: h of all layers, then c of all layers.
@@ -69,12 +70,6 @@ impl std::error::Error for NotStreamable {}
 fn filled<E: Number>(len: usize) -> Buffer<E> {
     let mut buffer = Buffer::new(len);
     buffer.fill(E::ZERO);
-    buffer
-}
-
-fn copied<E: Number>(from: &[E]) -> Buffer<E> {
-    let mut buffer = Buffer::new(from.len());
-    buffer.copy_from_slice(from);
     buffer
 }
 
@@ -246,18 +241,6 @@ fn hidden<'a, E: Number>(network: &Network<E>, states: &'a [E], is_second: bool)
         len = layer.state_len()[0];
     }
     &states[at..at + len]
-}
-
-impl<E: Number> Clone for Stream<E> {
-    fn clone(&self) -> Self {
-        Self {
-            network: self.network.clone(),
-            states: copied(&self.states),
-            is_second: self.is_second,
-            scratch: filled(self.scratch.len()),
-            outputs: copied(&self.outputs),
-        }
-    }
 }
 
 impl<E: Number> fmt::Debug for Stream<E> {
