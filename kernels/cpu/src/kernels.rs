@@ -21,14 +21,16 @@ use crate::view::ViewMut;
 use crate::Isa;
 use crate::SequenceDims;
 
-/// The cell that a pass runs.
+/// The cell that a pass runs; `config.json` has the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "model", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum CellKind {
     /// `h_t = tanh(..)`.
     Tanh,
     /// `h_t = max(.., 0)`.
     Relu,
     /// For dense layers: one step, with nothing before it.
+    #[cfg_attr(feature = "model", serde(skip))]
     Dense,
     /// GRU with the reset gate after the product, as PyTorch has it.
     Gru,
@@ -37,6 +39,7 @@ pub enum CellKind {
     /// LSTM.
     Lstm,
     /// LSTM whose h is projected.
+    #[cfg_attr(feature = "model", serde(skip))]
     ProjectedLstm,
     /// Minimal gated unit.
     MinimalGru,

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::cell::CellName;
 use super::error::ModelError;
 use super::forecast::ForecastWindow;
 use super::preprocess::{Columns, SequencePreprocessor};
 use super::view::ImageView;
+use crate::kernels::CellKind;
 use crate::network::Readout;
 
 /// The kind of target that a model predicts.
@@ -30,7 +30,7 @@ pub enum TargetKind {
 /// The description of a model besides its weights.
 #[derive(Debug)]
 pub(super) struct ModelConfig {
-    pub(super) cell: CellName,
+    pub(super) cell: CellKind,
     pub(super) input_size: usize,
     pub(super) hidden_size: usize,
     pub(super) num_layers: usize,
@@ -76,7 +76,7 @@ struct ConfigFile {
 
 #[derive(Deserialize)]
 struct SizesInFile {
-    cell: CellName,
+    cell: CellKind,
     hidden_size: usize,
     #[serde(default = "one")]
     num_layers: usize,

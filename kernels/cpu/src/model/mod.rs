@@ -5,7 +5,6 @@
 //!
 //! - `error`: what can be wrong
 //! - `config`: what `config.json` says
-//! - `cell`: the cells by their names
 //! - `view`: the order in which the pixels of an image are read
 //! - `permutation`: the random order of pixels that a view may have
 //! - `preprocess`: what is done to values before the network reads them
@@ -15,7 +14,6 @@
 //! - `predict`: whole sequences, images and texts
 //! - `stream`: a sequence step by step
 
-mod cell;
 mod config;
 mod error;
 mod forecast;

@@ -55,15 +55,15 @@ pub(super) fn network<E: Number>(
         .map_err(|error| wrong(format!("not a safetensors file: {error}")))?;
     let has_biases = tensors.names().into_iter().any(|name| name.starts_with("rnn.bias_"));
     let mut file = TensorFile { tensors, found: BTreeSet::new() };
-    let ModelConfig { input_size, hidden_size, num_layers, bidirectional, outputs, .. } = *config;
+    let ModelConfig { cell, input_size, hidden_size, num_layers, bidirectional, outputs, .. } =
+        *config;
     let mut network = Network::new(isa);
     if let ModelTask::Text { vocabulary } = &config.task {
         let shape = [vocabulary.len(), input_size];
         network = network.embedding(&file.need::<E>("embedding.weight", &shape)?);
     }
     let directions = if bidirectional { 2 } else { 1 };
-    let kind = config.cell.kind();
-    let rows = kind.gates() * hidden_size;
+    let rows = cell.gates() * hidden_size;
     for layer in 0..num_layers {
         let inputs = if layer == 0 { input_size } else { directions * hidden_size };
         let mut of_directions = Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn network<E: Number>(
             .iter()
             .map(|(w_ih, w_hh, biases)| WeightSlices::new(w_ih, w_hh, biases, rows))
             .collect();
-        network = network.layer(LayerShape::new(kind, inputs, hidden_size), &slices);
+        network = network.layer(LayerShape::new(cell, inputs, hidden_size), &slices);
     }
     let features = config.readout.features(directions * hidden_size);
     let weight: Vec<E> = file.need("head.weight", &[outputs, features])?;
