@@ -41,13 +41,7 @@ impl CheckedCall {
     /// [`Error::Candle`](crate::Error::Candle) when Candle fails.
     pub(super) fn looked_up(mut self, x: &Tensor) -> Result<(Tensor, Self)> {
         let Some(ids) = self.ids.take() else { return Ok((x.clone(), self)) };
-        let SequenceDims { batch_size, seq_len, input_size, .. } = self.dims;
-        let shape = if self.time_major {
-            [seq_len, batch_size, input_size]
-        } else {
-            [batch_size, seq_len, input_size]
-        };
-        Ok((look_up(x, ids, &shape)?, self))
+        Ok((look_up(x, ids, &self.step_shape(self.dims.input_size))?, self))
     }
 
     /// The shapes of the states h and c.
@@ -58,8 +52,12 @@ impl CheckedCall {
 
     /// The shape of all outputs.
     pub(super) fn outputs_shape(&self) -> [usize; 3] {
-        let SequenceDims { batch_size, seq_len, output_size, .. } = self.dims;
-        let features = self.directions * output_size;
+        self.step_shape(self.directions * self.dims.output_size)
+    }
+
+    /// The shape of all steps of all rows with as many features.
+    fn step_shape(&self, features: usize) -> [usize; 3] {
+        let SequenceDims { batch_size, seq_len, .. } = self.dims;
         if self.time_major {
             [seq_len, batch_size, features]
         } else {

@@ -90,24 +90,16 @@ impl<E: Element> ReductionGroup<'_, E> {
             units: hidden_size,
             gates: block.states.gates(row, t),
             before: self.before_row::<C>(step, local),
-            c: if C::HAS_C { Some(block.states.c(row, t)) } else { None },
+            c: C::HAS_C.then(|| block.states.c(row, t)),
             grad_h: self.grad_h::<C>(step, local),
             mask: args.input.mask.filter(|_| projection == 0).map(|mask| mask.row(row)),
             grad_c: if C::HAS_C { self.grad_c(step, local) } else { [None, None] },
-            grad_inner: if has_inner { Some(self.grad_inner().row(local).as_view()) } else { None },
+            grad_inner: has_inner.then(|| self.grad_inner().row(local).as_view()),
             delta: self.delta(step).row(local),
-            direct: if C::HAS_DIRECT {
-                Some(memory.direct.add(carried * output_size))
-            } else {
-                None
-            },
-            carry_c: if C::HAS_C { Some(memory.carry_c.add(carried * hidden_size)) } else { None },
-            inner: if has_inner {
-                Some(memory.inner.add(step.sample(local) * hidden_size))
-            } else {
-                None
-            },
-            next_gates: if t > block.begin { Some(block.states.gates(row, t - 1)) } else { None },
+            direct: C::HAS_DIRECT.then(|| memory.direct.add(carried * output_size)),
+            carry_c: C::HAS_C.then(|| memory.carry_c.add(carried * hidden_size)),
+            inner: has_inner.then(|| memory.inner.add(step.sample(local) * hidden_size)),
+            next_gates: (t > block.begin).then(|| block.states.gates(row, t - 1)),
             cell: PhantomData,
         });
     }

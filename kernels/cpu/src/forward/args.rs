@@ -63,9 +63,5 @@ impl<E> PassInput<'_, E> {
 
 /// The number of elements of a row's inner values.
 pub(crate) fn inner_len(dims: &SequenceDims, layout: &WeightLayout) -> usize {
-    if layout.has_inner() {
-        dims.hidden_size
-    } else {
-        0
-    }
+    usize::from(layout.has_inner()) * dims.hidden_size
 }

@@ -99,11 +99,7 @@ impl SequencePreprocessor {
 
     /// The number of features that the network reads at each step: I, or 2·I with a mask of missing values.
     pub(super) fn input_size(&self) -> usize {
-        if self.missing_mask {
-            2 * self.features.len()
-        } else {
-            self.features.len()
-        }
+        self.features.len() * (1 + usize::from(self.missing_mask))
     }
 
     /// Whether steps can be preprocessed one after the other.
@@ -188,9 +184,5 @@ impl SequencePreprocessor {
 
 /// 1 where a value is missing, else 0.
 fn is_missing<E: Number>(value: E) -> E {
-    if value.to_f64().is_nan() {
-        E::ONE
-    } else {
-        E::ZERO
-    }
+    E::from_f64(f64::from(value.to_f64().is_nan()))
 }

@@ -124,11 +124,7 @@ impl<'a, E: Element> CheckedInput<'a, E> {
 
     /// H, or 0 if the cell has no c.
     fn c_size(&self) -> usize {
-        if self.kernels.has_c {
-            self.call.dims.hidden_size
-        } else {
-            0
-        }
+        usize::from(self.kernels.has_c) * self.call.dims.hidden_size
     }
 
     /// Elements of final h of all directions.
