@@ -131,11 +131,11 @@ impl<E: TensorFloat> LayerPass for CpuPass<E> {
             let (Some(grad), Some(of)) = (grad, of) else { return Ok(None) };
             Tensor::from_vec(grad, of.shape(), &Device::Cpu).map(Some)
         };
-        Ok([
+        Ok((
             tensor(grad_x, Some(x))?,
             grad_weights.map(|grads| self.store_weight_grads(grads, weights_edge)).transpose()?,
             tensor(grad_initial, initial)?,
-        ])
+        ))
     }
 }
 

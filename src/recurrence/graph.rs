@@ -24,8 +24,8 @@ use candle_core::{
 use super::grad_mailbox::{LayerResult, ResultGrads};
 use super::var_grads::deliver;
 
-/// The gradients of `x`, of the weights edge and of the initial states.
-pub(super) type ArgumentGrads = [Option<Tensor>; 3];
+/// The gradients of a node's three arguments, of a layer `x`, the weights edge and the initial states.
+pub(crate) type ArgumentGrads = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 /// The work of a layer's nodes, by a backend.
 pub(super) trait LayerPass: Send + Sync + 'static {
@@ -95,16 +95,16 @@ pub(super) fn add_layer<P: LayerPass>(
     pass: &Arc<P>,
     shapes: ResultShapes,
 ) -> candle_core::Result<Results> {
-    let add = |only| {
-        let node = LayerNode { pass: pass.clone(), only, has_initial: initial.is_some() };
+    let add = |only, shape| {
+        let node = LayerNode { pass: pass.clone(), only, shape, has_initial: initial.is_some() };
         // In place of initial states, the edge once more: no gradient comes of it.
         x.apply_op3(weights_edge, initial.unwrap_or(weights_edge), node)
     };
     let (outputs, states) = match shapes {
-        ResultShapes::Only(of, shape) => return Ok(Results::Only(add(Some((of, shape)))?)),
+        ResultShapes::Only(of, shape) => return Ok(Results::Only(add(Some(of), shape)?)),
         ResultShapes::Both(outputs, states) => (outputs, states),
     };
-    let edge = add(None)?;
+    let edge = add(None, ResultGrads::EDGE.into())?;
     let node = |of, shape| ResultNode { pass: pass.clone(), of, shape };
     let outputs = edge.apply_op1(node(LayerResult::Outputs, outputs))?;
     let states = edge.apply_op1(node(LayerResult::FinalStates, states))?;
@@ -183,7 +183,7 @@ impl<W: HeldWeights> CustomOp3 for WeightsNode<W> {
         others: &Tensor,
         _edge: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> candle_core::Result<ArgumentGrads> {
         let [of_w_ih, of_w_hh, of_others] = self.0.gradients(grad)?;
         Ok((deliver(w_ih, of_w_ih)?, deliver(w_hh, of_w_hh)?, deliver(others, of_others)?))
     }
@@ -208,45 +208,10 @@ pub(super) fn add_weights<'a, W: HeldWeights>(
 /// `(x, weights edge, initial states)` to one of the results, or to the edge to both.
 struct LayerNode<P> {
     pass: Arc<P>,
-    /// The one that is read, and its shape; `None` for the edge.
-    only: Option<(LayerResult, Shape)>,
+    /// The one that is read; `None` for the edge.
+    only: Option<LayerResult>,
+    shape: Shape,
     has_initial: bool,
-}
-
-impl<P: LayerPass> LayerNode<P> {
-    fn on_cpu(&self, first: &CpuStorage) -> candle_core::Result<(CpuStorage, Shape)> {
-        match &self.only {
-            Some((of, shape)) => Ok((self.pass.result(*of, shape)?, shape.clone())),
-            None => zeros(first, &ResultGrads::EDGE.into(), DType::F32),
-        }
-    }
-
-    fn on_gpu<S: OnDevice>(&self, first: &S) -> candle_core::Result<(S, Shape)> {
-        match &self.only {
-            Some((_, shape)) => uninit(first, shape),
-            None => uninit(first, &ResultGrads::EDGE.into()),
-        }
-    }
-
-    /// The gradients of the arguments, by the gradient of the node's result.
-    fn argument_grads(
-        &self,
-        x: &Tensor,
-        weights_edge: &Tensor,
-        initial: Option<&Tensor>,
-        [result, grad]: [&Tensor; 2],
-    ) -> candle_core::Result<ArgumentGrads> {
-        let exchange = self.pass.exchange();
-        let only = self.only.as_ref().map(|(of, _)| *of);
-        let (outputs, grads) = match only {
-            Some(LayerResult::Outputs) => (Some(result), [Some(grad.contiguous()?), None]),
-            Some(LayerResult::FinalStates) => (None, [None, Some(grad.contiguous()?)]),
-            None => (exchange.outputs.get(), exchange.grads.take(grad)?),
-        };
-        let [grad_outputs, grad_states] = grads;
-        let reached = Reached { outputs, grad_outputs, grad_states };
-        self.pass.backward(x, weights_edge, initial, reached)
-    }
 }
 
 impl<P: LayerPass> CustomOp3 for LayerNode<P> {
@@ -254,7 +219,14 @@ impl<P: LayerPass> CustomOp3 for LayerNode<P> {
         P::NAME
     }
 
-    alloc_node!(Self::on_cpu, Self::on_gpu, second: second_layout, third: third_layout);
+    alloc_node!(
+        |node: &Self, first| match node.only {
+            Some(of) => Ok((node.pass.result(of, &node.shape)?, node.shape.clone())),
+            None => zeros(first, &node.shape, DType::F32),
+        },
+        |node: &Self, first| uninit(first, &node.shape),
+        second: second_layout, third: third_layout
+    );
 
     fn bwd(
         &self,
@@ -263,11 +235,16 @@ impl<P: LayerPass> CustomOp3 for LayerNode<P> {
         initial: &Tensor,
         result: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> candle_core::Result<ArgumentGrads> {
+        let exchange = self.pass.exchange();
+        let (outputs, [grad_outputs, grad_states]) = match self.only {
+            Some(LayerResult::Outputs) => (Some(result), [Some(grad.contiguous()?), None]),
+            Some(LayerResult::FinalStates) => (None, [None, Some(grad.contiguous()?)]),
+            None => (exchange.outputs.get(), exchange.grads.take(grad)?),
+        };
+        let reached = Reached { outputs, grad_outputs, grad_states };
         let initial = self.has_initial.then_some(initial);
-        let [grad_x, grad_edge, grad_initial] =
-            self.argument_grads(x, weights_edge, initial, [result, grad])?;
-        Ok((grad_x, grad_edge, grad_initial))
+        self.pass.backward(x, weights_edge, initial, reached)
     }
 }
 

@@ -90,7 +90,7 @@ impl Pass {
         };
         // Nobody reads the gradient of the edge.
         let grad_edge = weights_edge.track_op().then(|| weights_edge.detach());
-        Ok([grad_x, grad_edge, grad_initial])
+        Ok((grad_x, grad_edge, grad_initial))
     }
 
     /// Products over all rows and steps: the gradients of a direction's weights.

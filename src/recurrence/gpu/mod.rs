@@ -55,6 +55,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::call::CheckedCall;
+pub(crate) use super::graph::ArgumentGrads;
 use super::graph::{add_layer, add_weights, ResultShapes, Results};
 use super::{LayerWeights, SequenceDims};
 use crate::{Error, Result};

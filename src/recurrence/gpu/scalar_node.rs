@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, MetalStorage, Shape, Tensor,
-};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, MetalStorage, Shape, Tensor};
 
-use super::super::graph::{alloc_node, uninit};
+use super::super::graph::{alloc_node, uninit, ArgumentGrads};
 
-/// What a node does beside the graph; N arguments.
-pub(crate) trait ScalarOp<const N: usize>: Send + Sync + 'static {
+/// What a node does beside the graph.
+pub(crate) trait ScalarOp: Send + Sync + 'static {
     /// The node's name.
     const NAME: &'static str;
 
@@ -18,12 +16,12 @@ pub(crate) trait ScalarOp<const N: usize>: Send + Sync + 'static {
     /// - `grad`: of the result, one number
     fn argument_grads(
         &self,
-        args: [&Tensor; N],
+        args: [&Tensor; 3],
         grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; N]>;
+    ) -> candle_core::Result<ArgumentGrads>;
 }
 
-/// N `f32` tensors on a GPU to a scalar in memory that nothing is written to yet.
+/// Three `f32` tensors on a GPU to a scalar in memory that nothing is written to yet.
 pub(crate) struct ScalarNode<O>(pub(crate) Arc<O>);
 
 /// In tests alone: there a GPU is emulated on the CPU.
@@ -31,28 +29,7 @@ fn on_cpu() -> candle_core::Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(vec![f32::NAN]), Shape::from(())))
 }
 
-impl<O: ScalarOp<1>> CustomOp1 for ScalarNode<O> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    alloc_node!(|_: &Self, _: &CpuStorage| on_cpu(), |_: &Self, first| uninit(
-        first,
-        &Shape::from(())
-    ));
-
-    fn bwd(
-        &self,
-        arg: &Tensor,
-        _result: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let [grad] = self.0.argument_grads([arg], grad)?;
-        Ok(grad)
-    }
-}
-
-impl<O: ScalarOp<3>> CustomOp3 for ScalarNode<O> {
+impl<O: ScalarOp> CustomOp3 for ScalarNode<O> {
     fn name(&self) -> &'static str {
         O::NAME
     }
@@ -70,8 +47,7 @@ impl<O: ScalarOp<3>> CustomOp3 for ScalarNode<O> {
         third: &Tensor,
         _result: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [first, second, third] = self.0.argument_grads([first, second, third], grad)?;
-        Ok((first, second, third))
+    ) -> candle_core::Result<ArgumentGrads> {
+        self.0.argument_grads([first, second, third], grad)
     }
 }

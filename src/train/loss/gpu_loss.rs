@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use super::gpu_plan::{HeadPlan, LogitsPlan};
 use crate::recurrence::deliver;
 use crate::recurrence::gpu::plan::{LaunchSize, STEP_BLOCK};
-use crate::recurrence::gpu::{Arg, Args, Gpu, KernelLaunch, ScalarNode, ScalarOp};
+use crate::recurrence::gpu::{Arg, Args, ArgumentGrads, Gpu, KernelLaunch, ScalarNode, ScalarOp};
 use crate::Result;
 
 /// How much each row's loss counts.
@@ -111,7 +111,8 @@ pub(super) fn loss_of_logits(
     };
     let of_classes = class_weights.map(|weights| upload(weights, logits.device())).transpose()?;
     let op = Arc::new(LogitsLoss { gpu, deltas });
-    let loss = logits.apply_op1(ScalarNode(op.clone()))?;
+    // A node has three arguments.
+    let loss = logits.apply_op3(&logits, &logits, ScalarNode(op.clone()))?;
     let plan = LogitsPlan::new(rows, classes);
     launch_sums(&op.gpu, plan.launch.grid, &loss, |losses| {
         let args = vec![
@@ -148,14 +149,14 @@ fn kept(deltas: &Option<Tensor>) -> candle_core::Result<&Tensor> {
     }
 }
 
-impl ScalarOp<1> for LogitsLoss {
+impl ScalarOp for LogitsLoss {
     const NAME: &'static str = "cross-entropy";
 
     fn argument_grads(
         &self,
-        [logits]: [&Tensor; 1],
+        [logits, ..]: [&Tensor; 3],
         grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 1]> {
+    ) -> candle_core::Result<ArgumentGrads> {
         let deltas = kept(&self.deltas)?;
         let grad_logits = self.gpu.alloc(logits.shape().clone(), DType::F32, logits.device())?;
         let count = logits.elem_count();
@@ -166,7 +167,7 @@ impl ScalarOp<1> for LogitsLoss {
             ("count", Arg::Int(count)),
         ];
         launch(&self.gpu, "loss_backward_f32", LaunchSize::of_numbers(count), args)?;
-        Ok([deliver(logits, grad_logits)?])
+        Ok((deliver(logits, grad_logits)?, None, None))
     }
 }
 
@@ -218,14 +219,14 @@ struct HeadLoss {
     deltas: Option<Tensor>,
 }
 
-impl ScalarOp<3> for HeadLoss {
+impl ScalarOp for HeadLoss {
     const NAME: &'static str = "head-cross-entropy";
 
     fn argument_grads(
         &self,
         [h, weight, bias]: [&Tensor; 3],
         grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
+    ) -> candle_core::Result<ArgumentGrads> {
         let deltas = kept(&self.deltas)?;
         let (rows, features) = h.dims2()?;
         let classes = weight.dim(0)?;
@@ -250,10 +251,10 @@ impl ScalarOp<3> for HeadLoss {
             Some(grad) if arg.track_op() => deliver(arg, grad),
             _ => Ok(None),
         };
-        Ok([
+        Ok((
             returned(h, grad_h)?,
             returned(weight, Some(grad_w))?,
             returned(bias, Some(grad_bias))?,
-        ])
+        ))
     }
 }
