@@ -1,13 +1,14 @@
-//! The backward sweeps of a layer, at once or in steps, and the gradients of its weights.
+//! The node of a layer: the backward sweeps, at once or in steps, and the gradients of its weights.
 
-use candle_core::Tensor;
+use candle_core::{CpuStorage, Shape, Tensor};
 
 use super::gemm::Gemm;
-use super::launch::{taken, Arg, Args, KernelLaunch};
+use super::launch::{taken, Arg, Args, DriverCall, KernelLaunch};
 use super::pass::{Direction, DirectionRange, Kept, Pass};
 use super::plan::{LaunchPlan, LaunchSize, Sweep};
 use super::queue::StepLoop;
-use crate::recurrence::graph::{ArgumentGrads, Reached};
+use crate::recurrence::grad_mailbox::LayerResult;
+use crate::recurrence::graph::{ArgumentGrads, Exchange, LayerPass, Reached};
 use crate::recurrence::{Cell, SequenceDims};
 
 /// The tensors of a backward sweep over some directions.
@@ -30,22 +31,21 @@ struct BackwardSweep {
     grad_c_0: Option<Tensor>,
 }
 
-/// The tensors of a step.
-struct BackwardStep<'a> {
-    /// The recurrent product; none at the last step, where nothing arrives.
-    z: Option<&'a Tensor>,
-    /// What goes from a step to the one before by other ways.
-    state: &'a Tensor,
-    /// The product's factor in the next step.
-    operand: &'a Tensor,
-}
+impl LayerPass for Pass {
+    const NAME: &'static str = "rnn-gpu-layer";
 
-impl Pass {
-    /// The gradients of x, of the weights edge and of the initial states, as far as they are asked for; those
-    /// of the weights go into the mailbox of their node.
-    ///
-    /// `reached` holds the gradients of the results.
-    pub(super) fn argument_grads(
+    /// In tests alone: there a GPU is emulated on the CPU.
+    fn result(&self, _: LayerResult, shape: &Shape) -> candle_core::Result<CpuStorage> {
+        self.gpu.note(DriverCall::Allocation);
+        Ok(CpuStorage::F32(vec![f32::NAN; shape.elem_count()]))
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Leaves the gradients of the weights in the mailbox of their node.
+    fn backward(
         &self,
         x: &Tensor,
         weights_edge: &Tensor,
@@ -92,7 +92,9 @@ impl Pass {
         let grad_edge = weights_edge.track_op().then(|| weights_edge.detach());
         Ok((grad_x, grad_edge, grad_initial))
     }
+}
 
+impl Pass {
     /// Products over all rows and steps: the gradients of a direction's weights.
     fn store_weight_grads(
         &self,
@@ -197,8 +199,7 @@ impl Pass {
         let w_hh = &self.directions[sweep.part.start].w_hh;
         let product = || Gemm { a: &operand, b: w_hh, out: &z, adds: false };
         let kernel = |z, step| {
-            let tensors = BackwardStep { z, state: &state, operand: &operand };
-            let mut args = self.backward_args(sweep, Some(tensors));
+            let mut args = self.backward_args(sweep, Some((z, &state, &operand)));
             let reverse = ("reverse", sweep.part.start);
             self.push_sizes(&mut args, sweep.outputs.as_ref(), reverse, Some(self.segment));
             args.push(("step", Arg::Int(step)));
@@ -249,17 +250,20 @@ impl Pass {
     }
 
     /// The tensors that a backward kernel takes, of the whole sweep or of a step.
+    ///
+    /// - `step`: the recurrent product, none at the last step, where nothing arrives; what goes from a step to the one
+    ///   before by other ways; and the product's factor in the next step
     fn backward_args<'a>(
         &'a self,
         sweep: &'a BackwardSweep,
-        step: Option<BackwardStep<'a>>,
+        step: Option<(Option<&'a Tensor>, &'a Tensor, &'a Tensor)>,
     ) -> Args<'a> {
         let (has_gates, has_c) = (self.has_gates(), self.cell.has_c());
         let (at_once, is_step) = (step.is_none(), step.is_some());
         let (is_team, is_gru) =
             (matches!(self.backward, LaunchPlan::Team { .. }), sweep.delta_h.is_some());
-        let z = step.as_ref().and_then(|step| step.z);
-        let (state, operand) = step.map(|step| (step.state, step.operand)).unzip();
+        let z = step.and_then(|(z, ..)| z);
+        let (state, operand) = step.map(|(_, state, operand)| (state, operand)).unzip();
         let of = |tensor: &'a Option<Tensor>| Arg::In(tensor.as_ref());
         // A step writes its part of a tensor, and teams read what they hand each other.
         let delta_x = Arg::written(Some(&sweep.delta_x), is_step || is_team && !is_gru);

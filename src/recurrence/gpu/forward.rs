@@ -26,14 +26,6 @@ struct ForwardSweep {
     mask: Option<Tensor>,
 }
 
-/// The tensors of a step.
-struct ForwardStep<'a> {
-    /// The recurrent product.
-    z_hh: &'a Tensor,
-    /// Its factor in the next step.
-    operand: &'a Tensor,
-}
-
 impl Pass {
     /// Runs all directions and writes `outputs`, if they are read, and the final states `[h_n | c_n]`.
     pub(super) fn forward(
@@ -119,7 +111,7 @@ impl Pass {
         }
         let w_hh = &self.directions[sweep.part.start].w_hh;
         let z_hh = &self.alloc_uninit((batch_size, w_hh.dim(0)?))?;
-        let mut args = self.forward_args(sweep, Some(ForwardStep { z_hh, operand }));
+        let mut args = self.forward_args(sweep, Some((z_hh, operand)));
         self.push_sizes(&mut args, sweep.outputs.as_ref(), ("reverse", sweep.part.start), None);
         args.push(("step", Arg::Int(0)));
         self.gpu.run_steps(StepLoop {
@@ -130,17 +122,19 @@ impl Pass {
     }
 
     /// The tensors that a forward kernel takes, of the whole sweep or of a step.
+    ///
+    /// - `step`: the recurrent product, and its factor in the next step
     fn forward_args<'a>(
         &'a self,
         sweep: &'a ForwardSweep,
-        step: Option<ForwardStep<'a>>,
+        step: Option<(&'a Tensor, &'a Tensor)>,
     ) -> Args<'a> {
         let ForwardSweep { part: _, gx, w_hh, b_hh, outputs, h_in, kept, h_n, c_n, h_0, c_0, mask } =
             sweep;
         let (has_gates, has_c) = (self.has_gates(), self.cell.has_c());
         let (at_once, is_step) = (step.is_none(), step.is_some());
         let is_team = matches!(self.forward, LaunchPlan::Team { .. });
-        let (z_hh, operand) = step.map(|ForwardStep { z_hh, operand }| (z_hh, operand)).unzip();
+        let (z_hh, operand) = step.unzip();
         let of = |tensor: &'a Option<Tensor>| Arg::In(tensor.as_ref());
         // A step writes its part of a tensor.
         let out = |tensor| Arg::written(tensor, is_step);

@@ -14,15 +14,15 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
 use super::super::call::CheckedCall;
-use super::super::grad_mailbox::{CallId, LayerResult, WeightGrads};
-use super::super::graph::{ArgumentGrads, Exchange, HeldWeights, LayerPass, Reached};
+use super::super::grad_mailbox::{CallId, WeightGrads};
+use super::super::graph::{Exchange, HeldWeights};
 use super::super::{Cell, SequenceDims, Weights};
 use super::copy::walk;
 use super::device::Gpu;
-use super::launch::{Arg, Args, DriverCall, KernelLaunch};
+use super::launch::{Arg, Args, KernelLaunch};
 use super::plan::{LaunchPlan, LaunchSize, RecurrentDType, Sweep};
 use super::team_plan::POLLS;
 
@@ -52,30 +52,6 @@ pub(super) struct Pass {
     pub(super) kept: OnceLock<Kept>,
     pub(super) call_id: CallId,
     pub(super) exchange: Exchange,
-}
-
-impl LayerPass for Pass {
-    const NAME: &'static str = "rnn-gpu-layer";
-
-    /// In tests alone: there a GPU is emulated on the CPU.
-    fn result(&self, _: LayerResult, shape: &Shape) -> candle_core::Result<CpuStorage> {
-        self.gpu.note(DriverCall::Allocation);
-        Ok(CpuStorage::F32(vec![f32::NAN; shape.elem_count()]))
-    }
-
-    fn exchange(&self) -> &Exchange {
-        &self.exchange
-    }
-
-    fn backward(
-        &self,
-        x: &Tensor,
-        weights_edge: &Tensor,
-        initial: Option<&Tensor>,
-        reached: Reached,
-    ) -> candle_core::Result<ArgumentGrads> {
-        self.argument_grads(x, weights_edge, initial, reached)
-    }
 }
 
 /// Neighbouring directions that are launched together.
