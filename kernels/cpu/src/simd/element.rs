@@ -5,8 +5,7 @@ use std::ops::{Add, Mul};
 
 /// A float that kernels compute with.
 pub trait Element:
-    ExpConstants
-    + Copy
+    Copy
     + Send
     + Sync
     + PartialEq
@@ -14,6 +13,7 @@ pub trait Element:
     + Debug
     + Add<Output = Self>
     + Mul<Output = Self>
+    + 'static
 {
     /// Zero.
     const ZERO: Self;
@@ -22,24 +22,9 @@ pub trait Element:
     /// The value of fresh memory in tests.
     #[cfg(any(debug_assertions, feature = "poison"))]
     const NAN: Self;
-}
 
-impl Element for f32 {
-    const ZERO: Self = 0.;
-    const ONE: Self = 1.;
-    #[cfg(any(debug_assertions, feature = "poison"))]
-    const NAN: Self = Self::NAN;
-}
+    // For `tanh` and `sigmoid`.
 
-impl Element for f64 {
-    const ZERO: Self = 0.;
-    const ONE: Self = 1.;
-    #[cfg(any(debug_assertions, feature = "poison"))]
-    const NAN: Self = Self::NAN;
-}
-
-/// The constants of an element for `tanh` and `sigmoid`.
-pub trait ExpConstants: Sized + 'static {
     /// From here on `tanh` is 1.
     const SATURATION: Self;
     /// Beyond this magnitude, `exp` has no exponent left.
@@ -57,7 +42,11 @@ pub trait ExpConstants: Sized + 'static {
     const Q: &'static [Self];
 }
 
-impl ExpConstants for f32 {
+impl Element for f32 {
+    const ZERO: Self = 0.;
+    const ONE: Self = 1.;
+    #[cfg(any(debug_assertions, feature = "poison"))]
+    const NAN: Self = Self::NAN;
     const SATURATION: Self = 9.02;
     const EXP_LIMIT: Self = 87.;
     const LOG2_E: Self = std::f32::consts::LOG2_E;
@@ -68,7 +57,11 @@ impl ExpConstants for f32 {
         &[0.499_999_97, 0.166_665_43, 0.041_667_2, 0.008_366_547_5, 0.001_388_251_7];
 }
 
-impl ExpConstants for f64 {
+impl Element for f64 {
+    const ZERO: Self = 0.;
+    const ONE: Self = 1.;
+    #[cfg(any(debug_assertions, feature = "poison"))]
+    const NAN: Self = Self::NAN;
     const SATURATION: Self = 20.;
     const EXP_LIMIT: Self = 708.;
     const LOG2_E: Self = std::f64::consts::LOG2_E;

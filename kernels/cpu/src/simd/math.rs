@@ -21,7 +21,6 @@
 //! `σ(x) = 1 / (1 + exp(-x))`, with the same `exp`: small values keep their precision, which they
 //! would lose in `(1 + tanh(x / 2)) / 2`. Beyond ±87 (`f32`; ±708 in `f64`) it stays what it is there.
 
-use crate::simd::element::ExpConstants;
 use crate::simd::vector::{Element, Vector};
 
 /// A recurrent activation and its derivative.

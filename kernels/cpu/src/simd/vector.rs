@@ -96,7 +96,7 @@ pub(crate) trait Vector: Copy {
     /// Zero where `of` is at most zero, `self` elsewhere: also where `of` is NaN.
     fn unless_at_most_zero(self, of: Self) -> Self;
     /// `2^n`, where `self` is `n`, an integer, plus the exponent's bias and one unit of the largest
-    /// power of two that still has room for it: see `ExpConstants::ROUND`.
+    /// power of two that still has room for it: see `Element::ROUND`.
     fn pow2_of_biased(self) -> Self;
 }
 
