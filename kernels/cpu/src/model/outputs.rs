@@ -1,5 +1,7 @@
 //! The meaning of the outputs of a network: probabilities, or numbers in the units of the data.
 
+use super::config::SequenceTask;
+use super::forecast::SeasonMemory;
 use crate::network::Number;
 
 /// The prediction of a model for a sequence, an image or a text.
@@ -47,6 +49,37 @@ impl<E: Number> Prediction<E> {
 /// The place of the largest number, the first of equal ones.
 fn most_likely<E: Number>(values: &[E]) -> usize {
     (1..values.len()).fold(0, |best, at| if values[at] > values[best] { at } else { best })
+}
+
+impl SequenceTask {
+    /// Makes of a network's outputs what they stand for: probabilities, a forecast, or numbers in the units of the data;
+    /// allocates nothing.
+    ///
+    /// - `memory`: the end of the series, of a model of forecasts
+    pub(super) fn interpret<E: Number>(
+        &self,
+        raw: &[E],
+        memory: Option<&SeasonMemory>,
+        outputs: &mut [E],
+    ) {
+        let numbers = outputs.iter_mut().zip(raw).enumerate();
+        match (memory, &self.target_scaler) {
+            (Some(memory), _) => {
+                let scale = &self.preprocessor.scaler.scale;
+                for (at, (output, raw)) in numbers {
+                    let (step, column) = (at / scale.len(), at % scale.len());
+                    let difference = raw.to_f64() * scale[column];
+                    *output = E::from_f64(memory.naive(step, column) + difference);
+                }
+            }
+            (None, Some(scaler)) => {
+                for (at, (output, raw)) in numbers {
+                    *output = E::from_f64(scaler.unscaled(at, raw.to_f64()));
+                }
+            }
+            (None, None) => softmax(raw, outputs),
+        }
+    }
 }
 
 /// The probabilities of logits; allocates nothing.

@@ -148,31 +148,25 @@ impl<E: Number> Model<E> {
         outputs: &[E],
         values: &[E],
     ) -> Result<Prediction<E>, ModelError> {
-        let columns = outputs.iter().map(|output| output.to_f64()).enumerate();
-        Ok(match (&of.forecast, &of.target_scaler) {
-            (Some(forecast), _) => {
-                let scale = &of.preprocessor.scaler.scale;
-                let mut memory = SeasonMemory::new(forecast, scale.len());
-                for step in values.chunks_exact(scale.len()) {
-                    memory.push(step.iter().map(|value| value.to_f64()));
-                }
-                let value = |(at, difference): (usize, f64)| {
-                    let (step, column) = (at / scale.len(), at % scale.len());
-                    E::from_f64(memory.naive(step, column) + difference * scale[column])
-                };
-                let numbers: Vec<E> = columns.map(value).collect();
-                if numbers.iter().any(|number| number.to_f64().is_nan()) {
-                    return Err(ModelError::new(
-                        "a series lacks all values of a feature in its last window: there is nothing to forecast from",
-                    ));
-                }
-                Prediction::Numbers(numbers)
+        let memory = of.forecast.map(|forecast| {
+            let features = of.preprocessor.features.len();
+            let mut memory = SeasonMemory::new(&forecast, features);
+            for step in values.chunks_exact(features) {
+                memory.push(step.iter().map(|value| value.to_f64()));
             }
-            (None, Some(scaler)) => {
-                let value = |(at, output)| E::from_f64(scaler.unscaled(at, output));
-                Prediction::Numbers(columns.map(value).collect())
-            }
-            (None, None) => Prediction::Class(probabilities(outputs)),
+            memory
+        });
+        let mut meaning = vec![E::ZERO; outputs.len()];
+        of.interpret(outputs, memory.as_ref(), &mut meaning);
+        if memory.is_some() && meaning.iter().any(|number| number.to_f64().is_nan()) {
+            return Err(ModelError::new(
+                "a series lacks all values of a feature in its last window: there is nothing to forecast from",
+            ));
+        }
+        Ok(if of.target == TargetKind::Class {
+            Prediction::Class(meaning)
+        } else {
+            Prediction::Numbers(meaning)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::config::{ModelConfig, ModelTask, TargetKind};
+use super::config::{ModelConfig, ModelTask};
 use super::error::ModelError;
 use super::forecast::SeasonMemory;
 use super::outputs::softmax;
@@ -106,27 +106,11 @@ impl<E: Number> ModelStream<E> {
     /// Makes of the network's outputs what they stand for.
     fn interpret(&mut self) {
         let Self { config, stream, memory, outputs, .. } = self;
-        let raw = stream.outputs();
-        let ModelTask::Sequences(sequences) = &config.task else {
-            return softmax(raw, outputs);
-        };
-        match (sequences.target, memory, &sequences.target_scaler) {
-            (TargetKind::Class | TargetKind::StepClass, ..) => softmax(raw, outputs),
-            (_, Some(memory), _) => {
-                let scale = &sequences.preprocessor.scaler.scale;
-                let features = scale.len();
-                for (at, (output, raw)) in outputs.iter_mut().zip(raw).enumerate() {
-                    let (step, column) = (at / features, at % features);
-                    let difference = raw.to_f64() * scale[column];
-                    *output = E::from_f64(memory.naive(step, column) + difference);
-                }
+        match &config.task {
+            ModelTask::Sequences(task) => {
+                task.interpret(stream.outputs(), memory.as_ref(), outputs);
             }
-            (_, None, Some(scaler)) => {
-                for (at, (output, raw)) in outputs.iter_mut().zip(raw).enumerate() {
-                    *output = E::from_f64(scaler.unscaled(at, raw.to_f64()));
-                }
-            }
-            (_, None, None) => outputs.copy_from_slice(raw),
+            _ => softmax(stream.outputs(), outputs),
         }
     }
 
