@@ -11,14 +11,8 @@
 #define SHARE team::MmaShare<team::Tf32>
 #define KERNEL(name) mma_##name##_tf32
 #include "team_kernels.inc"
-#undef WORD
-#undef SHARE
-#undef KERNEL
 
 #define WORD unsigned short
 #define SHARE team::MmaShare<team::Bf16>
 #define KERNEL(name) mma_##name##_bf16
 #include "team_kernels.inc"
-#undef WORD
-#undef SHARE
-#undef KERNEL

@@ -10,11 +10,7 @@
 #define WORD float
 #define KERNEL(name) name##_f32
 #include "rnn_kernels.inc"
-#undef WORD
-#undef KERNEL
 
 #define WORD unsigned short
 #define KERNEL(name) name##_bf16
 #include "rnn_kernels.inc"
-#undef WORD
-#undef KERNEL

@@ -9,9 +9,6 @@
 #define SHARE team::Share
 #define KERNEL(name) team_##name##_f32
 #include "team_kernels.inc"
-#undef WORD
-#undef SHARE
-#undef KERNEL
 
 // Arms words: all bits of each are set. Grid: any.
 STEP_KERNEL
