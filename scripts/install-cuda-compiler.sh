@@ -2,7 +2,7 @@
 # Installs NVIDIA's CUDA compiler and libraries from PyPI into .venv-cuda.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-require_python "fetches the compiler" 3.0
+require_command python3 "fetches the compiler" "install Python 3, or the CUDA toolkit"
 echo "installing nvcc and the CUDA 13.0 libraries into $cuda_venv"
 python3 -m venv "$cuda_venv"
 "$cuda_venv/bin/pip" install --quiet --disable-pip-version-check \

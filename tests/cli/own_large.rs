@@ -78,7 +78,7 @@ fn a_limit_of_the_address_space_is_heeded() {
     place.write("large.npy", [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes()].concat());
     let file = std::fs::File::options().append(true).open(place.path("large.npy")).unwrap();
     file.set_len(128 + 2_400_000_000).unwrap();
-    let mut command = place.wrapped(&["sh", "-c", "ulimit -v 3000000; exec \"$0\" \"$@\""]);
+    let mut command = place.wrapped(&["sh", "-c", "ulimit -v 2000000; exec \"$0\" \"$@\""]);
     let outcome = crate::Outcome::from(command.args(["data", "large.npy"]).output().unwrap());
     outcome
         .failed_saying(&["large.npy: its data need about 2.4 GB of memory, and ", "are available"]);

@@ -21,7 +21,7 @@ use crate::view::ViewMut;
 use crate::Isa;
 use crate::SequenceDims;
 
-/// The cell that a pass runs; `config.json` has the same names.
+/// The cell that a pass runs. `config.json` names it, but for those that it cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "model", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum CellKind {

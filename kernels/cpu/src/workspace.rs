@@ -93,7 +93,7 @@ impl<E: Element> std::ops::Deref for Buffer<E> {
     type Target = [E];
 
     fn deref(&self) -> &[E] {
-        // SAFETY: the block holds at least `len` elements, as `new` and `take` saw to, is aligned
+        // SAFETY: the block holds at least `len` elements, as `new`, `take` and `clone` saw to, is aligned
         // to more than a float, and initialized; every bit pattern is a float.
         unsafe { std::slice::from_raw_parts(self.block.as_ptr().cast(), self.len) }
     }

@@ -66,30 +66,41 @@ pub(super) fn read(
     }
     let shape = SequenceShape::of(&x, &info.shape, lengths).map_err(fail)?;
     let steps = shape.steps.total();
+    let id_array = find(&IDS).filter(|name| *name != x);
+    let group_array = find(&GROUPS);
     let stay_bytes = holds_bytes
         && !info.fortran
+        && id_array.is_none()
+        && group_array.is_none()
         && shape.padded.is_some_and(|padded| shape.steps.sizes().all(|length| length == padded));
-    let size = if stay_bytes { 1 } else { 4 };
-    let need = steps.saturating_mul(size * shape.features as u64);
-    let is_kept = is_kept(need, shape.count);
-    if is_kept {
-        memory::check(path, need, memory)?;
-    }
-    let ids = find(&IDS).filter(|name| *name != x);
-    let ids = ids.map(|name| names_of(file, &name, shape.count, true).map_err(fail)).transpose()?;
-    let groups = find(&GROUPS).map(|name| names_of(file, &name, shape.count, false).map_err(fail));
-    let groups = groups.transpose()?;
-    let y = find(&Y).filter(|_| options.target != Some(TargetKind::None));
+    let need = |steps: u64| {
+        let bytes = match (stay_bytes, info.fortran) {
+            (true, _) => 1,
+            // All numbers of the file, and the sequences made of them.
+            (false, true) => 8,
+            (false, false) => 4,
+        };
+        steps.saturating_mul(bytes * shape.features as u64)
+    };
+    let is_kept = is_kept(need(steps), shape.count);
+    let longest = shape.steps.sizes().max().unwrap_or_default() as u64;
+    memory::check(path, need(if is_kept { steps } else { longest }), memory)?;
+    let ids = id_array.map(|name| names_of(file, &name, shape.count, true).map_err(fail));
+    let ids = ids.transpose()?;
+    let groups = group_array.map(|name| names_of(file, &name, shape.count, false).map_err(fail));
+    let groups = groups.transpose()?.filter(|_| is_kept);
+    let kind = sink.kind(options.target);
+    let y = find(&Y).filter(|_| kind != Some(TargetKind::None));
     if let Some(y) = &y {
         let info = file.open(y).map_err(fail)?.info;
         memory::check(path, info.bytes(), memory)?;
     }
-    let mut target = target_of(file, y.as_deref(), &shape, options.target, notes).map_err(fail)?;
+    let mut target = target_of(file, y.as_deref(), &shape, kind, notes).map_err(fail)?;
     let mut builder = DatasetBuilder::unnamed(shape.features);
     if holds_bytes {
         notes.push(format!("array {x} holds bytes: each stands for a 255th"));
     }
-    if stay_bytes && ids.is_none() && groups.is_none() {
+    if stay_bytes {
         let bytes =
             file.open(&x).and_then(|x| x.raw()).map_err(|r| fail(format!("array {x} {r}")))?;
         let steps = shape.padded.unwrap_or(1);
