@@ -73,15 +73,10 @@ pub(super) fn read(
         && id_array.is_none()
         && group_array.is_none()
         && shape.padded.is_some_and(|padded| shape.steps.sizes().all(|length| length == padded));
-    let need = |steps: u64| {
-        let bytes = match (stay_bytes, info.fortran) {
-            (true, _) => 1,
-            // All numbers of the file, and the sequences made of them.
-            (false, true) => 8,
-            (false, false) => 4,
-        };
-        steps.saturating_mul(bytes * shape.features as u64)
-    };
+    // In Fortran's order, all numbers of the file and the sequences made of them.
+    let width = if info.fortran { 8 } else { 4 };
+    let size = if stay_bytes { 1 } else { width } * shape.features as u64;
+    let need = |steps: u64| steps.saturating_mul(size);
     let is_kept = is_kept(need(steps), shape.count);
     let longest = shape.steps.sizes().max().unwrap_or_default() as u64;
     memory::check(path, need(if is_kept { steps } else { longest }), memory)?;
