@@ -104,7 +104,7 @@ pub(super) fn read(
             .map_err(|error| fail(error.to_string()));
     }
     if !is_kept {
-        // They are known to differ.
+        // `names_of` has found that they differ.
         builder.let_ids_repeat();
     }
     let blocks = (!is_kept).then(|| (&mut *sink, ArrayLabels::new(std::mem::take(&mut target))));

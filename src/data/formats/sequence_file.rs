@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// A file of sequences that was read to its end, and is in order. Few sequences are held; of a file with many it is
 /// known what they are, and they are read again, block by block.
 ///
-/// Tables, `.ts`, ARFF and JSON files are read in blocks, gzipped or not, and so are arrays, which are unpacked into memory if they
-/// are gzipped. Arrays of bytes or in Fortran's order and IDX files are held.
+/// Tables, `.ts`, ARFF and JSON files are read in blocks, gzipped or not, and so are arrays; gzipped files of arrays are
+/// unpacked into memory. Arrays of bytes or in Fortran's order and IDX files are held.
 #[derive(Clone, Debug)]
 pub struct SequenceFile {
     path: PathBuf,
@@ -125,7 +125,7 @@ impl SequenceFile {
             Some(error) => Err(error),
             None => match outcome? {
                 None => Ok(()),
-                // What was larger than memory is now held.
+                // It was read in blocks before, and is now held.
                 Some(_) => {
                     Err(Error::data_file(&self.path, "has changed since it was read").into())
                 }
