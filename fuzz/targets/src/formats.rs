@@ -1,11 +1,11 @@
-//! Files of sequences: whatever is read as a data set is one, and the same gzipped.
+//! Files of sequences: whatever is read as a data set is one, and the same gzipped and in blocks.
 
 use std::borrow::Cow;
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use candle_rnn::data::formats::{read, Content, Loaded, ReadOptions};
+use candle_rnn::data::formats::{read, BlockSize, Content, Loaded, ReadOptions, SequenceFile};
 use candle_rnn::data::{Dataset, TargetKind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -14,6 +14,10 @@ use crate::{cut, framed, gzip};
 
 /// Bytes of memory that any file may take.
 const MEMORY: u64 = 8 << 20;
+
+/// So small that files of the fuzzer have several blocks.
+const BLOCKS: BlockSize =
+    BlockSize { whole_bytes: 64, whole_sequences: 3, block_bytes: 40, block_sequences: 2 };
 
 /// A table of cells.
 pub fn csv(folder: &Path, input: &[u8]) -> bool {
@@ -81,6 +85,7 @@ fn sequences(folder: &Path, name: &str, input: &[u8]) -> bool {
     for loaded in others.into_iter().flatten() {
         check(&loaded);
     }
+    in_blocks(&path, &ReadOptions { memory, ..ReadOptions::default() }, &first);
     let packed = folder.join(format!("{name}.gz"));
     if input.starts_with(&[0x1f, 0x8b]) {
         return first.is_ok();
@@ -113,6 +118,47 @@ fn check(loaded: &Loaded) {
 /// What is missing is counted, and has a place.
 fn missing(data: &Dataset) {
     assert_eq!(data.missing().count == 0, data.missing().first.is_empty(), "{:?}", data.missing());
+}
+
+/// Read in blocks, a file has the sequences that it has when it is read at once; or it is refused for the same reason.
+fn in_blocks(path: &Path, options: &ReadOptions, whole: &Result<Loaded, String>) {
+    let mut seen = 0;
+    let scanned =
+        SequenceFile::scan_in_blocks(path, options, BLOCKS, &mut |block| seen += block.len());
+    let whole = whole.as_ref().map(|loaded| &loaded.content);
+    let file = match (&scanned, whole) {
+        (Err(_), Ok(Content::Text(_))) => return,
+        // The whole file has no room, its blocks may have.
+        (Err(_), Err(reason)) if reason.contains("of memory") => return,
+        (Ok(file), Err(reason)) if reason.contains("of memory") => file,
+        (Ok(_), Err(reason)) => panic!("not refused in blocks: {reason}"),
+        (Err(error), Err(reason)) => return assert_eq!(&error.to_string(), reason),
+        (Ok(file), Ok(_)) => file,
+        (Err(error), Ok(Content::Sequences(_))) => panic!("{error}"),
+    };
+    let mut found = Vec::new();
+    let read = file.for_each_block(|block| {
+        found.extend((0..block.len()).map(|index| told(block, index)));
+        Ok::<(), candle_rnn::Error>(())
+    });
+    read.unwrap();
+    assert_eq!(found.len(), file.sequences());
+    if file.outline().is_some() {
+        assert_eq!(seen, found.len());
+    }
+    if let Ok(Content::Sequences(data)) = whole {
+        let whole: Vec<_> = (0..data.len()).map(|index| told(data, index)).collect();
+        assert_eq!(found, whole);
+    }
+}
+
+/// What there is to be known of a sequence.
+fn told(data: &Dataset, index: usize) -> String {
+    let name = |label: u32| &data.class_names()[label as usize];
+    let (id, values, label) = (data.id(index), data.sequence(index), data.label(index).map(name));
+    let steps: Option<Vec<_>> = data.step_labels(index).map(|labels| labels.map(name).collect());
+    let (numbers, time) = (data.numbers(index), data.last_time(index));
+    format!("{id} {values:?} {label:?} {steps:?} {numbers:?} {time:?}")
 }
 
 fn digest(loaded: &Loaded) -> String {

@@ -48,3 +48,4 @@ pub use options::{Layout, ReadOptions};
 pub use outline::FileOutline;
 pub use read::read;
 pub use sequence_file::SequenceFile;
+pub use sequence_sink::BlockSize;

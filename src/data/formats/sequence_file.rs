@@ -41,15 +41,20 @@ impl SequenceFile {
         options: &ReadOptions,
         see: &mut dyn FnMut(&Dataset),
     ) -> Result<Self> {
-        Self::scan_by(path.as_ref(), options, BlockSize::default(), see)
+        Self::scan_in_blocks(path, options, BlockSize::default(), see)
     }
 
-    pub(super) fn scan_by(
-        path: &Path,
+    /// [`scan`](Self::scan), with blocks of another size.
+    ///
+    /// # Errors
+    /// Those of [`scan`](Self::scan).
+    pub fn scan_in_blocks(
+        path: impl AsRef<Path>,
         options: &ReadOptions,
         size: BlockSize,
         see: &mut dyn FnMut(&Dataset),
     ) -> Result<Self> {
+        let path = path.as_ref();
         // What is no file, such as a pipe, cannot be read twice.
         let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
         let mut sink =
@@ -98,8 +103,7 @@ impl SequenceFile {
         }
     }
 
-    /// Hands out all sequences, in their order: those that are held at once, others in blocks of 4 MiB of values or
-    /// 4,096 sequences, or a single sequence that is longer.
+    /// Hands out all sequences, in their order: those that are held at once, others in blocks.
     ///
     /// # Errors
     /// Those of `take`; as [`read`](super::read()) if the file has changed since.

@@ -8,18 +8,27 @@ use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Target, TargetKind};
 use crate::{Error, Result};
 
-/// How much is held at once.
+/// How much of a file is held at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BlockSize {
-    /// Bytes of values up to which a file is held as a whole, and sequences.
-    pub(super) whole: (usize, usize),
-    /// Bytes of values from which sequences are a block, and sequences.
-    pub(super) block: (usize, usize),
+pub struct BlockSize {
+    /// A file with fewer bytes of values, and fewer sequences than `whole_sequences`, is held.
+    pub whole_bytes: usize,
+    /// A file with fewer sequences, and fewer bytes of values than `whole_bytes`, is held.
+    pub whole_sequences: usize,
+    /// A block ends with the sequence that brings it to so many bytes of values.
+    pub block_bytes: usize,
+    /// A block has at most so many sequences.
+    pub block_sequences: usize,
 }
 
 impl Default for BlockSize {
     fn default() -> Self {
-        Self { whole: (16 << 20, 1 << 16), block: (4 << 20, 4_096) }
+        Self {
+            whole_bytes: 16 << 20,
+            whole_sequences: 1 << 16,
+            block_bytes: 4 << 20,
+            block_sequences: 4_096,
+        }
     }
 }
 
@@ -76,10 +85,10 @@ impl<'a> SequenceSink<'a> {
 
     /// Whether sequences are kept that are known beforehand to be so many, of so many bytes of values.
     pub(super) fn keeps(&self, bytes: u64, sequences: usize) -> bool {
-        let (most, many) = self.size.whole;
+        let BlockSize { whole_bytes, whole_sequences, .. } = self.size;
         match &self.fate {
             Fate::Kept => true,
-            Fate::Scanned { .. } => bytes < most as u64 && sequences < many,
+            Fate::Scanned { .. } => bytes < whole_bytes as u64 && sequences < whole_sequences,
             Fate::Given { .. } => false,
         }
     }
@@ -115,10 +124,11 @@ impl<'a> SequenceSink<'a> {
         labels: &mut L,
         groups: &mut LabelsBuilder,
     ) -> Result<()> {
+        let BlockSize { whole_bytes, whole_sequences, block_bytes, block_sequences } = self.size;
         let (bytes, sequences) = match &self.fate {
             Fate::Kept => return Ok(()),
-            Fate::Scanned { outline: None, .. } => self.size.whole,
-            Fate::Scanned { .. } | Fate::Given { .. } => self.size.block,
+            Fate::Scanned { outline: None, .. } => (whole_bytes, whole_sequences),
+            Fate::Scanned { .. } | Fate::Given { .. } => (block_bytes, block_sequences),
         };
         if builder.bytes() < bytes && builder.len() < sequences {
             return Ok(());

@@ -6,7 +6,8 @@ use super::*;
 use crate::data::formats::{read, Layout};
 use crate::data::{SequenceValues, Target, TargetKind};
 
-const SMALL: BlockSize = BlockSize { whole: (64, 3), block: (40, 2) };
+const SMALL: BlockSize =
+    BlockSize { whole_bytes: 64, whole_sequences: 3, block_bytes: 40, block_sequences: 2 };
 
 /// What there is to be known of a sequence.
 fn told(data: &Dataset, index: usize) -> String {
@@ -42,7 +43,7 @@ fn alike(name: &str, content: impl AsRef<[u8]>, kind: TargetKind, options: &Read
     for path in &paths {
         let mut seen = 0;
         let mut see = |block: &Dataset| seen += block.len();
-        let file = SequenceFile::scan_by(path, options, SMALL, &mut see).unwrap();
+        let file = SequenceFile::scan_in_blocks(path, options, SMALL, &mut see).unwrap();
         let found = file.outline().unwrap();
         let of_whole = (whole.features(), whole.len(), whole.lengths().into_iter().max());
         assert_eq!((&found.features[..], found.sequences, Some(found.longest)), of_whole, "{name}");
@@ -172,6 +173,41 @@ fn tensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat()
 }
 
+/// The same arrays as members of an npz archive.
+fn archive(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, dtype, shape, content) in tensors {
+        zip.start_file(format!("{name}.npy"), stored).unwrap();
+        zip.write_all(&array(dtype, shape, content)).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A npy file of version 1.
+fn array(dtype: &str, shape: &[usize], content: &[u8]) -> Vec<u8> {
+    let dtype = match dtype {
+        "F32" => "<f4",
+        "I64" => "<i8",
+        _ => "|u1",
+    };
+    let shape: String = shape.iter().map(|size| format!("{size},")).collect();
+    let header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape})}}\n");
+    let size = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\0", &size[..], header.as_bytes(), content].concat()
+}
+
+/// Whether blocks of arrays hold what the arrays hold, in each format of arrays.
+fn arrays_alike(arrays: &[(&str, &str, &[usize], Vec<u8>)], kind: TargetKind) {
+    let any = ReadOptions::default();
+    alike("a.safetensors", tensors(arrays), kind, &any);
+    alike("a.npz", archive(arrays), kind, &any);
+    if let [(_, dtype, shape, content)] = arrays {
+        alike("a.npy", array(dtype, shape, content), kind, &any);
+    }
+}
+
 fn floats(count: usize, of: impl Fn(usize) -> f32) -> Vec<u8> {
     (0..count).flat_map(|n| of(n).to_le_bytes()).collect()
 }
@@ -183,32 +219,31 @@ fn whole_numbers(count: usize, of: impl Fn(usize) -> i64) -> Vec<u8> {
 #[test]
 fn blocks_of_arrays_hold_what_the_arrays_hold() {
     use TargetKind::{Class, Numbers, StepClass};
-    let any = ReadOptions::default();
     let x =
         ("x", "F32", &[12, 3, 2][..], floats(72, |n| if n == 51 { f32::NAN } else { n as f32 }));
     let lengths = ("lengths", "I64", &[12][..], whole_numbers(12, |n| 1 + n as i64 % 3));
     let ids = ("ids", "I64", &[12][..], whole_numbers(12, |n| 90 - n as i64));
     let y = |shape, count| ("y", "I64", shape, whole_numbers(count, |n| [4, 4, 7][n / 2 % 3]));
     let numbers = |shape, count| ("y", "F32", shape, floats(count, |n| n as f32 + 0.5));
-    for (name, tensor, kind) in [
-        ("none", None, TargetKind::None),
-        ("classes", Some(y(&[12][..], 12)), Class),
-        ("classes of steps", Some(y(&[12, 3][..], 36)), StepClass),
-        ("a number", Some(numbers(&[12][..], 12)), Numbers),
-        ("numbers", Some(numbers(&[12, 2][..], 24)), Numbers),
+    for (tensor, kind) in [
+        (None, TargetKind::None),
+        (Some(y(&[12][..], 12)), Class),
+        (Some(y(&[12, 3][..], 36)), StepClass),
+        (Some(numbers(&[12][..], 12)), Numbers),
+        (Some(numbers(&[12, 2][..], 24)), Numbers),
     ] {
         let mut all = vec![x.clone()];
         all.extend(tensor);
-        alike(name, tensors(&all), kind, &any);
+        arrays_alike(&all, kind);
         all.extend([lengths.clone(), ids.clone()]);
-        alike(name, tensors(&all), kind, &any);
+        arrays_alike(&all, kind);
     }
     let flat = ("x", "F32", &[24, 3][..], floats(72, |n| n as f32));
     let groups = ("groups", "I64", &[12][..], whole_numbers(12, |n| n as i64 / 4));
     for (tensor, kind) in [(None, TargetKind::None), (Some(y(&[24][..], 24)), StepClass)] {
         let mut all = vec![flat.clone(), lengths.clone(), groups.clone()];
         all.extend(tensor);
-        alike("one after the other", tensors(&all), kind, &any);
+        arrays_alike(&all, kind);
     }
 }
 
@@ -224,7 +259,7 @@ fn bytes_are_255ths_whatever_is_beside_them() {
         (vec![x, ids], SequenceValues::F32(&[0., 0.2, 1.])),
     ] {
         let (_folder, [path, _]) = files("bytes", tensors(&all));
-        let file = SequenceFile::scan_by(&path, &ReadOptions::default(), SMALL, &mut |_| {});
+        let file = SequenceFile::scan_in_blocks(&path, &ReadOptions::default(), SMALL, &mut |_| {});
         assert_eq!(file.unwrap().held().unwrap().sequence(0), expected);
     }
 }
@@ -247,7 +282,7 @@ fn a_scan_finds_what_is_wrong_wherever_it_is() {
         for path in &paths {
             let options = ReadOptions::default();
             let whole = read(path, &options).unwrap_err().to_string();
-            let scanned = SequenceFile::scan_by(path, &options, SMALL, &mut |_| {});
+            let scanned = SequenceFile::scan_in_blocks(path, &options, SMALL, &mut |_| {});
             assert_eq!(scanned.unwrap_err().to_string(), whole, "{late}");
         }
     }
@@ -269,7 +304,8 @@ fn arrays_in_blocks_leave_room_for_their_longest_sequence() {
     let (_folder, [path, _]) = files("long", tensors(&[x]));
     let scan = |memory| {
         let options = ReadOptions { memory: Some(memory), ..Default::default() };
-        SequenceFile::scan_by(&path, &options, SMALL, &mut |_| {}).map(|file| file.sequences())
+        SequenceFile::scan_in_blocks(&path, &options, SMALL, &mut |_| {})
+            .map(|file| file.sequences())
     };
     assert_eq!(scan(24_000).unwrap(), 1);
     let error = scan(23_999).unwrap_err().to_string();
@@ -280,7 +316,8 @@ fn arrays_in_blocks_leave_room_for_their_longest_sequence() {
 fn a_file_that_has_changed_is_not_half_read() {
     let x = |dtype, bytes| [("x", dtype, &[12, 3, 2][..], bytes)];
     let (_folder, [path, _]) = files("changed", tensors(&x("F32", floats(72, |n| n as f32))));
-    let file = SequenceFile::scan_by(&path, &ReadOptions::default(), SMALL, &mut |_| {}).unwrap();
+    let file =
+        SequenceFile::scan_in_blocks(&path, &ReadOptions::default(), SMALL, &mut |_| {}).unwrap();
     std::fs::write(&path, tensors(&x("U8", vec![1; 72]))).unwrap();
     let error = file.for_each_block(|_| Ok::<(), Error>(())).unwrap_err().to_string();
     assert!(error.contains("has changed since it was read"), "{error}");
