@@ -250,7 +250,7 @@ fn long_lines_take_at_most_four_times_their_bytes() {
 fn a_large_file_is_read_in_bounded_memory() {
     let _alone = ALONE.lock().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (count, steps) = (300_000, 24);
+    let (count, steps) = (200_000, 24);
     let row = |n: usize, between: &str| {
         (0..steps).map(|t| ((n + t) % 10).to_string()).collect::<Vec<_>>().join(between)
     };

@@ -1,6 +1,6 @@
 """Writes reference_job.safetensors: the reference job on the sample, as PyTorch computes it.
 
-tests/golden.rs holds this crate to these values.
+tests/library/golden.rs holds this crate to these values.
 
 Command, from the repository's root (`just golden` does both):
     python3 -m venv .venv-golden && .venv-golden/bin/pip install -r tests/golden/requirements.txt

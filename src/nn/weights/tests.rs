@@ -1,4 +1,4 @@
-//! Tests of weights that do not fit, and of their errors; `tests/layers.rs` tests those that do.
+//! Tests of weights that do not fit, and of their errors; `tests/library/layers.rs` tests those that do.
 
 use std::collections::BTreeMap;
 

@@ -133,7 +133,8 @@ pub(super) fn called(columns: &Names, known: &[&str], used: &HashSet<usize>) -> 
 
 /// Whether a text is a name that columns often have.
 pub(super) fn is_known(name: &str) -> bool {
-    [&IDS[..], &TIMES, &GROUPS, &LABELS].iter().any(|names| is_one_of(name, names))
+    let name = plain(name);
+    [&IDS[..], &TIMES, &GROUPS, &LABELS].iter().any(|names| names.contains(&&name[..]))
 }
 
 pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {

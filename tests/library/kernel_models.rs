@@ -1,12 +1,11 @@
 //! Runs that are put to work without Candle: the crate of the kernels predicts of them what the library predicts, for
 //! every cell, depth, direction, readout, target and preprocessing, whole and step by step.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common;
+use crate::common::compare::assert_close;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_rnn::data::view::View;
@@ -26,7 +25,6 @@ use candle_rnn::train::tasks::{
 };
 use candle_rnn::train::{Precision, TrainerConfig};
 use candle_rnn_kernels::{ImageView, Model, ModelStream, Number, Prediction};
-use common::compare::assert_close;
 
 /// What a model may be trained to.
 const TARGETS: [TaskKind; 4] =

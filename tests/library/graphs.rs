@@ -1,16 +1,14 @@
 //! Gradients belong to the graph that made them: shared weights, threads, passes that fail, long graphs.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use crate::common;
+use crate::common::values;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
 use candle_rnn::nn::{Init, Sequences, Stack, StackConfig};
 use candle_rnn::recurrence::{run_layer, Call, Cell, LayerWeights, Outputs, State, Weights};
 use candle_rnn::VarSink;
-use common::values;
 
 /// Numbers in ±0.5 of an arithmetic sequence.
 fn numbers(shape: &[usize], seed: usize) -> Tensor {

@@ -1,7 +1,4 @@
 //! Tasks on data of one's own: gradients of padded batches, and what is fitted to the training split alone.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +14,8 @@ use candle_rnn::run::{Session, SessionConfig};
 use candle_rnn::train::tasks::{ClassWeights, SequenceSource, SequenceTask, SequenceTraining};
 use candle_rnn::train::{CarriedState, Precision, StepContext, Task};
 
-use common::compare::difference;
+use crate::common;
+use crate::common::compare::difference;
 
 /// Sequences of 1 to 12 steps of two features with one of three classes at each step, of which the last is rare.
 fn tagged(count: usize, seed: u64, offset: f64) -> Dataset {

@@ -1,14 +1,16 @@
 //! Layers against PyTorch, Keras, TensorFlow 1's formulas and candle-nn: outputs, final states, and
 //! every gradient.
 //!
-//! `golden/layers.py` and `golden/keras_layers.py` say what their safetensors hold and how they were
+//! `tests/golden/layers.py` and `tests/golden/keras_layers.py` say what their safetensors hold and how they were
 //! made. Each case runs in `f64`, where a tolerance leaves no room for another formula, and in `f32`
 //! against the same numbers.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common;
+use crate::common::compare::{failures, is_close, larger, tensor_difference};
+use crate::common::golden::Golden;
+use crate::common::{init_rng, sink, values};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::rnn::{self as candle_rnns, Direction, RNN};
 use candle_nn::VarMap;
@@ -21,9 +23,6 @@ use candle_rnn::recurrence::{Cell, State, Weights};
 use candle_rnn::rng::SeededRng;
 use candle_rnn::VarSink;
 use candle_rnn::{Error, Result};
-use common::compare::{failures, is_close, larger, tensor_difference};
-use common::golden::Golden;
-use common::{init_rng, sink, values};
 
 /// How far values may be off in a dtype, `max|a - b| / max|b|` of each tensor.
 ///

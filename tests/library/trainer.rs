@@ -1,5 +1,4 @@
 //! The trainer with a task that is not about images: what it promises to any task.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,8 +1,5 @@
 //! The library put together: it learns, it continues where it was, and a stream says what a whole
 //! sequence says.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::ops::ControlFlow;
 
@@ -22,6 +19,8 @@ use candle_rnn::run::{DataConfig, ImageConfig, Session, SessionConfig};
 use candle_rnn::train::LossAt;
 use candle_rnn::train::{Event, Precision, TrainConfig, Trainer, TrainerConfig};
 use candle_rnn::{Error, VarSink};
+
+use crate::common;
 
 fn small() -> TrainConfig {
     TrainConfig {

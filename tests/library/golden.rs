@@ -1,13 +1,14 @@
 //! The reference job against PyTorch: logits, every gradient, and the losses of 100 Adam steps.
 //!
-//! `golden/make.py` says what `golden/reference_job.safetensors` holds and how it was made. Each
+//! `tests/golden/make.py` says what `tests/golden/reference_job.safetensors` holds and how it was made. Each
 //! check runs in `f32` against PyTorch's `f32`, and in `f64` against its `f64`, where a tolerance
 //! ten million times smaller leaves no room for another formula.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::compare::{difference, failures, is_close};
+use crate::common::golden::Golden;
+use crate::common::values;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_rnn::data::batches::{Batch, Gather};
@@ -17,9 +18,6 @@ use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
 use candle_rnn::optim::{Adam, AdamConfig};
 use candle_rnn::recurrence::Cell;
 use candle_rnn::{Error, Result};
-use common::compare::{difference, failures, is_close};
-use common::golden::Golden;
-use common::values;
 
 const BATCH_SIZE: usize = 100;
 const STEPS: usize = 100;

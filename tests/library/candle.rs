@@ -1,5 +1,4 @@
 //! The library in code that is written for Candle: its traits, its errors, its `VarMap` and `VarBuilder`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{DType, Device, Module, Tensor, Var};
 use candle_nn::{seq, Optimizer, VarBuilder, VarMap};

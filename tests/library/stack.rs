@@ -1,8 +1,7 @@
 //! Stacks as their users meet them: dropout, steps, states, lengths, what is refused.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
-
+use crate::common;
+use crate::common::{compare, init_rng, sink, text, values};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use candle_rnn::model::{ClassifierConfig, SequenceClassifier};
@@ -14,7 +13,6 @@ use candle_rnn::recurrence::Truncation;
 use candle_rnn::recurrence::{Cell, State};
 use candle_rnn::rng::{Purpose, SeededRng};
 use candle_rnn::{Error, VarSink};
-use common::{compare, init_rng, sink, text, values};
 
 fn stack(config: StackConfig) -> Stack {
     common::stack(config, Init::Pytorch, 5, DType::F64, "").0

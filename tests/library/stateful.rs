@@ -1,7 +1,4 @@
 //! The trainer with tasks that carry a state between batches or arrange the order of an epoch.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,6 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
+use crate::common;
+use crate::common::{init_rng, values};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_rnn::nn::{Dense, DenseConfig, Init, Lstm, LstmConfig};
 use candle_rnn::rng::SeededRng;
@@ -17,7 +16,6 @@ use candle_rnn::train::{
     CarriedState, Event, Schedule, Score, StepContext, Task, Trainer, TrainerConfig,
 };
 use candle_rnn::{Error, Result, Sequences};
-use common::{init_rng, values};
 use serde::{Deserialize, Serialize};
 
 /// Rows of a batch, steps of a piece, pieces.

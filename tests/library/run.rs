@@ -1,7 +1,4 @@
 //! Run directories of a task that a program defines: what `docs/durability.md` promises holds for it.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +17,8 @@ use candle_rnn::{
     Dense, DenseConfig, Error, Gru, GruConfig, Init, Purpose, Result, SeededRng, VarSink,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::common;
 
 /// A GRU that forecasts a sine wave.
 struct Wave {
