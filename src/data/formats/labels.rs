@@ -143,7 +143,8 @@ impl LabelColumn {
                 let value = if missing {
                     f32::NAN
                 } else {
-                    let value = text.parse::<f32>().ok().filter(|value| value.is_finite());
+                    // As a name that becomes a number: -0.0 is 0.
+                    let value = plain(text).parse::<f32>().ok().filter(|value| value.is_finite());
                     value.ok_or_else(|| complaint(label))?
                 };
                 values.push(value);

@@ -89,6 +89,8 @@ fn blocks_hold_what_the_whole_file_holds() {
     use TargetKind::{Class, None, Numbers, StepClass};
     let any = ReadOptions::default();
     let class = |n: usize| ["up", "2.5", "down"][n % 3];
+    let zeros = rows("id,x,label", 12, |n| format!("{n},1,{}", ["0.5", "-0.0", "1.5e1"][n % 3]));
+    alike("a.csv", &zeros, Numbers, &any);
     // A class that is found late in the file, and one that looks like a number.
     let long = rows("id,t,x,z,label", 30, |n| {
         let kind = if n / 3 == 9 { "late" } else { class(n / 3) };
