@@ -44,7 +44,9 @@ impl SequenceFile {
         Self::scan_in_blocks(path, options, BlockSize::default(), see)
     }
 
-    /// [`scan`](Self::scan), with blocks of another size.
+    /// As [`scan`](Self::scan), where more or less is held.
+    ///
+    /// - `size`: from which size on a file is read in blocks, and the size of these
     ///
     /// # Errors
     /// Those of [`scan`](Self::scan).
@@ -103,7 +105,8 @@ impl SequenceFile {
         }
     }
 
-    /// Hands out all sequences, in their order: those that are held at once, others in blocks.
+    /// Hands out all sequences, in their order: those that are held at once, others in blocks of
+    /// [`BlockSize`].
     ///
     /// # Errors
     /// Those of `take`; as [`read`](super::read()) if the file has changed since.

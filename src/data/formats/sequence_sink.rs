@@ -8,20 +8,23 @@ use super::source::DataSource;
 use crate::data::{Dataset, DatasetBuilder, LabelsBuilder, Target, TargetKind};
 use crate::{Error, Result};
 
-/// How much of a file is held at once.
-#[derive(Clone, Copy, Debug)]
+/// How many sequences of a file are held at once. Each is held whole, however long it is.
+///
+/// The first block that a scan shows is what was held when the file turned out to be too large for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockSize {
-    /// A file with fewer bytes of values, and fewer sequences than `whole_sequences`, is held.
+    /// The bytes of values from which a file is read in blocks.
     pub whole_bytes: usize,
-    /// A file with fewer sequences, and fewer bytes of values than `whole_bytes`, is held.
+    /// The number of sequences from which a file is read in blocks.
     pub whole_sequences: usize,
-    /// A block ends with the sequence that brings it to so many bytes of values.
+    /// The bytes of values from which a block is handed out.
     pub block_bytes: usize,
-    /// A block has at most so many sequences.
+    /// The number of sequences from which a block is handed out.
     pub block_sequences: usize,
 }
 
 impl Default for BlockSize {
+    /// Files below 16 MiB of values and 65,536 sequences are held; blocks have 4 MiB or 4,096 sequences.
     fn default() -> Self {
         Self {
             whole_bytes: 16 << 20,
