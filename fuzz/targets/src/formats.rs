@@ -78,14 +78,12 @@ fn sequences(folder: &Path, name: &str, input: &[u8]) -> bool {
         Some(TargetKind::StepClass),
         Some(TargetKind::Numbers),
     ];
-    let [first, others @ ..] = kinds.map(|target| {
-        let loaded = read(&path, &ReadOptions { target, memory, ..ReadOptions::default() });
-        loaded.inspect(check).map_err(|error| error.to_string())
+    let [first, ..] = kinds.map(|target| {
+        let options = ReadOptions { target, memory, ..ReadOptions::default() };
+        let loaded = read(&path, &options).inspect(check).map_err(|error| error.to_string());
+        in_blocks(&path, &options, loaded.as_ref().map(|loaded| &loaded.content));
+        loaded
     });
-    for loaded in others.into_iter().flatten() {
-        check(&loaded);
-    }
-    in_blocks(&path, &ReadOptions { memory, ..ReadOptions::default() }, &first);
     let packed = folder.join(format!("{name}.gz"));
     if input.starts_with(&[0x1f, 0x8b]) {
         return first.is_ok();
@@ -121,34 +119,42 @@ fn missing(data: &Dataset) {
 }
 
 /// Read in blocks, a file has the sequences that it has when it is read at once; or it is refused for the same reason.
-fn in_blocks(path: &Path, options: &ReadOptions, whole: &Result<Loaded, String>) {
+fn in_blocks(path: &Path, options: &ReadOptions, whole: Result<&Content, &String>) {
     let mut seen = 0;
     let scanned =
         SequenceFile::scan_in_blocks(path, options, BLOCKS, &mut |block| seen += block.len());
-    let whole = whole.as_ref().map(|loaded| &loaded.content);
-    let file = match (&scanned, whole) {
-        (Err(_), Ok(Content::Text(_))) => return,
+    let scanned = scanned.map_err(|error| error.to_string());
+    let (file, whole) = match (scanned, whole) {
+        (Ok(file), Ok(Content::Sequences(data))) => (file, Some(data)),
+        (Err(error), Ok(Content::Text(_))) => {
+            return assert!(error.contains("plain text"), "{error}")
+        }
         // The whole file has no room, its blocks may have.
-        (Err(_), Err(reason)) if reason.contains("of memory") => return,
-        (Ok(file), Err(reason)) if reason.contains("of memory") => file,
-        (Ok(_), Err(reason)) => panic!("not refused in blocks: {reason}"),
-        (Err(error), Err(reason)) => return assert_eq!(&error.to_string(), reason),
-        (Ok(file), Ok(_)) => file,
-        (Err(error), Ok(Content::Sequences(_))) => panic!("{error}"),
+        (Err(_), Err(reason)) if reason.contains("memory") => return,
+        (Ok(file), Err(reason)) if reason.contains("memory") => (file, None),
+        (Err(error), Err(reason)) => return assert_eq!(&error, reason),
+        (scanned, whole) => panic!("{scanned:?} in blocks, {whole:?} at once"),
     };
-    let mut found = Vec::new();
+    let mut found = 0;
     let read = file.for_each_block(|block| {
-        found.extend((0..block.len()).map(|index| told(block, index)));
+        for index in 0..block.len() {
+            if let Some(data) = whole {
+                assert_eq!(told(block, index), told(data, found + index));
+            }
+        }
+        found += block.len();
         Ok::<(), candle_rnn::Error>(())
     });
     read.unwrap();
-    assert_eq!(found.len(), file.sequences());
-    if file.outline().is_some() {
-        assert_eq!(seen, found.len());
-    }
-    if let Ok(Content::Sequences(data)) = whole {
-        let whole: Vec<_> = (0..data.len()).map(|index| told(data, index)).collect();
-        assert_eq!(found, whole);
+    assert_eq!(found, file.sequences());
+    let Some(outline) = file.outline() else { return };
+    assert_eq!(seen, found);
+    if let Some(data) = whole {
+        let longest = data.lengths().into_iter().max();
+        let of_whole = (data.features(), data.len(), longest, data.missing(), data.target().kind());
+        let of_blocks = (&outline.features[..], found, Some(outline.longest), &outline.missing);
+        let (features, count, longest_found, missing) = of_blocks;
+        assert_eq!((features, count, longest_found, missing, outline.target.kind()), of_whole);
     }
 }
 
