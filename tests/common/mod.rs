@@ -1,6 +1,6 @@
 //! What several integration tests share: seeded tensors and stacks, comparisons, golden files, and where
 //! tests put their files.
-// Each test is a crate of its own, and none uses all of it.
+// It is compiled into several crates of tests, and none uses all of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub(crate) mod compare;
