@@ -50,6 +50,10 @@ fn tables_that_are_wrong_are_refused_with_their_place() {
             "line 3, column label: the label is missing, one of 1: give all labels or none",
         ),
         (
+            "id,x,state\na,1,slow\na,2,\nb,1,fast\nb,2,fast\n",
+            "line 3, column state: the label of the step is missing: give all labels",
+        ),
+        (
             "id,x,y\na,1,0.5\na,2,0.7\n",
             "y has a number at each step, which cannot be a target: leave it among the features to forecast it",
         ),

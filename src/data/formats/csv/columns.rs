@@ -280,12 +280,12 @@ impl Columns {
         let used = self.used();
         let is_free = |column: &usize| !used.contains(column) && !but.contains(&Some(*column));
         for column in (0..dialect.names.len()).filter(is_free) {
-            let cells = || dialect.column(column);
-            if dialect.header && cells().all(is_text) {
+            if dialect.header && holds_text(dialect, column) {
                 if let Some(wrong) = dialect.wrong_cell(column, has_decimal_comma) {
                     return Err(wrong);
                 }
-                let what = if cells().all(|cell| times::parse(cell.as_bytes()).is_some()) {
+                let mut texts = dialect.column(column).filter(|cell| is_text(cell));
+                let what = if texts.all(|cell| times::parse(cell.as_bytes()).is_some()) {
                     "times"
                 } else {
                     "text"
@@ -328,12 +328,13 @@ impl Columns {
     pub(super) fn text_column(&self, dialect: &Dialect) -> Option<usize> {
         let used = self.used();
         let mut found = (0..dialect.names.len()).filter(|column| {
-            let cells = || dialect.column(*column);
-            let is_time = || cells().all(|cell| times::parse(cell.as_bytes()).is_some());
-            !used.contains(column) && cells().all(is_text) && !is_time()
+            let texts = || dialect.column(*column).filter(|cell| is_text(cell));
+            let is_time = || texts().all(|cell| times::parse(cell.as_bytes()).is_some());
+            !used.contains(column) && holds_text(dialect, *column) && !is_time()
         });
         let only = found.next().filter(|_| found.next().is_none())?;
-        let distinct = dialect.column(only).collect::<HashSet<_>>().len();
+        let distinct =
+            dialect.column(only).filter(|cell| is_text(cell)).collect::<HashSet<_>>().len();
         (2 * distinct <= dialect.sample.len().max(2)).then_some(only)
     }
 }
@@ -367,6 +368,12 @@ fn of_model(dialect: &Dialect, options: &ReadOptions) -> Option<Vec<usize>> {
     }
     let place = |name: &String| dialect.header_names().iter().position(|column| column == name);
     names.iter().map(place).collect()
+}
+
+/// Whether a column has texts and no number. Some may be missing: which, is said where they are needed.
+fn holds_text(dialect: &Dialect, column: usize) -> bool {
+    let cells = || dialect.column(column);
+    cells().any(is_text) && !cells().any(is_number)
 }
 
 pub(super) fn is_text(cell: &str) -> bool {
