@@ -165,6 +165,8 @@ fn safetensors_files_are_read() {
     let wrong = r#"{"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,16]}}"#;
     let error = "array x has the shape [2, 3], but bytes 0 to 16 of the file's 16";
     refused("a.safetensors", safetensors(wrong, &[0; 16]), error);
+    let error = "array x ends behind the file, which is truncated: bytes 0 to 24 of its 20";
+    refused("a.safetensors", safetensors(&wrong.replace("16", "24"), &[0; 20]), error);
     // A list of the fields is no object.
     let list = safetensors(r#"{"x":["F32",[1,1],[0,4]]}"#, &[0; 4]);
     let found = outcome("a.safetensors", &list, &ReadOptions::default()).map(|loaded| loaded.notes);

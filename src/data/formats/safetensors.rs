@@ -82,8 +82,13 @@ impl ArrayFile for SafetensorsFile {
         };
         let info = ArrayInfo::new(entry.shape.clone(), dtype, false, false).map_err(fail)?;
         let (from, to) = entry.data_offsets;
-        if to > self.bytes || from > to || to - from != info.bytes() {
-            let (shape, bytes) = (&info.shape, self.bytes);
+        let (shape, bytes) = (&info.shape, self.bytes);
+        if to > bytes && from <= to {
+            return Err(fail(format!(
+                "ends behind the file, which is truncated: bytes {from} to {to} of its {bytes}"
+            )));
+        }
+        if from > to || to - from != info.bytes() {
             return Err(fail(format!(
                 "has the shape {shape:?}, but bytes {from} to {to} of the file's {bytes}"
             )));
