@@ -202,7 +202,10 @@ fn flags(reason: &str) -> &'static str {
     const FLAGS: [(&str, &str); 11] = [
         ("say how missing values are filled in", "; train with --missing"),
         (", or replace it", " with --overwrite"),
-        ("windows of ", " with --window and --horizon"),
+        (
+            "windows of ",
+            "; see --window, --horizon, --test-steps, --test-fraction and --valid-fraction",
+        ),
         ("name the column that says which sequence", ", with --id"),
         ("or name the label's column", " with --label"),
         ("none is left to train on", "; see --valid-fraction, --test-fraction and --split-by"),

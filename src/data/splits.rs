@@ -146,10 +146,16 @@ impl DataSplits {
         );
         let longest = data.lengths().into_iter().max().unwrap_or(0);
         let has_test = config.test_steps > 0 || config.test_fraction > 0.;
-        for (name, part) in [("train on", &train), ("validate", &valid), ("test", &test)] {
+        let (trained, validated) = config.cuts(longest);
+        for (name, part, steps) in [
+            ("train on", &train, trained),
+            ("validate", &valid, validated - trained),
+            ("test", &test, longest - validated),
+        ] {
             if part.is_empty() && (name != "test" || has_test) {
                 return Err(Error::Config(format!(
-                    "a series of {} is too short for windows of {} and forecasts of {horizon} to {name}: make them shorter",
+                    "a series of {} has {steps} to {name}, too few for windows of {} and forecasts of {horizon}: hold \
+                     out other parts, or make windows or forecasts shorter",
                     counted(longest, "step"),
                     counted(window, "step")
                 )));

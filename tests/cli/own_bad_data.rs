@@ -222,12 +222,15 @@ fn all_data_can_be_trained_on_without_validation() {
 #[test]
 fn series_that_are_too_short_are_refused() {
     let place = Place::with_files();
-    let error =
-        ["series.csv: a series of 96 steps is too short for windows of", "--window and --horizon"];
-    place.refuses("series.csv", "--horizon 200", &error);
-    place.refuses("series.csv", "--horizon 30 --window 90", &error);
-    place.refuses("series.csv", "--horizon 3 --window 12 --test-steps 90", &error);
-    place.refuses("series.csv", "--horizon 3 --window 12 --valid-fraction 0.01", &error);
+    for (flags, part) in [
+        ("--horizon 200", "82 to train on, too few for windows of 24 steps and forecasts of 200"),
+        ("--horizon 30 --window 90", "82 to train on, too few for windows of 90 steps"),
+        ("--horizon 3 --window 12 --test-steps 90", "0 to train on"),
+        ("--horizon 3 --window 12 --valid-fraction 0.01", "1 to validate"),
+    ] {
+        let part = format!("series.csv: a series of 96 steps has {part}");
+        place.refuses("series.csv", flags, &[&part, "; see --window, --horizon, --test-steps"]);
+    }
     place.misuses("train series.csv --window 3 --out run");
     place.misuses("train series.csv --horizon 0 --out run");
     place.misuses("train series.csv --horizon 3 --scaling per-sequence --out run");
