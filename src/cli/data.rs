@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_rnn::data::formats::{Content, Loaded};
 use candle_rnn::data::mnist::{ImageSet, Split};
-use candle_rnn::data::Vocabulary;
+use candle_rnn::data::{Target, TargetKind, Vocabulary};
 use candle_rnn::report::escaped;
 use candle_rnn::Error;
 
@@ -59,7 +59,8 @@ pub(super) fn run(args: DataArgs) -> anyhow::Result<()> {
 
 /// Describes a file of one's own.
 fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
-    let Loaded { content, format, notes, .. } = OwnFiles::read(file, &own.options())?;
+    let options = own.options();
+    let Loaded { content, format, notes, .. } = OwnFiles::read(file, &options)?;
     let data = match content {
         Content::Sequences(data) => data,
         Content::Text(text) => {
@@ -73,6 +74,13 @@ fn of_file(file: &Path, own: &OwnFiles, show: usize) -> anyhow::Result<()> {
             return start.iter().try_for_each(|line| screen::line(&escaped(&format!("  {line}"))));
         }
     };
+    let is_asked = options.target.is_some_and(|kind| kind != TargetKind::None);
+    if is_asked && matches!(data.target(), Target::None) {
+        anyhow::bail!(
+            "{}: holds no target, which --target asks for: in a table name its column with --label",
+            file.display()
+        );
+    }
     let mut lines = describe::summary(file, format, &data, &notes);
     lines.extend(describe::histogram(&data));
     for index in 0..show.min(data.len()) {

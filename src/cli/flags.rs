@@ -23,7 +23,7 @@ pub(super) const IMAGES: &str = "MNIST and its like only, not data of your own";
 pub(super) struct TrainFlags {
     /// Data set [default: mnist]
     #[arg(long, help_heading = IMAGES, value_parser = name_of(&choices::DATASETS))]
-    dataset: Option<String>,
+    pub(super) dataset: Option<String>,
     /// Validation split: the `first` training images of the file, or as many of each class drawn
     /// with the seed (`stratified`); 5,000 images, or a fifth of them if that is less [default:
     /// first for MNIST and the sample, stratified for all other data]

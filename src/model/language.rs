@@ -46,7 +46,7 @@ impl LanguageConfig {
     pub fn check(&self) -> Result<()> {
         if self.network.bidirectional || self.network.readout != Readout::Last {
             return Err(Error::Config(
-                "a language model predicts the next character: bidirectional must be false, and readout last"
+                "a language model predicts the next character: it cannot be bidirectional, and its readout is last"
                     .into(),
             ));
         }

@@ -54,8 +54,8 @@ fn settings_that_a_target_has_no_use_for_are_refused() {
         ("book.txt --loss mae", "--loss applies to a FILE of sequences only"),
         ("book.txt --horizon 3", "--horizon applies to a FILE of sequences only"),
         ("book.txt --test-fraction 0.1", "--test-fraction applies to a FILE of sequences only"),
-        ("book.txt --bidirectional", "--bidirectional must be false"),
-        ("book.txt --readout mean-max", "readout last"),
+        ("book.txt --bidirectional", "it cannot be --bidirectional"),
+        ("book.txt --readout mean-max", "its --readout is last"),
     ] {
         refused(&place, &format!("train {args} --out run"), expected);
     }
@@ -64,6 +64,9 @@ fn settings_that_a_target_has_no_use_for_are_refused() {
     refused(&place, &format!("{long} --split-by time"), "--group means nothing beside");
     refused(&place, "data wide.csv --dataset mnist", "cannot be used with");
     refused(&place, "data --data wide.csv --dataset mnist", "--dataset is for images");
+    place
+        .run("data series.csv --target class")
+        .failed_saying(&["series.csv: holds no target, which --target asks for"]);
     // The same in a file.
     place.write("mine.toml", "epochs = 1\nloss = \"mae\"\n");
     place

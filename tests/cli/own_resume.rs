@@ -125,6 +125,21 @@ fn a_run_is_not_resumed_on_other_data() {
     place
         .run("train other.csv --resume --quiet --out run")
         .failed_saying(&["other.csv: holds other data than", "wide.csv, which the run began with"]);
+    // With other features, and a test file that has the run's.
+    let lines = |more: &str| {
+        let line = |n: usize| {
+            let label = ["u", "v"][n % 2];
+            format!("{{\"x\": [[{n}, 2{more}], [1, {n}{more}]], \"y\": \"{label}\"}}\n")
+        };
+        (0..12).map(line).collect::<String>()
+    };
+    place.write("two.jsonl", lines(""));
+    place.write("three.jsonl", lines(", 3"));
+    place.train_on("two.jsonl", "two", "--epochs 1 --test two.jsonl");
+    place.run("train three.jsonl --resume --quiet --out two").failed_saying(&[
+        "three.jsonl: holds other data than",
+        "two.jsonl, which the run began with",
+    ]);
     place.write("wide.csv", own_files::wide(40, 9));
     for args in ["train --resume --quiet --out run", "train wide.csv --resume --quiet --out run"] {
         place.run(args).failed_saying(&["wide.csv: has changed since the run began"]);

@@ -65,8 +65,8 @@ pub(crate) struct TrainArgs {
     /// Replace the run in --out, and start over
     #[arg(long, requires = "out", conflicts_with = "resume")]
     pub(super) overwrite: bool,
-    /// Resume the run in --out from its newest valid checkpoint, or start it if there is none and a
-    /// FILE, --data or --dataset says on which data; settings default to the run's. A larger --epochs or --patience trains a finished run
+    /// Resume the run in --out from its newest valid checkpoint, or start it if there is none: on
+    /// MNIST, unless FILE, --data or --dataset names other data; settings default to the run's. A larger --epochs or --patience trains a finished run
     /// further; if its schedule does not depend on the number of epochs (constant, plateau), the
     /// weights are bit-identical to a run that had so many from the start
     #[arg(long, requires = "out")]
@@ -97,6 +97,12 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
+    /// Whether it is said on which data to train, or may be in --config.
+    pub(super) fn names_data(&self) -> bool {
+        let Self { file, source, flags, config, .. } = self;
+        file.is_some() || source.data.is_some() || flags.dataset.is_some() || config.is_some()
+    }
+
     /// All that was named: by flags, else in the file, else by the recipe.
     pub(super) fn settings(&self, is_resumed: bool) -> anyhow::Result<Settings> {
         let mut settings = Settings::of(&self.flags).map_err(wrong_usage)?;

@@ -112,7 +112,9 @@ impl<T: RunTask> Keeping<'_, T> {
             Start::New { damaged } => {
                 damaged.iter().for_each(|error| screen::note(&format!("skipped: {error}")));
                 if args.resume {
-                    args.say("nothing to resume: starting the run")?;
+                    // A mistyped folder would train another job than the one that was meant.
+                    let on = if args.names_data() { "" } else { " on MNIST, as no data are named" };
+                    args.say(&format!("nothing to resume: starting the run{on}"))?;
                 }
             }
         }

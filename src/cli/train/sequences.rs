@@ -118,6 +118,13 @@ pub(super) fn train(
     let resumed = args.resumed().map(run::read_config::<SequenceConfig>).transpose()?;
     let settings = args.settings(resumed.is_some())?;
     let run = resumed.as_ref().map(|run| &run.task);
+    if let Some(run) = run {
+        // Before the run's other files are held against this one.
+        let file = &run.data.source.file;
+        if *file != source.file && run.spec.preprocessor.features != data.features() {
+            return Err(other_data(file, &source.file));
+        }
+    }
     let (training, assumed) = asked(args, &settings, run, &source, &data)?;
     let named = settings.run();
     if let Some(run) = &resumed {
@@ -176,19 +183,27 @@ fn refuse_changed(run: &SequenceConfig, now: &SequenceConfig) -> anyhow::Result<
     if is_alike || !is_asked_alike {
         return Ok(());
     }
-    let name =
-        |file: &Option<PathBuf>| file.as_deref().unwrap_or(Path::new("")).display().to_string();
-    let (began_with, file) = (name(&before.source.file), name(&after.source.file));
-    if began_with == file {
+    if before.source.file == after.source.file {
         anyhow::bail!(
-            "{file}: has changed since the run began, which cannot be resumed on other data: restore the file, or \
-             train anew with another --out"
+            "{}: has changed since the run began, which cannot be resumed on other data: restore the file, or train \
+             anew with another --out",
+            shown(&after.source.file)
         );
     }
-    anyhow::bail!(
-        "{file}: holds other data than {began_with}, which the run began with: name that file, or train anew with \
-         another --out"
+    Err(other_data(&before.source.file, &after.source.file))
+}
+
+/// Says that a run that is resumed began with another file.
+fn other_data(began_with: &Option<PathBuf>, file: &Option<PathBuf>) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{}: holds other data than {}, which the run began with: name that file, or train anew with another --out",
+        shown(file),
+        shown(began_with)
     )
+}
+
+fn shown(file: &Option<PathBuf>) -> std::path::Display<'_> {
+    file.as_deref().unwrap_or(Path::new("")).display()
 }
 
 /// The kind of task that the data ask for; `None` for data without a target.

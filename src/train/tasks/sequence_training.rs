@@ -220,7 +220,7 @@ impl SequenceTraining {
             return unused("label_smoothing", "set it to 0");
         }
         if target != TaskKind::Forecast && self.split.test_steps > 0 {
-            return unused("test_steps", "take test_fraction");
+            return unused("test_steps", "hold out a fraction instead");
         }
         if target == TaskKind::Forecast && self.split.split_by == SplitBy::Group {
             return unused("split_by group", "each series is split by time");

@@ -215,14 +215,14 @@ impl TextTask {
         let valid = valid.map_err(|_| {
             named(Error::Config(format!(
                 "the validation part of the text (its last {:.0} %) has {count} characters and needs {}: take a longer \
-                 text, a shorter seq_len or a larger valid_fraction",
+                 text, or hold out more of it",
                 100. * training.valid_fraction,
                 seq_len + 1
             )))
         })?;
         let train = TextStreams::new(ids, batch_size, seq_len).map_err(|error| {
             named(Error::Config(format!(
-                "{error}: take a longer text, a smaller batch_size or a shorter seq_len"
+                "{error}: take a longer text, or shorter and fewer streams"
             )))
         })?;
         let model = LanguageConfig {
