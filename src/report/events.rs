@@ -65,6 +65,27 @@ impl EventFile {
         Ok(events)
     }
 
+    /// Records the epoch that ended with optimizer step `step` in a file of its own, where no file of the run has it: the
+    /// process that saved the epoch was killed before it had recorded it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read or written.
+    pub fn complete(run: &Path, step: u64, metrics: &EpochMetrics) -> Result<()> {
+        let expected = summary_at(step, &values_of(metrics)).into_bytes();
+        for entry in std::fs::read_dir(run).map_err(Error::io(run, "read the folder"))? {
+            let path = entry.map_err(Error::io(run, "read the folder"))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with(EVENTS) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).map_err(Error::io(&path, "read the file"))?;
+            if bytes.windows(expected.len()).any(|part| part == expected) {
+                return Ok(());
+            }
+        }
+        Self::create(run, step, false)?.record(&Event::Epoch(metrics.clone()))
+    }
+
     /// Records an event.
     ///
     /// # Errors
@@ -77,44 +98,22 @@ impl EventFile {
                 if self.step.is_multiple_of(STEPS) {
                     let mean = self.losses.0 / self.losses.1 as f64;
                     self.losses = (0., 0);
-                    self.scalars(&[("loss/batch", Some(mean))])?;
+                    self.scalars(&[("loss/batch".into(), mean)])?;
                 }
                 Ok(())
             }
-            Event::Epoch(metrics) => self.epoch(metrics),
+            Event::Epoch(metrics) => {
+                self.scalars(&values_of(metrics))?;
+                self.flush()
+            }
             Event::Done => self.flush(),
         }
     }
 
-    fn epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
-        let tags = metrics.metrics.iter().map(|(name, value)| (tag_of(name), *value));
-        let tags: Vec<(String, f64)> = tags.collect();
-        let others = tags.iter().map(|(tag, value)| (tag.as_str(), Some(*value)));
-        let known = [
-            ("epoch", Some(metrics.epoch as f64)),
-            ("loss/train", Some(metrics.train_loss)),
-            ("loss/valid", Some(metrics.valid_loss)),
-            ("accuracy/batch", metrics.acc_batch),
-            ("accuracy/valid", metrics.valid_accuracy),
-            ("learning_rate", Some(metrics.learning_rate)),
-            ("examples_per_second", Some(metrics.examples_per_second)),
-        ];
-        self.scalars(&known.into_iter().chain(others).collect::<Vec<_>>())?;
-        self.flush()
-    }
-
-    /// An event with the values that are there, each under its tag.
-    fn scalars(&mut self, values: &[(&str, Option<f64>)]) -> Result<()> {
-        let mut summary = Message::default();
-        for (tag, value) in values {
-            let Some(value) = value else { continue };
-            let mut scalar = Message::default();
-            scalar.text(1, tag);
-            scalar.float(2, *value as f32);
-            summary.message(1, &scalar);
-        }
-        let mut event = event_at(now(), self.step);
-        event.message(5, &summary);
+    /// An event with these values, each under its tag.
+    fn scalars(&mut self, values: &[(String, f64)]) -> Result<()> {
+        let mut event = summary_at(self.step, values);
+        event.double(1, now());
         self.write(event)
     }
 
@@ -128,6 +127,37 @@ impl EventFile {
     fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(Error::io(&self.path, "write the file"))
     }
+}
+
+/// An epoch's values, each under its tag.
+fn values_of(metrics: &EpochMetrics) -> Vec<(String, f64)> {
+    let known = [
+        ("epoch", Some(metrics.epoch as f64)),
+        ("loss/train", Some(metrics.train_loss)),
+        ("loss/valid", Some(metrics.valid_loss)),
+        ("accuracy/batch", metrics.acc_batch),
+        ("accuracy/valid", metrics.valid_accuracy),
+        ("learning_rate", Some(metrics.learning_rate)),
+        ("examples_per_second", Some(metrics.examples_per_second)),
+    ];
+    let known = known.into_iter().filter_map(|(tag, value)| Some((tag.to_string(), value?)));
+    let others = metrics.metrics.iter().map(|(name, value)| (tag_of(name), *value));
+    known.chain(others).collect()
+}
+
+/// An event without its wall time: its step, and values under their tags.
+fn summary_at(step: u64, values: &[(String, f64)]) -> Message {
+    let mut summary = Message::default();
+    for (tag, value) in values {
+        let mut scalar = Message::default();
+        scalar.text(1, tag);
+        scalar.float(2, *value as f32);
+        summary.message(1, &scalar);
+    }
+    let mut event = Message::default();
+    event.int(2, step as i64);
+    event.message(5, &summary);
+    event
 }
 
 /// The tag of another metric: `rmse/valid` for `valid_rmse`.

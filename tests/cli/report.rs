@@ -1,5 +1,7 @@
 //! Pictures, the model card, event files, and runs side by side.
 
+use std::path::PathBuf;
+
 use crate::Place;
 
 #[test]
@@ -38,25 +40,64 @@ fn a_run_ends_with_curves_and_a_card_that_match_its_metrics() {
     assert_eq!(eval["accuracy"], last["valid_accuracy"]);
 }
 
+/// The records of all event files of the run, file after file.
+fn event_records(place: &Place) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    for file in event_files(place) {
+        let bytes = std::fs::read(file).unwrap();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            records.push(rest[12..12 + length].to_vec());
+            rest = &rest[12 + length + 4..];
+        }
+    }
+    records
+}
+
+fn event_files(place: &Place) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(place.path("run")).unwrap().map(|entry| entry.unwrap().path());
+    let is_event_file = |path: &PathBuf| {
+        path.file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents.")
+    };
+    let mut files: Vec<PathBuf> = files.filter(is_event_file).collect();
+    files.sort();
+    files
+}
+
+fn holds(record: &[u8], part: &[u8]) -> bool {
+    record.windows(part.len()).any(|found| found == part)
+}
+
+#[test]
+fn an_epoch_saved_and_not_recorded_is_recorded_by_resume() {
+    let place = Place::new();
+    for (settings, epochs) in [("", 2), ("--epochs 3", 3)] {
+        place.train("run", "--overwrite --epochs 2");
+        // Killed after the last epoch's checkpoint was saved, before its record, the last one, was written.
+        let file = event_files(&place).pop().unwrap();
+        let length = event_records(&place).pop().unwrap().len() + 16;
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() - length]).unwrap();
+        let recorded = || {
+            let records = event_records(&place);
+            records.iter().filter(|record| holds(record, b"loss/valid")).count()
+        };
+        assert_eq!(recorded(), 1);
+        for _ in 0..2 {
+            place.run(&format!("train --out run --resume {settings}")).succeeded();
+            assert_eq!(recorded(), epochs);
+        }
+    }
+}
+
 #[test]
 fn event_files_are_whole_records_with_the_values_of_the_metrics() {
     let place = Place::new();
     // Fast enough for two accuracies that differ.
     place.train("run", "--lr 0.01");
-    let file = std::fs::read_dir(place.path("run"))
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .find(|entry| entry.file_name().to_string_lossy().starts_with("events.out.tfevents."))
-        .unwrap();
-    let bytes = std::fs::read(file.path()).unwrap();
-    let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
-    while !rest.is_empty() {
-        let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
-        records.push(&rest[12..12 + length]);
-        rest = &rest[12 + length + 4..];
-    }
-    let holds = |record: &[u8], part: &[u8]| record.windows(part.len()).any(|found| found == part);
-    assert!(holds(records[0], b"brain.Event:2"));
+    let records = event_records(&place);
+    assert!(holds(&records[0], b"brain.Event:2"));
     for metrics in place.metrics("run") {
         for (tag, name) in [("loss/valid", "valid_loss"), ("accuracy/valid", "valid_accuracy")] {
             let mut value = tag.as_bytes().to_vec();

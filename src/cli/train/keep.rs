@@ -92,6 +92,10 @@ impl<T: RunTask> Keeping<'_, T> {
         })?;
         session.share(&args.team)?;
         args.say(&format!("run {}", session.path().display()))?;
+        let (done, at) = (session.trainer().step_count(), session.trainer().position());
+        if let Some(ended) = session.history().last().filter(|_| at.batch == 0) {
+            report::EventFile::complete(session.path(), done, ended)?;
+        }
         match start {
             Start::Finished => {
                 (self.complete)(&session)?;
