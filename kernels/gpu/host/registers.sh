@@ -9,20 +9,31 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 [[ $# -gt 0 ]] || set -- 75 80 89 90 120
 
+# compile ARCH FILE: what nvcc says of it.
+compile() {
+    nvcc -std=c++20 -arch="sm_$1" -cubin -Xptxas -v -Werror all-warnings -o "$work/$1.$2.cubin" "$here/../$2.cu" \
+        >"$work/$1.$2" 2>&1 || { cat "$work/$1.$2" >&2 && return 1; }
+}
+export -f compile
+export here work
+
+files=(rnn gru lstm team mma step rows loss adam)
 for arch in "$@"; do
-    for file in rnn gru lstm team mma step rows loss adam; do
+    for file in "${files[@]}"; do
         # Tensor cores of tf32 and bf16.
-        [[ $file != mma || $arch -ge 80 ]] || continue
-        nvcc -std=c++20 -arch="compute_$arch" -ptx -Werror all-warnings -o "$work/out" "$here/../$file.cu"
-        nvcc -std=c++20 -arch="sm_$arch" -cubin -Xptxas -v -Werror all-warnings \
-            -o "$work/out" "$here/../$file.cu" 2>&1
+        [[ $file = mma && $arch -lt 80 ]] || echo "$arch $file"
+    done
+done | xargs --max-procs "$(nproc)" --max-args 2 bash -c 'compile "$@"' compile
+
+for arch in "$@"; do
+    for file in "${files[@]}"; do
+        [[ ! -e $work/$arch.$file ]] || cat "$work/$arch.$file"
     done | awk -v arch="$arch" '
         /Compiling entry/ { split($0, part, "\x27"); name = part[2] }
         /stack frame/ { spills[name] = $1 + $5 + $9 }
         # Static shared memory would be beyond the plan.
         /Used .* smem/ { print "static shared memory in " name > "/dev/stderr"; spills[name] += 1 }
         /Used .* registers/ { for (i = 1; i <= NF; i++) if ($i == "Used") print name, arch, $(i + 1), spills[name] }
-        /error|warning/ { print > "/dev/stderr" }
     '
 done >"$work/all"
 
