@@ -10,7 +10,6 @@ use candle_rnn::predict::{Generator, Predictor, SequencePredictor};
 use candle_rnn::run::{self, TaskName};
 use candle_rnn::train::tasks::Report;
 use serde_json::{json, Value};
-use sha2::{Digest, Sha256};
 
 use super::own_files::OwnFiles;
 use super::own_predict;
@@ -22,6 +21,8 @@ pub(super) struct Change {
     /// The split, or the file, that was measured on.
     split: String,
     examples: usize,
+    /// What is counted there.
+    counted: &'static str,
     /// The measures by name, with their values before and after.
     measures: Vec<(&'static str, [f64; 2])>,
 }
@@ -33,7 +34,7 @@ impl Change {
         };
         let measures: Vec<String> = self.measures.iter().map(measure).collect();
         let examples = super::screen::thousands(self.examples);
-        format!("{}  {}  {examples} examples", self.split, measures.join("  "))
+        format!("{}  {}  {examples} {}", self.split, measures.join("  "), self.counted)
     }
 
     pub(super) fn json(&self) -> Value {
@@ -82,7 +83,7 @@ fn images(runs: [&Path; 2], source: ImageSource, device: &Device) -> anyhow::Res
     let (before, after) = (before?, after?);
     let measures =
         vec![("accuracy", [before.accuracy, after.accuracy]), ("loss", [before.loss, after.loss])];
-    Ok(Change { split: "test".into(), examples: before.examples, measures })
+    Ok(Change { split: "test".into(), examples: before.examples, counted: "examples", measures })
 }
 
 fn sequences(runs: [&Path; 2], file: Option<&Path>, device: &Device) -> anyhow::Result<Change> {
@@ -105,7 +106,7 @@ fn sequences(runs: [&Path; 2], file: Option<&Path>, device: &Device) -> anyhow::
     let ((examples, before), (_, after)) = (measures_of(&before?), measures_of(&after?));
     let pairs = before.into_iter().zip(after);
     let measures = pairs.map(|((name, before), (_, after))| (name, [before, after])).collect();
-    Ok(Change { split, examples, measures })
+    Ok(Change { split, examples, counted: "examples", measures })
 }
 
 /// Refuses the digits of the sample where a run reads a file.
@@ -141,29 +142,10 @@ fn text(runs: [&Path; 2], file: Option<&Path>, device: &Device) -> anyhow::Resul
         refuse_sample(file)?;
         (file.display().to_string(), own_predict::plain_text(file)?)
     } else {
-        ("valid".into(), own_end(&models[0])?)
+        ("valid".into(), own_predict::validation_text(&models[0])?)
     };
     let [before, after] = models.map(|model| model.evaluate(&text));
     let bits = [before?, after?].map(|score| score.loss / std::f64::consts::LN_2);
     let measures = vec![("bits per character", bits)];
-    Ok(Change { split, examples: text.chars().count(), measures })
-}
-
-/// The end of the text that a model was trained on, which validated.
-fn own_end(model: &Generator) -> anyhow::Result<String> {
-    let config = &model.config().task;
-    let file = config.data.source.as_deref();
-    let file = file.context("this run does not say which text it was trained on")?;
-    let text = own_predict::plain_text(file)?;
-    let digest = Sha256::digest(text.as_bytes());
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    anyhow::ensure!(
-        sha256 == config.data.sha256,
-        "{}: has changed since the run was trained on it",
-        file.display()
-    );
-    let characters = config.data.characters;
-    let count =
-        ((characters as f64 * config.training.valid_fraction) as usize).max(2).min(characters);
-    Ok(text.chars().skip(characters - count).collect())
+    Ok(Change { split, examples: text.chars().count(), counted: "characters", measures })
 }

@@ -214,7 +214,7 @@ pub(super) fn plain_text(file: &Path) -> anyhow::Result<String> {
 }
 
 /// The end of the text that a model was trained on, which validated.
-fn validation_text(model: &Generator) -> anyhow::Result<String> {
+pub(super) fn validation_text(model: &Generator) -> anyhow::Result<String> {
     let config = &model.config().task;
     let no_file =
         || anyhow::anyhow!("this run does not say which file it was trained on: name one");

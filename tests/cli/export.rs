@@ -259,6 +259,7 @@ fn halved_weights_of_other_tasks_are_measured() {
     place.train_on("book.txt", "text", "--seq-len 16 --batch-size 4");
     let shown = place.run("export text --half d").succeeded().stdout;
     assert!(shown.contains("\n  valid  bits per character "), "{shown}");
+    assert!(shown.contains(" characters\n"), "{shown}");
     // Where the data are not at hand, that is said, and the weights are written.
     std::fs::remove_file(place.path("book.txt")).unwrap();
     let shown = place.run("export text --half e").succeeded().stdout;
