@@ -41,14 +41,14 @@ impl BackwardPass {
 
 /// Runs a node's work, in which this thread may be given another backward pass to run.
 pub(super) fn within_node<R>(work: impl FnOnce() -> R) -> R {
-    struct Leave;
-    impl Drop for Leave {
+    struct LeaveNode;
+    impl Drop for LeaveNode {
         fn drop(&mut self) {
             DEPTH.set(DEPTH.get() - 1);
         }
     }
     DEPTH.set(DEPTH.get() + 1);
-    let _leave = Leave;
+    let _leave = LeaveNode;
     work()
 }
 

@@ -30,20 +30,20 @@ thread_local! {
 /// Candle's.
 pub(crate) fn backward(loss: &Tensor) -> candle_core::Result<GradStore> {
     /// Ends the collection, if the pass fails too.
-    struct Leave;
-    impl Drop for Leave {
+    struct EndCollection;
+    impl Drop for EndCollection {
         fn drop(&mut self) {
             COLLECTING.with_borrow_mut(|collecting| collecting.pop());
         }
     }
     let collected = Collected { pass: BackwardPass::current(), grads: Vec::new() };
     COLLECTING.with_borrow_mut(|collecting| collecting.push(collected));
-    let leave = Leave;
+    let end = EndCollection;
     let mut store = loss.backward()?;
     let grads = COLLECTING.with_borrow_mut(|collecting| {
         collecting.last_mut().map(|collected| std::mem::take(&mut collected.grads))
     });
-    drop(leave);
+    drop(end);
     for (var, grad) in grads.into_iter().flatten() {
         // Ops of Candle's may have reached the same variable.
         let grad = match store.remove(&var) {
