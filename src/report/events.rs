@@ -7,7 +7,7 @@
 //! TensorFlow's `core/lib/io/record_writer.h` and `core/util/event.proto`, `core/framework/summary.proto`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,11 +22,10 @@ const STEPS: u64 = 10;
 /// Records a training for TensorBoard: `tensorboard --logdir RUN`.
 ///
 /// Each process writes a file of its own; one that resumes a run says so, and TensorBoard forgets what the one
-/// before recorded of later steps. An epoch's records are in the file when it ends, not synced: nothing is resumed
-/// from them.
+/// before recorded of later steps. A record is in the file at once, not synced: nothing is resumed from it.
 pub struct EventFile {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
     step: u64,
     /// Losses since the last record, and their number.
     losses: (f64, u64),
@@ -51,7 +50,7 @@ impl EventFile {
                 Err(error) => return Err(Error::io(&path, "write the file")(error)),
             }
         };
-        let mut events = Self { path, file: BufWriter::new(file), step, losses: (0., 0) };
+        let mut events = Self { path, file, step, losses: (0., 0) };
         let mut version = event_at(now, 0);
         version.bytes(3, b"brain.Event:2");
         events.write(version)?;
@@ -61,7 +60,6 @@ impl EventFile {
         log.int(1, 1);
         restarted.message(7, &log);
         events.write(restarted)?;
-        events.flush()?;
         Ok(events)
     }
 
@@ -102,11 +100,8 @@ impl EventFile {
                 }
                 Ok(())
             }
-            Event::Epoch(metrics) => {
-                self.scalars(&values_of(metrics))?;
-                self.flush()
-            }
-            Event::Done => self.flush(),
+            Event::Epoch(metrics) => self.scalars(&values_of(metrics)),
+            Event::Done => Ok(()),
         }
     }
 
@@ -122,10 +117,6 @@ impl EventFile {
         let length = (bytes.len() as u64).to_le_bytes();
         let record = [&length[..], &checksum(&length), &bytes, &checksum(&bytes)].concat();
         self.file.write_all(&record).map_err(Error::io(&self.path, "write the file"))
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.file.flush().map_err(Error::io(&self.path, "write the file"))
     }
 }
 
@@ -193,5 +184,20 @@ mod tests {
         // Of the eight bytes of the length 24, in a file that TensorFlow wrote.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(checksum(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
+    }
+
+    #[test]
+    fn a_loss_is_in_the_file_before_its_epoch_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut events = EventFile::create(folder.path(), 0, false).unwrap();
+        let recorded = |events: &EventFile| {
+            let bytes = std::fs::read(&events.path).unwrap();
+            bytes.windows(10).filter(|part| part == b"loss/batch").count()
+        };
+        for batch in 1..=20 {
+            let step = Event::Step { epoch: 1, batch, batches: 99, examples: 1, loss: 2. };
+            events.record(&step).unwrap();
+            assert_eq!(recorded(&events), batch / 10);
+        }
     }
 }

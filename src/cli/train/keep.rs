@@ -196,8 +196,6 @@ impl<T: RunTask> Keeping<'_, T> {
             return Err(error);
         }
         let outcome = outcome?;
-        // What was recorded of an epoch that has not ended.
-        events.record(&Event::Done)?;
         if !args.team.is_alone() {
             let (waited, exchanged) = args.team.seconds();
             args.say(&format!(
