@@ -63,23 +63,28 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Records the epoch that ended with optimizer step `step` in a file of its own, where no file of the run has it: the
-    /// process that saved the epoch was killed before it had recorded it.
+    /// Records the epoch that ended with optimizer step `step` in a file of its own, where the run has event files and none
+    /// has it: the process that saved the epoch was killed before it had recorded it.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read or written.
     pub fn complete(run: &Path, step: u64, metrics: &EpochMetrics) -> Result<()> {
         let expected = summary_at(step, &values_of(metrics)).into_bytes();
+        let mut has_files = false;
         for entry in std::fs::read_dir(run).map_err(Error::io(run, "read the folder"))? {
             let path = entry.map_err(Error::io(run, "read the folder"))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !name.starts_with(EVENTS) {
                 continue;
             }
+            has_files = true;
             let bytes = std::fs::read(&path).map_err(Error::io(&path, "read the file"))?;
             if bytes.windows(expected.len()).any(|part| part == expected) {
                 return Ok(());
             }
+        }
+        if !has_files {
+            return Ok(());
         }
         Self::create(run, step, false)?.record(&Event::Epoch(metrics.clone()))
     }
