@@ -23,7 +23,7 @@ for arch in "$@"; do
         # Tensor cores of tf32 and bf16.
         [[ $file = mma && $arch -lt 80 ]] || echo "$arch $file"
     done
-done | xargs --max-procs "$(nproc)" --max-args 2 bash -c 'compile "$@"' compile
+done | xargs --max-procs "$(nproc)" --max-args 2 bash -c 'compile "$@"' compile || exit 1
 
 for arch in "$@"; do
     for file in "${files[@]}"; do
@@ -34,6 +34,7 @@ for arch in "$@"; do
         # Static shared memory would be beyond the plan.
         /Used .* smem/ { print "static shared memory in " name > "/dev/stderr"; spills[name] += 1 }
         /Used .* registers/ { for (i = 1; i <= NF; i++) if ($i == "Used") print name, arch, $(i + 1), spills[name] }
+        /warning/ { print > "/dev/stderr" }
     '
 done >"$work/all"
 
