@@ -7,9 +7,9 @@ require_debian valgrind "checks each read and write" valgrind
 # An error, rather than a test of the portable kernels alone, where AVX2 is not found.
 export CANDLE_RNN_ISA=avx2
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1 --fair-sched=yes"
-# Left out are the bits by up to 16 threads: valgrind runs one at a time, and they wait for each other by spinning.
 # With the bounds of every pointer checked too.
 bounds=profile.dev.package.candle-rnn-kernels.debug-assertions=true
+# Not the tests that compare results of up to 16 threads: valgrind runs one at a time, and they spin while they wait.
 cargo test --locked --lib --tests --package candle-rnn-kernels --features model --config "$bounds" -- --test-threads 1 \
     --skip any_number_of_threads --skip by_any_thread
 exec cargo test --locked --lib recurrence "$@" -- --test-threads 1 --skip the_number_of_threads
