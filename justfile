@@ -270,7 +270,7 @@ emulate *ARGS:
 test-kernels:
     @scripts/test-kernels.sh
 
-# Break the device kernels in more than 110 ways, each of which their tests must notice (some 20 minutes)
+# Break the device kernels in more than 110 ways, each of which their tests must notice (up to an hour)
 [group('work')]
 [no-exit-message]
 mutate-kernels:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves that the self-test can fail: breaks a copy of the kernels in one place at a time and wants
 # every broken copy to be reported. Usage: mutate.sh [--list] [PATTERN]; a pattern picks mutations by
-# name. Needs g++ 12 or later and perl; some 20 minutes on 2 cores. Exit codes: 0 all were reported,
+# name. Needs g++ 12 or later and perl; up to an hour on 2 cores. Exit codes: 0 all were reported,
 # 1 a mutation survived or could not be applied, 2 wrong usage.
 set -uo pipefail
 
